@@ -1,0 +1,31 @@
+/* The one floating-point environment of every call: round to nearest, no traps, subnormals read and written as zero.
+ * fp_enter returns what the caller had; fp_leave puts it back. */
+#ifndef RNNFAST_FPENV_H
+#define RNNFAST_FPENV_H
+
+#include <stdint.h>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <xmmintrin.h>
+static inline uint64_t fp_enter(void)
+{
+    const uint64_t before = _mm_getcsr();
+    _mm_setcsr(0x1f80u | 0x8000u | 0x0040u); /* all masked, to nearest | flush to zero | denormals are zero */
+    return before;
+}
+static inline void fp_leave(uint64_t before) { _mm_setcsr((unsigned)before); }
+#elif defined(__aarch64__)
+static inline uint64_t fp_enter(void)
+{
+    uint64_t before;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)1 << 24)); /* FZ; to nearest; no traps */
+    return before;
+}
+static inline void fp_leave(uint64_t before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+#else
+static inline uint64_t fp_enter(void) { return 0; }
+static inline void fp_leave(uint64_t before) { (void)before; }
+#endif
+
+#endif

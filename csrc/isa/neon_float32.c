@@ -1,0 +1,7 @@
+/* The kernels in float32 for NEON. */
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define REAL_BITS 32
+#include "../simd/neon.h"
+#include "../kernels_template.h"
+TABLE(neon, 32)
+#endif

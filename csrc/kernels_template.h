@@ -1,0 +1,49 @@
+/* The body of every isa/NAME.c: a vocabulary is already included; cells in, one table out. Everything is static. */
+#include "kernels.h"
+
+#include <string.h>
+
+#if defined(__GNUC__)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define ALIGNED __attribute__((aligned(64)))
+#define PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define UNROLL PRAGMA(unroll)
+#else
+#define UNROLL PRAGMA(GCC unroll 32)
+#endif
+#else
+#define ALWAYS_INLINE __forceinline
+#define ALIGNED __declspec(align(64))
+#define UNROLL
+#endif
+
+#include "simd/vmath.h"
+#include "tile.h"
+#include "pack.h"
+#include "product.h"
+#include "cells/cell.h"
+#include "cells/rnn.h"
+#include "cells/lstm.h"
+#include "cells/gru.h"
+#include "step.h"
+
+#define VMATH(function) \
+    static void map_##function(ptrdiff_t n, const void *x, void *y) \
+    { \
+        for (ptrdiff_t l = 0; l < n; l += V) \
+            v_store_n((real *)y + l, v_##function(v_load_n((const real *)x + l, lanes_at(l, n))), lanes_at(l, n)); \
+    }
+VMATH(exp)
+VMATH(tanh)
+VMATH(sigmoid)
+
+#define TABLE(isa, bits) \
+    const Kernels kernels_##isa##_float##bits = { \
+        ISA_NAME, V, TILE_WIDTH *V, sizeof(real), \
+        pack_forward, pack_step, pack_backward, add_bias, unpack_bias, \
+        product, groups_of, operand_stride, pack_gradient, pack_operand, gradient_product, unpack_gradient, \
+        {rnn_step_forward, lstm_step_forward, gru_step_forward}, \
+        {rnn_step_backward, lstm_step_backward, gru_step_backward}, \
+        {map_exp, map_tanh, map_sigmoid}, \
+    };

@@ -1,0 +1,90 @@
+/* Packing: weights copied once per call into the order in which the tile reads them, zeros behind the last column.
+ *
+ * A flat pack cuts C columns into groups of TILE_WIDTH vectors: [group][K][n][V], the last group as narrow as it can be.
+ */
+static inline ptrdiff_t vectors(ptrdiff_t columns) { return (columns + V - 1) / V; }
+static inline int lanes_at(ptrdiff_t column, ptrdiff_t columns) { return columns - column < V ? (int)(columns - column) : V; }
+static inline int group_width(ptrdiff_t group, ptrdiff_t C)
+{
+    const ptrdiff_t left = vectors(C) - group * TILE_WIDTH;
+    return left < TILE_WIDTH ? (int)left : TILE_WIDTH;
+}
+static inline ptrdiff_t groups_of(ptrdiff_t C) { return (vectors(C) + TILE_WIDTH - 1) / TILE_WIDTH; }
+
+/* Row c of the window that `w` describes. */
+static inline const real *block_row(const Blocks *w, ptrdiff_t c)
+{
+    return (const real *)w->data + (w->order[c / w->height] * w->height + c % w->height) * w->width;
+}
+
+/* One packed vector column, transposed: out[k * stride + l] = rows[l][k], zero from `lanes` on. */
+static void pack_vector(ptrdiff_t K, const real *const *rows, int lanes, real *out, ptrdiff_t stride)
+{
+    for (int l = 0; l < lanes; l++)
+        for (ptrdiff_t k = 0; k < K; k++) out[k * stride + l] = rows[l][k];
+    for (int l = lanes; l < V; l++)
+        for (ptrdiff_t k = 0; k < K; k++) out[k * stride + l] = 0;
+}
+
+/* Flat over the window's rows, K = width. w [.., K] IN, out [C/(4V)][K][4][V] OUT. */
+static void pack_forward(const Blocks *w, void *out_)
+{
+    real *out = out_;
+    const ptrdiff_t C = w->count * w->height, K = w->width;
+
+    for (ptrdiff_t c = 0; c < C; c += V) {
+        const real *rows[V];
+        const ptrdiff_t group = c / (TILE_WIDTH * V), n = c / V % TILE_WIDTH;
+        const int N = group_width(group, C), lanes = lanes_at(c, C);
+        for (int l = 0; l < lanes; l++) rows[l] = block_row(w, c + l);
+        pack_vector(K, rows, lanes, out + group * TILE_WIDTH * V * K + n * V, N * V);
+    }
+}
+
+/* One vector of each gate a group. w [.., H] IN, out [H/V][H][G][V] OUT. */
+static void pack_step(const Blocks *w, void *out_)
+{
+    real *out = out_;
+    const ptrdiff_t H = w->height, K = w->width, G = w->count;
+
+    if (G == 1) {
+        pack_forward(w, out);
+        return;
+    }
+    for (ptrdiff_t j = 0; j < H; j += V)
+        for (ptrdiff_t g = 0; g < G; g++) {
+            const real *rows[V];
+            const int lanes = lanes_at(j, H);
+            for (int l = 0; l < lanes; l++) rows[l] = block_row(w, g * H + j + l);
+            pack_vector(K, rows, lanes, out + (j * K * G + g * V), G * V);
+        }
+}
+
+/* Flat over the columns, K = the window's rows. w [.., C] IN, out [C/(4V)][K][4][V] OUT. */
+static void pack_backward(const Blocks *w, void *out_)
+{
+    const ptrdiff_t C = w->width, K = w->count * w->height;
+
+    for (ptrdiff_t group = 0; group < groups_of(C); group++) {
+        const int N = group_width(group, C);
+        real *out = (real *)out_ + group * TILE_WIDTH * V * K;
+        for (ptrdiff_t k = 0; k < K; k++, out += N * V) {
+            const real *row = block_row(w, k) + group * TILE_WIDTH * V;
+            for (int n = 0; n < N; n++)
+                v_store(out + n * V, v_load_n(row + n * V, lanes_at((group * TILE_WIDTH + n) * V, C)));
+        }
+    }
+}
+
+/* out[c] += bias of window row c. bias [blocks * H] IN (width 1), out [C] INOUT. */
+static void add_bias(const Blocks *bias, void *out_)
+{
+    real *out = out_;
+    for (ptrdiff_t c = 0; c < bias->count * bias->height; c++) out[c] += *block_row(bias, c);
+}
+
+/* bias of window row c = in[c]. in [C] IN, bias [blocks * H] OUT (width 1). */
+static void unpack_bias(const Blocks *bias, const void *in)
+{
+    for (ptrdiff_t c = 0; c < bias->count * bias->height; c++) *(real *)block_row(bias, c) = ((const real *)in)[c];
+}

@@ -1,0 +1,74 @@
+/* What the kernels work on: plain C, no Python. Dims T B I H G, V lanes a vector; row-major; strides in elements.
+ *
+ * A cell keeps S slots of H numbers for each (step, row) in one buffer, `gates`. The input's product fills the first X
+ * slots, the state's product adds to the last G:
+ *
+ *     rnn   a            S 1  X 1  G 1
+ *     lstm  i f g o      S 4  X 4  G 4
+ *     gru   n r z q      S 4  X 3  G 3      q = W_hn h + b_hn, the state's part of the candidate n, kept apart
+ *
+ * `gates` has three lives: pre-activations (project, then the step's product), activations (step_forward, if `save`),
+ * gradients of the pre-activations (step_backward). Steps s count in the direction of the pass: for a reversed pass the
+ * caller gives views of x and y whose time stride is negative, so that nothing below knows of directions.
+ */
+#ifndef RNNFAST_PASS_H
+#define RNNFAST_PASS_H
+
+#include <stddef.h>
+
+enum { RNN, LSTM, GRU, CELLS };
+enum { TANH, RELU, SIGMOID, IDENTITY };
+enum { MAX_SLOTS = 4 };
+
+/* Rows in two axes, the last axis contiguous: row q = s*B + b is at data + s*s_stride + b*b_stride. */
+typedef struct {
+    void *data;
+    ptrdiff_t B, s_stride, b_stride;
+} Rows;
+
+/* A matrix stored as blocks of rows (gates of H rows each) in the user's order; window slot n is block order[n]. */
+typedef struct {
+    const void *data; /* [blocks * height, width] */
+    ptrdiff_t height, width;
+    int count;        /* slots in the window */
+    int order[MAX_SLOTS];
+} Blocks;
+
+/* out[q] = bias + a[q] . W for whole rows: the projection of x, its gradient, dense layers. */
+typedef struct {
+    ptrdiff_t K, C;   /* columns of a, columns of W */
+    ptrdiff_t extra;  /* columns of out behind those, which get the bias alone (gru: q) */
+    Rows a;           /* IN  [.., K] */
+    const void *w;    /* IN  flat pack of C columns: [C/(4V)][K][4][V], the last group narrower */
+    const void *bias; /* IN  [C + extra] and V numbers more that may be read; NULL: zero */
+    Rows out;         /* OUT [.., C + extra] */
+} Product;
+
+/* dW[c][k] += sum over rows q, ascending, of d[q][c] * a[q][k]: the gradient of a weight, packed. The rows come last step
+ * first (time strides are negative), the order in which backpropagation makes them. */
+typedef struct {
+    ptrdiff_t K, C;        /* columns of a, columns of d */
+    ptrdiff_t c0, c1;      /* the columns of d that this weight has; others of the same groups are computed and not used */
+    void *dw;              /* INOUT flat pack of C columns: [C/(4V)][K][4][V] */
+} GradientProduct;
+
+/* One layer in one direction, forward or backward. */
+typedef struct {
+    int cell, nonlinearity, save;
+    ptrdiff_t T, B, H;
+    ptrdiff_t S, X, G;       /* slots, slots of the input's window, slots of the state's window */
+    Rows gates;              /* INOUT [T or a chunk, B, S*H] and V numbers more that may be read */
+    ptrdiff_t first;         /* the step in the first row of gates: 0, or where the chunk starts in evaluation */
+    Rows y;                  /* OUT   [T, B, H], forward; IN backward */
+    const void *h0;          /* IN    [B, H] */
+    const void *c0;          /* IN    [B, H]                                     (lstm) */
+    void *c;                 /* OUT   [T, B, H] if saved, else [B, H]; IN backward (lstm) */
+    ptrdiff_t c_stride;      /* numbers from one step of c to the next: B*H, or 0 */
+    const void *w_step;      /* IN    W_hh packed in groups of one vector of each gate: [H/V][H][G][V] (flat if G = 1) */
+    const void *w_back;      /* IN    W_hh packed flat over its H columns: [H/(4V)][G*H][4][V] */
+    Rows dy;                 /* IN    [T, B, H]; data NULL: zero */
+    void *dh;                /* INOUT [B, H] gradient that the state carries back (gru: the part that goes round the gates) */
+    void *dc;                /* INOUT [B, H]                                     (lstm) */
+} Pass;
+
+#endif

@@ -1,0 +1,134 @@
+/* Flat products over many rows: the projection of x, the gradient of x, and the gradients of the weights. */
+
+/* Pointers to the rows q .. q+R of a set of rows. */
+static inline void rows_at(const Rows *rows, ptrdiff_t q, int R, const real **out)
+{
+    const ptrdiff_t s = q / rows->B;
+    ptrdiff_t b = q - s * rows->B;
+    const real *step = (const real *)rows->data + s * rows->s_stride;
+
+    for (int r = 0; r < R; r++, b++) {
+        if (b == rows->B) {
+            b = 0;
+            step += rows->s_stride;
+        }
+        out[r] = step + b * rows->b_stride;
+    }
+}
+
+/* Where block number i starts when n rows are cut into `blocks` of nearly even size. */
+static inline ptrdiff_t cut(ptrdiff_t n, ptrdiff_t blocks, ptrdiff_t i) { return n * i / blocks; }
+
+static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1)
+{
+    const ptrdiff_t K = p->K, C = p->C, groups = groups_of(C);
+    static const real zeros[V];
+    Tile t = {.K = K, .a_step = 1, .init_n = p->bias ? V : 0, .init_p = p->bias ? TILE_WIDTH * V : 0,
+              .out_n = V, .out_p = TILE_WIDTH * V, .w_group = K * TILE_WIDTH * V};
+
+    for (ptrdiff_t group = 0, P; group < groups; group += P) {
+        const ptrdiff_t c = group * TILE_WIDTH * V;
+        const int N = group_width(group, C);
+        const ptrdiff_t blocks = (q1 - q0 + tile_rows(N) - 1) / tile_rows(N);
+        P = blocks == 1 && N == TILE_WIDTH ? tile_groups((int)(q1 - q0), N, vectors(C) / TILE_WIDTH - group) : 1;
+        t.w = (const real *)p->w + c * K;
+        t.lanes = lanes_at(c + (P * N - 1) * V, C);
+        for (ptrdiff_t block = 0; block < blocks; block++) {
+            const ptrdiff_t q = q0 + cut(q1 - q0, blocks, block);
+            const int R = (int)(q0 + cut(q1 - q0, blocks, block + 1) - q);
+            rows_at(&p->a, q, R, t.a);
+            rows_at(&p->out, q, R, (const real **)t.out);
+            for (int r = 0; r < R; r++) {
+                t.out[r] += c;
+                t.init[r] = p->bias ? (const real *)p->bias + c : zeros;
+            }
+            tile_run(&t, R, N, (int)P);
+        }
+    }
+    if (p->extra)
+        for (ptrdiff_t q = q0; q < q1; q++) {
+            const real *out;
+            rows_at(&p->out, q, 1, &out);
+            memcpy((real *)out + C, (const real *)p->bias + C, p->extra * sizeof(real));
+        }
+}
+
+/* Packs rows q0..q1 of groups g0..g1 of d [.., C] as the tile's streamed operand, out [g1-g0][rows][4][V] OUT, and adds
+ * the rows up, db [C] INOUT. */
+static void pack_gradient(const Rows *d, ptrdiff_t C, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *out_,
+                          void *db_)
+{
+    for (ptrdiff_t group = g0; group < g1; group++) {
+        const ptrdiff_t c = group * TILE_WIDTH * V;
+        const int N = group_width(group, C);
+        real *out = (real *)out_ + (c - g0 * TILE_WIDTH * V) * (q1 - q0), *db = (real *)db_ + c;
+        vec sum[TILE_WIDTH];
+        for (int n = 0; n < N; n++) sum[n] = v_load(db + n * V);
+        for (ptrdiff_t q = q0; q < q1; q++, out += N * V) {
+            const real *row;
+            rows_at(d, q, 1, &row);
+            for (int n = 0; n < N; n++) {
+                const vec x = v_load_n(row + c + n * V, lanes_at(c + n * V, C));
+                sum[n] = v_add(sum[n], x);
+                v_store(out + n * V, x);
+            }
+        }
+        for (int n = 0; n < N; n++) v_store(db + n * V, sum[n]);
+    }
+}
+
+/* Numbers from one copied operand row to the next: an odd number of vectors, so that rows do not share cache sets. */
+static inline ptrdiff_t operand_stride(ptrdiff_t K) { return (vectors(K) | 1) * V; }
+
+/* Copies rows q0..q1 of a side by side, a [rows][operand_stride(K)] OUT. */
+static void pack_operand(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out_)
+{
+    real *out = out_;
+    for (ptrdiff_t q = q0; q < q1; q++, out += operand_stride(K)) {
+        const real *row;
+        rows_at(a, q, 1, &row);
+        for (ptrdiff_t k = 0; k < K; k += V) v_store(out + k, v_load_n(row + k, lanes_at(k, K)));
+    }
+}
+
+/* dw += d^T a over packed rows, for groups g0..g1 of those that the weight has. d [g1-g0][rows][4][V] IN, a [rows][operand_stride(K)] IN; the sum runs in p->dw. */
+static void gradient_product(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t g0, ptrdiff_t g1, const void *d,
+                             const void *a)
+{
+    const ptrdiff_t K = p->K, C = p->C, first = p->c0 / (TILE_WIDTH * V), end = groups_of(p->c1);
+    const ptrdiff_t group0 = g0 > first ? g0 : first, group1 = g1 < end ? g1 : end;
+    Tile t = {.K = rows, .a_step = operand_stride(K), .w_group = rows * TILE_WIDTH * V, .lanes = V,
+              .init_n = V, .out_n = V, .init_p = K * TILE_WIDTH * V, .out_p = K * TILE_WIDTH * V};
+
+    for (ptrdiff_t group = group0, P; group < group1; group += P) {
+        const ptrdiff_t c = group * TILE_WIDTH * V;
+        const int N = group_width(group, C);
+        const ptrdiff_t blocks = (K + tile_rows(N) - 1) / tile_rows(N);
+        const ptrdiff_t whole = vectors(C) / TILE_WIDTH < group1 ? vectors(C) / TILE_WIDTH : group1;
+        P = blocks == 1 && N == TILE_WIDTH ? tile_groups((int)K, N, whole - group) : 1;
+        t.w = (const real *)d + (c - g0 * TILE_WIDTH * V) * rows;
+        for (ptrdiff_t block = 0; block < blocks; block++) {
+            const ptrdiff_t k = cut(K, blocks, block);
+            const int R = (int)(cut(K, blocks, block + 1) - k);
+            for (int r = 0; r < R; r++) {
+                t.a[r] = (const real *)a + k + r;
+                t.out[r] = (real *)p->dw + c * K + (k + r) * N * V;
+                t.init[r] = t.out[r];
+            }
+            tile_run(&t, R, N, (int)P);
+        }
+    }
+}
+
+/* The finished sum of groups g0..g1 in the user's order: dw [.., K] OUT from columns c0..c1 of p->dw. */
+static void unpack_gradient(const GradientProduct *p, ptrdiff_t g0, ptrdiff_t g1, const Blocks *dw)
+{
+    const ptrdiff_t K = p->K, from = g0 * TILE_WIDTH * V, to = g1 * TILE_WIDTH * V;
+    for (ptrdiff_t c = from > p->c0 ? from : p->c0; c < to && c < p->c1; c++) {
+        real *row = (real *)block_row(dw, c - p->c0);
+        const ptrdiff_t group = c / (TILE_WIDTH * V);
+        const int N = group_width(group, p->C);
+        const real *in = (const real *)p->dw + group * TILE_WIDTH * V * K + c % (TILE_WIDTH * V);
+        for (ptrdiff_t k = 0; k < K; k++) row[k] = in[k * N * V];
+    }
+}

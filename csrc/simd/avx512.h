@@ -1,0 +1,47 @@
+/* The vector vocabulary in AVX-512: 16 floats or 8 doubles a vector, 32 registers. */
+#include "target.h"
+TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+#include <immintrin.h>
+
+#define ISA_NAME "avx512"
+#define TILE_ACCUMULATORS 24
+
+#if REAL_BITS == 32
+typedef float real;
+typedef __m512 vec;
+#define V 16
+#define OP(name) _mm512_##name##_ps
+#define LESS(a, b) _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
+#define LANES(n) ((__mmask16)((1u << (n)) - 1u))
+static inline vec v_exponent(vec t) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23)); }
+#else
+typedef double real;
+typedef __m512d vec;
+#define V 8
+#define OP(name) _mm512_##name##_pd
+#define LESS(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)
+#define LANES(n) ((__mmask8)((1u << (n)) - 1u))
+static inline vec v_exponent(vec t) { return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(t), 52)); }
+#endif
+
+static inline vec v_zero(void) { return OP(setzero)(); }
+static inline vec v_set1(real x) { return OP(set1)(x); }
+static inline vec v_load(const real *p) { return OP(loadu)(p); }
+static inline vec v_load_n(const real *p, int n) { return OP(maskz_loadu)(LANES(n), p); }
+static inline void v_store(real *p, vec x) { OP(storeu)(p, x); }
+static inline void v_store_n(real *p, vec x, int n) { OP(mask_storeu)(p, LANES(n), x); }
+static inline vec v_add(vec a, vec b) { return OP(add)(a, b); }
+static inline vec v_sub(vec a, vec b) { return OP(sub)(a, b); }
+static inline vec v_mul(vec a, vec b) { return OP(mul)(a, b); }
+static inline vec v_div(vec a, vec b) { return OP(div)(a, b); }
+static inline vec v_fma(vec a, vec b, vec c) { return OP(fmadd)(a, b, c); }
+static inline vec v_fnma(vec a, vec b, vec c) { return OP(fnmadd)(a, b, c); }
+static inline vec v_min(vec a, vec b) { return OP(min)(a, b); }
+static inline vec v_max(vec a, vec b) { return OP(max)(a, b); }
+static inline vec v_abs(vec a) { return OP(andnot)(v_set1((real)-0.0), a); }
+static inline vec v_copysign(vec magnitude, vec sign)
+{
+    const vec bit = v_set1((real)-0.0);
+    return OP(or)(OP(andnot)(bit, magnitude), OP(and)(bit, sign));
+}
+static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(mask_blend)(LESS(a, b), no, yes); }

@@ -1,0 +1,68 @@
+/* The vector vocabulary in AArch64 NEON: 4 floats or 2 doubles a vector, 32 registers. */
+#include "target.h"
+#include <arm_neon.h>
+
+#define ISA_NAME "neon"
+#define TILE_ACCUMULATORS 24
+
+#if REAL_BITS == 32
+typedef float real;
+typedef float32x4_t vec;
+typedef uint32x4_t bits;
+#define V 4
+#define OP(name) name##q_f32
+#define AS_BITS vreinterpretq_u32_f32
+#define AS_REAL vreinterpretq_f32_u32
+static inline vec v_exponent(vec t) { return AS_REAL(vshlq_n_u32(AS_BITS(t), 23)); }
+static inline bits v_sign_bit(void) { return vdupq_n_u32(0x80000000u); }
+#else
+typedef double real;
+typedef float64x2_t vec;
+typedef uint64x2_t bits;
+#define V 2
+#define OP(name) name##q_f64
+#define AS_BITS vreinterpretq_u64_f64
+#define AS_REAL vreinterpretq_f64_u64
+static inline vec v_exponent(vec t) { return AS_REAL(vshlq_n_u64(AS_BITS(t), 52)); }
+static inline bits v_sign_bit(void) { return vdupq_n_u64(0x8000000000000000u); }
+#endif
+
+static inline vec v_set1(real x)
+{
+#if REAL_BITS == 32
+    return vdupq_n_f32(x);
+#else
+    return vdupq_n_f64(x);
+#endif
+}
+static inline vec v_zero(void) { return v_set1(0); }
+static inline vec v_load(const real *p) { return OP(vld1)(p); }
+static inline void v_store(real *p, vec x) { OP(vst1)(p, x); }
+static inline vec v_load_n(const real *p, int n)
+{
+    real lanes[V] = {0};
+    if (n == V) return v_load(p);
+    for (int l = 0; l < n; l++) lanes[l] = p[l];
+    return v_load(lanes);
+}
+static inline void v_store_n(real *p, vec x, int n)
+{
+    real lanes[V];
+    if (n == V) {
+        v_store(p, x);
+        return;
+    }
+    v_store(lanes, x);
+    for (int l = 0; l < n; l++) p[l] = lanes[l];
+}
+static inline vec v_add(vec a, vec b) { return OP(vadd)(a, b); }
+static inline vec v_sub(vec a, vec b) { return OP(vsub)(a, b); }
+static inline vec v_mul(vec a, vec b) { return OP(vmul)(a, b); }
+static inline vec v_div(vec a, vec b) { return OP(vdiv)(a, b); }
+static inline vec v_fma(vec a, vec b, vec c) { return OP(vfma)(c, a, b); }
+static inline vec v_fnma(vec a, vec b, vec c) { return OP(vfms)(c, a, b); }
+static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(vbsl)(OP(vclt)(a, b), yes, no); }
+static inline vec v_min(vec a, vec b) { return v_where_less(a, b, a, b); }
+static inline vec v_max(vec a, vec b) { return v_where_less(b, a, a, b); }
+static inline vec v_abs(vec a) { return OP(vabs)(a); }
+static inline vec v_copysign(vec magnitude, vec sign) { return OP(vbsl)(v_sign_bit(), sign, magnitude); }

@@ -1,0 +1,18 @@
+/* Compiles the functions that follow for an instruction set of their own, whatever the command line says. */
+#ifndef RNNFAST_TARGET_H
+#define RNNFAST_TARGET_H
+
+#define TARGET_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define TARGET_BEGIN(features) \
+    TARGET_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define TARGET_END TARGET_PRAGMA(clang attribute pop)
+#elif defined(__GNUC__)
+#define TARGET_BEGIN(features) TARGET_PRAGMA(GCC push_options) TARGET_PRAGMA(GCC target(features))
+#define TARGET_END TARGET_PRAGMA(GCC pop_options)
+#else
+#define TARGET_BEGIN(features)
+#define TARGET_END
+#endif
+
+#endif

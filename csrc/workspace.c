@@ -1,0 +1,54 @@
+/* One slot holds the block last given back. Taking and giving exchange the slot atomically, so any thread may do either. */
+#include "workspace.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+typedef struct {
+    void *allocation;
+    size_t bytes;
+    char padding[64 - sizeof(void *) - sizeof(size_t)];
+} Header; /* stands in the 64 bytes before the block */
+
+static _Atomic(Header *) kept;
+
+static void release(Header *header)
+{
+    if (header) free(header->allocation);
+}
+
+static Header *block_of(size_t bytes)
+{
+    Header *header = atomic_exchange(&kept, NULL);
+    if (header && header->bytes >= bytes) return header;
+    release(header);
+    char *allocation = malloc(bytes + 2 * sizeof(Header));
+    if (!allocation) return NULL;
+    header = (Header *)(((uintptr_t)allocation + sizeof(Header) - 1) / sizeof(Header) * sizeof(Header));
+    header->allocation = allocation;
+    header->bytes = bytes;
+    return header;
+}
+
+void *workspace_take(int count, const size_t *sizes, void **parts)
+{
+    size_t bytes = 0;
+    for (int n = 0; n < count; n++) {
+        if (sizes[n] > PTRDIFF_MAX / 2 - bytes) return NULL;
+        bytes += (sizes[n] + 127) / 64 * 64;
+    }
+    Header *header = block_of(bytes);
+    if (!header) return NULL;
+    char *next = (char *)(header + 1);
+    for (int n = 0; n < count; n++) {
+        parts[n] = next;
+        next += (sizes[n] + 127) / 64 * 64;
+    }
+    return header + 1;
+}
+
+void workspace_give(void *block)
+{
+    if (block) release(atomic_exchange(&kept, (Header *)block - 1));
+}

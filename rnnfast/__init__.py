@@ -1,0 +1,86 @@
+"""Recurrent networks on the CPU: RNN, LSTM and GRU, forward and backpropagation through time, from NumPy arrays.
+
+    import rnnfast as rf
+
+    lstm = rf.LSTM(input_size=8, hidden_size=64)
+    y, state, tape = lstm.forward(x)              # x [T, B, 8]
+    dx, dstate = lstm.backward(tape, dy)          # gradients are added into each parameter's .grad
+
+This file only gathers the public names. The training loop, the reference and the baselines are imported on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
+from rnnfast import functional
+from rnnfast._core import get_num_threads, set_num_threads
+from rnnfast.config import __version__, show_config
+from rnnfast.layers import GRU, LSTM, RNN
+from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Parameter, Sequential
+
+if TYPE_CHECKING:
+    from rnnfast import baselines, reference
+    from rnnfast.nn import init, losses, optim, schedules
+    from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
+    from rnnfast.training import fit, load, loss_and_grad, save
+
+# name -> (module that has it, or is it)
+_ON_FIRST_USE = {
+    "baselines": "rnnfast.baselines",
+    "clip_grad_norm": "rnnfast.nn.clip",
+    "clip_grad_value": "rnnfast.nn.clip",
+    "fit": "rnnfast.training",
+    "init": "rnnfast.nn.init",
+    "load": "rnnfast.training",
+    "loss_and_grad": "rnnfast.training",
+    "losses": "rnnfast.nn.losses",
+    "optim": "rnnfast.nn.optim",
+    "reference": "rnnfast.reference",
+    "save": "rnnfast.training",
+    "schedules": "rnnfast.nn.schedules",
+}
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Dropout",
+    "Embedding",
+    "Last",
+    "Linear",
+    "Module",
+    "Parameter",
+    "Sequential",
+    "__version__",
+    "baselines",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "fit",
+    "functional",
+    "get_num_threads",
+    "init",
+    "load",
+    "loss_and_grad",
+    "losses",
+    "optim",
+    "reference",
+    "save",
+    "schedules",
+    "set_num_threads",
+    "show_config",
+]
+
+
+def __getattr__(name: str):
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module 'rnnfast' has no attribute {name!r}")
+    module = _import_module(_ON_FIRST_USE[name])
+    value = module if module.__name__.endswith("." + name) else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

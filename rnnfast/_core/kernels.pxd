@@ -1,0 +1,91 @@
+# The seam between Cython and C: what csrc/ declares, and nothing of Python.
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef extern from "pass.h" nogil:
+    enum:
+        RNN, LSTM, GRU, TANH, RELU, SIGMOID, IDENTITY, MAX_SLOTS
+
+    ctypedef struct Rows:
+        void *data
+        Py_ssize_t B, s_stride, b_stride
+
+    ctypedef struct Blocks:
+        const void *data
+        Py_ssize_t height, width
+        int count
+        int order[4]
+
+    ctypedef struct Product:
+        Py_ssize_t K, C, extra
+        Rows a
+        const void *w
+        const void *bias
+        Rows out
+
+    ctypedef struct GradientProduct:
+        Py_ssize_t K, C, c0, c1
+        void *dw
+
+    ctypedef struct Pass:
+        int cell, nonlinearity, save
+        Py_ssize_t T, B, H, S, X, G
+        Rows gates
+        Py_ssize_t first
+        Rows y
+        const void *h0
+        const void *c0
+        void *c
+        Py_ssize_t c_stride
+        const void *w_step
+        const void *w_back
+        Rows dy
+        void *dh
+        void *dc
+
+cdef extern from "kernels.h" nogil:
+    ctypedef struct Kernels:
+        const char *isa
+        int lanes
+        int columns
+        int real_size
+        void (*pack_forward)(const Blocks *, void *) noexcept nogil
+        void (*pack_step)(const Blocks *, void *) noexcept nogil
+        void (*pack_backward)(const Blocks *, void *) noexcept nogil
+        void (*add_bias)(const Blocks *, void *) noexcept nogil
+        void (*unpack_bias)(const Blocks *, const void *) noexcept nogil
+        void (*product)(const Product *, Py_ssize_t q0, Py_ssize_t q1) noexcept nogil
+        Py_ssize_t (*groups_of)(Py_ssize_t C) noexcept nogil
+        Py_ssize_t (*operand_stride)(Py_ssize_t K) noexcept nogil
+        void (*pack_gradient)(const Rows *d, Py_ssize_t C, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1,
+                              void *out, void *db) noexcept nogil
+        void (*pack_operand)(const Rows *a, Py_ssize_t K, Py_ssize_t q0, Py_ssize_t q1, void *out) noexcept nogil
+        void (*gradient_product)(const GradientProduct *, Py_ssize_t rows, Py_ssize_t g0, Py_ssize_t g1, const void *d,
+                                 const void *a) noexcept nogil
+        void (*unpack_gradient)(const GradientProduct *, Py_ssize_t g0, Py_ssize_t g1, const Blocks *dw) noexcept nogil
+        void (*step_forward[3])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
+        void (*step_backward[3])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
+        void (*vmath[3])(Py_ssize_t n, const void *x, void *y) noexcept nogil
+
+cdef extern from "dispatch.h" nogil:
+    ctypedef struct Implementation:
+        const char *name
+        const char *description
+        const Kernels *float32
+        const Kernels *float64
+        int (*runs_here)() noexcept nogil
+    const Implementation implementations[]
+
+cdef extern from "threads.h" nogil:
+    ctypedef struct Team
+    ctypedef void (*job_function)(void *job, const Team *team, int worker, int workers) noexcept nogil
+    int threads_available()
+    void threads_run(job_function function, void *job, int workers)
+    void threads_barrier(const Team *team)
+
+cdef extern from "workspace.h" nogil:
+    void *workspace_take(int count, const size_t *sizes, void **parts)
+    void workspace_give(void *block)
+
+cdef extern from "mask.h" nogil:
+    void dropout_row(uint64_t seed, uint32_t call, uint32_t layer, uint32_t t, uint32_t row, Py_ssize_t N, double p,
+                     double *mask)

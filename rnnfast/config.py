@@ -1,0 +1,40 @@
+"""What this installation is: version, kernels compiled and chosen, threads, NumPy and its BLAS."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rnnfast import _core
+
+__version__ = "0.1.0"
+
+
+def config() -> dict[str, object]:
+    """The facts that `show_config` prints, as a dict."""
+    blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
+    return {
+        "version": __version__,
+        "kernels": _core.get_isa(),
+        "kernels compiled": _core.compiled_isas(),
+        "kernels this machine runs": _core.available_isas(),
+        "threads": _core.get_num_threads(),
+        "numpy": np.__version__,
+        "numpy's BLAS": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+    }
+
+
+def show_config() -> None:
+    """Print the version, the kernels compiled and chosen, the number of threads, and NumPy's version and BLAS.
+
+    RNNFAST_ISA=scalar|avx2|avx512|neon chooses the kernels and RNNFAST_NUM_THREADS the threads; both are read at import.
+
+    Examples
+    --------
+    >>> import rnnfast as rf
+    >>> rf.show_config()  # doctest: +ELLIPSIS
+    rnnfast ...
+    """
+    facts = config()
+    print(f"rnnfast {facts.pop('version')}")
+    for name, fact in facts.items():
+        print(f"  {name}: {', '.join(fact) if isinstance(fact, list) else fact}")

@@ -1,6 +1,10 @@
 /* Lists the compiled kernels and asks the processor, and the operating system, which of them run here. */
 #include "dispatch.h"
 
+#if !defined(_WIN32)
+#include <unistd.h>
+#endif
+
 #define DECLARE(isa) extern const Kernels kernels_##isa##_float32, kernels_##isa##_float64;
 #define ENTRY(isa, description, runs_here) {#isa, description, &kernels_##isa##_float32, &kernels_##isa##_float64, runs_here},
 
@@ -53,3 +57,12 @@ const Implementation implementations[] = {
     ENTRY(scalar, "plain C", always)
     {0},
 };
+
+long l2_bytes(void)
+{
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (bytes > 0) return bytes;
+#endif
+    return 1L << 20;
+}

@@ -13,4 +13,7 @@ typedef struct {
 /* Ends with an entry whose name is NULL. */
 extern const Implementation implementations[];
 
+/* Bytes of one core's L2 cache; a common size where the system does not tell. */
+long l2_bytes(void);
+
 #endif

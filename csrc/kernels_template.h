@@ -6,6 +6,7 @@
 #if defined(__GNUC__)
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define ALIGNED __attribute__((aligned(64)))
+#define PREFETCH(p) __builtin_prefetch(p, 0, 2)
 #define PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
 #define UNROLL PRAGMA(unroll)
@@ -15,6 +16,7 @@
 #else
 #define ALWAYS_INLINE __forceinline
 #define ALIGNED __declspec(align(64))
+#define PREFETCH(p) ((void)(p))
 #define UNROLL
 #endif
 

@@ -2,7 +2,10 @@
  *
  * A flat pack cuts C columns into groups of TILE_WIDTH vectors: [group][K][n][V], the last group as narrow as it can be.
  */
+#define PACK_LENGTH 64 /* rows of a pack that are transposed together, so that their cache lines stay in the L1 */
+
 static inline ptrdiff_t vectors(ptrdiff_t columns) { return (columns + V - 1) / V; }
+static inline ptrdiff_t padded(ptrdiff_t columns) { return vectors(columns) * V; }
 static inline int lanes_at(ptrdiff_t column, ptrdiff_t columns) { return columns - column < V ? (int)(columns - column) : V; }
 static inline int group_width(ptrdiff_t group, ptrdiff_t C)
 {
@@ -20,10 +23,13 @@ static inline const real *block_row(const Blocks *w, ptrdiff_t c)
 /* One packed vector column, transposed: out[k * stride + l] = rows[l][k], zero from `lanes` on. */
 static void pack_vector(ptrdiff_t K, const real *const *rows, int lanes, real *out, ptrdiff_t stride)
 {
-    for (int l = 0; l < lanes; l++)
-        for (ptrdiff_t k = 0; k < K; k++) out[k * stride + l] = rows[l][k];
-    for (int l = lanes; l < V; l++)
-        for (ptrdiff_t k = 0; k < K; k++) out[k * stride + l] = 0;
+    for (ptrdiff_t from = 0; from < K; from += PACK_LENGTH) {
+        const ptrdiff_t to = K - from < PACK_LENGTH ? K : from + PACK_LENGTH;
+        for (int l = 0; l < lanes; l++)
+            for (ptrdiff_t k = from; k < to; k++) out[k * stride + l] = rows[l][k];
+        for (int l = lanes; l < V; l++)
+            for (ptrdiff_t k = from; k < to; k++) out[k * stride + l] = 0;
+    }
 }
 
 /* Flat over the window's rows, K = width. w [.., K] IN, out [C/(4V)][K][4][V] OUT. */

@@ -40,7 +40,7 @@ typedef struct {
     ptrdiff_t extra;  /* columns of out behind those, which get the bias alone (gru: q) */
     Rows a;           /* IN  [.., K] */
     const void *w;    /* IN  flat pack of C columns: [C/(4V)][K][4][V], the last group narrower */
-    const void *bias; /* IN  [C + extra] and V numbers more that may be read; NULL: zero */
+    const void *bias; /* IN  [C + extra]; NULL: zero */
     Rows out;         /* OUT [.., C + extra] */
 } Product;
 
@@ -57,7 +57,7 @@ typedef struct {
     int cell, nonlinearity, save;
     ptrdiff_t T, B, H;
     ptrdiff_t S, X, G;       /* slots, slots of the input's window, slots of the state's window */
-    Rows gates;              /* INOUT [T or a chunk, B, S*H] and V numbers more that may be read */
+    Rows gates;              /* INOUT [T or a chunk, B, S*H] */
     ptrdiff_t first;         /* the step in the first row of gates: 0, or where the chunk starts in evaluation */
     Rows y;                  /* OUT   [T, B, H], forward; IN backward */
     const void *h0;          /* IN    [B, H] */

@@ -16,35 +16,38 @@ static inline void rows_at(const Rows *rows, ptrdiff_t q, int R, const real **ou
     }
 }
 
-/* Where block number i starts when n rows are cut into `blocks` of nearly even size. */
-static inline ptrdiff_t cut(ptrdiff_t n, ptrdiff_t blocks, ptrdiff_t i) { return n * i / blocks; }
-
 static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1)
 {
-    const ptrdiff_t K = p->K, C = p->C, groups = groups_of(C);
+    const ptrdiff_t K = p->K, C = p->C, whole = vectors(C) / TILE_WIDTH;
+    const ptrdiff_t sweep = q1 - q0 <= PANEL_ROWS ? groups_of(C) : 1; /* groups that pass over the same rows in turn */
     static const real zeros[V];
-    Tile t = {.K = K, .a_step = 1, .init_n = p->bias ? V : 0, .init_p = p->bias ? TILE_WIDTH * V : 0,
-              .out_n = V, .out_p = TILE_WIDTH * V, .w_group = K * TILE_WIDTH * V};
+    Panel panel;
 
-    for (ptrdiff_t group = 0, P; group < groups; group += P) {
-        const ptrdiff_t c = group * TILE_WIDTH * V;
-        const int N = group_width(group, C);
-        const ptrdiff_t blocks = (q1 - q0 + tile_rows(N) - 1) / tile_rows(N);
-        P = blocks == 1 && N == TILE_WIDTH ? tile_groups((int)(q1 - q0), N, vectors(C) / TILE_WIDTH - group) : 1;
-        t.w = (const real *)p->w + c * K;
-        t.lanes = lanes_at(c + (P * N - 1) * V, C);
-        for (ptrdiff_t block = 0; block < blocks; block++) {
-            const ptrdiff_t q = q0 + cut(q1 - q0, blocks, block);
-            const int R = (int)(q0 + cut(q1 - q0, blocks, block + 1) - q);
-            rows_at(&p->a, q, R, t.a);
-            rows_at(&p->out, q, R, (const real **)t.out);
-            for (int r = 0; r < R; r++) {
-                t.out[r] += c;
-                t.init[r] = p->bias ? (const real *)p->bias + c : zeros;
+    panel.K = K;
+    panel.w_group = K * TILE_WIDTH * V;
+    panel.w_end = (const real *)p->w + padded(C) * K;
+    panel.init_n = p->bias ? V : 0;
+    panel.init_p = p->bias ? TILE_WIDTH * V : 0;
+    panel.inner = V;
+    panel.out_n = V;
+    panel.out_p = TILE_WIDTH * V;
+    for (ptrdiff_t first = 0; first < groups_of(C); first += sweep)
+        for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
+            const int rows = q1 - q < PANEL_ROWS ? (int)(q1 - q) : PANEL_ROWS;
+            rows_at(&p->a, q, rows, panel.a);
+            rows_at(&p->out, q, rows, (const real **)panel.out);
+            for (int r = 0; r < rows; r++) panel.init[r] = p->bias ? p->bias : zeros;
+            for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
+                const ptrdiff_t c = group * TILE_WIDTH * V;
+                const int N = group_width(group, C);
+                P = group < whole ? tile_groups(q1 - q0, N, whole - group) : 1;
+                panel.w = (const real *)p->w + c * K;
+                panel.out_skip = c;
+                panel.init_skip = p->bias ? c : 0;
+                panel.lanes = lanes_at(c + (P * N - 1) * V, C);
+                panel_product(&panel, rows, N, (int)P);
             }
-            tile_run(&t, R, N, (int)P);
         }
-    }
     if (p->extra)
         for (ptrdiff_t q = q0; q < q1; q++) {
             const real *out;
@@ -97,7 +100,7 @@ static void gradient_product(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t
 {
     const ptrdiff_t K = p->K, C = p->C, first = p->c0 / (TILE_WIDTH * V), end = groups_of(p->c1);
     const ptrdiff_t group0 = g0 > first ? g0 : first, group1 = g1 < end ? g1 : end;
-    Tile t = {.K = rows, .a_step = operand_stride(K), .w_group = rows * TILE_WIDTH * V, .lanes = V,
+    Tile t = {.K = rows, .a_step = operand_stride(K), .w_group = rows * TILE_WIDTH * V, .lanes = V, .inner = V,
               .init_n = V, .out_n = V, .init_p = K * TILE_WIDTH * V, .out_p = K * TILE_WIDTH * V};
 
     for (ptrdiff_t group = group0, P; group < group1; group += P) {
@@ -105,8 +108,8 @@ static void gradient_product(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t
         const int N = group_width(group, C);
         const ptrdiff_t blocks = (K + tile_rows(N) - 1) / tile_rows(N);
         const ptrdiff_t whole = vectors(C) / TILE_WIDTH < group1 ? vectors(C) / TILE_WIDTH : group1;
-        P = blocks == 1 && N == TILE_WIDTH ? tile_groups((int)K, N, whole - group) : 1;
-        t.w = (const real *)d + (c - g0 * TILE_WIDTH * V) * rows;
+        P = group < whole ? tile_groups(K, N, whole - group) : 1;
+        t.w = t.ahead = (const real *)d + (c - g0 * TILE_WIDTH * V) * rows;
         for (ptrdiff_t block = 0; block < blocks; block++) {
             const ptrdiff_t k = cut(K, blocks, block);
             const int R = (int)(cut(K, blocks, block + 1) - k);
@@ -124,11 +127,12 @@ static void gradient_product(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t
 static void unpack_gradient(const GradientProduct *p, ptrdiff_t g0, ptrdiff_t g1, const Blocks *dw)
 {
     const ptrdiff_t K = p->K, from = g0 * TILE_WIDTH * V, to = g1 * TILE_WIDTH * V;
-    for (ptrdiff_t c = from > p->c0 ? from : p->c0; c < to && c < p->c1; c++) {
-        real *row = (real *)block_row(dw, c - p->c0);
-        const ptrdiff_t group = c / (TILE_WIDTH * V);
-        const int N = group_width(group, p->C);
-        const real *in = (const real *)p->dw + group * TILE_WIDTH * V * K + c % (TILE_WIDTH * V);
-        for (ptrdiff_t k = 0; k < K; k++) row[k] = in[k * N * V];
-    }
+    for (ptrdiff_t k0 = 0; k0 < K; k0 += PACK_LENGTH)
+        for (ptrdiff_t c = from > p->c0 ? from : p->c0; c < to && c < p->c1; c++) {
+            real *row = (real *)block_row(dw, c - p->c0);
+            const ptrdiff_t group = c / (TILE_WIDTH * V);
+            const int N = group_width(group, p->C);
+            const real *in = (const real *)p->dw + group * TILE_WIDTH * V * K + c % (TILE_WIDTH * V);
+            for (ptrdiff_t k = k0; k < K && k < k0 + PACK_LENGTH; k++) row[k] = in[k * N * V];
+        }
 }

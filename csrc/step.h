@@ -35,36 +35,44 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
                                        const int G, cell_forward_function *cell)
 {
     const ptrdiff_t H = p->H, units = G > 1 ? V : TILE_WIDTH * V; /* units in a whole group */
-    ALIGNED real block[TILE_GROUPS * TILE_ROWS * TILE_WIDTH * V];  /* [P][R][N][V] the tile's pre-activations */
-    CellRow row[TILE_ROWS];
-    Tile t = {.K = H, .a_step = 1, .w_group = H * units * G, .init_n = G > 1 ? H : V, .init_p = units,
-              .out_n = V, .lanes = V};
+    const ptrdiff_t whole = G > 1 || g1 * units <= padded(H) ? g1 : g1 - 1;
+    ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V];               /* [rows][P][N][V] finished pre-activations */
+    CellRow row[PANEL_ROWS];
+    const ptrdiff_t sweep = b1 - b0 <= PANEL_ROWS ? g1 - g0 : 1; /* groups that pass over the same rows in turn */
+    Panel panel;
 
-    for (ptrdiff_t group = g0, P; group < g1; group += P) {
-        const ptrdiff_t j = group * units;
-        const int N = G > 1 ? G : group_width(group, H);
-        const ptrdiff_t blocks = (b1 - b0 + tile_rows(N) - 1) / tile_rows(N);
-        const ptrdiff_t whole = G > 1 ? g1 : g1 < vectors(H) / TILE_WIDTH ? g1 : vectors(H) / TILE_WIDTH;
-        P = blocks == 1 && whole > group ? tile_groups((int)(b1 - b0), N, whole - group) : 1;
-        t.w = (const real *)p->w_step + j * G * H;
-        for (ptrdiff_t i = 0; i < blocks; i++) {
-            const ptrdiff_t b = b0 + cut(b1 - b0, blocks, i);
-            const int R = (int)(b0 + cut(b1 - b0, blocks, i + 1) - b);
-            for (int r = 0; r < R; r++) {
+    panel.K = H;
+    panel.out_skip = 0;
+    panel.w_group = H * units * G;
+    panel.w_end = (const real *)p->w_step + padded(H) * G * H;
+    panel.init_n = G > 1 ? H : V;
+    panel.init_p = units;
+    panel.out_n = V;
+    panel.lanes = panel.inner = V;
+    for (ptrdiff_t first = g0; first < g1; first += sweep)
+        for (ptrdiff_t b = b0; b < b1; b += PANEL_ROWS) {
+            const int rows = b1 - b < PANEL_ROWS ? (int)(b1 - b) : PANEL_ROWS;
+            for (int r = 0; r < rows; r++) {
                 row[r] = cell_row(p, s, b + r);
-                t.a[r] = row[r].h_prev;
-                t.init[r] = row[r].gates + (p->S - G) * H + j;
-                t.out[r] = block + r * N * V;
+                panel.a[r] = row[r].h_prev;
+                panel.init[r] = row[r].gates + (p->S - G) * H;
             }
-            t.out_p = R * N * V;
-            tile_run(&t, R, N, (int)P);
-            for (int v = 0; v < P * R * N / G; v++) { /* v counts [P][R][vectors of units] */
-                const int per_row = N / G, pr = v / per_row;
-                const ptrdiff_t unit = j + pr / R * units + v % per_row * V;
-                cell(p, &row[pr % R], unit, lanes_at(unit, H), block + v * G * V);
+            for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
+                const ptrdiff_t j = group * units;
+                const int N = G > 1 ? G : group_width(group, H);
+                P = group < whole ? tile_groups(rows, N, whole - group) : 1;
+                panel.w = (const real *)p->w_step + j * G * H;
+                panel.init_skip = j;
+                panel.out_p = N * V;
+                panel.lanes = lanes_at(j + (P * N / G - 1) * V, H);
+                panel.inner = G > 1 ? panel.lanes : V; /* the units that are none would be another gate's */
+                for (int r = 0; r < rows; r++) panel.out[r] = block + r * P * N * V;
+                panel_product(&panel, rows, N, (int)P);
+                for (int r = 0; r < rows; r++)
+                    for (int v = 0; v < P * N / G; v++) /* vectors of units: side by side, whatever groups they are in */
+                        cell(p, &row[r], j + v * V, lanes_at(j + v * V, H), block + (r * P * N + v * G) * V);
             }
         }
-    }
 }
 
 /* Step s of the way back. dh = (gradients of step s+1) . W_hh [+ what went round its gates] + dy, then the cell; at the
@@ -73,45 +81,52 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
                                         const int goes_round, cell_backward_function *cell)
 {
     const ptrdiff_t H = p->H, K = p->G * H, units = TILE_WIDTH * V;
+    const ptrdiff_t whole = g1 * units <= padded(H) ? g1 : g1 - 1;
     const int last = s == p->T - 1;
     static const real zeros[V];
-    ALIGNED real block[TILE_GROUPS * TILE_ROWS * TILE_WIDTH * V]; /* [P][R][N][V] what the gates carry back */
-    CellRow row[TILE_ROWS];
-    Tile t = {.K = K, .a_step = 1, .w_group = K * units, .out_n = V, .lanes = V};
+    ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V]; /* [rows][P][N][V] what the gates carry back */
+    CellRow row[PANEL_ROWS];
+    const ptrdiff_t sweep = b1 - b0 <= PANEL_ROWS ? g1 - g0 : 1; /* groups that pass over the same rows in turn */
+    Panel panel;
 
-    for (ptrdiff_t group = g0, P; group < g1; group += P) {
-        const ptrdiff_t j = group * units;
-        const int N = group_width(group, H);
-        const ptrdiff_t blocks = (b1 - b0 + tile_rows(N) - 1) / tile_rows(N);
-        const ptrdiff_t whole = g1 < vectors(H) / TILE_WIDTH ? g1 : vectors(H) / TILE_WIDTH;
-        P = blocks == 1 && whole > group ? tile_groups((int)(b1 - b0), N, whole - group) : 1;
-        t.w = (const real *)p->w_back + j * K;
-        for (ptrdiff_t i = 0; i < blocks; i++) {
-            const ptrdiff_t b = b0 + cut(b1 - b0, blocks, i);
-            const int R = (int)(b0 + cut(b1 - b0, blocks, i + 1) - b);
-            for (int r = 0; r < R; r++) {
+    panel.K = K;
+    panel.init_skip = panel.out_skip = 0;
+    panel.w_group = K * units;
+    panel.w_end = (const real *)p->w_back + padded(H) * K;
+    panel.init_n = panel.init_p = 0;
+    panel.out_n = V;
+    panel.lanes = panel.inner = V;
+    for (ptrdiff_t first = g0; first < g1; first += sweep)
+        for (ptrdiff_t b = b0; b < b1; b += PANEL_ROWS) {
+            const int rows = b1 - b < PANEL_ROWS ? (int)(b1 - b) : PANEL_ROWS;
+            for (int r = 0; r < rows; r++) {
                 row[r] = s < 0 ? (CellRow){.dh = (real *)p->dh + (b + r) * H} : cell_row(p, s, b + r);
-                t.init[r] = zeros;
-                t.out[r] = block + r * N * V;
-                if (!last) t.a[r] = gates_row(p, s + 1, b + r) + (p->S - p->G) * H;
+                panel.init[r] = zeros;
+                if (!last) panel.a[r] = gates_row(p, s + 1, b + r) + (p->S - p->G) * H;
             }
-            t.out_p = R * N * V;
-            if (!last) tile_run(&t, R, N, (int)P);
-            for (int v = 0; v < P * R * N; v++) { /* v counts [P][R][N] */
-                const CellRow *at = &row[v / N % R];
-                const ptrdiff_t unit = j + v / N / R * units + v % N * V;
-                const int lanes = lanes_at(unit, H);
-                vec dh = last ? v_load_n(at->dh + unit, lanes) : v_load(block + v * V);
-                if (goes_round && !last) dh = v_add(dh, v_load_n(at->dh + unit, lanes));
-                if (s < 0) {
-                    v_store_n(at->dh + unit, dh, lanes);
-                    continue;
-                }
-                if (at->dy) dh = v_add(dh, v_load_n(at->dy + unit, lanes));
-                cell(p, at, unit, lanes, dh);
+            for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
+                const ptrdiff_t j = group * units;
+                const int N = group_width(group, H);
+                P = group < whole ? tile_groups(rows, N, whole - group) : 1;
+                panel.w = (const real *)p->w_back + j * K;
+                panel.out_p = N * V;
+                for (int r = 0; r < rows; r++) panel.out[r] = block + r * P * N * V;
+                if (!last) panel_product(&panel, rows, N, (int)P);
+                for (int r = 0; r < rows; r++)
+                    for (int v = 0; v < P * N; v++) {
+                        const ptrdiff_t unit = j + v * V;
+                        const int lanes = lanes_at(unit, H);
+                        vec dh = last ? v_load_n(row[r].dh + unit, lanes) : v_load(block + (r * P * N + v) * V);
+                        if (goes_round && !last) dh = v_add(dh, v_load_n(row[r].dh + unit, lanes));
+                        if (s < 0) {
+                            v_store_n(row[r].dh + unit, dh, lanes);
+                            continue;
+                        }
+                        if (row[r].dy) dh = v_add(dh, v_load_n(row[r].dy + unit, lanes));
+                        cell(p, &row[r], unit, lanes, dh);
+                    }
             }
         }
-    }
 }
 
 #define STEPS(cell, gates, goes_round) \

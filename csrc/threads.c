@@ -1,5 +1,6 @@
 /* The pool. A worker waits for the next job, and at a barrier for its team, in the same way: it spins for some
- * microseconds, then sleeps on a condition variable, so that more workers than cores do no harm.
+ * microseconds, then offers its core to others for some hundred, then sleeps on a condition variable, so that more
+ * workers than cores do no harm.
  *
  * One mutex-free slot says whether the pool is taken; a caller that finds it taken works alone. After fork() the child
  * has no workers and makes its own when it needs them. */
@@ -32,7 +33,7 @@ void threads_run(job_function *function, void *job, int workers)
 void threads_barrier(const Team *team) { (void)team; }
 #else
 
-enum { MAX_WORKERS = 256, SPINS = 4000 };
+enum { MAX_WORKERS = 256, SPINS = 500, YIELDS = 300 };
 
 #if defined(__x86_64__)
 #define PAUSE() __builtin_ia32_pause()
@@ -89,6 +90,10 @@ static void signal_wait(Signal *s, unsigned seen)
     for (int spin = 0; spin < SPINS; spin++) {
         if (signal_value(s) != seen) return;
         PAUSE();
+    }
+    for (int yield = 0; yield < YIELDS; yield++) {
+        if (signal_value(s) != seen) return;
+        sched_yield();
     }
     pthread_mutex_lock(&s->mutex);
     atomic_fetch_add(&s->sleepers, 1);

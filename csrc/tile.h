@@ -16,26 +16,31 @@ typedef struct {
     ptrdiff_t a_step;
     const real *w;               /* IN  [P][K][N][V] packed, group p at w + p * w_group */
     ptrdiff_t w_group;
-    const real *init[TILE_ROWS]; /* IN  vector n of group p of row r at init[r] + p * init_p + n * init_n; read whole */
+    const real *ahead;           /* memory to prefetch, a vector for each k: what the next tiles will read */
+    const real *init[TILE_ROWS]; /* IN  vector n of group p of row r at init[r] + p * init_p + n * init_n */
     ptrdiff_t init_p, init_n;
     real *out[TILE_ROWS];        /* OUT likewise; may be the same memory as init */
     ptrdiff_t out_p, out_n;
-    int lanes;                   /* columns written in the last vector, 1..V */
+    int lanes, inner;            /* columns of the last vector of the last group, and of its other vectors, 1..V */
 } Tile;
+
+/* The columns of vector n of group p that are read from init and written to out. */
+#define TILE_LANES(t, p, n) ((p) < P - 1 ? V : (n) == N - 1 ? (t)->lanes : (t)->inner)
 
 static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, const int P)
 {
     vec acc[TILE_GROUPS * TILE_ROWS * TILE_WIDTH];
-    const real *a[TILE_ROWS], *w = t->w;
+    const real *a[TILE_ROWS], *w = t->w, *ahead = t->ahead;
     const ptrdiff_t K = t->K, a_step = t->a_step, w_group = t->w_group;
 
     UNROLL for (int r = 0; r < R; r++) {
         a[r] = t->a[r];
         UNROLL for (int p = 0; p < P; p++)
             UNROLL for (int n = 0; n < N; n++)
-                acc[(p * R + r) * N + n] = v_load(t->init[r] + p * t->init_p + n * t->init_n);
+                acc[(p * R + r) * N + n] = v_load_n(t->init[r] + p * t->init_p + n * t->init_n, TILE_LANES(t, p, n));
     }
     for (ptrdiff_t k = 0, ka = 0; k < K; k++, ka += a_step, w += N * V) {
+        PREFETCH(ahead + k * V);
         if (R < N) { /* hold the smaller operand in registers and stream the other */
             vec a_k[TILE_ROWS];
             UNROLL for (int r = 0; r < R; r++) a_k[r] = v_set1(a[r][ka]);
@@ -59,22 +64,21 @@ static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, 
     }
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int p = 0; p < P; p++)
-            UNROLL for (int n = 0; n < N; n++) {
-                real *out = t->out[r] + p * t->out_p + n * t->out_n;
-                if (p == P - 1 && n == N - 1) v_store_n(out, acc[(p * R + r) * N + n], t->lanes);
-                else v_store(out, acc[(p * R + r) * N + n]);
-            }
+            UNROLL for (int n = 0; n < N; n++)
+                v_store_n(t->out[r] + p * t->out_p + n * t->out_n, acc[(p * R + r) * N + n], TILE_LANES(t, p, n));
 }
 
 /* Rows of a tile N vectors wide that the registers hold. */
 static inline int tile_rows(int N) { return TILE_ACCUMULATORS / N < TILE_ROWS ? TILE_ACCUMULATORS / N : TILE_ROWS; }
 
-/* Groups to put side by side when a tile has R rows of N vectors and `left` whole groups remain. */
-static inline int tile_groups(int R, int N, ptrdiff_t left)
+/* Groups to put side by side for so many rows of N vectors where `left` whole groups remain. */
+static inline int tile_groups(ptrdiff_t rows, int N, ptrdiff_t left)
 {
-    int P = R == 1 ? 4 : R == 2 ? 2 : 1;
-    while (P > left || P * R * N > TILE_ACCUMULATORS) P /= 2;
-    return P > 1 ? P : 1;
+    ptrdiff_t P = rows == 1 ? TILE_GROUPS : rows == 2 ? 2 : 1;
+    if (left == TILE_GROUPS + 1) P = P < TILE_GROUPS ? P : TILE_GROUPS - 1; /* five are better cut 3 + 2 than 4 + 1 */
+    if (P > left) P = left;
+    while (P > 1 && P * rows * N > TILE_ACCUMULATORS) P--;
+    return (int)P;
 }
 
 #define TILE(R, N, P) \
@@ -84,7 +88,7 @@ static inline int tile_groups(int R, int N, ptrdiff_t left)
     }
 #define TILES_OF_WIDTH(N) \
     TILE(1, N, 1) TILE(2, N, 1) TILE(3, N, 1) TILE(4, N, 1) TILE(5, N, 1) TILE(6, N, 1) TILE(7, N, 1) TILE(8, N, 1) \
-    TILE(1, N, 2) TILE(2, N, 2) TILE(1, N, 4)
+    TILE(1, N, 2) TILE(1, N, 3) TILE(1, N, 4) TILE(2, N, 2)
 TILES_OF_WIDTH(1)
 TILES_OF_WIDTH(2)
 TILES_OF_WIDTH(3)
@@ -95,12 +99,65 @@ typedef void tile_function(const Tile *);
     {tile_1x##N##x1, tile_2x##N##x1, tile_3x##N##x1, tile_4x##N##x1, \
      tile_5x##N##x1, tile_6x##N##x1, tile_7x##N##x1, tile_8x##N##x1}
 static tile_function *const tiles[TILE_WIDTH][TILE_ROWS] = {TILE_ROW(1), TILE_ROW(2), TILE_ROW(3), TILE_ROW(4)};
-static tile_function *const tiles_beside[TILE_WIDTH][3] = {
-    {tile_1x1x2, tile_2x1x2, tile_1x1x4}, {tile_1x2x2, tile_2x2x2, tile_1x2x4},
-    {tile_1x3x2, tile_2x3x2, tile_1x3x4}, {tile_1x4x2, tile_2x4x2, tile_1x4x4}};
+#define TILE_ROW_BESIDE(N) {tile_1x##N##x2, tile_1x##N##x3, tile_1x##N##x4, tile_2x##N##x2}
+static tile_function *const tiles_beside[TILE_WIDTH][4] = {TILE_ROW_BESIDE(1), TILE_ROW_BESIDE(2), TILE_ROW_BESIDE(3),
+                                                           TILE_ROW_BESIDE(4)};
 
 static inline void tile_run(const Tile *t, int R, int N, int P)
 {
     if (P == 1) tiles[N - 1][R - 1](t);
-    else tiles_beside[N - 1][P == 4 ? 2 : R - 1](t);
+    else tiles_beside[N - 1][R == 2 ? 3 : P - 2](t);
+}
+
+/* Where block number i starts when n things are cut into `blocks` of nearly even size. */
+static inline ptrdiff_t cut(ptrdiff_t n, ptrdiff_t blocks, ptrdiff_t i) { return n * i / blocks; }
+
+/* A panel is up to PANEL_ROWS rows of P groups of columns: the rows are cut evenly into tiles, and a long k into lengths
+ * whose weights stay in the L2 cache while all rows pass over them. */
+#define PANEL_ROWS 48
+#define PANEL_BYTES (1 << 18)
+
+typedef struct {
+    ptrdiff_t K;
+    const real *a[PANEL_ROWS];    /* IN  [K] each */
+    const real *w, *w_end;        /* IN  [P][K][N][V] packed, group p at w + p * w_group; end of the whole pack */
+    ptrdiff_t w_group;
+    const real *init[PANEL_ROWS]; /* as in Tile, but for a number of columns that all rows skip */
+    ptrdiff_t init_skip, init_p, init_n;
+    real *out[PANEL_ROWS];
+    ptrdiff_t out_skip, out_p, out_n;
+    int lanes, inner;
+} Panel;
+
+static void panel_product(const Panel *panel, int rows, int N, int P)
+{
+    const ptrdiff_t length = PANEL_BYTES / (TILE_WIDTH * V * (ptrdiff_t)sizeof(real));
+    const int blocks = (rows + tile_rows(N) - 1) / tile_rows(N);
+    Tile t;
+
+    t.a_step = 1;
+    t.w_group = panel->w_group;
+    t.out_p = panel->out_p;
+    t.out_n = panel->out_n;
+    t.lanes = panel->lanes;
+    t.inner = panel->inner;
+    for (ptrdiff_t k = 0; k == 0 || k < panel->K; k += length) {
+        const real *ahead;
+        t.K = panel->K - k < length ? panel->K - k : length;
+        t.w = panel->w + k * N * V;
+        t.init_p = k ? panel->out_p : panel->init_p;
+        t.init_n = k ? panel->out_n : panel->init_n;
+        ahead = t.w + t.K * N * V; /* the weights behind these, a block of rows fetching its share */
+        for (int block = 0; block < blocks; block++, ahead += t.K * V) {
+            const ptrdiff_t from = cut(rows, blocks, block);
+            const int R = (int)(cut(rows, blocks, block + 1) - from);
+            for (int r = 0; r < R; r++) {
+                t.a[r] = panel->a[from + r] + k;
+                t.out[r] = panel->out[from + r] + panel->out_skip;
+                t.init[r] = k ? t.out[r] : panel->init[from + r] + panel->init_skip;
+            }
+            t.ahead = ahead + t.K * V <= panel->w_end ? ahead : t.w;
+            tile_run(&t, R, N, P);
+        }
+    }
 }

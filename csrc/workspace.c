@@ -36,14 +36,14 @@ void *workspace_take(int count, const size_t *sizes, void **parts)
     size_t bytes = 0;
     for (int n = 0; n < count; n++) {
         if (sizes[n] > PTRDIFF_MAX / 2 - bytes) return NULL;
-        bytes += (sizes[n] + 127) / 64 * 64;
+        bytes += (sizes[n] + 63) / 64 * 64;
     }
     Header *header = block_of(bytes);
     if (!header) return NULL;
     char *next = (char *)(header + 1);
     for (int n = 0; n < count; n++) {
         parts[n] = next;
-        next += (sizes[n] + 127) / 64 * 64;
+        next += (sizes[n] + 63) / 64 * 64;
     }
     return header + 1;
 }

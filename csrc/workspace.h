@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* One block cut into parts of at least sizes[n] bytes, each aligned to 64 and with 64 bytes more that may be read.
+/* One block cut into parts of at least sizes[n] bytes, each aligned to 64.
  * Returns the block and sets parts[n], or returns NULL if there is no memory. */
 void *workspace_take(int count, const size_t *sizes, void **parts);
 

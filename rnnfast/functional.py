@@ -29,7 +29,6 @@ _CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
 _NONLINEARITIES = {"tanh": 0, "relu": 1, "sigmoid": 2, "identity": 3}
 _BLOCKS = {"rnn": 1, "lstm": 4, "gru": 3}
 _SLOTS = {"rnn": 1, "lstm": 4, "gru": 4}
-_READ_BEYOND = 32  # numbers behind the gates that a vector load may touch
 
 
 class Tape:
@@ -112,9 +111,9 @@ def pass_forward(
     gates = c_steps = None
     if save:
         T, B, H = y.shape
-        gates = _take(spare, T * B * _SLOTS[cell] * H + _READ_BEYOND, y.dtype)
+        gates = _take(spare, T * B * _SLOTS[cell] * H, y.dtype)
         if c is not None:
-            c_steps = _take(spare, T * B * H + _READ_BEYOND, y.dtype)[: T * B * H].reshape(T, B, H)
+            c_steps = _take(spare, T * B * H, y.dtype)[: T * B * H].reshape(T, B, H)
     step = -1 if reverse else 1
     code = _NONLINEARITIES[nonlinearity]
     _core.forward(_CELLS[cell], code, x[::step], *weights, h0, c0, y[::step], h, c, gates, c_steps)
@@ -207,7 +206,7 @@ def _give(spare: list | None, buffer: Array) -> None:
     """Puts a buffer back, and lets the oldest go where there are many."""
     if spare is not None:
         spare.append(buffer)
-        del spare[:-8]
+        del spare[:-32]
 
 
 # ---- the public functions: check, allocate, run -------------------------------------------------------------------
@@ -221,7 +220,7 @@ def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None
     if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
         expected = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(f"{name}: expected shape [{expected}], got {array.shape}")
-    return np.ascontiguousarray(array, dtype)
+    return np.require(array, dtype, ("C", "A"))
 
 
 def _states(name: str, state: Sequence | Array | None, parts: int, B: int, H: int, dtype: np.dtype) -> tuple:

@@ -16,7 +16,7 @@ static ALWAYS_INLINE void gru_cell_forward(const Pass *p, const CellRow *row, pt
     const vec r = v_sigmoid(v_load(a + (GRU_R - 1) * V));
     const vec z = v_sigmoid(v_load(a + (GRU_Z - 1) * V));
     const vec q = v_load(a + (GRU_Q - 1) * V);
-    const vec n = v_tanh(v_fma(r, q, v_load(row->gates + GRU_N * H + j)));
+    const vec n = v_tanh(v_fma(r, q, v_load_n(row->gates + GRU_N * H + j, lanes)));
     const vec h_prev = v_load_n(row->h_prev + j, lanes);
 
     v_store_n(row->h + j, v_fma(z, h_prev, v_fnma(z, n, n)), lanes);
@@ -31,10 +31,10 @@ static ALWAYS_INLINE void gru_cell_forward(const Pass *p, const CellRow *row, pt
 static ALWAYS_INLINE void gru_cell_backward(const Pass *p, const CellRow *row, ptrdiff_t j, int lanes, vec dh)
 {
     const ptrdiff_t H = p->H;
-    const vec n = v_load(row->gates + GRU_N * H + j);
-    const vec r = v_load(row->gates + GRU_R * H + j);
-    const vec z = v_load(row->gates + GRU_Z * H + j);
-    const vec q = v_load(row->gates + GRU_Q * H + j);
+    const vec n = v_load_n(row->gates + GRU_N * H + j, lanes);
+    const vec r = v_load_n(row->gates + GRU_R * H + j, lanes);
+    const vec z = v_load_n(row->gates + GRU_Z * H + j, lanes);
+    const vec q = v_load_n(row->gates + GRU_Q * H + j, lanes);
     const vec dn = v_tanh_slope(v_fnma(dh, z, dh), n);
     const vec dz = v_mul(dh, v_sub(v_load_n(row->h_prev + j, lanes), n));
 

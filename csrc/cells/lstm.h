@@ -32,11 +32,11 @@ static ALWAYS_INLINE void lstm_cell_forward(const Pass *p, const CellRow *row, p
 static ALWAYS_INLINE void lstm_cell_backward(const Pass *p, const CellRow *row, ptrdiff_t j, int lanes, vec dh)
 {
     const ptrdiff_t H = p->H;
-    const vec i = v_load(row->gates + LSTM_I * H + j);
-    const vec f = v_load(row->gates + LSTM_F * H + j);
-    const vec g = v_load(row->gates + LSTM_G * H + j);
-    const vec o = v_load(row->gates + LSTM_O * H + j);
-    const vec tanh_c = v_tanh(v_load(row->c + j));
+    const vec i = v_load_n(row->gates + LSTM_I * H + j, lanes);
+    const vec f = v_load_n(row->gates + LSTM_F * H + j, lanes);
+    const vec g = v_load_n(row->gates + LSTM_G * H + j, lanes);
+    const vec o = v_load_n(row->gates + LSTM_O * H + j, lanes);
+    const vec tanh_c = v_tanh(v_load_n(row->c + j, lanes));
     const vec dc = v_add(v_load_n(row->dc + j, lanes), v_tanh_slope(v_mul(dh, o), tanh_c));
 
     v_store_n(row->dc + j, v_mul(dc, f), lanes);

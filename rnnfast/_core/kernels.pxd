@@ -74,6 +74,7 @@ cdef extern from "dispatch.h" nogil:
         const Kernels *float64
         int (*runs_here)() noexcept nogil
     const Implementation implementations[]
+    long l2_bytes()
 
 cdef extern from "threads.h" nogil:
     ctypedef struct Team

@@ -31,9 +31,13 @@ cdef extern from *:
 
 cdef const Implementation *chosen = NULL
 cdef int threads = 1
+cdef int cores = threads_available()
+cdef double l2 = l2_bytes()
 cdef int forced_split = -1  # -1: the cost model decides; BY_UNITS, BY_ROWS
 cdef enum:
     BY_UNITS, BY_ROWS
+    BARRIER_NS = 600
+    START_NS = 8000
 
 cdef const Implementation *find(name) except NULL:
     """The implementation of that name, or the best one that runs here if name is None."""
@@ -129,7 +133,7 @@ def configure(environment):
     force_isa(environment.get("RNNFAST_ISA") or None)
     given = environment.get("RNNFAST_NUM_THREADS")
     if not given:
-        set_num_threads(threads_available())
+        set_num_threads(cores)
     elif not given.isdecimal() or not 1 <= int(given) <= 256:
         raise ValueError(f"RNNFAST_NUM_THREADS: expected a number of threads from 1 to 256, got {given!r}")
     else:
@@ -203,30 +207,39 @@ cdef Blocks window(const Pass *p, bint state_side, const void *data, Py_ssize_t 
 
 # ---- the split ---------------------------------------------------------------------------------------------------
 
-cdef int plan(const Kernels *k, double flops, double step_flops, Py_ssize_t B, Py_ssize_t groups, int *split) noexcept nogil:
-    """How many workers a call gets, and how they split it.
+cdef struct Plan:
+    int workers, split
 
-    Work below some microseconds stays on one thread. Rows are split when every worker gets enough of them to fill the
-    tile; otherwise hidden units are, if a step is long against a barrier."""
-    cdef int workers = threads
-    cdef double fast = 4.0 * k.lanes   # flops per nanosecond that a core does not exceed
-    split[0] = BY_ROWS if B >= 8 * workers else BY_UNITS
+cdef double efficiency(Py_ssize_t rows) noexcept nogil:
+    """The share of the peak that a tile of so many rows reaches, measured: few rows wait for their weights."""
+    return 0.5 if rows <= 1 else 0.7 if rows == 2 else 0.8 if rows == 3 else 0.9
+
+cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, Py_ssize_t groups, double weight_bytes) noexcept nogil:
+    """How many workers a call gets, and how they split it: the shortest of three estimates, in nanoseconds per step.
+
+    A step costs its flops at the tile's efficiency, or the weights' way from the L3 cache where they exceed the L2,
+    whichever is longer. Split by rows, every worker reads all weights, for fewer rows; split by units, each reads its
+    part and waits at a barrier. More workers than cores never help; what would save no more than a start costs stays
+    on one thread."""
+    cdef double rate = 14.0 * k.lanes, bandwidth = 25.0   # flops and bytes per nanosecond
+    cdef double slow = weight_bytes / bandwidth if weight_bytes > l2 else 0
+    cdef double alone = max(step_flops / (rate * efficiency(B)), slow), by_rows, by_units, best
+    cdef int n = min(threads, cores) if forced_split < 0 else threads
+    cdef int n_rows = <int>min(n, B), n_units = <int>min(n, groups)
+    cdef Py_ssize_t rows = (B + n_rows - 1) // n_rows, units = (groups + n_units - 1) // n_units
     if forced_split >= 0:
-        split[0] = forced_split
-    else:
-        if split[0] == BY_UNITS and step_flops / fast < 3000.0:
-            return 1
-        if flops / fast < 20000.0:
-            return 1
-    if split[0] == BY_ROWS and workers > B:
-        workers = <int>B
-    if split[0] == BY_UNITS and workers > groups:
-        workers = <int>groups
-    return workers if workers > 1 else 1
+        return Plan(n_rows if forced_split == BY_ROWS else n_units, forced_split)
+    by_rows = max(step_flops * rows / B / (rate * efficiency(rows)), slow) if n_rows > 1 else alone
+    by_units = (max(step_flops * units / groups / (rate * efficiency(B)), slow * units / groups) + BARRIER_NS
+                if n_units > 1 else alone)
+    best = min(by_rows, by_units)
+    if (alone - best) * steps < START_NS or alone < 1.05 * best:
+        return Plan(1, BY_ROWS)
+    return Plan(n_rows, BY_ROWS) if by_rows <= by_units else Plan(n_units, BY_UNITS)
 
 cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t B, Py_ssize_t T, Py_ssize_t nbytes) noexcept nogil:
-    """Steps whose rows of so many numbers fill about nbytes."""
-    cdef Py_ssize_t steps = nbytes // (B * row_numbers * k.real_size)
+    """Steps whose rows of so many numbers fill about nbytes, and no fewer than LEAST_ROWS rows."""
+    cdef Py_ssize_t steps = max(nbytes // (B * row_numbers * k.real_size), LEAST_ROWS // B)
     return max(1, min(steps, T))
 
 cdef struct Interrupts:
@@ -235,8 +248,9 @@ cdef struct Interrupts:
 
 cdef enum:
     INTERRUPT_FLOPS = 1000000000
+    LEAST_ROWS = 128        # projected at once, so that large weights are not read for a few rows
     GATES_BYTES = 1 << 19   # gates projected at once: half of a common L2
-    GRADIENT_ROWS = 128     # rows of one sum into the weight gradients: a group of them fits the L1
+    GRADIENT_ROWS = 256     # rows of one sum into the weight gradients: a group of them fits the L1
 
 cdef void look_for_signals(Interrupts *interrupts, double flops) noexcept nogil:
     """Called by worker 0, the thread that holds the caller's Python state."""
@@ -320,7 +334,7 @@ cdef Py_ssize_t hidden_groups(const Kernels *k, const Pass *p) noexcept nogil:
 def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0, y, h, c, gates, c_steps):
     """One layer in one direction; shapes as in `functional.pass_forward`, a reversed pass has reversed views.
 
-    h and c get the final state. gates [T*B*S*H + 32] and c_steps [T, B, H] (lstm) are kept for `backward`; None
+    h and c get the final state. gates [T*B*S*H] and c_steps [T, B, H] (lstm) are kept for `backward`; None
     evaluates and keeps nothing.
     """
     cdef ForwardJob job
@@ -330,7 +344,7 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
     cdef size_t sizes[5]
     cdef void *parts[5]
     cdef void *block
-    cdef int workers
+    cdef Plan planned
 
     if T == 0 or B == 0:
         for given, final in ((h0, h), (c0, c)):
@@ -347,12 +361,11 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
     job.b_ih, job.b_hh = window(p, False, data(bias_ih), 1), window(p, True, data(bias_hh), 1)
 
     sizes = [I * padded(p.X * H, k) * size, p.G * padded(H, k) * H * size, p.S * H * size,
-             0 if h0 is not None else B * H * size, 0 if p.save else job.chunk * B * p.S * H * size]
+             B * H * size if h0 is None or (cell == LSTM and c0 is None) else 0, 0 if p.save else job.chunk * B * p.S * H * size]
     block = workspace_take(5, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weights and the gates of one chunk of time")
-    if h0 is None:
-        memset(parts[3], 0, sizes[3])
+    memset(parts[3], 0, sizes[3])
     job.w_project, job.w_step, job.bias = parts[0], parts[1], parts[2]
     p.w_step = job.w_step
     p.y = rows_of(y)
@@ -363,9 +376,10 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
         p.c = data(c_steps if p.save else c)
         p.c_stride = B * H if p.save else 0
     job.project = Product(I, p.X * H, (p.S - p.X) * H, rows_of(x), job.w_project, job.bias, p.gates)
-    workers = plan(k, T * job.step_flops, job.step_flops, B, hidden_groups(k, p), &job.split)
+    planned = plan(k, T, job.step_flops, B, hidden_groups(k, p), <double>H * H * p.G * size)
+    job.split = planned.split
     with nogil:
-        threads_run(forward_worker, &job, workers)
+        threads_run(forward_worker, &job, planned.workers)
         workspace_give(block)
     if job.interrupts.stop:
         raise_pending()
@@ -471,7 +485,7 @@ def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gat
     cdef size_t sizes[8]
     cdef void *parts[8]
     cdef void *block
-    cdef int workers
+    cdef Plan planned
 
     for given, carried in ((dh_final, dh), (dc_final, dc)):
         if carried is not None:
@@ -487,13 +501,14 @@ def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gat
     job.k = k
     job.step_flops = 2.0 * B * (I + H) * p.G * H
     job.chunk = max(1, GRADIENT_ROWS // B)
-    workers = plan(k, 3 * T * job.step_flops, job.step_flops, B, k.groups_of(H), &job.split)
+    planned = plan(k, 2 * T, job.step_flops, B, k.groups_of(H), <double>H * H * p.G * size)
+    job.split = planned.split
     job.operand_size = GRADIENT_ROWS * max(k.operand_stride(I), k.operand_stride(H))
 
     sizes = [0 if dx is None else p.X * H * padded(I, k) * size, p.G * H * padded(H, k) * size,
-             GRADIENT_ROWS * padded(p.S * H, k) * size, workers * job.operand_size * size,
+             GRADIENT_ROWS * padded(p.S * H, k) * size, planned.workers * job.operand_size * size,
              padded(p.S * H, k) * size, padded(p.S * H, k) * I * size, padded(p.S * H, k) * H * size,
-             0 if h0 is not None else B * H * size]
+             B * H * size if h0 is None or (cell == LSTM and c0 is None) else 0]
     block = workspace_take(8, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weights and the sums of their gradients")
@@ -519,7 +534,7 @@ def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gat
     if dx is not None:
         job.dx = Product(p.X * H, I, 0, p.gates, job.w_dx, NULL, rows_of(dx))
     with nogil:
-        threads_run(backward_worker, &job, workers)
+        threads_run(backward_worker, &job, planned.workers)
     db_ih, db_hh = window(p, False, data(dbias_ih), 1), window(p, True, data(dbias_hh), 1)
     if dbias_ih is not None:
         k.unpack_bias(&db_ih, job.db)
@@ -591,7 +606,7 @@ def linear_forward(x, weight, bias, y):
     cdef size_t sizes[2]
     cdef void *parts[2]
     cdef void *block
-    cdef int split, workers
+    cdef Plan planned
     if M == 0:
         return
     memset(&job, 0, sizeof(job))
@@ -605,9 +620,9 @@ def linear_forward(x, weight, bias, y):
     if bias is not None:
         memcpy(parts[1], data(bias), N * size)
         job.product.bias = parts[1]
-    workers = plan(k, 2.0 * M * K * N, 2.0 * M * K * N, M, M, &split)
+    planned = plan(k, 1, 2.0 * M * K * N, M, 1, 0)
     with nogil:
-        threads_run(linear_forward_worker, &job, workers)
+        threads_run(linear_forward_worker, &job, planned.workers)
         workspace_give(block)
 
 
@@ -620,17 +635,17 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     cdef size_t sizes[5]
     cdef void *parts[5]
     cdef void *block
-    cdef int split, workers
+    cdef Plan planned
     if M == 0:
         dweight[...] = 0
         if dbias is not None:
             dbias[...] = 0
         return
     memset(&job, 0, sizeof(job))
-    workers = plan(k, 4.0 * M * K * N, 4.0 * M * K * N, M, M, &split)
+    planned = plan(k, 2, 2.0 * M * K * N, M, 1, 0)
     job.operand_size = GRADIENT_ROWS * k.operand_stride(K)
     sizes = [0 if dx is None else N * padded(K, k) * size, GRADIENT_ROWS * padded(N, k) * size,
-             workers * job.operand_size * size, padded(N, k) * size, padded(N, k) * K * size]
+             planned.workers * job.operand_size * size, padded(N, k) * size, padded(N, k) * K * size]
     block = workspace_take(5, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weight and the sum of its gradient")
@@ -644,7 +659,7 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
         job.packed_w = parts[0]
         job.product = Product(N, K, 0, job.d, job.packed_w, NULL, packed_rows(data(dx), M, K))
     with nogil:
-        threads_run(linear_backward_worker, &job, workers)
+        threads_run(linear_backward_worker, &job, planned.workers)
     if dbias is not None:
         db = whole(dbias)
         k.unpack_bias(&db, job.db)

@@ -1,0 +1,41 @@
+# One word for each thing one does here; run them inside a virtual environment. `make build` once, then the others.
+PYTHON ?= python
+
+.PHONY: build test lint doctest bench coverage deep neon clean
+
+build:  ## compile and install in place, with all that developing needs
+	$(PYTHON) -m pip install "setuptools>=77" "Cython>=3.1" "numpy>=2.0"
+	$(PYTHON) -m pip install --no-build-isolation -e ".[dev]"
+
+test:
+	$(PYTHON) -m pytest tests
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+
+doctest:  ## the examples in docstrings
+	$(PYTHON) -m pytest --doctest-modules --pyargs rnnfast
+
+bench:  ## the kernels against the reference, the layers against installed peers
+	$(PYTHON) -m pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-max-time=0.3
+
+coverage:  ## lines of Python, C and Cython that the tests reach, on a build for it; then the usual build again
+	rm -rf build rnnfast/_core/loops.c
+	RNNFAST_COVERAGE=1 $(PYTHON) setup.py -q build_ext --inplace --force
+	$(PYTHON) -m pytest tests --cov=rnnfast --cov-report=term-missing:skip-covered
+	$(PYTHON) -m gcovr --root . --filter csrc/ build/temp.*/csrc
+	gcov -n -o build/temp.*/rnnfast/_core rnnfast/_core/loops.c 2>/dev/null | grep -A1 "loops.pyx'"
+	rm -rf build rnnfast/_core/loops.c
+	$(PYTHON) setup.py -q build_ext --inplace --force
+
+deep:  ## the tests with each instruction set of this machine in turn
+	for isa in $$($(PYTHON) -c "from rnnfast import _core; print(*_core.available_isas())"); do \
+		RNNFAST_ISA=$$isa $(PYTHON) -m pytest tests || exit 1; \
+	done
+
+neon:  ## the NEON kernels, cross-compiled and run under qemu-user
+	$(MAKE) -C tests/neon
+
+clean:
+	rm -rf build dist *.egg-info rnnfast/_core/*.so rnnfast/_core/*.c

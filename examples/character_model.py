@@ -1,0 +1,53 @@
+"""A character model in a page: predict each character of a text from those before it, then let it write.
+
+Run it with a text file, `python examples/character_model.py book.txt`, or without one on Python's help texts.
+"""
+
+import sys
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+
+import rnnfast as rf
+
+T, B, H, EPOCHS = (
+    64,
+    16,
+    128,
+    3,
+)  # steps of a window, streams of the text side by side, hidden units, readings
+
+text = (
+    Path(sys.argv[1]).read_text() if len(sys.argv) > 1 else "\n".join(topics[key] for key in sorted(topics))
+)
+alphabet, symbols = np.unique(list(text), return_inverse=True)
+steps = (len(symbols) - 1) // (B * T) * T
+x = symbols[: steps * B].reshape(B, steps).T  # [steps, B]: each column is one stream
+targets = symbols[1 : steps * B + 1].reshape(B, steps).T
+
+model = rf.Sequential(
+    rf.Embedding(len(alphabet), 32, rng=0), rf.LSTM(32, H, rng=1), rf.Linear(H, len(alphabet), rng=2)
+)
+optimizer = rf.optim.Adam(model.parameters(), lr=0.005)
+for epoch in range(EPOCHS):
+    state, losses = None, []
+    for t in range(0, steps, T):  # the state goes on from window to window, gradients end at its beginning
+        optimizer.zero_grad()
+        loss, state = rf.loss_and_grad(
+            model, rf.losses.cross_entropy, x[t : t + T], targets[t : t + T], state
+        )
+        rf.clip_grad_norm(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss)
+    print(f"epoch {epoch + 1}: {np.mean(losses) / np.log(2):.3f} bits per character", flush=True)
+
+rng = np.random.default_rng(0)
+logits, state = model(symbols[:40, None])  # it reads the beginning of the text, and goes on from there
+print("".join(alphabet[symbols[:40]]), end="")
+for _ in range(300):
+    p = np.exp((logits[-1, 0] - logits[-1, 0].max()).astype(float) / 0.7)
+    symbol = rng.choice(len(alphabet), p=p / p.sum())
+    print(alphabet[symbol], end="")
+    logits, state = model(np.array([[symbol]]), state)
+print()

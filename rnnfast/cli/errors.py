@@ -1,0 +1,12 @@
+"""How a command ends when it does not end well: the error that becomes a line on stderr, the exit codes."""
+
+from __future__ import annotations
+
+__all__ = ["FAILED", "INTERRUPTED", "CommandError"]
+
+FAILED = 2  # the exit code after a CommandError
+INTERRUPTED = 130  # after Ctrl-C: what shells give a program that it ended
+
+
+class CommandError(Exception):
+    """Something the user can put right: an unreadable file, a foreign checkpoint, options that contradict."""

@@ -1,0 +1,19 @@
+"""`rnnfast info`: what this build is and how it runs here."""
+
+from __future__ import annotations
+
+import argparse
+
+import rnnfast as rf
+
+__all__ = ["add_options", "run"]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """This command has none."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print version, kernels compiled and chosen, threads, NumPy and its BLAS."""
+    rf.show_config()
+    return 0

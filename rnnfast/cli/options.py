@@ -1,0 +1,41 @@
+"""Types of command-line options: what argparse checks before a command starts."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["integers", "non_negative", "positive", "positive_integer", "rate", "whole_number"]
+
+Number = TypeVar("Number", int, float)
+
+
+def _option(
+    read: Callable[[str], Number], holds: Callable[[Number], bool], what: str
+) -> Callable[[str], Number]:
+    """A type for argparse: `read`, then a check, or an error that says what was expected."""
+
+    def option(text: str) -> Number:
+        try:
+            number = read(text)
+        except ValueError:
+            number = None
+        if number is None or not holds(number):
+            raise argparse.ArgumentTypeError(f"expected {what}, got {text!r}")
+        return number
+
+    return option
+
+
+whole_number = _option(int, lambda n: n >= 0, "an integer from 0")
+positive_integer = _option(int, lambda n: n >= 1, "an integer from 1")
+non_negative = _option(float, lambda n: 0.0 <= n < math.inf, "a number from 0")
+positive = _option(float, lambda n: 0.0 < n < math.inf, "a number above 0")
+rate = _option(float, lambda n: 0.0 <= n < 1.0, "a number from 0 to below 1")
+
+
+def integers(text: str) -> list[int]:
+    """Integers from 1, separated by commas."""
+    return [positive_integer(part) for part in text.split(",")]

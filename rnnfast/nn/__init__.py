@@ -1,0 +1,11 @@
+"""The modules beside the recurrent layers, and what all modules are made of."""
+
+from rnnfast.nn.dropout import Dropout
+from rnnfast.nn.embedding import Embedding
+from rnnfast.nn.last import Last
+from rnnfast.nn.linear import Linear
+from rnnfast.nn.module import Module
+from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.sequential import Sequential
+
+__all__ = ["Dropout", "Embedding", "Last", "Linear", "Module", "Parameter", "Sequential"]

@@ -1,0 +1,191 @@
+"""Modules in a row: each reads what the one before it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from rnnfast.nn import checks
+from rnnfast.nn.module import Module, Tape
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+class Sequential(Module):
+    """Modules in a row.
+
+    Parameters
+    ----------
+    *modules : Module
+        At least one; no two may share a parameter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none, one is no module, or a parameter comes twice.
+
+    Notes
+    -----
+    Parameters are named by their module's place: ``0.weight_ih_l0``. The state (and its gradient) is a
+    tuple with one entry per module, None for those without a state. In `forward`, ``training`` and ``rng``
+    go to those modules that take them; an integer ``rng`` gives each of them masks of that one seed, a
+    generator gives each a seed of its own. ``input_grad=False`` concerns the first module.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> model = rf.Sequential(rf.GRU(3, 8, rng=0), rf.Linear(8, 2, rng=1))
+    >>> x = np.ones((5, 4, 3), np.float32)
+    >>> y, state, tape = model.forward(x)
+    >>> y.shape, len(state), state[0].shape, state[1]
+    ((5, 4, 2), 2, (1, 4, 8), None)
+    >>> dx, dstate = model.backward(tape, np.ones_like(y))
+    >>> [name for name, parameter in model.named_parameters()][-2:]
+    ['1.weight', '1.bias']
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset({"training", "rng"})
+
+    def __init__(self, *modules: Module) -> None:
+        super().__init__()
+        if not modules:
+            raise ValueError("modules: expected at least one, got none")
+        for place, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(f"modules: expected a Module at place {place}, got {type(module).__name__}")
+            for name, parameter in module.named_parameters():
+                for earlier, other in self._parameters.items():
+                    if other is parameter:
+                        raise ValueError(
+                            f"modules: expected each parameter once, got {earlier} again as {place}.{name}"
+                        )
+                self._parameters[f"{place}.{name}"] = parameter
+        self._modules = modules
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules)
+
+    def __getitem__(self, place: int) -> Module:
+        return self._modules[place]
+
+    def modules(self) -> list[Module]:
+        """This module and, after it, those inside it, however deep."""
+        return [self, *(inner for module in self._modules for inner in module.modules())]
+
+    def __call__(self, x: ArrayLike, state: Any = None) -> tuple[np.ndarray, tuple[Any, ...]]:
+        """Evaluate all modules in turn.
+
+        Parameters
+        ----------
+        x : array_like
+            The first module's input.
+        state : tuple, optional
+            One entry per module; None: every module starts from its own default.
+
+        Returns
+        -------
+        y : numpy.ndarray
+            The last module's output.
+        state : tuple
+            One entry per module.
+        """
+        states = self._entries("state", state)
+        y: Any = x
+        for place, module in enumerate(self._modules):
+            try:
+                y, states[place] = module(y, states[place])
+            except (TypeError, ValueError) as error:
+                raise self._at(place, error) from error
+        return y, tuple(states)
+
+    def forward(
+        self, x: ArrayLike, state: Any = None, *, training: bool = True, rng: checks.Rng = None
+    ) -> tuple[np.ndarray, tuple[Any, ...], Tape]:
+        """As calling the module, in training unless ``training=False``; with a tape for `backward`.
+
+        Parameters
+        ----------
+        x : array_like
+            The first module's input. The tape holds it: leave it unwritten until `backward`.
+        state : tuple, optional
+            One entry per module.
+        training : bool
+            False: no dropout.
+        rng : int, numpy.random.Generator or None
+            Seeds the masks of this pass alone.
+
+        Returns
+        -------
+        y : numpy.ndarray
+            The last module's output.
+        state : tuple
+            One entry per module.
+        tape : Tape
+            For `backward`.
+        """
+        checks.check_rng(rng)
+        states = self._entries("state", state)
+        how = {"training": training, "rng": rng}
+        tapes: list[Tape] = []
+        y: Any = x
+        for place, module in enumerate(self._modules):
+            taken = {key: value for key, value in how.items() if key in module.takes}
+            try:
+                y, states[place], tape = module.forward(y, states[place], **taken)
+            except (TypeError, ValueError) as error:
+                raise self._at(place, error) from error
+            tapes.append(tape)
+        return y, tuple(states), Tape(self, tapes)
+
+    def _check_gradients(
+        self, saved: list[Tape], dy: ArrayLike | None, dstate: Any
+    ) -> tuple[np.ndarray | None, list[Any]]:
+        dstates = self._entries("dstate", dstate)
+        gradient = None
+        for place, (module, tape) in enumerate(zip(self._modules, saved, strict=True)):
+            last = place == len(saved) - 1
+            try:
+                gradient, dstates[place] = module._check_gradients(
+                    tape.saved_for(module), dy if last else None, dstates[place]
+                )
+            except (TypeError, ValueError) as error:
+                raise self._at(place, error) from error
+        return gradient, dstates
+
+    def _backward(
+        self, saved: list[Tape], dy: np.ndarray | None, dstate: list[Any], input_grad: bool, retain: bool
+    ) -> tuple[np.ndarray | None, tuple[Any, ...], dict[str, np.ndarray]]:
+        fresh: dict[str, np.ndarray] = {}
+        for place in reversed(range(len(self._modules))):
+            own: dict[str, np.ndarray] = {}
+            dy, dstate[place] = self._modules[place].backward(
+                saved[place], dy, dstate[place], input_grad=input_grad or place > 0, retain=retain, grads=own
+            )
+            fresh.update((f"{place}.{name}", gradient) for name, gradient in own.items())
+        return dy, tuple(dstate), fresh
+
+    def _entries(self, name: str, value: Any) -> list[Any]:
+        """A list with `value`'s entry for each module."""
+        if value is None:
+            return [None] * len(self._modules)
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"{name}: expected a tuple with one entry per module, got {type(value).__name__}")
+        if len(value) != len(self._modules):
+            raise ValueError(
+                f"{name}: expected {len(self._modules)} entries, one per module, got {len(value)}"
+            )
+        return list(value)
+
+    def _at(self, place: int, error: Exception) -> Exception:
+        """`error` with the module named that raised it."""
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        return kind(f"module {place} ({type(self._modules[place]).__name__}): {error}")
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self._modules))})"

@@ -1,0 +1,20 @@
+"""Training: one loss and its gradients, the training loop, checkpoints. It stands on the layers."""
+
+from rnnfast.training.checkpoint import load, model_arrays, read_checkpoint, save, write_checkpoint
+from rnnfast.training.fit import evaluate, fit
+from rnnfast.training.grad import loss_and_grad
+from rnnfast.training.history import History
+from rnnfast.training.run import Run
+
+__all__ = [
+    "History",
+    "Run",
+    "evaluate",
+    "fit",
+    "load",
+    "loss_and_grad",
+    "model_arrays",
+    "read_checkpoint",
+    "save",
+    "write_checkpoint",
+]

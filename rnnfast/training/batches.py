@@ -1,0 +1,155 @@
+"""Batches from what `fit` and `evaluate` are given: arrays cut along the batch axis, or the caller's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.nn import checks
+from rnnfast.nn.last import Last
+from rnnfast.nn.module import Module
+
+__all__ = ["Batch", "Source", "batch_weight", "source"]
+
+Batch = tuple[Any, Any, dict[str, Any]]
+"""x, targets, keywords for loss_and_grad."""
+
+
+class Source:
+    """Batches, epoch by epoch.
+
+    Attributes
+    ----------
+    count : int or None
+        Batches in an epoch, where known.
+    once : bool
+        There is one epoch only: the batches come from an iterator.
+    shuffle : bool
+        Whether epochs are to be drawn in a new order each.
+    """
+
+    count: int | None = None
+    once = False
+    shuffle = False
+
+    def epoch(self, number: int, start: int = 0, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+        """The batches of an epoch from the given one on, in an order drawn from `rng` if there is one."""
+        raise NotImplementedError
+
+
+class _Arrays(Source):
+    """`x` and `targets`, cut along one axis of each."""
+
+    def __init__(self, x: NDArray, targets: NDArray, axes: tuple[int, int], batch_size: int | None) -> None:
+        self._pair = x, targets
+        self._axes = axes
+        self._rows = x.shape[axes[0]]
+        self._size = min(batch_size or self._rows, self._rows)
+        self.count = -(-self._rows // self._size)
+        self.equal = self._rows % self._size == 0  # all batches are of one size
+
+    def epoch(self, number: int, start: int = 0, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+        order = None if rng is None else rng.permutation(self._rows)
+        for low in range(start * self._size, self._rows, self._size):
+            rows = slice(low, low + self._size)
+            x, targets = (
+                array[(slice(None),) * axis + (rows,)] if order is None else array.take(order[rows], axis)
+                for array, axis in zip(self._pair, self._axes, strict=True)
+            )
+            yield x, targets, {}
+
+
+class _Given(Source):
+    """The caller's own batches."""
+
+    def __init__(self, name: str, data: Any) -> None:
+        self._name = name
+        self._data = data
+        self.count = len(data) if hasattr(data, "__len__") else None
+        self.once = hasattr(data, "__next__")
+
+    def epoch(self, number: int, start: int = 0, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+        batches = self._data(number) if callable(self._data) else self._data
+        for item in islice(iter(batches), start, None):
+            if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+                got = f"{len(item)} entries" if isinstance(item, (tuple, list)) else type(item).__name__
+                raise TypeError(
+                    f"{self._name}: expected batches (x, targets) or (x, targets, keywords), got {got}"
+                )
+            x, targets, *keywords = item
+            yield x, targets, dict(*keywords)
+
+
+def source(
+    name: str,
+    data: Any,
+    model: Module,
+    *,
+    batch_size: int | None,
+    axes: tuple[int, int] | None,
+    stateful: bool,
+    shuffle: bool | None = False,
+) -> Source:
+    """The batches that `data` stands for; `name` is what errors call it.
+
+    Arrays, a pair ``(x, targets)``, are cut along the batch axis: `axes` names that of each. By default it is
+    axis 1 of x, as layers want it, or axis 0 with ``batch_first`` (the model's first module that has this
+    attribute decides) and for a model without recurrent layers; targets have the same axis where they begin
+    with x's first two axes, and axis 0 where they do not or the model holds a `Last`: there is one for each
+    sequence then.
+    """
+    if not (isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], np.ndarray)):
+        if shuffle:
+            raise ValueError(
+                "shuffle: expected None or False with batches of your own: they come in their order"
+            )
+        if not (callable(data) or isinstance(data, Iterable)) or isinstance(data, (np.ndarray, Mapping, str)):
+            raise TypeError(
+                f"{name}: expected a pair of arrays (x, targets), an iterable of batches, or a function from "
+                f"the epoch to one, got {type(data).__name__}"
+            )
+        return _Given(name, data)
+
+    x, targets = data[0], checks.as_array(f"{name}[1]", data[1])
+    axes = _batch_axes(model, x, targets) if axes is None else axes
+    for place, (array, axis) in enumerate(zip((x, targets), axes, strict=True)):
+        if not 0 <= axis < array.ndim:
+            raise ValueError(f"{name}[{place}]: expected a batch axis {axis}, got shape {array.shape}")
+    if x.shape[axes[0]] != targets.shape[axes[1]]:
+        raise ValueError(
+            f"{name}: expected a target for each sequence, got {x.shape[axes[0]]} along axis {axes[0]} of x "
+            f"and {targets.shape[axes[1]]} along axis {axes[1]} of targets"
+        )
+    if x.shape[axes[0]] == 0:
+        raise ValueError(f"{name}: expected at least one sequence, got shape {x.shape}")
+    if batch_size is not None:
+        checks.positive("batch_size", batch_size)
+    arrays = _Arrays(x, targets, axes, batch_size)
+    if stateful and shuffle:
+        raise ValueError("shuffle: expected None or False with stateful=True: batches go on from each other")
+    arrays.shuffle = not stateful if shuffle is None else shuffle
+    if stateful and not arrays.equal:
+        raise ValueError(
+            f"batch_size: expected a divisor of the {x.shape[axes[0]]} sequences with stateful=True, "
+            f"got {batch_size}"
+        )
+    return arrays
+
+
+def batch_weight(targets: Any, how: Mapping[str, Any]) -> int:
+    """How much a batch's mean loss counts: its number of targets, or of those that its mask keeps."""
+    mask = how.get("mask")
+    return int(np.size(targets) if mask is None else np.count_nonzero(mask))
+
+
+def _batch_axes(model: Module, x: NDArray, targets: NDArray) -> tuple[int, int]:
+    modules = model.modules()
+    batch_first = next((module.batch_first for module in modules if hasattr(module, "batch_first")), True)
+    axis = 0 if batch_first else 1
+    by_sequence = any(isinstance(module, Last) for module in modules)
+    by_step = targets.ndim > 1 and targets.shape[:2] == x.shape[:2] and not by_sequence
+    return axis, axis if by_step else 0

@@ -1,0 +1,361 @@
+"""Checkpoints: one `.npz` of arrays and JSON, written whole or not at all, checked whole before it is used.
+
+The file is an uncompressed ``.npz``: an entry ``rnnfast`` with a JSON header (format, version, metadata),
+``model.<parameter>`` and ``optimizer.<key>``. Nothing in it is ever unpickled. Since compressed entries are
+refused, no entry can be larger than the file that declares it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.nn.module import Module
+from rnnfast.nn.optim import Optimizer
+
+if TYPE_CHECKING:
+    import zipfile
+
+__all__ = ["load", "model_arrays", "read_checkpoint", "save", "write_checkpoint"]
+
+_FORMAT = "rnnfast checkpoint"
+_VERSION = 1
+_HEADER = "rnnfast"
+_KINDS = "biufU"  # bool, integers, floats, text: nothing that needs pickle
+
+
+def save(
+    path: str | os.PathLike[str],
+    model: Module,
+    optimizer: Optimizer | None = None,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model's parameters, and an optimizer's state if given, to one file.
+
+    The file is written beside `path` under another name, flushed to the disk and then renamed: `path` holds
+    the old file or the whole new one, whatever happens.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, by convention ``*.npz``; taken as it is.
+    model : Module
+    optimizer : Optimizer, optional
+    metadata : mapping, optional
+        Anything JSON can hold, for the reader: what the model was built with, what it was trained on.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    TypeError
+        `metadata` holds what JSON cannot.
+
+    Examples
+    --------
+    >>> import os, tempfile, rnnfast as rf
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "model.npz")
+    >>> rf.save(path, rf.LSTM(2, 3, rng=0), metadata={"hidden": 3})
+    >>> lstm = rf.LSTM(2, 3)
+    >>> rf.load(path, lstm)
+    {'hidden': 3}
+    >>> folder.cleanup()
+    """
+    write_checkpoint(path, state_arrays(model.state_dict(), optimizer), metadata or {})
+
+
+def load(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | None = None) -> dict[str, Any]:
+    """Read what :func:`save` (or a checkpoint of :func:`fit`) wrote into a model of the same shapes.
+
+    Parameters
+    ----------
+    path : str or path-like
+    model : Module
+        Takes over the parameters.
+    optimizer : Optimizer, optional
+        Takes over its state; the file must then have one, of the same class.
+
+    Returns
+    -------
+    dict
+        The metadata given to :func:`save`.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It is no checkpoint, damaged, or does not fit; `model` and `optimizer` are as they were then.
+
+    Examples
+    --------
+    See :func:`save`.
+    """
+    with open(path, "rb") as file:
+        reader = _Reader(path, file)
+        check_weights(path, reader.entries, "model.", model)
+        weights = reader.read("model.")
+        state = reader.read("optimizer.") if optimizer is not None else {}
+    if optimizer is not None:
+        check_optimizer(path, state, optimizer)
+        optimizer.load_state_dict(state)
+    model.load_state_dict(weights)
+    return reader.metadata
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str], arrays: Mapping[str, NDArray], metadata: Mapping[str, Any]
+) -> None:
+    """Write named arrays and metadata as a checkpoint file, atomically.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; taken as it is.
+    arrays : mapping of str to ndarray
+        Numbers, bools or text of any shape.
+    metadata : mapping
+        Anything JSON can hold.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    TypeError, ValueError
+        An array of objects, the header's name, or metadata that JSON cannot hold.
+
+    Examples
+    --------
+    See :func:`read_checkpoint`.
+    """
+    import json
+    import zipfile
+
+    entries = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in entries.items():
+        if array.dtype.kind not in _KINDS:
+            raise TypeError(f"arrays[{name!r}]: expected numbers, bools or text, got {array.dtype}")
+    if _HEADER in entries:
+        raise ValueError(f"arrays: {_HEADER!r} is the header's own name")
+    try:
+        text = json.dumps({"format": _FORMAT, "version": _VERSION, "metadata": dict(metadata)})
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"metadata: expected what JSON can hold ({error})") from error
+    entries = {_HEADER: np.frombuffer(text.encode(), np.uint8), **entries}
+
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    draft = os.path.join(folder, f".{name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, array in entries.items():
+                    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, target)
+    except BaseException:
+        if os.path.exists(draft):
+            os.remove(draft)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # POSIX: the new name itself reaches the disk with its folder
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    """Read all of a checkpoint file.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+    metadata : dict
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It is no checkpoint, of another version, or damaged: one line that opens with the path.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np
+    >>> from rnnfast.training import read_checkpoint, write_checkpoint
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "numbers.npz")
+    ...     write_checkpoint(path, {"x": np.array([1, 2])}, {"unit": "m"})
+    ...     read_checkpoint(path)
+    ({'x': array([1, 2])}, {'unit': 'm'})
+    """
+    with open(path, "rb") as file:
+        reader = _Reader(path, file)
+        return reader.read(""), reader.metadata
+
+
+def model_arrays(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """The model's parameters among a checkpoint's arrays, under their own names, for `load_state_dict`."""
+    return part(arrays, "model.")
+
+
+def part(arrays: Mapping[str, NDArray], prefix: str) -> dict[str, NDArray]:
+    """The entries whose names open with `prefix`, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def state_arrays(weights: Mapping[str, NDArray], optimizer: Optimizer | None) -> dict[str, NDArray]:
+    """A checkpoint's entries for these weights and this optimizer's state."""
+    arrays = {f"model.{name}": array for name, array in weights.items()}
+    if optimizer is not None:
+        arrays.update(
+            {f"optimizer.{name}": np.asarray(value) for name, value in optimizer.state_dict().items()}
+        )
+    return arrays
+
+
+class Entry(NamedTuple):
+    """What an array's header declares."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    fortran: bool
+
+
+def check_weights(
+    path: str | os.PathLike[str], entries: Mapping[str, Entry | NDArray], prefix: str, model: Module
+) -> None:
+    """Raise a ValueError that names each missing, unexpected or unfit entry under `prefix`."""
+    expected = {prefix + name: parameter.data for name, parameter in model.named_parameters()}
+    given = {name: entry for name, entry in entries.items() if name.startswith(prefix)}
+    problems = [f"missing {name}" for name in expected if name not in given]
+    problems += [f"unexpected {name}" for name in given if name not in expected]
+    for name, entry in given.items():
+        own = expected.get(name)
+        if own is not None and (entry.dtype, entry.shape) != (own.dtype, own.shape):
+            problems.append(
+                f"{name}: expected {own.dtype} of shape {own.shape}, got {entry.dtype} of shape {entry.shape}"
+            )
+    if problems:
+        raise ValueError(f"{os.fspath(path)}: does not fit the model: {'; '.join(problems)}")
+
+
+def check_optimizer(path: str | os.PathLike[str], state: Mapping[str, NDArray], optimizer: Optimizer) -> None:
+    """A ValueError where a checkpoint's optimizer state is missing or does not fit."""
+    if not state:
+        raise ValueError(f"{os.fspath(path)}: holds no optimizer state")
+    try:
+        optimizer.check_state_dict(state)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
+
+
+class _Reader:
+    """An open checkpoint: its directory, checked, and its metadata; arrays on request."""
+
+    def __init__(self, path: str | os.PathLike[str], file: IO[bytes]) -> None:
+        import json
+        import zipfile
+
+        self._path = os.fspath(path)
+        with _as_value_errors(self._path):
+            if not zipfile.is_zipfile(file):
+                raise ValueError("no .npz file")
+            self._archive = zipfile.ZipFile(file)
+            self._check_directory(os.fstat(file.fileno()).st_size)
+            self.entries: dict[str, Entry] = {}
+            for info in self._archive.infolist():
+                with self._archive.open(info) as member:
+                    self.entries[info.filename.removesuffix(".npy")] = _read_entry(info, member)
+            if _HEADER not in self.entries:
+                raise ValueError(f"no {_HEADER!r} entry")
+            header = json.loads(self._array(_HEADER).tobytes())
+            if not isinstance(header, dict) or header.get("format") != _FORMAT:
+                raise ValueError(f"expected the format {_FORMAT!r}")
+            if header.get("version") != _VERSION:
+                raise ValueError(f"expected version {_VERSION}, got {header.get('version')!r}")
+            if not isinstance(header.get("metadata"), dict):
+                raise ValueError("no metadata")
+        del self.entries[_HEADER]
+        self.metadata: dict[str, Any] = header["metadata"]
+
+    def _check_directory(self, file_size: int) -> None:
+        """Nothing compressed, encrypted or doubled, and no more bytes declared than there are."""
+        infos = self._archive.infolist()
+        for info in infos:
+            if info.compress_type != 0 or info.compress_size != info.file_size or info.flag_bits & 1:
+                raise ValueError(f"{info.filename}: expected it neither compressed nor encrypted")
+            if not info.filename.endswith(".npy"):
+                raise ValueError(f"{info.filename}: expected .npy entries only")
+        if len({info.filename for info in infos}) < len(infos):
+            raise ValueError("two entries of one name")
+        if sum(info.file_size for info in infos) > file_size:
+            raise ValueError("more bytes declared than the file has")
+
+    def read(self, prefix: str) -> dict[str, NDArray]:
+        """The arrays whose names open with `prefix`, without it."""
+        with _as_value_errors(self._path):
+            return {
+                name.removeprefix(prefix): self._array(name)
+                for name in self.entries
+                if name.startswith(prefix)
+            }
+
+    def _array(self, name: str) -> NDArray:
+        dtype, shape, fortran = self.entries[name]
+        data = self._archive.read(f"{name}.npy")  # compares the checksum
+        count = math.prod(shape)
+        flat = np.frombuffer(data, dtype, count, len(data) - count * dtype.itemsize)
+        return np.array(flat.reshape(shape, order="F" if fortran else "C"), order="C")
+
+
+def _read_entry(info: zipfile.ZipInfo, member: IO[bytes]) -> Entry:
+    """The declaration of one ``.npy`` member, if its data has just the size declared."""
+    if np.lib.format.read_magic(member) != (1, 0):
+        raise ValueError(f"{info.filename}: expected .npy version 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+    if dtype.kind not in _KINDS or dtype.itemsize == 0:
+        raise ValueError(f"{info.filename}: expected numbers, bools or text, got {dtype}")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
+        raise ValueError(f"{info.filename}: {dtype} of shape {shape} does not match {info.file_size} bytes")
+    return Entry(dtype, shape, fortran)
+
+
+@contextmanager
+def _as_value_errors(path: str) -> Iterator[None]:
+    """Whatever a damaged file provokes becomes a ValueError of one line that opens with the path."""
+    import struct
+    import zipfile
+
+    try:
+        yield
+    except (
+        ArithmeticError,
+        EOFError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        struct.error,
+        zipfile.BadZipFile,
+    ) as error:
+        cause = str(error).split("\n", 1)[0] or type(error).__name__
+        raise ValueError(f"{path}: no readable rnnfast checkpoint ({cause})") from error

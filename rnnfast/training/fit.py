@@ -1,0 +1,438 @@
+"""The one training loop: validation, early stopping, schedule, clipping, checkpoints, progress, Ctrl-C."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from rnnfast.nn import checks
+from rnnfast.nn.clip import clip_grad_norm
+from rnnfast.nn.module import Module
+from rnnfast.nn.optim import Optimizer
+from rnnfast.nn.schedules import Schedule
+from rnnfast.training.batches import Source, batch_weight, source
+from rnnfast.training.grad import Loss, evaluate_loss, loss_and_grad
+from rnnfast.training.history import History
+from rnnfast.training.progress import ProgressBar, describe_loss
+from rnnfast.training.run import Run
+
+__all__ = ["evaluate", "fit"]
+
+_SAVE_SECONDS = 600.0  # between checkpoints within an epoch
+
+
+def fit(
+    model: Module,
+    loss: Loss,
+    data: Any,
+    optimizer: Optimizer,
+    *,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    batch_size: int | None = 32,
+    shuffle: bool | None = None,
+    stateful: bool = False,
+    validation: Any = None,
+    patience: int | None = None,
+    schedule: Schedule | None = None,
+    clip_norm: float | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[Callable[[Run], object]] = (),
+    describe: Callable[[Run], str] = describe_loss,
+    progress: bool = True,
+    rng: Any = None,
+    axes: tuple[int, int] | None = None,
+) -> History:
+    """Train a model.
+
+    Parameters
+    ----------
+    model : Module
+    loss : callable
+        ``loss(y, targets)`` giving (float, dy), as those of `rnnfast.losses`.
+    data : (x, targets), iterable of batches, or callable
+        Arrays are cut into batches of `batch_size` sequences along the batch axis: axis 1 of x as layers want
+        it, axis 0 with ``batch_first`` (the model's first module that has it decides) or without any
+        recurrent layer. Targets have the same axis where they begin with x's first two axes; where they do
+        not, or where the model holds a `Last`, there is one for each sequence, along axis 0. Where that is
+        not what is meant, `axes` says it.
+
+        Batches of your own are ``(x, targets)`` or ``(x, targets, keywords)``, the keywords being those of
+        :func:`loss_and_grad`, ``mask`` among them. The iterable is gone through once for each epoch; an
+        iterator (a generator) gives one epoch. A callable is given the number of the epoch, from 0, and
+        returns its batches.
+    optimizer : Optimizer
+    epochs : int, optional
+        How many in all, those before a `resume` counted. By default 1, or no limit with `minutes`.
+    minutes : float, optional
+        Wall clock after which this call ends, with the step it is in. The first limit reached ends the run.
+    batch_size : int or None, default 32
+        Sequences in a batch, when arrays are given; the last batch has what is left. None: all in one.
+    shuffle : bool, optional
+        Draw arrays in a new order each epoch. By default yes, unless `stateful`.
+    stateful : bool, default False
+        Each batch starts from the state in which the one before ended, without a gradient between them:
+        truncated backpropagation through time. Each epoch starts from zero. Row b of a batch goes on from row
+        b of the one before, so all batches are of one size.
+    validation : as data, optional
+        Evaluated after each epoch, and when the run ends within one. The model ends with the parameters that
+        had the lowest validation loss, however the run ends.
+    patience : int, optional
+        End after this many epochs in a row without a lower validation loss.
+    schedule : callable, optional
+        From the number of steps done to a factor of the optimizer's learning rate, which is back at its first
+        value at the end.
+    clip_norm : float, optional
+        Bound on the joint norm of the gradients.
+    checkpoint : path, optional
+        A file written, whole or not at all, after each epoch, every ten minutes within one, and at the end.
+        `load` reads the best parameters so far from it.
+    metadata : mapping, optional
+        Kept in the checkpoint: anything that JSON can hold. The key "fit" is taken.
+    resume : path, optional
+        A checkpoint to go on from, as if the run had not stopped: with the same data, to the same bits.
+        Settings of the optimizer, like its learning rate, are those it has now; its averages come from the
+        file.
+    callbacks : sequence of callables
+        Each is called as ``callback(run)`` at every :class:`Run` event, and may call ``run.stop()``.
+    describe : callable, optional
+        ``describe(run)`` is the text shown as progress; by default the losses.
+    progress : bool, default True
+        Show progress on stderr: one line redrawn on a terminal, a line now and then elsewhere.
+    rng : int, numpy.random.Generator or None
+        Seeds the order of the sequences. (Masks of dropout have the seeds that their modules were made with.)
+    axes : (int, int), optional
+        The batch axis of x and that of targets, when arrays are given.
+
+    Returns
+    -------
+    History
+        What happened. After Ctrl-C too: no update is ever left half done, ``history.interrupted`` is True
+        then, and the checkpoint is written if there is to be one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument that cannot be, before anything is written.
+    FloatingPointError
+        A loss or gradient norm that is not finite, before the update it would have led to.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> x = np.random.default_rng(0).standard_normal((20, 64, 1), np.float32)    # [T, N, I]
+    >>> targets = (np.cumsum(x[..., 0], axis=0) > 0).astype(int)    # [T, N]
+    >>> model = rf.Sequential(rf.GRU(1, 16, rng=1), rf.Linear(16, 2, rng=2))
+    >>> optimizer = rf.optim.Adam(model.parameters(), lr=0.02)
+    >>> history = rf.fit(model, rf.losses.cross_entropy, (x, targets), optimizer, epochs=20,
+    ...                  validation=(x, targets), clip_norm=1.0, progress=False, rng=3)
+    >>> history.best < 0.3 < history.loss[0]
+    True
+    """
+    if epochs is not None:
+        checks.positive("epochs", epochs)
+    if patience is not None:
+        checks.positive("patience", patience)
+        if validation is None:
+            raise ValueError("patience: expected validation data with it, got none")
+    for name, bound in (("minutes", minutes), ("clip_norm", clip_norm)):
+        if bound is not None and not bound > 0:
+            raise ValueError(f"{name}: expected a number above 0, got {bound!r}")
+    if metadata is not None and "fit" in metadata:
+        raise ValueError('metadata: expected other keys than "fit", which holds the run itself')
+    how: dict[str, Any] = {"batch_size": batch_size, "axes": axes, "stateful": stateful}
+    train = source("data", data, model, shuffle=shuffle, **how)
+    held_out = None if validation is None else source("validation", validation, model, **how)
+    if epochs is None and (minutes is None or train.once):
+        epochs = 1
+    for name, batches in (("data", train), ("validation", held_out)):
+        if batches is not None and batches.once and epochs != 1:
+            raise ValueError(
+                f"{name}: expected batches that can be gone through once an epoch, got an iterator"
+            )
+    checks.check_rng(rng)
+    seed = checks.seed(np.random.default_rng() if rng is None else rng)
+
+    run = Run(model, optimizer, seed, epochs, train.count)
+    if resume is not None:
+        run.resume(resume)
+    bar = ProgressBar(describe, minutes) if progress and sys.stderr is not None else None
+    with _Interrupts() as interrupts:
+        loop = _Loop(
+            run,
+            loss,
+            train,
+            held_out,
+            interrupts,
+            stateful=stateful,
+            minutes=minutes,
+            patience=patience,
+            schedule=schedule,
+            clip_norm=clip_norm,
+            checkpoint=checkpoint,
+            metadata=metadata or {},
+            watchers=[*callbacks, *([bar.update] if bar else [])],
+        )
+        try:
+            try:
+                run.history.stopped = loop.go()
+            except KeyboardInterrupt:
+                run.history.stopped = "interrupted"
+            interrupts.hold()
+            loop.finish()
+            if interrupts.release():
+                run.history.stopped = "interrupted"
+        finally:
+            optimizer.lr = run.base_lr
+            if bar:
+                bar.close()
+    return run.history
+
+
+def evaluate(
+    model: Module,
+    loss: Loss,
+    data: Any,
+    *,
+    batch_size: int | None = 32,
+    stateful: bool = False,
+    axes: tuple[int, int] | None = None,
+) -> float:
+    """The mean loss over all batches, each weighted by its number of targets (those its mask keeps).
+
+    Parameters
+    ----------
+    model, loss, data, batch_size, stateful, axes
+        As for :func:`fit`. The model evaluates: no dropout, nothing saved.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument that cannot be, or data without any target.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> from rnnfast.training.fit import evaluate
+    >>> model = rf.Linear(2, 1, rng=0)
+    >>> x = np.zeros((100, 2), np.float32)
+    >>> bool(np.isclose(evaluate(model, rf.losses.mse, (x, model(x)[0] + 2)), 4.0))
+    True
+    """
+    batches = source("data", data, model, batch_size=batch_size, axes=axes, stateful=stateful)
+    return _mean_loss("data", model, loss, batches, 0, stateful)
+
+
+def _mean_loss(name: str, model: Module, loss: Loss, batches: Source, epoch: int, stateful: bool) -> float:
+    total, weight = 0.0, 0
+    state: Any = None
+    for x, targets, how in batches.epoch(epoch):
+        value, final = evaluate_loss(model, loss, x, targets, state, **how)
+        state = final if stateful else None
+        share = batch_weight(targets, how)
+        total += value * share
+        weight += share
+    if weight == 0:
+        raise ValueError(f"{name}: expected at least one target, got none")
+    return total / weight
+
+
+class _Loop:
+    """The loop itself: it moves `run` on, step by step and epoch by epoch."""
+
+    def __init__(
+        self,
+        run: Run,
+        loss: Loss,
+        train: Source,
+        held_out: Source | None,
+        interrupts: _Interrupts,
+        *,
+        stateful: bool,
+        minutes: float | None,
+        patience: int | None,
+        schedule: Schedule | None,
+        clip_norm: float | None,
+        checkpoint: str | os.PathLike[str] | None,
+        metadata: Mapping[str, Any],
+        watchers: Sequence[Callable[[Run], object]],
+    ) -> None:
+        self._run = run
+        self._loss = loss
+        self._train = train
+        self._held_out = held_out
+        self._interrupts = interrupts
+        self._stateful = stateful
+        self._limit = math.inf if minutes is None else 60.0 * minutes
+        self._patience = math.inf if patience is None else patience
+        self._schedule = schedule
+        self._clip_norm = clip_norm
+        self._checkpoint = checkpoint
+        self._metadata = metadata
+        self._watchers = watchers
+        self._saved_at = 0.0
+        self._saved_step = -1
+        self._validated_step = -1
+
+    def go(self) -> str:
+        """Train until something ends the run; what it was."""
+        run = self._run
+        self._emit("start")
+        while True:
+            if run.stopping:
+                return "callback"
+            if run.epochs is not None and run.epoch >= run.epochs:
+                return "epochs"
+            if run.misses >= self._patience:
+                return "patience"
+            if run.batch == 0:
+                run.begin_epoch()
+            reason = self._rest_of_epoch()
+            if run.batch == 0:
+                raise ValueError("data: expected at least one batch in each epoch, got none")
+            self._validate()
+            if reason and run.batch != run.batches:
+                return reason
+            with self._interrupts.held():
+                run.end_epoch()
+            self._save()
+            self._emit("epoch")
+            if reason:
+                return reason
+
+    def finish(self) -> None:
+        """Leave all as promised: the checkpoint, the row of a part of an epoch, the best parameters."""
+        run = self._run
+        if self._saved_step != run.step:
+            self._save()
+        if run.batch > 0:
+            run.add_row(run.validation if self._validated_step == run.step else None)
+            self._emit("epoch")
+        run.restore_best()
+        self._emit("end")
+
+    def _rest_of_epoch(self) -> str:
+        """Train on the epoch's batches that are left, all of them ("") or until something ends the run."""
+        run = self._run
+        order = run.order_rng() if self._train.shuffle else None
+        for x, targets, how in self._train.epoch(run.epoch, run.batch, order):
+            self._step(x, targets, how)
+            self._emit("step")
+            if run.stopping:
+                return "callback"
+            if run.seconds >= self._limit:
+                return "minutes"
+            if run.seconds - self._saved_at >= _SAVE_SECONDS:
+                self._save()
+        return ""
+
+    def _step(self, x: Any, targets: Any, how: dict[str, Any]) -> None:
+        run, model, optimizer = self._run, self._run.model, self._run.optimizer
+        if self._schedule is not None:
+            optimizer.lr = run.base_lr * self._schedule(run.step)
+        model.zero_grad()
+        value, state = loss_and_grad(model, self._loss, x, targets, run.state, **how)
+        value = float(value)
+        self._refuse_unless_finite("loss", value)
+        if self._clip_norm is not None:
+            self._refuse_unless_finite("gradient norm", clip_grad_norm(optimizer.params, self._clip_norm))
+        with self._interrupts.held():
+            optimizer.step()
+            run.advance(
+                value, batch_weight(targets, how), np.size(targets), state if self._stateful else None
+            )
+
+    def _refuse_unless_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"{name}: expected a finite number, got {value} at step {self._run.step} "
+                f"(epoch {self._run.epoch}), before its update; a lower learning rate or clip_norm may help"
+            )
+
+    def _validate(self) -> None:
+        if self._held_out is None:
+            return
+        run = self._run
+        began = run.seconds
+        value = _mean_loss("validation", run.model, self._loss, self._held_out, run.epoch, self._stateful)
+        run.paused += run.seconds - began
+        with self._interrupts.held():
+            run.judge(value)
+            self._validated_step = run.step
+            self._saved_step = -1
+
+    def _save(self) -> None:
+        if self._checkpoint is not None:
+            self._run.save(self._checkpoint, self._metadata)
+        self._saved_at, self._saved_step = self._run.seconds, self._run.step
+
+    def _emit(self, event: str) -> None:
+        self._run.event = event
+        for watcher in self._watchers:
+            watcher(self._run)
+
+
+class _Interrupts:
+    """Ctrl-C, kept back while something is written that must be whole; pressed twice, it is not."""
+
+    def __init__(self) -> None:
+        self._holding = False
+        self._pending = False
+        self._previous: Any = None
+
+    def __enter__(self) -> _Interrupts:
+        import signal
+
+        if threading.current_thread() is threading.main_thread():
+            if (
+                signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            ):  # else: the caller's own, left alone
+                self._previous = signal.signal(signal.SIGINT, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import signal
+
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _receive(self, signum: int, frame: Any) -> None:
+        if not self._holding or self._pending:
+            raise KeyboardInterrupt
+        self._pending = True
+
+    def hold(self) -> None:
+        """Keep Ctrl-C back from here on."""
+        self._holding = True
+
+    def release(self) -> bool:
+        """Keep it back no longer; whether it was pressed."""
+        pending, self._pending, self._holding = self._pending, False, False
+        return pending
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep Ctrl-C back until the end of the block."""
+        self.hold()
+        try:
+            yield
+        finally:
+            pending = self.release()
+        if pending:
+            raise KeyboardInterrupt

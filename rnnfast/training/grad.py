@@ -1,0 +1,93 @@
+"""One loss and its gradients: forward, loss, backward, for any module. It writes `.grad` or `grads` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rnnfast.nn.module import Module
+
+__all__ = ["Loss", "evaluate_loss", "loss_and_grad"]
+
+Loss = Callable[..., tuple[float, np.ndarray]]
+
+_FORWARD_ONLY = frozenset({"training", "rng"})  # keywords of forward that evaluation has no use for
+
+
+def loss_and_grad(
+    model: Module, loss: Loss, x: Any, targets: Any, state: Any = None, **how: Any
+) -> tuple[float, Any]:
+    """The loss of a training pass; its gradients are added into the parameters' `.grad` (the caller zeroes).
+
+    Parameters
+    ----------
+    model : Module
+        Run with ``training=True`` (dropout is on) unless `how` says otherwise.
+    loss : callable
+        ``loss(y, targets)`` or ``loss(y, targets, mask)`` giving (float, dy), as those of `rnnfast.losses`.
+    x : array_like
+        The model's input.
+    targets : array_like
+        What the loss compares y with.
+    state : optional
+        The model's initial state. No gradient goes back into it.
+    **how
+        ``mask``: handed to the loss. ``grads``: a dict to add the gradients into instead. Anything else is a
+        keyword of the model's forward, such as ``rng``.
+
+    Returns
+    -------
+    loss : float
+    state
+        The model's final state, for the next call of a stateful run.
+
+    Raises
+    ------
+    TypeError
+        A keyword that the model's forward does not take.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> model = rf.Linear(2, 1, rng=0)
+    >>> optimizer = rf.optim.Adam(model.parameters(), lr=0.1)
+    >>> x = np.ones((4, 2), np.float32)
+    >>> for _ in range(100):
+    ...     model.zero_grad()
+    ...     loss, state = rf.loss_and_grad(model, rf.losses.mse, x, np.zeros((4, 1)))
+    ...     optimizer.step()
+    >>> loss < 1e-3
+    True
+    """
+    mask, grads = how.pop("mask", None), how.pop("grads", None)
+    _check_keywords(model, how)
+    if "training" in model.takes:
+        how.setdefault("training", True)
+    y, state, tape = model.forward(x, state, **how)
+    value, dy = _apply(loss, y, targets, mask)
+    model.backward(tape, dy, input_grad=False, grads=grads)
+    return value, state
+
+
+def evaluate_loss(
+    model: Module, loss: Loss, x: Any, targets: Any, state: Any = None, **how: Any
+) -> tuple[float, Any]:
+    """The loss of an evaluation pass and the final state, as :func:`loss_and_grad` but without gradients."""
+    mask = how.pop("mask", None)
+    how.pop("grads", None)
+    _check_keywords(model, how)
+    y, state = model(x, state, **{name: value for name, value in how.items() if name not in _FORWARD_ONLY})
+    return _apply(loss, y, targets, mask)[0], state
+
+
+def _check_keywords(model: Module, how: dict[str, Any]) -> None:
+    unknown = how.keys() - model.takes
+    if unknown:
+        known = ", ".join(sorted(model.takes | {"mask", "grads"}))
+        raise TypeError(f"{sorted(unknown)[0]}: expected a keyword {type(model).__name__} takes ({known})")
+
+
+def _apply(loss: Loss, y: np.ndarray, targets: Any, mask: Any) -> tuple[float, np.ndarray]:
+    return loss(y, targets) if mask is None else loss(y, targets, mask)

@@ -1,0 +1,98 @@
+"""How a run's progress is shown on stderr: one line redrawn on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from rnnfast.training.run import Run
+
+__all__ = ["ProgressBar", "describe_loss"]
+
+_REDRAW_SECONDS = 0.1
+_LINE_SECONDS = 10.0
+_WIDTH = 20  # of the bar itself
+
+
+def describe_loss(run: Run) -> str:
+    """The mean training loss, and the validation loss if there is one."""
+    text = f"loss {run.mean:.4f}"
+    return text if run.validation is None else f"{text}  validation {run.validation:.4f}"
+
+
+class ProgressBar:
+    """Shows a run on stderr.
+
+    Parameters
+    ----------
+    describe : callable
+        What to say of the run, beside how far it is.
+    minutes : float or None
+        The run's time limit.
+    """
+
+    def __init__(self, describe: Callable[[Run], str], minutes: float | None) -> None:
+        self._describe = describe
+        self._minutes = minutes
+        self._stream = sys.stderr
+        self._redraws = self._stream.isatty()
+        self._interval = _REDRAW_SECONDS if self._redraws else _LINE_SECONDS
+        self._shown_at = 0.0
+        self._shown = ""
+        self._begun: float | None = None  # the share of all epochs that had been done before
+
+    def update(self, run: Run) -> None:
+        """Show where `run` stands, at its end or if the last time is long enough ago."""
+        if self._begun is None:
+            self._begun = _share_of_epochs(run) or 0.0
+        if run.event != "end" and run.seconds - self._shown_at < self._interval:
+            return
+        self._shown_at = run.seconds
+        text = self._line(run)
+        if self._redraws:
+            columns = os.get_terminal_size(self._stream.fileno()).columns or 80
+            text = text[: columns - 1]
+            self._stream.write("\r" + text.ljust(len(self._shown)))
+        elif text != self._shown:
+            self._stream.write(text + "\n")
+        self._shown = text
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the cursor on a line of its own."""
+        if self._redraws and self._shown:
+            self._stream.write("\n")
+            self._stream.flush()
+
+    def _line(self, run: Run) -> str:
+        parts = [f"epoch {run.epoch + (run.batch > 0)}" + (f"/{run.epochs}" if run.epochs else "")]
+        shares, waits = [], []  # what each limit says of how much is done, and of the seconds to go
+        share = _share_of_epochs(run)
+        if share is not None:
+            shares.append(share)
+            if share > (self._begun or 0.0):
+                waits.append(run.seconds * (1.0 - share) / (share - (self._begun or 0.0)))
+        if self._minutes is not None:
+            shares.append(run.seconds / (60.0 * self._minutes))
+            waits.append(60.0 * self._minutes - run.seconds)
+        if shares:
+            filled = round(_WIDTH * min(max(shares), 1.0))
+            parts.append(f"[{'#' * filled}{'.' * (_WIDTH - filled)}]")
+        parts += [f"step {run.step}", self._describe(run), _clock(run.seconds)]
+        if waits and run.event != "end":
+            parts.append(f"{_clock(max(min(waits), 0.0))} left")
+        return "  ".join(parts)
+
+
+def _share_of_epochs(run: Run) -> float | None:
+    """How much of all epochs is done, where both their number and their length are known."""
+    if run.epochs is None or (run.batches is None and run.batch > 0):
+        return None
+    return min((run.epoch + run.batch / (run.batches or 1)) / run.epochs, 1.0)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

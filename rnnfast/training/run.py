@@ -1,0 +1,282 @@
+"""Where a training run stands: what callbacks see, and how it is kept in a checkpoint and taken up again."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.nn.module import Module
+from rnnfast.nn.optim import Optimizer
+from rnnfast.training import checkpoint
+from rnnfast.training.history import History
+
+__all__ = ["Run"]
+
+
+class Run:
+    """A training run as it stands; every callback of :func:`fit` is called with it.
+
+    Attributes
+    ----------
+    event : str
+        Why the callback is called: "start", "step" (after an update), "epoch" (after an epoch, or the part of
+        one in which the run ends, once its row is in the history) or "end".
+    model : Module
+    optimizer : Optimizer
+    history : History
+    epoch : int
+        Epochs finished, from the first run on.
+    epochs : int or None
+        How many there will be, where there is a limit.
+    batch : int
+        Batches done of the present epoch.
+    batches : int or None
+        Batches in an epoch, where known.
+    step : int
+        Updates made, from the first run on.
+    loss : float
+        Of the last batch.
+    validation : float or None
+        The latest validation loss.
+    best : float or None
+        The lowest validation loss.
+    improved : bool
+        Whether the latest validation loss was the lowest so far.
+    state
+        The model's state after the last batch of a stateful run.
+    targets : int
+        How many targets this call of fit has trained on.
+    """
+
+    def __init__(
+        self, model: Module, optimizer: Optimizer, seed: int, epochs: int | None, batches: int | None
+    ) -> None:
+        self.event = "start"
+        self.model = model
+        self.optimizer = optimizer
+        self.history = History()
+        self.epoch = 0
+        self.epochs = epochs
+        self.batch = 0
+        self.batches = batches
+        self.step = 0
+        self.loss = math.nan
+        self.validation: float | None = None
+        self.best: float | None = None
+        self.improved = False
+        self.state: Any = None
+        self.targets = 0
+        self.stopping = False
+        self.misses = 0  # epochs in a row without a better validation loss
+        self.base_lr = optimizer.lr
+        self.paused = 0.0  # seconds of this call not spent in training
+        self._seed = seed
+        self._masked = [module for module in model.modules() if module.mask_seed is not None]
+        self._masks = self._mask_keys()
+        self._lr = optimizer.lr  # of the last update
+        self._sum = 0.0  # of the epoch's batch losses, each times its weight
+        self._weight = 0
+        self._best_weights: dict[str, NDArray] = {}
+        self._best_step = -1
+        self._started = time.monotonic()
+        self._earlier = 0.0  # seconds of the runs that this one resumes
+
+    @property
+    def mean(self) -> float:
+        """Mean training loss of the present epoch so far, or of the one just finished."""
+        return self._sum / self._weight if self._weight else math.nan
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock since this call of fit began."""
+        return time.monotonic() - self._started
+
+    @property
+    def rate(self) -> float:
+        """Targets trained on per second of this call of fit, validation not counted."""
+        return self.targets / max(self.seconds - self.paused, 1e-9)
+
+    def stop(self) -> None:
+        """End the run after the present step."""
+        self.stopping = True
+
+    # What follows is fit's side.
+
+    def order_rng(self) -> np.random.Generator:
+        """The chance that shuffles the present epoch."""
+        return np.random.default_rng([self._seed, self.epoch])
+
+    def begin_epoch(self) -> None:
+        """Start from the zero state, with nothing summed up."""
+        self.state = None
+        self._sum, self._weight = 0.0, 0
+
+    def advance(self, loss: float, weight: int, targets: int, state: Any) -> None:
+        """Count one update."""
+        self.loss = loss
+        self.state = state
+        self.batch += 1
+        self.step += 1
+        self.targets += targets
+        self._sum += loss * weight
+        self._weight += weight
+        self._lr = self.optimizer.lr
+        self._masks = self._mask_keys()
+        self.history.batch_loss.append(loss)
+
+    def _mask_keys(self) -> list[tuple[Any, int]]:
+        """What keys the masks of the next training pass: of the next update's, taken after an update."""
+        return [(module.mask_seed, module.mask_calls) for module in self._masked]
+
+    def judge(self, validation: float) -> None:
+        """Take note of a validation loss, and of the parameters if it is the lowest."""
+        self.validation = validation
+        same_weights = self._best_step == self.step  # judged before the run was resumed
+        self.improved = same_weights or validation < (math.inf if self.best is None else self.best)
+        if self.improved:
+            self.best = validation
+            self._best_weights = self.model.state_dict()
+            self._best_step = self.step
+
+    def end_epoch(self) -> None:
+        """Close the present epoch with its row in the history."""
+        if self.validation is not None:
+            self.misses = 0 if self.improved else self.misses + 1
+        self.add_row(self.validation)
+        self.epoch += 1
+        self.batch = 0
+
+    def add_row(self, validation: float | None) -> None:
+        """Write a row of the history."""
+        self.history.add(self.step, self.mean, validation, self._lr, self._earlier + self.seconds)
+
+    def restore_best(self) -> None:
+        """Give the model the parameters of the lowest validation loss, if they are not its own."""
+        if self._best_weights and self._best_step != self.step:
+            self.model.load_state_dict(self._best_weights)
+
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> None:
+        """Write a checkpoint: the best parameters as the model's, and all that :meth:`resume` needs."""
+        weights = {name: parameter.data for name, parameter in self.model.named_parameters()}
+        outdone = bool(self._best_weights) and self._best_step != self.step
+        leaves: list[NDArray] = []
+        arrays = checkpoint.state_arrays(self._best_weights if outdone else weights, self.optimizer)
+        arrays["optimizer.lr"] = np.array(self.base_lr)
+        if outdone:
+            arrays.update({f"last.{name}": array for name, array in weights.items()})
+        position = {
+            "seed": self._seed,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "batches": self.batches,
+            "step": self.step,
+            "sum": self._sum,
+            "weight": self._weight,
+            "validation": self.validation,
+            "best": self.best,
+            "best_step": self._best_step,
+            "misses": self.misses,
+            "lr": self._lr,
+            "seconds": self._earlier + self.seconds,
+            "masks": self._masks,
+            "state": _take_apart(self.state, leaves),
+            "rows": self.history.rows(),
+        }
+        arrays.update({f"state.{place}": leaf for place, leaf in enumerate(leaves)})
+        arrays["fit.batch_loss"] = np.array(self.history.batch_loss, np.float64)
+        checkpoint.write_checkpoint(path, arrays, {**metadata, "fit": position})
+
+    def resume(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a checkpoint that :meth:`save` wrote; nothing is written where it does not fit.
+
+        The optimizer keeps its settings and takes over the averages.
+        """
+        arrays, metadata = checkpoint.read_checkpoint(path)
+        position = metadata.get("fit")
+        if not isinstance(position, dict):
+            raise ValueError(
+                f"{os.fspath(path)}: expected a checkpoint of fit, got one that holds no run to resume"
+            )
+        checkpoint.check_weights(path, arrays, "model.", self.model)
+        outdone = any(name.startswith("last.") for name in arrays)
+        if outdone:
+            checkpoint.check_weights(path, arrays, "last.", self.model)
+        averages = checkpoint.part(arrays, "optimizer.")
+        if averages:
+            averages.update(
+                {name: np.array(getattr(self.optimizer, name)) for name in self.optimizer.settings}
+            )
+        checkpoint.check_optimizer(path, averages, self.optimizer)
+        try:
+            counts = {
+                name: _count(position[name])
+                for name in ("seed", "epoch", "batch", "step", "weight", "misses")
+            }
+            best = None if position["best"] is None else float(position["best"])
+            best_step = int(position["best_step"])
+            validation = None if position["validation"] is None else float(position["validation"])
+            total, lr, seconds = (float(position[name]) for name in ("sum", "lr", "seconds"))
+            state = _put_together(position["state"], checkpoint.part(arrays, "state."))
+            history = History.from_rows(position["rows"], arrays["fit.batch_loss"].tolist())
+            masks: list[tuple[Any, int]] = [
+                (_count(seed), _count(calls)) for seed, calls in position["masks"]
+            ]
+            if len(masks) != len(self._masked):
+                raise ValueError(f"masks for {len(masks)} modules, not {len(self._masked)}")
+            batches = position["batches"]
+        except (LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}: the run it holds is damaged ({error!r})") from error
+        if counts["batch"] and None not in (batches, self.batches) and batches != self.batches:
+            raise ValueError(
+                f"{os.fspath(path)}: expected the data it was made with ({batches} batches an epoch), "
+                f"got {self.batches} batches"
+            )
+
+        weights = checkpoint.model_arrays(arrays)
+        if best is not None:
+            self._best_weights = weights
+        self.model.load_state_dict(checkpoint.part(arrays, "last.") if outdone else weights)
+        self.optimizer.load_state_dict(averages)
+        self._seed, self._weight = counts["seed"], counts["weight"]
+        self.epoch, self.batch, self.step = counts["epoch"], counts["batch"], counts["step"]
+        self.misses = counts["misses"]
+        self._sum, self._lr, self._earlier = total, lr, seconds
+        self.best, self._best_step, self.validation = best, best_step, validation
+        self.state = state
+        self.history = history
+        for module, key in zip(self._masked, masks, strict=True):
+            module.mask_seed, module.mask_calls = key
+        self._masks = masks
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"expected a count, got {value!r}")
+    return value
+
+
+def _take_apart(state: Any, leaves: list[NDArray]) -> Any:
+    """The form of a state, as JSON can hold it; its arrays go to `leaves`, their places into the form."""
+    if state is None:
+        return None
+    if isinstance(state, np.ndarray):
+        leaves.append(state)
+        return len(leaves) - 1
+    if isinstance(state, (tuple, list)):
+        return [_take_apart(entry, leaves) for entry in state]
+    raise TypeError(f"state: expected arrays, tuples and None for a checkpoint, got {type(state).__name__}")
+
+
+def _put_together(form: Any, leaves: Mapping[str, NDArray]) -> Any:
+    """The state that :func:`_take_apart` took apart."""
+    if form is None:
+        return None
+    if isinstance(form, list):
+        return tuple(_put_together(entry, leaves) for entry in form)
+    return leaves[str(form)]

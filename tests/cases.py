@@ -1,0 +1,126 @@
+"""Random layers for the tests of the reference and the kernels, and one way to run either on them."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+VARIANTS = {
+    "rnn-tanh": ("rnn", {"nonlinearity": "tanh"}),
+    "rnn-relu": ("rnn", {"nonlinearity": "relu"}),
+    "rnn-sigmoid": ("rnn", {"nonlinearity": "sigmoid"}),
+    "rnn-identity": ("rnn", {"nonlinearity": "identity"}),
+    "lstm": ("lstm", {}),
+    "gru": ("gru", {}),
+}
+
+
+class Case(NamedTuple):
+    """The arguments of one forward and one backward call."""
+
+    cell: str
+    options: dict[str, Any]  # nonlinearity, reverse
+    x: np.ndarray  # [T, B, I]
+    weights: dict[str, np.ndarray]
+    state: tuple[np.ndarray, ...]  # (h,) or (h, c), each [B, H]
+    dy: np.ndarray | None  # [T, B, H]
+    dstate: tuple[np.ndarray | None, ...]  # as state
+
+    @property
+    def K(self) -> int:
+        """The number of products in each pre-activation."""
+        return self.weights["weight_ih"].shape[1] + self.weights["weight_hh"].shape[1]
+
+    def astype(self, dtype: Any) -> Case:
+        """The same numbers in another dtype."""
+        return self._replace(
+            x=self.x.astype(dtype),
+            weights={name: array.astype(dtype) for name, array in self.weights.items()},
+            state=tuple(array.astype(dtype) for array in self.state),
+            dy=None if self.dy is None else self.dy.astype(dtype),
+            dstate=tuple(None if array is None else array.astype(dtype) for array in self.dstate),
+        )
+
+
+def make(
+    variant: str,
+    T: int,
+    B: int,
+    I: int,
+    H: int,
+    *,
+    dtype: Any = np.float64,
+    bias: bool = True,
+    reverse: bool = False,
+) -> Case:
+    """A layer at torch's default weight scale, with nonzero distinct states and gradients on every result."""
+    cell, options = VARIANTS[variant]
+    G = GATES[cell]
+    rng = np.random.default_rng([G, T, B, I, H])
+    bound = H**-0.5
+    shapes = {"weight_ih": (G * H, I), "weight_hh": (G * H, H)}
+    if bias:
+        shapes |= {"bias_ih": (G * H,), "bias_hh": (G * H,)}
+    parts = 2 if cell == "lstm" else 1
+    return Case(
+        cell,
+        {**options, "reverse": reverse},
+        x=rng.normal(size=(T, B, I)),
+        weights={name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()},
+        state=tuple(rng.normal(size=(B, H)) for _ in range(parts)),
+        dy=rng.normal(size=(T, B, H)),
+        dstate=tuple(rng.normal(size=(B, H)) for _ in range(parts)),
+    ).astype(dtype)
+
+
+def forward(module: ModuleType, case: Case) -> tuple[dict[str, np.ndarray], Any]:
+    """The outputs of `<cell>_forward` by name (y, h and for the LSTM c), and its tape."""
+    state = case.state if case.cell == "lstm" else case.state[0]
+    function = getattr(module, f"{case.cell}_forward")
+    y, final, tape = function(case.x, **case.weights, state=state, **case.options)
+    return {"y": y, **_named("", case.cell, final)}, tape
+
+
+def backward(module: ModuleType, case: Case, tape: Any) -> dict[str, np.ndarray]:
+    """The gradients of `<cell>_backward` by name: dx, dh (dc), and the weights' under their own names."""
+    dstate = case.dstate if case.cell == "lstm" else case.dstate[0]
+    dx, dstate, grads = getattr(module, f"{case.cell}_backward")(tape, case.dy, dstate)
+    return {"dx": dx, **_named("d", case.cell, dstate), **grads}
+
+
+def run(module: ModuleType, case: Case) -> dict[str, np.ndarray]:
+    """All outputs and all gradients."""
+    outputs, tape = forward(module, case)
+    return outputs | backward(module, case, tape)
+
+
+def _named(prefix: str, cell: str, state: Any) -> dict[str, np.ndarray]:
+    return {prefix + "h": state[0], prefix + "c": state[1]} if cell == "lstm" else {prefix + "h": state}
+
+
+def pass_forward(
+    functional: ModuleType, case: Case, *, save: bool = True, spare: list | None = None
+) -> tuple[dict[str, np.ndarray], Any]:
+    """`functional.pass_forward` on arrays of its own, as `forward` gives it."""
+    T, B, _ = case.x.shape
+    H = case.state[0].shape[1]
+    weights = tuple(map(case.weights.get, ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
+    y = np.full((T, B, H), np.nan, case.x.dtype)
+    final = tuple(np.full_like(part, np.nan) for part in case.state)
+    tape = functional.pass_forward(
+        case.cell, case.x, weights, case.state, y, final, save=save, spare=spare, **case.options
+    )
+    return {"y": y, **dict(zip("hc", final, strict=False))}, tape
+
+
+def pass_backward(
+    functional: ModuleType, case: Case, tape: Any, *, retain: bool = False
+) -> dict[str, np.ndarray]:
+    """`functional.pass_backward` into arrays of its own, as `backward` gives it."""
+    dx = np.full_like(case.x, np.nan)
+    dinitial = tuple(np.full_like(part, np.nan) for part in case.state)
+    grads = functional.pass_backward(tape, case.dy, case.dstate, dx, dinitial, retain=retain)
+    return {"dx": dx, **dict(zip(("dh", "dc"), dinitial, strict=False)), **grads}

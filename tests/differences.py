@@ -1,0 +1,68 @@
+"""Central finite differences through a module's public protocol, in float64; it restores what it disturbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from tolerances import FINITE_DIFFERENCES, error
+
+STEP = 1e-5
+
+
+def assert_gradients(module: Any, x: np.ndarray, state: Any = None, seed: int = 0, **how: Any) -> None:
+    """`backward` agrees with finite differences for x, every part of the state and every parameter.
+
+    The loss is a random linear function of y and of every part of the final state, so that each has a
+    gradient. `how` goes to `forward`, and must make it repeatable.
+    """
+    rng = np.random.default_rng(seed)
+    y, final, tape = module.forward(x, state, **how)
+    dy, dfinal = _like(rng, y), _like(rng, final)
+
+    def loss() -> float:
+        y, final, _ = module.forward(x, state, **how)
+        return float(
+            (y * dy).sum() + sum((a * b).sum() for a, b in zip(_parts(final), _parts(dfinal), strict=True))
+        )
+
+    grads: dict[str, np.ndarray] = {}
+    dx, dstate = module.backward(tape, dy, dfinal, grads=grads)
+    assert list(grads) == [name for name, _ in module.named_parameters()]
+    for name, parameter in module.named_parameters():
+        _assert_agrees(name, grads[name], parameter.data, loss)
+    if dx is not None:
+        _assert_agrees("dx", dx, x, loss)
+    if state is not None:
+        for place, (gradient, part) in enumerate(zip(_parts(dstate), _parts(state), strict=True)):
+            _assert_agrees(f"dstate part {place}", gradient, part, loss)
+
+
+def _assert_agrees(name: str, gradient: np.ndarray, at: np.ndarray, loss: Callable[[], float]) -> None:
+    numeric = np.zeros_like(at)
+    for index in np.ndindex(at.shape):
+        value = at[index]
+        at[index] = value + STEP
+        above = loss()
+        at[index] = value - STEP
+        below = loss()
+        at[index] = value
+        numeric[index] = (above - below) / (2 * STEP)
+    assert error(gradient, numeric) <= FINITE_DIFFERENCES, name
+
+
+def _like(rng: np.random.Generator, value: Any) -> Any:
+    """Random arrays in the form of `value`: an array, None, or a tuple of such."""
+    if isinstance(value, tuple):
+        return tuple(_like(rng, entry) for entry in value)
+    return None if value is None else rng.normal(size=value.shape)
+
+
+def _parts(value: Any) -> Iterator[np.ndarray]:
+    """The arrays in an array, None, or a tuple of such."""
+    if isinstance(value, tuple):
+        for entry in value:
+            yield from _parts(entry)
+    elif value is not None:
+        yield value

@@ -1,0 +1,342 @@
+/* Drives the kernels of one instruction set over inputs that are the same on every machine, and prints one checksum of
+ * the bits of each result: lines "name hash", which bits.txt keeps. Usage: bits ISA.
+ *
+ * Every buffer has the documented size to the byte, so that a sanitizer sees any access beyond it; every result is made
+ * twice, in one go and in pieces, and a line says so if the two differ. */
+#include "dispatch.h"
+#include "fpenv.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { T = 4, I = 5, MOST_BUFFERS = 64 };
+
+/* ---- memory, inputs, checksums: numbers are float or double, after `size` ---------------------------------------- */
+
+static int size;                      /* bytes of a number in this run */
+static void *buffers[MOST_BUFFERS];   /* what the present case allocated */
+static int buffer_count;
+static uint64_t random_state;
+
+static void *at(const void *data, ptrdiff_t n) { return (char *)data + n * size; }
+
+static void *zeros(ptrdiff_t n)
+{
+    void *buffer = n ? calloc((size_t)n, (size_t)size) : malloc(1);
+    if (!buffer || buffer_count == MOST_BUFFERS) abort();
+    buffers[buffer_count++] = buffer;
+    return buffer;
+}
+
+static void free_buffers(void)
+{
+    while (buffer_count) free(buffers[--buffer_count]);
+}
+
+static uint64_t random_bits(void) /* xorshift64* (Vigna 2016) */
+{
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return random_state * 0x2545F4914F6CDD1Du;
+}
+
+/* n numbers from -scale to scale, multiples of scale / 2^20: exact in both types if scale is a power of two. */
+static void *numbers(ptrdiff_t n, double scale)
+{
+    void *out = zeros(n);
+    for (ptrdiff_t k = 0; k < n; k++) {
+        const double x = ((double)(random_bits() >> 43) / 1048576 - 1) * scale;
+        if (size == 4) ((float *)out)[k] = (float)x;
+        else ((double *)out)[k] = x;
+    }
+    return out;
+}
+
+/* FNV-1a over the bytes of n numbers, the lowest first. All NaNs count as one. */
+static uint64_t checksum(uint64_t hash, const void *data, ptrdiff_t n)
+{
+    for (ptrdiff_t k = 0; k < n; k++) {
+        uint64_t bits = 0;
+        if (size == 4) {
+            uint32_t word;
+            memcpy(&word, at(data, k), sizeof word);
+            bits = (word & 0x7FFFFFFFu) > 0x7F800000u ? 0x7FC00000u : word;
+        } else {
+            memcpy(&bits, at(data, k), sizeof bits);
+            if ((bits & 0x7FFFFFFFFFFFFFFFu) > 0x7FF0000000000000u) bits = 0x7FF8000000000000u;
+        }
+        for (int byte = 0; byte < size; byte++, bits >>= 8) hash = (hash ^ (bits & 0xFF)) * 0x100000001B3u;
+    }
+    return hash;
+}
+
+static const uint64_t EMPTY = 0xCBF29CE484222325u; /* the checksum of nothing */
+
+/* `hash` has two checksums: of the results made in one go, and made in pieces. */
+static void report(const char *name, const uint64_t hash[2])
+{
+    printf("%s float%d %016llx\n", name, 8 * size, (unsigned long long)hash[0]);
+    if (hash[0] != hash[1]) printf("%s float%d DIFFERS IN PIECES\n", name, 8 * size);
+}
+
+static ptrdiff_t padded(const Kernels *k, ptrdiff_t n) { return (n + k->lanes - 1) / k->lanes * k->lanes; }
+
+/* Where the pieces of n things start: one piece, or one of each size in turn, 1, 2, 3 ... */
+static ptrdiff_t piece_end(ptrdiff_t start, ptrdiff_t n, int in_pieces, int turn)
+{
+    return in_pieces && start + turn < n ? start + turn : n;
+}
+
+/* ---- exp, tanh, sigmoid ------------------------------------------------------------------------------------------ */
+
+static void check_vmath(const Kernels *k)
+{
+    static const char *const names[] = {"exp", "tanh", "sigmoid"};
+    enum { N = 40003 };
+
+    /* All exponents, both signs, infinities and NaNs; no subnormals, whose only promise is to count as zero. */
+    unsigned char *everywhere = zeros(N);
+    uint64_t bits = 0;
+    for (ptrdiff_t n = 0; n < N; bits += 0xFFFFFFFFFFFFFFFFu / N) {
+        const uint32_t word = (uint32_t)(bits >> 32);
+        if (size == 4 ? word & 0x7F800000u : bits & 0x7FF0000000000000u) {
+            memcpy(at(everywhere, n++), size == 4 ? (const void *)&word : &bits, (size_t)size);
+        } else {
+            memset(at(everywhere, n++), 0, (size_t)size);
+        }
+    }
+    const void *inputs[] = {everywhere, numbers(N, 128), numbers(N, 1), numbers(N, 0x1p-10)};
+    void *out = zeros(N);
+    for (int f = 0; f < 3; f++) {
+        uint64_t hash[2] = {EMPTY, EMPTY};
+        for (int in_pieces = 0; in_pieces < 2; in_pieces++)
+            for (int sweep = 0; sweep < 4; sweep++) {
+                for (ptrdiff_t n = 0, end, turn = 1; n < N; n = end, turn = turn % 37 + 1) {
+                    end = piece_end(n, N, in_pieces, (int)turn);
+                    k->vmath[f](end - n, at(inputs[sweep], n), at(out, n));
+                }
+                hash[in_pieces] = checksum(hash[in_pieces], out, N);
+            }
+        report(names[f], hash);
+    }
+    free_buffers();
+}
+
+/* ---- dense products ---------------------------------------------------------------------------------------------- */
+
+static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
+{
+    static const ptrdiff_t row_counts[] = {1, 2, 3, 7, 8, 29};
+    uint64_t hash[2] = {EMPTY, EMPTY};
+    char name[64];
+
+    for (size_t n = 0; n < sizeof row_counts / sizeof *row_counts; n++) {
+        const ptrdiff_t M = row_counts[n];
+        const Blocks w = {.data = numbers(C * K, 1), .height = C, .width = K, .count = 1};
+        void *packed = zeros(padded(k, C) * K), *bias = zeros(C + k->lanes), *a = numbers(M * K, 2);
+        memcpy(bias, numbers(C, 1), (size_t)(C * size));
+        k->pack_forward(&w, packed);
+        for (int with_bias = 0; with_bias < 2; with_bias++)
+            for (int in_pieces = 0; in_pieces < 2; in_pieces++) {
+                void *out = zeros(M * C);
+                const Product p = {.K = K, .C = C, .a = {a, 3, 3 * K, K}, .w = packed,
+                                   .bias = with_bias ? bias : NULL, .out = {out, M, M * C, C}};
+                int turn = 1;
+                for (ptrdiff_t q = 0, end; q < M; q = end) {
+                    end = piece_end(q, M, in_pieces, turn++);
+                    k->product(&p, q, end);
+                }
+                hash[in_pieces] = checksum(hash[in_pieces], out, M * C);
+            }
+        free_buffers();
+    }
+    snprintf(name, sizeof name, "product K=%d C=%d", (int)K, (int)C);
+    report(name, hash);
+}
+
+/* ---- whole passes ------------------------------------------------------------------------------------------------ */
+
+/* The slots of a weight or bias, as the loops give them: the GRU's r, z, n stand in slots n, r, z and r, z, q. */
+static Blocks window(const Pass *p, int state_side, const void *data, ptrdiff_t width)
+{
+    Blocks w = {.data = data, .height = p->H, .width = width, .count = (int)p->G};
+    for (int n = 0; n < w.count; n++) w.order[n] = p->cell == GRU && !state_side ? (n + 2) % 3 : n;
+    return w;
+}
+
+typedef struct {
+    uint64_t forward[2], backward[2], gradients[2];
+} PassHashes;
+
+/* Steps all rows and units: in one go, or in pieces. */
+static void run_step(void (*step)(const Pass *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t), const Pass *p,
+                     ptrdiff_t s, ptrdiff_t groups, int in_pieces)
+{
+    int row_turn = 1;
+    for (ptrdiff_t b = 0, b_end; b < p->B; b = b_end) {
+        int turn = 1;
+        b_end = piece_end(b, p->B, in_pieces, row_turn++);
+        for (ptrdiff_t g = 0, g_end; g < groups; g = g_end) {
+            g_end = piece_end(g, groups, in_pieces, turn++);
+            step(p, s, b, b_end, g, g_end);
+        }
+    }
+}
+
+/* The sum over all T*B rows, last step first, of d^T a, added up some rows at a time. a [T*B, K] is in two parts: the
+ * first `inner` rows, and the rest. */
+static void weight_gradient(const Kernels *k, const Pass *p, ptrdiff_t K, ptrdiff_t c0, ptrdiff_t c1, const Rows *a,
+                            ptrdiff_t inner, const Rows *rest, const Blocks *dw, void *db, int in_pieces)
+{
+    const ptrdiff_t C = p->S * p->H, rows = p->T * p->B, groups = k->groups_of(C), stride = k->operand_stride(K);
+    const GradientProduct product = {K, C, c0, c1, zeros(padded(k, C) * K)};
+    const Rows d = {at(p->gates.data, (p->T - 1) * p->B * C), p->B, -p->B * C, C};
+    int turn = 1;
+
+    for (ptrdiff_t q = 0, end; q < rows; q = end) {
+        end = piece_end(q, rows, in_pieces, turn++);
+        void *operand = zeros((end - q) * stride);
+        const ptrdiff_t middle = inner < q ? q : inner < end ? inner : end;
+        k->pack_operand(a, K, q, middle, operand);
+        if (middle < end) k->pack_operand(rest, K, middle - inner, end - inner, at(operand, (middle - q) * stride));
+        for (ptrdiff_t g = 0, g_end; g < groups; g = g_end) {
+            g_end = piece_end(g, groups, in_pieces, 1);
+            void *packed = zeros((end - q) * padded(k, (g_end * k->columns < C ? g_end * k->columns : C) - g * k->columns));
+            k->pack_gradient(&d, C, q, end, g, g_end, packed, db);
+            k->gradient_product(&product, end - q, g, g_end, packed, operand);
+            free(buffers[--buffer_count]);
+        }
+    }
+    for (ptrdiff_t g = 0; g < groups; g++) k->unpack_gradient(&product, g, g + 1, dw);
+}
+
+/* One layer forward and backward, over inputs from `seed`. */
+static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, ptrdiff_t H, int in_pieces, uint64_t seed,
+                     PassHashes *hashes)
+{
+    const ptrdiff_t S = cell == RNN ? 1 : 4, X = cell == GRU ? 3 : S, G = X, V = k->lanes;
+    const ptrdiff_t groups = k->groups_of(H), forward_groups = G == 1 ? groups : padded(k, H) / V;
+    Pass p = {.cell = cell, .nonlinearity = nonlinearity, .save = 1, .T = T, .B = B, .H = H, .S = S, .X = X, .G = G};
+    uint64_t *hash;
+
+    random_state = seed;
+    void *x = numbers(T * B * I, 2), *w_ih = numbers(G * H * I, 1), *w_hh = numbers(G * H * H, 0.5);
+    void *b_ih = numbers(G * H, 1), *b_hh = numbers(G * H, 1), *dy = numbers(T * B * H, 1);
+    const Blocks ih = window(&p, 0, w_ih, I), hh = window(&p, 1, w_hh, H);
+    const Blocks bias_ih = window(&p, 0, b_ih, 1), bias_hh = window(&p, 1, b_hh, 1);
+    void *w_project = zeros(padded(k, X * H) * I), *bias = zeros(S * H + V);
+    void *w_step = zeros(G * padded(k, H) * H), *gates = zeros(T * B * S * H + V), *y = zeros(T * B * H);
+    p.h0 = numbers(B * H, 1);
+    p.c0 = numbers(B * H, 1);
+    p.c_stride = B * H;
+    p.c = cell == LSTM ? zeros(T * B * H + V) : NULL;
+    p.gates = (Rows){gates, B, B * S * H, S * H};
+    p.y = (Rows){y, B, B * H, H};
+    p.w_step = w_step;
+
+    k->pack_forward(&ih, w_project);
+    k->pack_step(&hh, w_step);
+    k->add_bias(&bias_ih, bias);
+    k->add_bias(&bias_hh, at(bias, (S - G) * H));
+    const Product project = {I, X * H, (S - X) * H, {x, B, B * I, I}, w_project, bias, p.gates};
+    for (ptrdiff_t q = 0, end; q < T * B; q = end) {
+        end = piece_end(q, T * B, in_pieces, 3);
+        k->product(&project, q, end);
+    }
+    for (ptrdiff_t s = 0; s < T; s++) run_step(k->step_forward[cell], &p, s, forward_groups, in_pieces);
+    hash = &hashes->forward[in_pieces];
+    *hash = checksum(*hash, y, T * B * H);
+    *hash = checksum(*hash, gates, T * B * S * H);
+    if (p.c) *hash = checksum(*hash, p.c, T * B * H);
+
+    void *w_back = zeros(G * H * padded(k, H)), *w_dx = zeros(X * H * padded(k, I)), *dx = zeros(T * B * I);
+    p.dh = numbers(B * H, 1);
+    p.dc = numbers(B * H, 1);
+    p.dy = (Rows){dy, B, B * H, H};
+    p.w_back = w_back;
+    k->pack_backward(&hh, w_back);
+    k->pack_backward(&ih, w_dx);
+    for (ptrdiff_t s = T - 1; s >= -1; s--) run_step(k->step_backward[cell], &p, s, groups, in_pieces);
+    const Product back = {X * H, I, 0, p.gates, w_dx, NULL, {dx, B, B * I, I}};
+    k->product(&back, 0, T * B);
+    hash = &hashes->backward[in_pieces];
+    *hash = checksum(*hash, gates, T * B * S * H);
+    *hash = checksum(*hash, dx, T * B * I);
+    *hash = checksum(*hash, p.dh, B * H);
+    if (p.c) *hash = checksum(*hash, p.dc, B * H);
+
+    void *dw_ih = zeros(G * H * I), *dw_hh = zeros(G * H * H), *db = zeros(padded(k, S * H)), *db_hh = zeros(G * H);
+    void *db_again = zeros(padded(k, S * H));
+    const Blocks dih = window(&p, 0, dw_ih, I), dhh = window(&p, 1, dw_hh, H), dbias = window(&p, 1, db_hh, 1);
+    const Rows x_back = {at(x, (T - 1) * B * I), B, -B * I, I}, h_prev = {at(y, (T - 2) * B * H), B, -B * H, H};
+    const Rows h0 = {(void *)p.h0, B, B * H, H};
+    weight_gradient(k, &p, I, 0, X * H, &x_back, T * B, NULL, &dih, db, in_pieces);
+    weight_gradient(k, &p, H, (S - G) * H, S * H, &h_prev, (T - 1) * B, &h0, &dhh, db_again, in_pieces);
+    k->unpack_bias(&dbias, at(db, (S - G) * H));
+    hash = &hashes->gradients[in_pieces];
+    *hash = checksum(*hash, dw_ih, G * H * I);
+    *hash = checksum(*hash, dw_hh, G * H * H);
+    *hash = checksum(*hash, db, S * H);
+    *hash = checksum(*hash, db_hh, G * H);
+    free_buffers();
+}
+
+static void check_passes(const Kernels *k, const char *cell_name, int cell, int nonlinearity)
+{
+    static const ptrdiff_t hidden_sizes[] = {1, 3, 17, 33, 70}, batches[] = {1, 2, 5, 7};
+
+    for (size_t n = 0; n < sizeof hidden_sizes / sizeof *hidden_sizes; n++) {
+        PassHashes hashes = {{EMPTY, EMPTY}, {EMPTY, EMPTY}, {EMPTY, EMPTY}};
+        char name[64];
+        for (size_t m = 0; m < sizeof batches / sizeof *batches; m++)
+            for (int in_pieces = 0; in_pieces < 2; in_pieces++)
+                run_pass(k, cell, nonlinearity, batches[m], hidden_sizes[n], in_pieces, 1 + n * 10 + m, &hashes);
+        snprintf(name, sizeof name, "%s H=%d forward", cell_name, (int)hidden_sizes[n]);
+        report(name, hashes.forward);
+        snprintf(name, sizeof name, "%s H=%d backward", cell_name, (int)hidden_sizes[n]);
+        report(name, hashes.backward);
+        snprintf(name, sizeof name, "%s H=%d gradients", cell_name, (int)hidden_sizes[n]);
+        report(name, hashes.gradients);
+    }
+}
+
+static void check(const Kernels *k)
+{
+    size = k->real_size;
+    random_state = 1;
+    check_vmath(k);
+    check_product(k, 1, 1);
+    check_product(k, 3, 17);
+    check_product(k, 16, 64);
+    check_product(k, 33, 195);
+    check_passes(k, "rnn tanh", RNN, TANH);
+    check_passes(k, "rnn relu", RNN, RELU);
+    check_passes(k, "rnn sigmoid", RNN, SIGMOID);
+    check_passes(k, "rnn identity", RNN, IDENTITY);
+    check_passes(k, "lstm", LSTM, TANH);
+    check_passes(k, "gru", GRU, TANH);
+}
+
+/* 0: done; 2: no such instruction set in this build; 3: this machine does not run it. */
+int main(int count, char **arguments)
+{
+    const Implementation *chosen = implementations;
+    while (chosen->name && (count != 2 || strcmp(chosen->name, arguments[1]))) chosen++;
+    if (!chosen->name) {
+        fprintf(stderr, "usage: bits ISA, with one of");
+        for (chosen = implementations; chosen->name; chosen++) fprintf(stderr, " %s", chosen->name);
+        fprintf(stderr, "\n");
+        return 2;
+    }
+    if (!chosen->runs_here()) {
+        fprintf(stderr, "this machine does not run %s\n", chosen->name);
+        return 3;
+    }
+    fp_enter();
+    check(chosen->float32);
+    check(chosen->float64);
+    return 0;
+}

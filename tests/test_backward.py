@@ -1,0 +1,166 @@
+"""Gradients of the kernels against the reference run in float64 on the same inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import VARIANTS, Case, backward, forward, make, pass_backward, pass_forward, run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_forward import SHAPES, all_variants, replaced, views
+from tolerances import assert_close, assert_same_bits
+
+from rnnfast import _core, functional, reference
+
+pytestmark = pytest.mark.usefixtures("dirty_memory")
+SIZES = [("T", 0, 9), ("B", 0, 20), ("I", 1, 70), ("H", 1, 70)]
+both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def assert_all(case: Case) -> None:
+    """All outputs and gradients agree with the reference."""
+    assert_close(run(functional, case), run(reference, case.astype(np.float64)), case.K)
+
+
+@all_variants
+@both_dtypes
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradients(variant, shape, reverse, dtype, isa):
+    assert_all(make(variant, *shape, dtype=dtype, reverse=reverse))
+
+
+@given(data=st.data())
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # once for all examples is right
+)
+def test_gradients_of_any_shape(restored, data):
+    _core.force_isa(data.draw(st.sampled_from(_core.available_isas()), "isa"))
+    shape = [data.draw(st.integers(low, high), name) for name, low, high in SIZES]
+    assert_all(
+        make(
+            data.draw(st.sampled_from(list(VARIANTS)), "variant"),
+            *shape,
+            dtype=data.draw(st.sampled_from(["float32", "float64"]), "dtype"),
+            bias=data.draw(st.booleans(), "bias"),
+            reverse=data.draw(st.booleans(), "reverse"),
+        )
+    )
+
+
+@all_variants
+@both_dtypes
+@pytest.mark.parametrize("names", [[], ["bias_ih"], ["bias_hh"]], ids=str)
+def test_fewer_biases(variant, names, dtype, isa):
+    case = make(variant, 4, 3, 5, 18, dtype=dtype)
+    weights = {name: case.weights[name] for name in ["weight_ih", "weight_hh", *names]}
+    assert_all(case._replace(weights=weights))
+
+
+@all_variants
+@both_dtypes
+@pytest.mark.parametrize("T", [0, 1, 4])
+def test_parts_left_out(variant, T, dtype, isa):
+    case = make(variant, T, 3, 5, 18, dtype=dtype)
+    nothing = (None,) * len(case.state)
+    assert_all(case._replace(dy=None))
+    assert_all(case._replace(dstate=nothing))
+    assert_all(case._replace(dy=None, dstate=nothing))
+    for k, part in enumerate(case.dstate):
+        assert_all(case._replace(dy=None, dstate=replaced(nothing, k, part)))
+    _, tape = forward(functional, case)
+    dx, _, _ = getattr(functional, f"{case.cell}_backward")(tape, None, None)
+    assert not dx.any()
+
+
+@all_variants
+@both_dtypes
+@pytest.mark.parametrize("layout", views(np.zeros((2, 2))))
+def test_other_layouts_give_the_same_bits(variant, layout, dtype):
+    case = make(variant, 4, 3, 5, 18, dtype=dtype)
+    other = case._replace(
+        x=views(case.x)[layout],
+        weights={name: views(array)[layout] for name, array in case.weights.items()},
+        state=tuple(views(part)[layout] for part in case.state),
+        dy=views(case.dy)[layout],
+        dstate=tuple(views(part)[layout] for part in case.dstate),
+    )
+    assert_same_bits(run(functional, other), run(functional, case))
+
+
+@all_variants
+@both_dtypes
+def test_inputs_are_not_modified_and_gradients_are_new(variant, dtype):
+    case = make(variant, 4, 3, 5, 18, dtype=dtype)
+    kept = case.astype(dtype)
+    outputs, tape = forward(functional, case)
+    kept_outputs = {name: array.copy() for name, array in outputs.items()}
+    gradients = backward(functional, case, tape)
+    inputs = [case.x, *case.weights.values(), *case.state, case.dy, *case.dstate]
+    kept_inputs = [kept.x, *kept.weights.values(), *kept.state, kept.dy, *kept.dstate]
+    assert all(map(np.array_equal, inputs, kept_inputs))
+    assert_same_bits(outputs, kept_outputs)
+    for gradient in gradients.values():
+        assert not any(np.shares_memory(gradient, given) for given in inputs + list(outputs.values()))
+
+
+@all_variants
+@both_dtypes
+def test_a_pass_writes_its_views_and_nothing_else(variant, dtype, isa):
+    T, B, I, H = 5, 3, 4, 18
+    case = make(variant, T, B, I, H, dtype=dtype, reverse=True)
+    want = run(functional, case)
+    _, tape = pass_forward(functional, case)
+    room = np.full((B, T, 3 * I), np.nan, dtype)  # batch first, with a neighbour on either side
+    dx = room.transpose(1, 0, 2)[:, :, I : 2 * I]
+    wide = np.full((B, T, 2 * H), np.nan, dtype)
+    dy = wide.transpose(1, 0, 2)[:, :, H:]
+    dy[:] = case.dy
+    dinitial = tuple(np.empty_like(part) for part in case.state)
+    grads = functional.pass_backward(tape, dy, case.dstate, dx, dinitial)
+    got = {"dx": dx, **dict(zip(("dh", "dc"), dinitial, strict=False)), **grads}
+    assert_same_bits(got, {name: want[name] for name in got})
+    assert np.isnan(room[:, :, :I]).all()
+    assert np.isnan(room[:, :, 2 * I :]).all()
+
+
+@all_variants
+@both_dtypes
+def test_a_pass_without_dx(variant, dtype):
+    case = make(variant, 5, 3, 4, 18, dtype=dtype)
+    want = run(functional, case)
+    _, tape = pass_forward(functional, case)
+    dinitial = tuple(np.empty_like(part) for part in case.state)
+    grads = functional.pass_backward(tape, case.dy, case.dstate, None, dinitial)
+    got = {**dict(zip(("dh", "dc"), dinitial, strict=False)), **grads}
+    assert_same_bits(got, {name: want[name] for name in got})
+
+
+@all_variants
+@both_dtypes
+def test_a_retained_tape_gives_the_same_bits_again(variant, dtype, isa):
+    case = make(variant, 5, 3, 4, 18, dtype=dtype)
+    outputs, tape = pass_forward(functional, case)
+    first = pass_backward(functional, case, tape, retain=True)
+    other = case._replace(dy=None, dstate=tuple(-part for part in case.dstate))
+    pass_backward(functional, other, tape, retain=True)
+    assert_same_bits(pass_backward(functional, case, tape, retain=True), first)
+    assert_same_bits(pass_backward(functional, case, tape), first)
+    assert_same_bits(outputs | first, run(functional, case))
+
+
+@all_variants
+@both_dtypes
+def test_spare_buffers_leave_no_trace(variant, dtype, isa):
+    spare: list = []
+    for shape in [(6, 4, 3, 20), (5, 3, 4, 18), (7, 5, 2, 33), (5, 3, 4, 18)]:
+        case = make(variant, *shape, dtype=dtype)
+        want = run(functional, case)
+        outputs, tape = pass_forward(functional, case, spare=spare)
+        assert_same_bits(outputs | pass_backward(functional, case, tape), want)
+        assert spare, "backward gives its buffers back"
+        for buffer in spare:
+            buffer.fill(np.nan)

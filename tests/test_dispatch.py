@@ -1,0 +1,55 @@
+"""RNNFAST_ISA and the choice of the kernels, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rnnfast import _core
+
+BEST_FIRST = ("neon", "avx512", "avx2", "scalar")
+
+
+def isa_of_a_new_process(isa: str | None) -> subprocess.CompletedProcess[str]:
+    """Imports rnnfast with RNNFAST_ISA set and prints the kernels it chose."""
+    environment = {name: value for name, value in os.environ.items() if name != "RNNFAST_ISA"}
+    if isa is not None:
+        environment["RNNFAST_ISA"] = isa
+    code = "import rnnfast; from rnnfast import _core; print(_core.get_isa())"
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_a_runnable_isa_is_obeyed(isa):
+    done = isa_of_a_new_process(isa)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == isa
+
+
+@pytest.mark.parametrize("isa", ["mmx", *sorted(set(BEST_FIRST) - set(_core.available_isas()))])
+def test_another_isa_is_a_clear_error_at_import(isa):
+    done = isa_of_a_new_process(isa)
+    assert done.returncode != 0
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert last_line.startswith(("ImportError", "ValueError"))
+    assert "RNNFAST_ISA" in last_line
+    assert isa in last_line
+
+
+def test_without_the_variable_the_best_is_chosen():
+    available = _core.available_isas()
+    assert available == sorted(available, key=BEST_FIRST.index)
+    assert available[-1] == "scalar"
+    assert isa_of_a_new_process(None).stdout.strip() == available[0]
+
+
+def test_force_isa(restored):
+    for isa in _core.available_isas():
+        _core.force_isa(isa)
+        assert _core.get_isa() == isa
+        with pytest.raises(ValueError, match="mmx"):
+            _core.force_isa("mmx")
+        assert _core.get_isa() == isa

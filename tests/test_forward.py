@@ -1,0 +1,143 @@
+"""Forward kernels against the reference run in float64 on the same inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import VARIANTS, Case, backward, forward, make, pass_forward, run
+from tolerances import assert_close, assert_same_bits
+
+from rnnfast import functional, reference
+
+pytestmark = [
+    pytest.mark.parametrize("dtype", ["float32", "float64"]),
+    pytest.mark.usefixtures("dirty_memory"),
+]
+all_variants = pytest.mark.parametrize("variant", VARIANTS)
+
+SHAPES = [  # T, B, I, H
+    (0, 5, 3, 17),
+    (1, 1, 1, 1),
+    (1, 13, 33, 3),
+    (3, 0, 5, 7),
+    (7, 5, 9, 17),
+    (5, 7, 1, 33),
+    (3, 13, 17, 33),
+    (2, 5, 40, 100),
+    (3, 1, 7, 100),
+    (200, 5, 3, 17),
+    (150, 1, 8, 40),
+]
+
+
+def assert_forward(case: Case) -> None:
+    """The outputs agree with the reference, from the public function and from a pass that saves nothing."""
+    want, _ = forward(reference, case.astype(np.float64))
+    got, _ = forward(functional, case)
+    assert_close(got, want, case.K)
+    assert_same_bits(pass_forward(functional, case, save=False)[0], got)
+
+
+@all_variants
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_outputs(variant, shape, reverse, dtype, isa):
+    assert_forward(make(variant, *shape, dtype=dtype, reverse=reverse))
+
+
+@all_variants
+@pytest.mark.parametrize("names", [[], ["bias_ih"], ["bias_hh"]], ids=str)
+def test_fewer_biases(variant, names, dtype, isa):
+    case = make(variant, 4, 3, 5, 18, dtype=dtype)
+    weights = {name: case.weights[name] for name in ["weight_ih", "weight_hh", *names]}
+    assert_forward(case._replace(weights=weights))
+
+
+@all_variants
+def test_far_pre_activations(variant, dtype, isa):
+    case = make(variant, 4, 3, 5, 18, dtype=dtype)
+    far = np.copysign(np.dtype(dtype).type(1e4), case.weights["bias_ih"])
+    assert_forward(case._replace(weights=case.weights | {"bias_ih": far}))
+
+
+@all_variants
+def test_no_state_is_a_zero_state(variant, dtype):
+    case = make(variant, 4, 3, 5, 18, dtype=dtype)
+    zeros = tuple(np.zeros_like(part) for part in case.state)
+    y, state, _ = getattr(functional, f"{case.cell}_forward")(case.x, **case.weights, **case.options)
+    final = state if case.cell == "lstm" else (state,)
+    want, _ = forward(functional, case._replace(state=zeros))
+    assert_same_bits({"y": y, **dict(zip("hc", final, strict=False))}, want)
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_no_part_of_a_state_is_a_zero_part(missing, dtype):
+    case = make("lstm", 4, 3, 5, 18, dtype=dtype)
+    got, got_tape = forward(functional, case._replace(state=replaced(case.state, missing, None)))
+    got |= backward(functional, case, got_tape)
+    zero = np.zeros_like(case.state[missing])
+    assert_same_bits(got, run(functional, case._replace(state=replaced(case.state, missing, zero))))
+
+
+def replaced(parts: tuple, index: int, part: np.ndarray | None) -> tuple:
+    """The parts of a state with another one at this index."""
+    return (*parts[:index], part, *parts[index + 1 :])
+
+
+def views(array: np.ndarray) -> dict[str, np.ndarray]:
+    """The same numbers laid out in other ways."""
+    spaced = np.repeat(array, 2, axis=-1)[..., ::2]
+    backwards = np.ascontiguousarray(array[::-1])[::-1]
+    fixed = array.copy()
+    fixed.flags.writeable = False
+    return {"fortran": np.asfortranarray(array), "spaced": spaced, "backwards": backwards, "read-only": fixed}
+
+
+@all_variants
+@pytest.mark.parametrize("layout", views(np.zeros((2, 2))))
+def test_other_layouts_give_the_same_bits(variant, layout, dtype):
+    case = make(variant, 4, 3, 5, 18, dtype=dtype)
+    other = case._replace(
+        x=views(case.x)[layout],
+        weights={name: views(array)[layout] for name, array in case.weights.items()},
+        state=tuple(views(part)[layout] for part in case.state),
+    )
+    assert_same_bits(forward(functional, other)[0], forward(functional, case)[0])
+
+
+@all_variants
+def test_inputs_are_not_modified_and_outputs_are_new(variant, dtype):
+    case = make(variant, 4, 3, 5, 18, dtype=dtype)
+    kept = case.astype(dtype)
+    outputs, _ = forward(functional, case)
+    assert np.array_equal(case.x, kept.x)
+    assert_same_bits(case.weights, kept.weights)
+    assert all(map(np.array_equal, case.state, kept.state))
+    inputs = [case.x, *case.weights.values(), *case.state]
+    assert not any(np.shares_memory(array, given) for array in outputs.values() for given in inputs)
+
+
+@all_variants
+def test_a_pass_writes_its_views_and_nothing_else(variant, dtype, isa):
+    T, B, H = 5, 3, 18
+    case = make(variant, T, B, 4, H, dtype=dtype, reverse=True)
+    want, _ = forward(functional, case)
+    weights = tuple(map(case.weights.get, ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
+    room = np.full((B, T, 3 * H), np.nan, dtype)  # batch first, with a neighbour on either side
+    y = room.transpose(1, 0, 2)[:, :, H : 2 * H]
+    final = tuple(np.empty_like(part) for part in case.state)
+    x = np.ascontiguousarray(case.x.transpose(1, 0, 2)).transpose(1, 0, 2)
+    functional.pass_forward(case.cell, x, weights, case.state, y, final, save=False, **case.options)
+    assert_same_bits({"y": y, **dict(zip("hc", final, strict=False))}, want)
+    assert np.isnan(room[:, :, :H]).all()
+    assert np.isnan(room[:, :, 2 * H :]).all()
+
+
+def test_decayed_states_count_as_zero(dtype, isa):
+    """Subnormal numbers are flushed inside a call, and still there for the caller after it."""
+    tiny = np.finfo(dtype).tiny
+    x, weight_ih, weight_hh = np.zeros((3, 1, 1), dtype), np.ones((1, 1), dtype), np.full((1, 1), 0.5, dtype)
+    state = np.full((1, 1), 2 * tiny, dtype)
+    y, _, _ = functional.rnn_forward(x, weight_ih, weight_hh, None, None, state, nonlinearity="identity")
+    assert y.ravel().tolist() == [tiny, 0, 0]
+    assert np.full(1, tiny, dtype)[0] / 2 > 0

@@ -1,0 +1,42 @@
+"""The kernels' bits are those of tests/neon/bits.txt, on every instruction set that this machine runs.
+
+Builds the C program of tests/neon, which needs no Python; the same program is cross-compiled there for NEON.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rnnfast import _core
+
+HERE = Path(__file__).parent / "neon"
+CSRC = HERE.parents[1] / "csrc"
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Path:
+    """The compiled tests/neon/bits.c."""
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None or sys.platform == "win32":
+        pytest.skip("there is no C compiler (cc, gcc or clang) to build tests/neon/bits.c with")
+    if not CSRC.is_dir():
+        pytest.skip(f"the C sources are not beside the tests: {CSRC} is missing")
+    out = tmp_path_factory.mktemp("bits") / "bits"
+    sources = [HERE / "bits.c", CSRC / "dispatch.c", *sorted((CSRC / "isa").glob("*.c"))]
+    flags = ["-std=c11", "-O2", "-ffp-contract=off", f"-I{CSRC}"]
+    subprocess.run([compiler, *flags, *map(str, sources), "-o", str(out), "-lm"], check=True)
+    return out
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_kernels_give_the_stored_bits(program, isa):
+    done = subprocess.run([str(program), isa], check=True, capture_output=True, text=True)
+    stored = (HERE / "bits.txt").read_text().splitlines()
+    differences = difflib.unified_diff(stored, done.stdout.splitlines(), "stored", isa, n=0, lineterm="")
+    assert not list(differences)

@@ -1,0 +1,182 @@
+"""The reference against central finite differences in float64, and its conventions."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import VARIANTS, Case, backward, forward, make, run
+from tolerances import FINITE_DIFFERENCES, assert_same_bits, error, tolerance
+
+from rnnfast import reference
+
+all_variants = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def objective(case: Case) -> float:
+    """A number whose gradient in every argument is what backward gives for case.dy and case.dstate."""
+    outputs, _ = forward(reference, case)
+    last = zip((outputs[name] for name in "hc" if name in outputs), case.dstate, strict=True)
+    total = 0.0 if case.dy is None else (outputs["y"] * case.dy).sum()
+    return total + sum((got * gradient).sum() for got, gradient in last if gradient is not None)
+
+
+def finite_differences(case: Case, array: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """The central differences of `objective` in each element of one of the case's own arrays."""
+    gradient = np.empty_like(array)
+    for index in np.ndindex(array.shape):
+        kept = array[index]
+        array[index] = kept + step
+        above = objective(case)
+        array[index] = kept - step
+        below = objective(case)
+        array[index] = kept
+        gradient[index] = (above - below) / (2 * step)
+    return gradient
+
+
+def assert_gradients(case: Case) -> None:
+    """Every gradient of the reference agrees with finite differences."""
+    got = backward(reference, case, forward(reference, case)[1])
+    arguments = {"dx": case.x, **dict(zip(("dh", "dc"), case.state, strict=False)), **case.weights}
+    assert sorted(got) == sorted(arguments)
+    for name, array in arguments.items():
+        measured = error(got[name], finite_differences(case, array))
+        assert measured <= FINITE_DIFFERENCES, f"{name}: error {measured:.2e}"
+
+
+@all_variants
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("shape", [(5, 2, 3, 4), (1, 3, 2, 1), (0, 2, 3, 2)], ids=str)
+def test_gradients_are_finite_differences(variant, reverse, shape):
+    assert_gradients(make(variant, *shape, reverse=reverse))
+
+
+@all_variants
+@pytest.mark.parametrize("names", [[], ["bias_ih"], ["bias_hh"]], ids=str)
+def test_gradients_with_fewer_biases(variant, names):
+    case = make(variant, 3, 2, 3, 2)
+    weights = {name: case.weights[name] for name in ["weight_ih", "weight_hh", *names]}
+    assert_gradients(case._replace(weights=weights))
+
+
+@all_variants
+def test_gradients_with_parts_left_out(variant):
+    case = make(variant, 3, 2, 2, 3)
+    nothing = (None,) * len(case.state)
+    assert_gradients(case._replace(dy=None))
+    assert_gradients(case._replace(dstate=nothing))
+    for k in range(len(case.state)):
+        assert_gradients(case._replace(dy=None, dstate=(*nothing[:k], case.dstate[k], *nothing[k + 1 :])))
+    got = backward(reference, case._replace(dy=None, dstate=nothing), forward(reference, case)[1])
+    assert not any(gradient.any() for gradient in got.values())
+
+
+@all_variants
+def test_none_is_zero(variant):
+    case = make(variant, 3, 2, 2, 3)
+    forward_function = getattr(reference, f"{case.cell}_forward")
+    backward_function = getattr(reference, f"{case.cell}_backward")
+    zeros = tuple(np.zeros_like(part) for part in case.state)
+    want, want_tape = forward(reference, case._replace(state=zeros))
+    y, _state, tape = forward_function(case.x, **case.weights, **case.options)
+    assert np.array_equal(y, want["y"])
+    want = backward(reference, case._replace(dstate=zeros), want_tape)
+    dx, _dstate, grads = backward_function(tape, case.dy, None)
+    assert np.array_equal(dx, want["dx"])
+    assert np.array_equal(grads["weight_hh"], want["weight_hh"])
+    if case.cell == "lstm":
+        h, c = case.state
+        assert_same_bits(
+            forward(reference, case._replace(state=(h, None)))[0],
+            forward(reference, case._replace(state=(h, np.zeros_like(c))))[0],
+        )
+        assert_same_bits(
+            forward(reference, case._replace(state=(None, c)))[0],
+            forward(reference, case._replace(state=(np.zeros_like(h), c)))[0],
+        )
+
+
+@all_variants
+def test_reverse_is_forward_on_the_reversed_sequence(variant):
+    case = make(variant, 5, 2, 3, 4, reverse=True)
+    got = run(reference, case)
+    flipped = case._replace(x=case.x[::-1], dy=case.dy[::-1], options={**case.options, "reverse": False})
+    want = run(reference, flipped)
+    want["y"], want["dx"] = want["y"][::-1], want["dx"][::-1]
+    for name in got:
+        assert error(got[name], want[name]) <= 1e-14, name
+
+
+@all_variants
+def test_y_ends_with_the_final_state(variant):
+    for reverse, last in ((False, -1), (True, 0)):
+        outputs, _ = forward(reference, make(variant, 4, 3, 2, 5, reverse=reverse))
+        assert np.array_equal(outputs["y"][last], outputs["h"])
+
+
+@all_variants
+def test_no_steps_hand_the_state_through(variant):
+    case = make(variant, 0, 2, 3, 4)
+    outputs, tape = forward(reference, case)
+    gradients = backward(reference, case, tape)
+    assert outputs["y"].shape == (0, 2, 4)
+    assert gradients["dx"].shape == (0, 2, 3)
+    for name, initial, dfinal in zip("hc", case.state, case.dstate, strict=False):
+        for got, want in ((outputs[name], initial), (gradients["d" + name], dfinal)):
+            assert np.array_equal(got, want)
+            assert not np.shares_memory(got, want)
+    assert not any(gradients[name].any() for name in case.weights)
+
+
+@all_variants
+def test_empty_batch(variant):
+    results = run(reference, make(variant, 3, 0, 2, 4))
+    assert results["y"].shape == (3, 0, 4)
+    assert results["dx"].shape == (3, 0, 2)
+    assert not results["weight_hh"].any()
+
+
+@all_variants
+def test_float32_stays_float32(variant):
+    case = make(variant, 4, 3, 2, 5)
+    want = run(reference, case.astype(np.float32).astype(np.float64))
+    for narrow in (case.astype(np.float32), case._replace(x=case.x.astype(np.float32))):
+        got = run(reference, narrow)
+        for name, array in got.items():
+            assert array.dtype == np.float32, name
+            assert error(array, want[name]) <= tolerance(name, "float32", narrow.K), name
+
+
+@all_variants
+def test_results_belong_to_the_caller_and_the_tape_lasts(variant):
+    case = make(variant, 4, 2, 3, 5)
+    kept = case.astype(np.float64)
+    outputs, tape = forward(reference, case)
+    want = backward(reference, case, tape)
+    for array in outputs.values():
+        array[:] = np.nan
+    assert_same_bits(backward(reference, case, tape), want)
+    assert np.array_equal(case.x, kept.x)
+    assert np.array_equal(case.dy, kept.dy)
+    assert_same_bits(case.weights, kept.weights)
+    for got, wanted in zip(case.state + case.dstate, kept.state + kept.dstate, strict=True):
+        assert np.array_equal(got, wanted)
+
+
+def test_far_pre_activations_saturate_without_a_warning():
+    case = make("lstm", 2, 2, 2, 3)
+    case = case._replace(x=1e4 * case.x)
+    with np.errstate(all="raise", under="ignore"):
+        results = run(reference, case)
+    assert all(np.isfinite(array).all() for array in results.values())
+
+
+def test_it_imports_numpy_alone():
+    tree = ast.parse(Path(reference.__file__).read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    modules = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert modules == {"__future__", "collections.abc", "numpy"}

@@ -21,11 +21,11 @@ bench:  ## the kernels against the reference, the layers against installed peers
 	$(PYTHON) -m pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-max-time=0.3
 
 coverage:  ## lines of Python, C and Cython that the tests reach, on a build for it; then the usual build again
-	rm -rf build rnnfast/_core/loops.c
 	RNNFAST_COVERAGE=1 $(PYTHON) setup.py -q build_ext --inplace --force
+	find build -name "*.gcda" -delete
 	$(PYTHON) -m pytest tests --cov=rnnfast --cov-report=term-missing:skip-covered
-	$(PYTHON) -m gcovr --root . --filter csrc/ build/temp.*/csrc
-	gcov -n -o build/temp.*/rnnfast/_core rnnfast/_core/loops.c 2>/dev/null | grep -A1 "loops.pyx'"
+	$(PYTHON) -m gcovr --root . --filter csrc/ --filter "rnnfast/_core/.*pyx" \
+		--include-internal-functions --gcov-ignore-errors=all build
 	rm -rf build rnnfast/_core/loops.c
 	$(PYTHON) setup.py -q build_ext --inplace --force
 
@@ -38,4 +38,5 @@ neon:  ## the NEON kernels, cross-compiled and run under qemu-user
 	$(MAKE) -C tests/neon
 
 clean:
+	$(MAKE) -C tests/neon clean
 	rm -rf build dist *.egg-info rnnfast/_core/*.so rnnfast/_core/*.c

@@ -2,6 +2,8 @@
 #ifndef RNNFAST_KERNELS_H
 #define RNNFAST_KERNELS_H
 
+#include <stdint.h>
+
 #include "pass.h"
 
 typedef struct {
@@ -31,6 +33,10 @@ typedef struct {
     /* One step of rows b0..b1, groups of hidden units g0..g1: step.h. */
     void (*step_forward[CELLS])(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
     void (*step_backward[CELLS])(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
+
+    /* Random masks of steps t0..t1: mask.h. */
+    void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
+                    double p, void *mask);
 
     /* The vector functions, for their tests. */
     void (*vmath[3])(ptrdiff_t n, const void *x, void *y);

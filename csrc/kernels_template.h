@@ -29,6 +29,7 @@
 #include "cells/lstm.h"
 #include "cells/gru.h"
 #include "step.h"
+#include "mask.h"
 
 #define VMATH(function) \
     static void map_##function(ptrdiff_t n, const void *x, void *y) \
@@ -47,5 +48,6 @@ VMATH(sigmoid)
         product, groups_of, operand_stride, pack_gradient, pack_operand, gradient_product, unpack_gradient, \
         {rnn_step_forward, lstm_step_forward, gru_step_forward}, \
         {rnn_step_backward, lstm_step_backward, gru_step_backward}, \
+        dropout, \
         {map_exp, map_tanh, map_sigmoid}, \
     };

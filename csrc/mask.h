@@ -1,39 +1,47 @@
 /* Random masks from a counter: the number for (seed, call, layer, t, row, unit) is the same in any order, on any thread. */
-#ifndef RNNFAST_MASK_H
-#define RNNFAST_MASK_H
+#define COUNTERS 16 /* run side by side: straight lines that the compiler turns into vectors */
 
-#include <stddef.h>
-#include <stdint.h>
-
-/* Philox 4x32 with 10 rounds (Salmon, Moraes, Dror and Shaw 2011): four random words for one counter. */
-static inline void philox(const uint32_t key_[2], const uint32_t counter[4], uint32_t out[4])
+/* Threefry 4x32 with 20 rounds (Salmon, Moraes, Dror and Shaw 2011): four random words of a key and a counter. */
+#define MIX(a, b, left) (a += b, b = (b << (left) | b >> (32 - (left))) ^ a)
+#define TWO_ROUNDS(r0, r1, r2, r3) (MIX(x0, x1, r0), MIX(x2, x3, r1), MIX(x0, x3, r2), MIX(x2, x1, r3))
+#define ADD_KEY(n) \
+    (x0 += key[(n) % 5], x1 += key[((n) + 1) % 5], x2 += key[((n) + 2) % 5], x3 += key[((n) + 3) % 5] + (n))
+#define EVEN_FOUR_ROUNDS (TWO_ROUNDS(10, 26, 11, 21), TWO_ROUNDS(13, 27, 23, 5))
+#define ODD_FOUR_ROUNDS (TWO_ROUNDS(6, 20, 17, 11), TWO_ROUNDS(25, 10, 18, 20))
+static inline void threefry(const uint32_t key[5], uint32_t first, uint32_t row, uint32_t t, uint32_t out[4 * COUNTERS])
 {
-    uint32_t key[2] = {key_[0], key_[1]};
-    for (int n = 0; n < 4; n++) out[n] = counter[n];
-    for (int round = 0; round < 10; round++) {
-        const uint64_t a = (uint64_t)out[0] * 0xD2511F53u, b = (uint64_t)out[2] * 0xCD9E8D57u;
-        const uint32_t mixed[4] = {(uint32_t)(b >> 32) ^ out[1] ^ key[0], (uint32_t)b, (uint32_t)(a >> 32) ^ out[3] ^ key[1],
-                                   (uint32_t)a};
-        for (int n = 0; n < 4; n++) out[n] = mixed[n];
-        key[0] += 0x9E3779B9u;
-        key[1] += 0xBB67AE85u;
+    for (int l = 0; l < COUNTERS; l++) {
+        uint32_t x0 = first + (uint32_t)l, x1 = row, x2 = t, x3 = 0;
+        ADD_KEY(0), EVEN_FOUR_ROUNDS;
+        ADD_KEY(1), ODD_FOUR_ROUNDS;
+        ADD_KEY(2), EVEN_FOUR_ROUNDS;
+        ADD_KEY(3), ODD_FOUR_ROUNDS;
+        ADD_KEY(4), EVEN_FOUR_ROUNDS;
+        ADD_KEY(5);
+        out[l] = x0;
+        out[1 * COUNTERS + l] = x1;
+        out[2 * COUNTERS + l] = x2;
+        out[3 * COUNTERS + l] = x3;
     }
 }
 
-/* mask[unit] = 0 with probability p, else 1 / (1 - p), for the units of one (t, row). mask [N] OUT. */
-static inline void dropout_row(uint64_t seed, uint32_t call, uint32_t layer, uint32_t t, uint32_t row, ptrdiff_t N, double p,
-                               double *mask)
+/* Zero with probability p, else 1 / (1 - p), for every unit of the rows of steps t0..t1. mask [T, B, N] OUT. */
+static void dropout(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
+                    double p, void *mask)
 {
-    const uint32_t key[2] = {(uint32_t)seed ^ call * 0x85EBCA6Bu, (uint32_t)(seed >> 32) ^ layer * 0xC2B2AE35u};
-    const double kept = 1 / (1 - p);
-    uint32_t words[4];
-    for (ptrdiff_t n = 0; n < N; n++) {
-        if (n % 4 == 0) {
-            const uint32_t counter[4] = {(uint32_t)(n / 4), row, t, call};
-            philox(key, counter, words);
-        }
-        mask[n] = words[n % 4] < p * 4294967296.0 ? 0 : kept;
-    }
-}
+    const uint32_t low = (uint32_t)seed, high = (uint32_t)(seed >> 32);
+    const uint32_t key[5] = {low, high, call, layer, 0x1BD11BDAu ^ low ^ high ^ call ^ layer};
+    const uint32_t dropped = (uint32_t)(p * 4294967296.0);
+    const real kept = (real)(1 / (1 - p));
+    uint32_t words[4 * COUNTERS];
+    real block[4 * COUNTERS];
 
-#endif
+    for (ptrdiff_t t = t0; t < t1; t++)
+        for (ptrdiff_t row = 0; row < B; row++)
+            for (ptrdiff_t n = 0; n < N; n += 4 * COUNTERS) {
+                const ptrdiff_t units = N - n < 4 * COUNTERS ? N - n : 4 * COUNTERS;
+                threefry(key, (uint32_t)(n / 4), (uint32_t)row, (uint32_t)t, words);
+                for (int w = 0; w < 4 * COUNTERS; w++) block[w] = words[w] < dropped ? 0 : kept;
+                memcpy((real *)mask + (t * B + row) * N + n, block, sizeof(real) * (size_t)units);
+            }
+}

@@ -1,4 +1,4 @@
-"""Recurrent networks on the CPU: RNN, LSTM and GRU, forward and backpropagation through time, from NumPy arrays.
+"""Recurrent networks on the CPU, forward and backpropagation through time, from NumPy arrays.
 
     import rnnfast as rf
 
@@ -6,7 +6,7 @@
     y, state, tape = lstm.forward(x)              # x [T, B, 8]
     dx, dstate = lstm.backward(tape, dy)          # gradients are added into each parameter's .grad
 
-This file only gathers the public names. The training loop, the reference and the baselines are imported on first use.
+This file only gathers the public names; what a first call of a layer does not need is imported on first use.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from rnnfast import baselines, reference
     from rnnfast.nn import init, losses, optim, schedules
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
-    from rnnfast.training import fit, load, loss_and_grad, save
+    from rnnfast.training.checkpoint import load, save
+    from rnnfast.training.fit import fit
+    from rnnfast.training.grad import loss_and_grad
 
 # name -> (module that has it, or is it)
 _ON_FIRST_USE = {

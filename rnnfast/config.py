@@ -24,9 +24,10 @@ def config() -> dict[str, object]:
 
 
 def show_config() -> None:
-    """Print the version, the kernels compiled and chosen, the number of threads, and NumPy's version and BLAS.
+    """Print the version, the kernels compiled and chosen, the threads, and NumPy's version and BLAS.
 
-    RNNFAST_ISA=scalar|avx2|avx512|neon chooses the kernels and RNNFAST_NUM_THREADS the threads; both are read at import.
+    RNNFAST_ISA=scalar|avx2|avx512|neon chooses the kernels, RNNFAST_NUM_THREADS the threads; both are read at
+    import.
 
     Examples
     --------

@@ -1,12 +1,14 @@
-"""One layer in one direction over the compiled loops: the checked public functions, and the unchecked passes for layers.
+"""One layer in one direction over the compiled loops: public functions, and unchecked passes for layers.
 
 `lstm_forward`, `gru_forward`, `rnn_forward` and their backwards have the names, signatures and meaning of
-`rnnfast.reference`, where the equations stand. `layers` calls `pass_forward` and `pass_backward`, which check nothing.
+`rnnfast.reference`, where the equations stand. `layers` calls `pass_forward` and `pass_backward`, which check
+nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -23,8 +25,10 @@ __all__ = [
 ]
 
 Array = np.ndarray
+Weights = tuple[Array, Array, "Array | None", "Array | None"]  # weight_ih, weight_hh, bias_ih, bias_hh
+States = Sequence["Array | None"]  # (h,) or (h, c)
 
-# The numbers that csrc/pass.h gives the cells and nonlinearities; blocks of a weight; slots of the saved gates.
+# csrc/pass.h's numbers of the cells and nonlinearities; blocks of a weight; slots of the saved gates.
 _CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
 _NONLINEARITIES = {"tanh": 0, "relu": 1, "sigmoid": 2, "identity": 3}
 _BLOCKS = {"rnn": 1, "lstm": 4, "gru": 3}
@@ -32,7 +36,7 @@ _SLOTS = {"rnn": 1, "lstm": 4, "gru": 4}
 
 
 class Tape:
-    """What one pass leaves for its backward pass. It refers to x, the weights and y: leave them unwritten until then.
+    """What one pass leaves for its backward pass; it refers to x, the weights and y: leave them unwritten.
 
     Attributes
     ----------
@@ -42,40 +46,64 @@ class Tape:
         Whether a backward pass has used it up.
     """
 
-    __slots__ = ("c_steps", "cell", "gates", "initial", "nonlinearity", "reverse", "spare", "used", "weights", "x", "y")
+    __slots__ = (
+        "c_steps",
+        "cell",
+        "gates",
+        "initial",
+        "nonlinearity",
+        "reverse",
+        "spare",
+        "used",
+        "weights",
+        "x",
+        "y",
+    )
 
-    def __init__(self, cell, nonlinearity, reverse, x, weights, initial, y, gates, c_steps, spare):
-        self.cell: str = cell
-        self.nonlinearity: int = nonlinearity
-        self.reverse: bool = reverse
-        self.x: Array = x
-        self.weights: tuple = weights
-        self.initial: Sequence = initial
-        self.y: Array = y
-        self.gates: Array | None = gates
-        self.c_steps: Array | None = c_steps
-        self.spare: list | None = spare
+    def __init__(
+        self,
+        cell: str,
+        nonlinearity: int,
+        reverse: bool,
+        x: Array,
+        weights: Weights,
+        initial: tuple[Array | None, Array | None],
+        y: Array,
+        gates: Array,
+        c_steps: Array | None,
+        spare: list[Array] | None,
+    ) -> None:
+        self.cell = cell
+        self.nonlinearity = nonlinearity
+        self.reverse = reverse
+        self.x = x
+        self.weights = weights
+        self.initial = initial
+        self.y = y
+        self.gates = gates
+        self.c_steps = c_steps
+        self.spare = spare
         self.used = False
 
-    def __reduce__(self):
+    def __reduce__(self) -> NoReturn:
         raise TypeError("a tape cannot be pickled or copied: it belongs to one forward pass")
 
 
-# ---- passes: everything is checked already -----------------------------------------------------------------------
+# ---- passes: everything is checked already -----------------------------------------------------------------
 
 
 def pass_forward(
     cell: str,
     x: Array,
-    weights: tuple,
-    initial: Sequence | None,
+    weights: Weights,
+    initial: States | None,
     y: Array,
-    final: Sequence,
+    final: Sequence[Array],
     *,
     reverse: bool = False,
     nonlinearity: str = "tanh",
     save: bool = False,
-    spare: list | None = None,
+    spare: list[Array] | None = None,
 ) -> Tape | None:
     """Run one layer in one direction over arrays that the caller has checked.
 
@@ -84,7 +112,7 @@ def pass_forward(
     cell : {"rnn", "lstm", "gru"}
     x : ndarray [T, B, I]
         Last axis contiguous, the others with any stride.
-    weights : tuple
+    weights : tuple of ndarray
         weight_ih [G*H, I], weight_hh [G*H, H], bias_ih [G*H] or None, bias_hh likewise; C-contiguous.
     initial : sequence of ndarray [B, H], or None
         (h,) or (h, c), C-contiguous; None is zero.
@@ -108,7 +136,8 @@ def pass_forward(
     """
     h, c = final if len(final) == 2 else (final[0], None)
     h0, c0 = (None, None) if initial is None else (initial[0], initial[1] if len(initial) == 2 else None)
-    gates = c_steps = None
+    gates: Array | None = None
+    c_steps: Array | None = None
     if save:
         T, B, H = y.shape
         gates = _take(spare, T * B * _SLOTS[cell] * H, y.dtype)
@@ -116,8 +145,24 @@ def pass_forward(
             c_steps = _take(spare, T * B * H, y.dtype)[: T * B * H].reshape(T, B, H)
     step = -1 if reverse else 1
     code = _NONLINEARITIES[nonlinearity]
-    _core.forward(_CELLS[cell], code, x[::step], *weights, h0, c0, y[::step], h, c, gates, c_steps)
-    if not save:
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    _core.forward(
+        _CELLS[cell],
+        code,
+        x[::step],
+        weight_ih,
+        weight_hh,
+        bias_ih,
+        bias_hh,
+        h0,
+        c0,
+        y[::step],
+        h,
+        c,
+        gates,
+        c_steps,
+    )
+    if gates is None:
         return None
     return Tape(cell, code, reverse, x, weights, (h0, c0), y, gates, c_steps, spare)
 
@@ -125,9 +170,9 @@ def pass_forward(
 def pass_backward(
     tape: Tape,
     dy: Array | None,
-    dfinal: Sequence | None,
+    dfinal: States | None,
     dx: Array | None,
-    dinitial: Sequence,
+    dinitial: Sequence[Array],
     *,
     retain: bool = False,
 ) -> dict[str, Array]:
@@ -157,7 +202,9 @@ def pass_backward(
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     grads = {name: np.empty_like(w) for name, w in zip(names, tape.weights, strict=True) if w is not None}
     dh, dc = dinitial if len(dinitial) == 2 else (dinitial[0], None)
-    dh_final, dc_final = (None, None) if dfinal is None else (dfinal[0], dfinal[1] if len(dfinal) == 2 else None)
+    dh_final, dc_final = (
+        (None, None) if dfinal is None else (dfinal[0], dfinal[1] if len(dfinal) == 2 else None)
+    )
     gates = tape.gates.copy() if retain else tape.gates
     tape.used = not retain
     _core.backward(
@@ -166,7 +213,8 @@ def pass_backward(
         tape.x[::step],
         tape.weights[0],
         tape.weights[1],
-        *tape.initial,
+        tape.initial[0],
+        tape.initial[1],
         tape.y[::step],
         gates,
         tape.c_steps,
@@ -183,15 +231,16 @@ def pass_backward(
     )
     if not retain:
         _give(tape.spare, tape.gates)
-        if tape.c_steps is not None:
+        if tape.c_steps is not None and isinstance(tape.c_steps.base, np.ndarray):
             _give(tape.spare, tape.c_steps.base)
-        tape.gates = tape.c_steps = None
     return grads
 
 
-def _take(spare: list | None, n: int, dtype: np.dtype) -> Array:
+def _take(spare: list[Array] | None, n: int, dtype: np.dtype) -> Array:
     """n numbers, from the spare buffers if one of them is large enough and not much too large."""
-    for _ in range(len(spare) if spare else 0):
+    if spare is None:
+        return np.empty(n, dtype)
+    for _ in range(len(spare)):
         try:
             buffer = spare.pop(0)
         except IndexError:  # another thread was faster
@@ -202,14 +251,14 @@ def _take(spare: list | None, n: int, dtype: np.dtype) -> Array:
     return np.empty(n, dtype)
 
 
-def _give(spare: list | None, buffer: Array) -> None:
+def _give(spare: list[Array] | None, buffer: Array) -> None:
     """Puts a buffer back, and lets the oldest go where there are many."""
     if spare is not None:
         spare.append(buffer)
         del spare[:-32]
 
 
-# ---- the public functions: check, allocate, run -------------------------------------------------------------------
+# ---- the public functions: check, allocate, run ------------------------------------------------------------
 
 
 def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None) -> Array:
@@ -217,13 +266,15 @@ def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None
     array = np.asarray(array)
     if array.dtype.kind != "f" or (dtype is None and array.dtype not in (np.float32, np.float64)):
         raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
-    if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
+    if array.ndim != len(shape) or any(
+        want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
+    ):
         expected = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(f"{name}: expected shape [{expected}], got {array.shape}")
     return np.require(array, dtype, ("C", "A"))
 
 
-def _states(name: str, state: Sequence | Array | None, parts: int, B: int, H: int, dtype: np.dtype) -> tuple:
+def _states(name: str, state, parts: int, B: int, H: int, dtype: np.dtype) -> tuple[Array | None, ...]:
     """The parts (h,) or (h, c) of a state or of its gradient, each [B, H] or None."""
     if state is None:
         return (None,) * parts
@@ -236,7 +287,9 @@ def _states(name: str, state: Sequence | Array | None, parts: int, B: int, H: in
     )
 
 
-def _forward(cell: str, x, weight_ih, weight_hh, bias_ih, bias_hh, state, reverse: bool, nonlinearity: str = "tanh"):
+def _forward(
+    cell: str, x, weight_ih, weight_hh, bias_ih, bias_hh, state, reverse: bool, nonlinearity: str = "tanh"
+):
     """The checked forward pass of any cell: y, the parts of the final state, the tape."""
     x = _floats("x", x, (None, None, None))
     T, B, I = x.shape
@@ -245,7 +298,9 @@ def _forward(cell: str, x, weight_ih, weight_hh, bias_ih, bias_hh, state, revers
     weight_hh = _floats("weight_hh", weight_hh, (None, None), dtype)
     rows, H = weight_hh.shape
     if rows != blocks * H or H == 0:
-        raise ValueError(f"weight_hh: expected shape [{blocks}*H, H] with H at least 1, got {weight_hh.shape}")
+        raise ValueError(
+            f"weight_hh: expected shape [{blocks}*H, H] with H at least 1, got {weight_hh.shape}"
+        )
     weight_ih = _floats("weight_ih", weight_ih, (rows, I), dtype)
     biases = [
         None if bias is None else _floats(name, bias, (rows,), dtype)
@@ -256,16 +311,20 @@ def _forward(cell: str, x, weight_ih, weight_hh, bias_ih, bias_hh, state, revers
     y = np.empty((T, B, H), dtype)
     final = tuple(np.empty((B, H), dtype) for _ in range(parts))
     weights = (weight_ih, weight_hh, *biases)
-    tape = pass_forward(cell, x, weights, initial, y, final, reverse=reverse, nonlinearity=nonlinearity, save=True)
+    tape = pass_forward(
+        cell, x, weights, initial, y, final, reverse=reverse, nonlinearity=nonlinearity, save=True
+    )
     y = y.view()
     y.flags.writeable = False
     return y, final, tape
 
 
 def _backward(cell: str, tape: Tape, dy, dstate):
-    """The checked backward pass of any cell: dx, the parts of the initial state's gradient, the weights' gradients."""
+    """The checked backward pass of any cell: gradients of x, of the state's parts and of the weights."""
     if not isinstance(tape, Tape) or tape.cell != cell:
-        raise ValueError(f"tape: expected one from {cell}_forward, got {getattr(tape, 'cell', type(tape).__name__)}")
+        raise ValueError(
+            f"tape: expected one from {cell}_forward, got {getattr(tape, 'cell', type(tape).__name__)}"
+        )
     if tape.used:
         raise ValueError("tape: a backward pass has used it up; run forward again")
     T, B, H = tape.y.shape
@@ -321,8 +380,8 @@ def lstm_forward(
 
     Notes
     -----
-    Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; the equations head
-    `rnnfast.reference`.
+    Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; the equations
+    head `rnnfast.reference`.
 
     Examples
     --------
@@ -422,8 +481,8 @@ def gru_forward(
 
     Notes
     -----
-    Cho et al. 2014, with the reset gate after the state's product, as in cuDNN and PyTorch; the equations head
-    `rnnfast.reference`.
+    Cho et al. 2014, with the reset gate after the state's product, as in cuDNN and PyTorch; the equations
+    head `rnnfast.reference`.
 
     Examples
     --------
@@ -439,9 +498,7 @@ def gru_forward(
     return y, h, tape
 
 
-def gru_backward(
-    tape: Tape, dy: Array | None, dstate: Array | None
-) -> tuple[Array, Array, dict[str, Array]]:
+def gru_backward(tape: Tape, dy: Array | None, dstate: Array | None) -> tuple[Array, Array, dict[str, Array]]:
     """Run a GRU layer backwards through time.
 
     Parameters
@@ -492,7 +549,7 @@ def rnn_forward(
     nonlinearity: str = "tanh",
     reverse: bool = False,
 ) -> tuple[Array, Array, Tape]:
-    """Run a plain recurrent layer over time, in one direction: ``h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)``.
+    """Run a plain recurrent layer over time: ``h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)``.
 
     Parameters
     ----------
@@ -542,9 +599,7 @@ def rnn_forward(
     return y, h, tape
 
 
-def rnn_backward(
-    tape: Tape, dy: Array | None, dstate: Array | None
-) -> tuple[Array, Array, dict[str, Array]]:
+def rnn_backward(tape: Tape, dy: Array | None, dstate: Array | None) -> tuple[Array, Array, dict[str, Array]]:
     """Run a plain recurrent layer backwards through time.
 
     Parameters

@@ -83,9 +83,11 @@ class Recurrent(Module):
         self._dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
         self._suffixes = [suffix for suffix, _ in self._shapes()]
         self._weights = [
-            tuple(
-                parameter.data if (parameter := self._parameters.get(name + suffix)) is not None else None
-                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            (
+                self._parameters["weight_ih" + suffix].data,
+                self._parameters["weight_hh" + suffix].data,
+                self._parameters["bias_ih" + suffix].data if self.bias else None,
+                self._parameters["bias_hh" + suffix].data if self.bias else None,
             )
             for suffix in self._suffixes
         ]

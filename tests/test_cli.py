@@ -69,7 +69,7 @@ def test_train_says_what_it_does_and_leaves_a_checkpoint(folder, capsys, cell):
     assert re.search(rf"{cell.upper()}, 2 layers of 8 units +\d\.\d{{3}}", printed)
     assert re.search(r"\d\.\d{3} bits (below|above) the 5-gram", printed)
     assert "a sample at temperature 0.8" in printed
-    assert re.search(r"bits/char  [\d,]+ chars/s", progress)
+    assert re.search(r"bits/char  [\d.]+k chars/s", progress)
     arrays, metadata = read_checkpoint("rnnfast-model.npz")
     assert metadata["options"]["cell"] == cell
     assert arrays["model.2.weight_hh_l1"].shape[1] == 8

@@ -64,6 +64,8 @@ cdef extern from "kernels.h" nogil:
         void (*unpack_gradient)(const GradientProduct *, Py_ssize_t g0, Py_ssize_t g1, const Blocks *dw) noexcept nogil
         void (*step_forward[3])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*step_backward[3])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
+        void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
+                        double p, void *mask) noexcept nogil
         void (*vmath[3])(Py_ssize_t n, const void *x, void *y) noexcept nogil
 
 cdef extern from "dispatch.h" nogil:
@@ -86,7 +88,3 @@ cdef extern from "threads.h" nogil:
 cdef extern from "workspace.h" nogil:
     void *workspace_take(int count, const size_t *sizes, void **parts)
     void workspace_give(void *block)
-
-cdef extern from "mask.h" nogil:
-    void dropout_row(uint64_t seed, uint32_t call, uint32_t layer, uint32_t t, uint32_t row, Py_ssize_t N, double p,
-                     double *mask)

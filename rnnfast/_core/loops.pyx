@@ -668,18 +668,29 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
 
 # ---- random masks, vector functions ------------------------------------------------------------------------------
 
+cdef struct MaskJob:
+    const Kernels *k
+    uint64_t seed
+    uint32_t call, layer
+    Py_ssize_t T, B, N
+    double p
+    void *mask
+
+cdef void mask_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
+    cdef MaskJob *job = <MaskJob *>argument
+    job.k.dropout(job.seed, job.call, job.layer, share(job.T, worker, workers), share(job.T, worker + 1, workers), job.B, job.N,
+                  job.p, job.mask)
+
+
 def dropout_mask(seed, call, layer, shape, double p, dtype):
     """A mask [T, B, N] of 0 (with probability p) and 1 / (1 - p), keyed by (seed, call, layer, t, row, unit)."""
-    cdef Py_ssize_t T = shape[0], B = shape[1], N = shape[2], t, b
-    cdef uint64_t key = seed & 0xFFFFFFFFFFFFFFFF
-    cdef uint32_t call_ = call & 0xFFFFFFFF, layer_ = layer & 0xFFFFFFFF
-    mask = np.empty((T, B, N))
-    cdef double *out = <double *>data(mask)
+    mask = np.empty(shape, dtype)
+    cdef MaskJob job = MaskJob(kernels_for(mask), seed & 0xFFFFFFFFFFFFFFFF, call & 0xFFFFFFFF, layer & 0xFFFFFFFF,
+                               shape[0], shape[1], shape[2], p, data(mask))
+    cdef Plan planned = plan(job.k, job.T, 20.0 * job.B * job.N, job.T, 1, 0)
     with nogil:
-        for t in range(T):
-            for b in range(B):
-                dropout_row(key, call_, layer_, <uint32_t>t, <uint32_t>b, N, p, out + (t * B + b) * N)
-    return mask.astype(dtype, copy=False)
+        threads_run(mask_worker, &job, planned.workers)
+    return mask
 
 
 cdef struct VmathJob:

@@ -191,7 +191,7 @@ def _fit(
 
 
 def _describe(run: Run) -> str:
-    text = f"loss {run.mean:.3f}  {run.mean / math.log(2):.3f} bits/char  {run.rate:,.0f} chars/s"
+    text = f"loss {run.mean:.2f}  {run.mean / math.log(2):.3f} bits/char  {run.rate / 1000:.1f}k chars/s"
     return text if run.validation is None else f"{text}  held out {run.validation / math.log(2):.3f}"
 
 

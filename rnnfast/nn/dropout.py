@@ -114,5 +114,6 @@ def _dropped(array: np.ndarray, saved: Any) -> np.ndarray:
     *outer, units = shape or (1,)
     steps = outer[0] if outer else 1
     sequence = (steps, int(np.prod(outer[1:])), units)
-    mask = _core.dropout_mask(*key, _LAYER, sequence, p, dtype).reshape(shape)
+    seed, call = key
+    mask = _core.dropout_mask(seed, call, _LAYER, sequence, p, dtype).reshape(shape)
     return np.multiply(array, mask, out=mask)

@@ -125,19 +125,38 @@ static void check_vmath(const Kernels *k)
     free_buffers();
 }
 
+/* ---- random masks ------------------------------------------------------------------------------------------------ */
+
+static void check_dropout(const Kernels *k)
+{
+    static const ptrdiff_t units[] = {1, 64, 131};
+    uint64_t hash[2] = {EMPTY, EMPTY};
+
+    for (int in_pieces = 0; in_pieces < 2; in_pieces++)
+        for (int n = 0; n < 3; n++) {
+            void *mask = zeros(T * 3 * units[n]);
+            for (ptrdiff_t t = 0, end; t < T; t = end) {
+                end = piece_end(t, T, in_pieces, 1);
+                k->dropout(0x0123456789ABCDEFu, 7, 2, t, end, 3, units[n], 0.3, mask);
+            }
+            hash[in_pieces] = checksum(hash[in_pieces], mask, T * 3 * units[n]);
+            free_buffers();
+        }
+    report("dropout", hash);
+}
+
 /* ---- dense products ---------------------------------------------------------------------------------------------- */
 
 static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
 {
-    static const ptrdiff_t row_counts[] = {1, 2, 3, 7, 8, 29};
+    static const ptrdiff_t row_counts[] = {1, 2, 3, 7, 8, 29, 101};
     uint64_t hash[2] = {EMPTY, EMPTY};
     char name[64];
 
     for (size_t n = 0; n < sizeof row_counts / sizeof *row_counts; n++) {
         const ptrdiff_t M = row_counts[n];
         const Blocks w = {.data = numbers(C * K, 1), .height = C, .width = K, .count = 1};
-        void *packed = zeros(padded(k, C) * K), *bias = zeros(C + k->lanes), *a = numbers(M * K, 2);
-        memcpy(bias, numbers(C, 1), (size_t)(C * size));
+        void *packed = zeros(padded(k, C) * K), *bias = numbers(C, 1), *a = numbers(M * K, 2);
         k->pack_forward(&w, packed);
         for (int with_bias = 0; with_bias < 2; with_bias++)
             for (int in_pieces = 0; in_pieces < 2; in_pieces++) {
@@ -209,6 +228,7 @@ static void weight_gradient(const Kernels *k, const Pass *p, ptrdiff_t K, ptrdif
             k->gradient_product(&product, end - q, g, g_end, packed, operand);
             free(buffers[--buffer_count]);
         }
+        free(buffers[--buffer_count]);
     }
     for (ptrdiff_t g = 0; g < groups; g++) k->unpack_gradient(&product, g, g + 1, dw);
 }
@@ -217,8 +237,8 @@ static void weight_gradient(const Kernels *k, const Pass *p, ptrdiff_t K, ptrdif
 static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, ptrdiff_t H, int in_pieces, uint64_t seed,
                      PassHashes *hashes)
 {
-    const ptrdiff_t S = cell == RNN ? 1 : 4, X = cell == GRU ? 3 : S, G = X, V = k->lanes;
-    const ptrdiff_t groups = k->groups_of(H), forward_groups = G == 1 ? groups : padded(k, H) / V;
+    const ptrdiff_t S = cell == RNN ? 1 : 4, X = cell == GRU ? 3 : S, G = X;
+    const ptrdiff_t groups = k->groups_of(H), forward_groups = G == 1 ? groups : padded(k, H) / k->lanes;
     Pass p = {.cell = cell, .nonlinearity = nonlinearity, .save = 1, .T = T, .B = B, .H = H, .S = S, .X = X, .G = G};
     uint64_t *hash;
 
@@ -227,12 +247,12 @@ static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, 
     void *b_ih = numbers(G * H, 1), *b_hh = numbers(G * H, 1), *dy = numbers(T * B * H, 1);
     const Blocks ih = window(&p, 0, w_ih, I), hh = window(&p, 1, w_hh, H);
     const Blocks bias_ih = window(&p, 0, b_ih, 1), bias_hh = window(&p, 1, b_hh, 1);
-    void *w_project = zeros(padded(k, X * H) * I), *bias = zeros(S * H + V);
-    void *w_step = zeros(G * padded(k, H) * H), *gates = zeros(T * B * S * H + V), *y = zeros(T * B * H);
+    void *w_project = zeros(padded(k, X * H) * I), *bias = zeros(S * H);
+    void *w_step = zeros(G * padded(k, H) * H), *gates = zeros(T * B * S * H), *y = zeros(T * B * H);
     p.h0 = numbers(B * H, 1);
     p.c0 = numbers(B * H, 1);
     p.c_stride = B * H;
-    p.c = cell == LSTM ? zeros(T * B * H + V) : NULL;
+    p.c = cell == LSTM ? zeros(T * B * H) : NULL;
     p.gates = (Rows){gates, B, B * S * H, S * H};
     p.y = (Rows){y, B, B * H, H};
     p.w_step = w_step;
@@ -286,19 +306,21 @@ static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, 
 
 static void check_passes(const Kernels *k, const char *cell_name, int cell, int nonlinearity)
 {
-    static const ptrdiff_t hidden_sizes[] = {1, 3, 17, 33, 70}, batches[] = {1, 2, 5, 7};
+    static const struct {
+        ptrdiff_t B, H;
+    } shapes[] = {{1, 1}, {5, 3}, {7, 17}, {2, 33}, {50, 20}, {1, 70}, {1, 300}, {3, 300}};
 
-    for (size_t n = 0; n < sizeof hidden_sizes / sizeof *hidden_sizes; n++) {
+    for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++) {
         PassHashes hashes = {{EMPTY, EMPTY}, {EMPTY, EMPTY}, {EMPTY, EMPTY}};
         char name[64];
-        for (size_t m = 0; m < sizeof batches / sizeof *batches; m++)
-            for (int in_pieces = 0; in_pieces < 2; in_pieces++)
-                run_pass(k, cell, nonlinearity, batches[m], hidden_sizes[n], in_pieces, 1 + n * 10 + m, &hashes);
-        snprintf(name, sizeof name, "%s H=%d forward", cell_name, (int)hidden_sizes[n]);
+        for (int in_pieces = 0; in_pieces < 2; in_pieces++)
+            run_pass(k, cell, nonlinearity, shapes[n].B, shapes[n].H, in_pieces, n + 1, &hashes);
+        const int end = snprintf(name, sizeof name, "%s B=%d H=%d ", cell_name, (int)shapes[n].B, (int)shapes[n].H);
+        snprintf(name + end, sizeof name - end, "forward");
         report(name, hashes.forward);
-        snprintf(name, sizeof name, "%s H=%d backward", cell_name, (int)hidden_sizes[n]);
+        snprintf(name + end, sizeof name - end, "backward");
         report(name, hashes.backward);
-        snprintf(name, sizeof name, "%s H=%d gradients", cell_name, (int)hidden_sizes[n]);
+        snprintf(name + end, sizeof name - end, "gradients");
         report(name, hashes.gradients);
     }
 }
@@ -308,10 +330,12 @@ static void check(const Kernels *k)
     size = k->real_size;
     random_state = 1;
     check_vmath(k);
+    check_dropout(k);
     check_product(k, 1, 1);
     check_product(k, 3, 17);
     check_product(k, 16, 64);
     check_product(k, 33, 195);
+    check_product(k, 17000, 5); /* a long k, which is cut on every instruction set */
     check_passes(k, "rnn tanh", RNN, TANH);
     check_passes(k, "rnn relu", RNN, RELU);
     check_passes(k, "rnn sigmoid", RNN, SIGMOID);

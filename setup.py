@@ -24,12 +24,15 @@ loops = Extension(
         ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
         ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
     ],
-    extra_compile_args=flags + ["-O1", "--coverage"] * coverage,
+    extra_compile_args=flags + ["-O1", "--coverage", "-fprofile-update=atomic"] * coverage,
     extra_link_args=(["-pthread"] if sys.platform != "win32" else []) + ["--coverage"] * coverage,
 )
 
 setup(
     ext_modules=cythonize(
-        [loops], emit_linenums=coverage, compiler_directives={"binding": False, "embedsignature": True}
+        [loops],
+        force=coverage,
+        emit_linenums=coverage,
+        compiler_directives={"binding": False, "embedsignature": True},
     )
 )

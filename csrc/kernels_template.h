@@ -20,6 +20,8 @@
 #define UNROLL
 #endif
 
+#define ABREAST 4 /* vectors that the functions of vmath.h and the cells work on side by side, at most */
+
 #include "simd/vmath.h"
 #include "tile.h"
 #include "pack.h"
@@ -34,8 +36,11 @@
 #define VMATH(function) \
     static void map_##function(ptrdiff_t n, const void *x, void *y) \
     { \
-        for (ptrdiff_t l = 0; l < n; l += V) \
-            v_store_n((real *)y + l, v_##function(v_load_n((const real *)x + l, lanes_at(l, n))), lanes_at(l, n)); \
+        for (ptrdiff_t l = 0; l < n; l += V) { \
+            vec v = v_load_n((const real *)x + l, lanes_at(l, n)); \
+            v_##function(1, &v); \
+            v_store_n((real *)y + l, v, lanes_at(l, n)); \
+        } \
     }
 VMATH(exp)
 VMATH(tanh)

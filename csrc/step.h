@@ -24,12 +24,15 @@ static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
     if (p->c) {
         row.c = (real *)p->c + s * p->c_stride + b * p->H;
         row.c_prev = s ? row.c - p->c_stride : (const real *)p->c0 + b * p->H;
-        row.dc = (real *)p->dc + b * p->H;
+        if (p->dc) row.dc = (real *)p->dc + b * p->H;
     }
-    row.dh = (real *)p->dh + b * p->H;
-    row.dy = p->dy.data ? step_row(&p->dy, s, b) : NULL;
+    if (p->dh) row.dh = (real *)p->dh + b * p->H;
+    if (p->dy.data) row.dy = step_row(&p->dy, s, b);
     return row;
 }
+
+/* How many of the vectors that are left a cell takes at once. */
+static inline int abreast(int left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
 static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
                                        const int G, cell_forward_function *cell)
@@ -38,6 +41,7 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
     const ptrdiff_t whole = G > 1 || g1 * units <= padded(H) ? g1 : g1 - 1;
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V];               /* [rows][P][N][V] finished pre-activations */
     CellRow row[PANEL_ROWS];
+    CellVector at[PANEL_ROWS * TILE_WIDTH];
     const ptrdiff_t sweep = b1 - b0 <= PANEL_ROWS ? g1 - g0 : 1; /* groups that pass over the same rows in turn */
     Panel panel;
 
@@ -60,7 +64,7 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
             for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
                 const ptrdiff_t j = group * units;
                 const int N = G > 1 ? G : group_width(group, H);
-                P = group < whole ? tile_groups(rows, N, whole - group) : 1;
+                P = group < whole ? tile_groups(b1 - b0, N, whole - group) : 1;
                 panel.w = (const real *)p->w_step + j * G * H;
                 panel.init_skip = j;
                 panel.out_p = N * V;
@@ -68,11 +72,34 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
                 panel.inner = G > 1 ? panel.lanes : V; /* the units that are none would be another gate's */
                 for (int r = 0; r < rows; r++) panel.out[r] = block + r * P * N * V;
                 panel_product(&panel, rows, N, (int)P);
-                for (int r = 0; r < rows; r++)
-                    for (int v = 0; v < P * N / G; v++) /* vectors of units: side by side, whatever groups they are in */
-                        cell(p, &row[r], j + v * V, lanes_at(j + v * V, H), block + (r * P * N + v * G) * V);
+                for (int v = 0; v < P * N / G; v++) /* vectors of units: side by side, whatever groups they are in */
+                    for (int r = 0; r < rows; r++)
+                        at[v * rows + r] = (CellVector){&row[r], j + v * V, lanes_at(j + v * V, H),
+                                                        block + (r * P * N + v * G) * V};
+                for (int v = 0, M, count = (int)P * N / G * rows; v < count; v += M) {
+                    M = abreast(count - v);
+                    if (M == 4) cell(p, 4, at + v);
+                    else if (M == 2) cell(p, 2, at + v);
+                    else cell(p, 1, at + v);
+                }
             }
         }
+}
+
+/* What step s+1 carries back to these vectors, plus dy, through the cell. */
+static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int M, const CellVector *at, const int goes_round,
+                                        cell_backward_function *cell)
+{
+    const int last = s == p->T - 1;
+    vec dh[ABREAST];
+    EACH(m) dh[m] = last ? v_load_at(at[m].row->dh, &at[m]) : v_load(at[m].a);
+    if (goes_round && !last) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->dh, &at[m]));
+    if (s < 0) {
+        EACH(m) v_store_at(at[m].row->dh, &at[m], dh[m]);
+        return;
+    }
+    if (p->dy.data) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->dy, &at[m]));
+    cell(p, M, at, dh);
 }
 
 /* Step s of the way back. dh = (gradients of step s+1) . W_hh [+ what went round its gates] + dy, then the cell; at the
@@ -86,6 +113,7 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
     static const real zeros[V];
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V]; /* [rows][P][N][V] what the gates carry back */
     CellRow row[PANEL_ROWS];
+    CellVector at[PANEL_ROWS * TILE_WIDTH];
     const ptrdiff_t sweep = b1 - b0 <= PANEL_ROWS ? g1 - g0 : 1; /* groups that pass over the same rows in turn */
     Panel panel;
 
@@ -107,24 +135,21 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
             for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
                 const ptrdiff_t j = group * units;
                 const int N = group_width(group, H);
-                P = group < whole ? tile_groups(rows, N, whole - group) : 1;
+                P = group < whole ? tile_groups(b1 - b0, N, whole - group) : 1;
                 panel.w = (const real *)p->w_back + j * K;
                 panel.out_p = N * V;
                 for (int r = 0; r < rows; r++) panel.out[r] = block + r * P * N * V;
                 if (!last) panel_product(&panel, rows, N, (int)P);
-                for (int r = 0; r < rows; r++)
-                    for (int v = 0; v < P * N; v++) {
-                        const ptrdiff_t unit = j + v * V;
-                        const int lanes = lanes_at(unit, H);
-                        vec dh = last ? v_load_n(row[r].dh + unit, lanes) : v_load(block + (r * P * N + v) * V);
-                        if (goes_round && !last) dh = v_add(dh, v_load_n(row[r].dh + unit, lanes));
-                        if (s < 0) {
-                            v_store_n(row[r].dh + unit, dh, lanes);
-                            continue;
-                        }
-                        if (row[r].dy) dh = v_add(dh, v_load_n(row[r].dy + unit, lanes));
-                        cell(p, &row[r], unit, lanes, dh);
-                    }
+                for (int v = 0; v < P * N; v++)
+                    for (int r = 0; r < rows; r++)
+                        at[v * rows + r] = (CellVector){&row[r], j + v * V, lanes_at(j + v * V, H),
+                                                        block + (r * P * N + v) * V};
+                for (int v = 0, M, count = (int)P * N * rows; v < count; v += M) {
+                    M = abreast(count - v);
+                    if (M == 4) cell_gradient(p, s, 4, at + v, goes_round, cell);
+                    else if (M == 2) cell_gradient(p, s, 2, at + v, goes_round, cell);
+                    else cell_gradient(p, s, 1, at + v, goes_round, cell);
+                }
             }
         }
 }

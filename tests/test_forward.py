@@ -27,6 +27,10 @@ SHAPES = [  # T, B, I, H
     (3, 1, 7, 100),
     (200, 5, 3, 17),
     (150, 1, 8, 40),
+    (3, 49, 5, 40),  # more rows than a panel, by 1 and by 2
+    (2, 50, 3, 17),
+    (2, 97, 3, 33),
+    (2, 2, 3, 530),  # a chain longer than a panel
 ]
 
 

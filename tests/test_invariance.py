@@ -45,6 +45,15 @@ def test_alone_or_in_any_batch(variant, dtype, sizes, reverse, isa):
             assert_same_bits(of_sequences(run(functional, rows(whole, chosen))), of_sequences(want, chosen))
 
 
+def test_alone_or_in_a_batch_of_several_panels(variant, dtype):
+    whole = make(variant, 3, 100, 5, 40, dtype=dtype)
+    want = run(functional, whole)
+    for B in (1, 2, 48, 49, 50, 96, 97, 98):
+        assert_same_bits(
+            of_sequences(run(functional, rows(whole, slice(0, B)))), of_sequences(want, slice(0, B))
+        )
+
+
 def test_a_neighbour_that_is_not_finite(variant, dtype, isa):
     whole = make(variant, 5, 7, 3, 18, dtype=dtype)
     want = run(functional, whole)

@@ -1,9 +1,9 @@
 /* What a cell sees of one row of the batch at one step, and the two functions that every cell defines:
  *
- *     <cell>_cell_forward(p, row, j, lanes, a)     a [G][V]: the finished pre-activations of units j .. j+lanes
- *     <cell>_cell_backward(p, row, j, lanes, dh)   dh: the gradient of h of these units
+ *     <cell>_cell_forward(p, M, at)          from the finished pre-activations of M vectors of units
+ *     <cell>_cell_backward(p, M, at, dh)     from the gradients of their h
  *
- * Both work on one vector of V hidden units; lanes < V at the end of an odd H.
+ * M is a constant of 1 to ABREAST: the vectors are independent, of any rows, and are worked on side by side.
  */
 typedef struct {
     real *gates;        /* [S*H] INOUT */
@@ -16,8 +16,20 @@ typedef struct {
     real *dc;           /* [H]   INOUT (lstm) */
 } CellRow;
 
-typedef void cell_forward_function(const Pass *p, const CellRow *row, ptrdiff_t j, int lanes, const real *a);
-typedef void cell_backward_function(const Pass *p, const CellRow *row, ptrdiff_t j, int lanes, vec dh);
+/* V hidden units j .. j+V of a row; only `lanes` of them at the end of an odd H. */
+typedef struct {
+    const CellRow *row;
+    ptrdiff_t j;
+    int lanes;
+    const real *a; /* straight from the tile: [G][V] pre-activations forward, [V] what the gates carry to dh backward */
+} CellVector;
+
+typedef void cell_forward_function(const Pass *p, const int M, const CellVector *at);
+typedef void cell_backward_function(const Pass *p, const int M, const CellVector *at, vec *dh);
+
+/* A slot of the gates, or another array of the row, at these units. */
+static ALWAYS_INLINE vec v_load_at(const real *array, const CellVector *at) { return v_load_n(array + at->j, at->lanes); }
+static ALWAYS_INLINE void v_store_at(real *array, const CellVector *at, vec x) { v_store_n(array + at->j, x, at->lanes); }
 
 /* d(pre-activation) = d * s (1 - s) and d * (1 - t^2): the slopes of sigmoid and tanh from their values. */
 static ALWAYS_INLINE vec v_sigmoid_slope(vec d, vec s) { return v_mul(d, v_fnma(s, s, s)); }

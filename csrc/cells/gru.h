@@ -10,38 +10,44 @@
  */
 enum { GRU_N, GRU_R, GRU_Z, GRU_Q }; /* in gates; the tile has the last three */
 
-static ALWAYS_INLINE void gru_cell_forward(const Pass *p, const CellRow *row, ptrdiff_t j, int lanes, const real *a)
+static ALWAYS_INLINE void gru_cell_forward(const Pass *p, const int M, const CellVector *at)
 {
     const ptrdiff_t H = p->H;
-    const vec r = v_sigmoid(v_load(a + (GRU_R - 1) * V));
-    const vec z = v_sigmoid(v_load(a + (GRU_Z - 1) * V));
-    const vec q = v_load(a + (GRU_Q - 1) * V);
-    const vec n = v_tanh(v_fma(r, q, v_load_n(row->gates + GRU_N * H + j, lanes)));
-    const vec h_prev = v_load_n(row->h_prev + j, lanes);
+    vec n[ABREAST], r[ABREAST], z[ABREAST], q[ABREAST];
 
-    v_store_n(row->h + j, v_fma(z, h_prev, v_fnma(z, n, n)), lanes);
-    if (p->save) { /* was: pre-activations; now: activations, and q as it is */
-        v_store_n(row->gates + GRU_N * H + j, n, lanes);
-        v_store_n(row->gates + GRU_R * H + j, r, lanes);
-        v_store_n(row->gates + GRU_Z * H + j, z, lanes);
-        v_store_n(row->gates + GRU_Q * H + j, q, lanes);
+    EACH(m) r[m] = v_load(at[m].a + (GRU_R - 1) * V);
+    EACH(m) z[m] = v_load(at[m].a + (GRU_Z - 1) * V);
+    EACH(m) q[m] = v_load(at[m].a + (GRU_Q - 1) * V);
+    v_sigmoid(M, r);
+    EACH(m) n[m] = v_fma(r[m], q[m], v_load_at(at[m].row->gates + GRU_N * H, &at[m]));
+    v_tanh(M, n);
+    v_sigmoid(M, z);
+    if (p->save) EACH(m) { /* was: pre-activations; now: activations, and q as it is */
+        v_store_at(at[m].row->gates + GRU_N * H, &at[m], n[m]);
+        v_store_at(at[m].row->gates + GRU_R * H, &at[m], r[m]);
+        v_store_at(at[m].row->gates + GRU_Z * H, &at[m], z[m]);
+        v_store_at(at[m].row->gates + GRU_Q * H, &at[m], q[m]);
     }
+    EACH(m) n[m] = v_fma(z[m], v_load_at(at[m].row->h_prev, &at[m]), v_fnma(z[m], n[m], n[m]));
+    EACH(m) v_store_at(at[m].row->h, &at[m], n[m]);
 }
 
-static ALWAYS_INLINE void gru_cell_backward(const Pass *p, const CellRow *row, ptrdiff_t j, int lanes, vec dh)
+static ALWAYS_INLINE void gru_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
     const ptrdiff_t H = p->H;
-    const vec n = v_load_n(row->gates + GRU_N * H + j, lanes);
-    const vec r = v_load_n(row->gates + GRU_R * H + j, lanes);
-    const vec z = v_load_n(row->gates + GRU_Z * H + j, lanes);
-    const vec q = v_load_n(row->gates + GRU_Q * H + j, lanes);
-    const vec dn = v_tanh_slope(v_fnma(dh, z, dh), n);
-    const vec dz = v_mul(dh, v_sub(v_load_n(row->h_prev + j, lanes), n));
 
-    v_store_n(row->dh + j, v_mul(dh, z), lanes);
-    /* was: activations; now: gradients of the pre-activations */
-    v_store_n(row->gates + GRU_N * H + j, dn, lanes);
-    v_store_n(row->gates + GRU_R * H + j, v_sigmoid_slope(v_mul(dn, q), r), lanes);
-    v_store_n(row->gates + GRU_Z * H + j, v_sigmoid_slope(dz, z), lanes);
-    v_store_n(row->gates + GRU_Q * H + j, v_mul(dn, r), lanes);
+    EACH(m) {
+        const CellRow *row = at[m].row;
+        const vec n = v_load_at(row->gates + GRU_N * H, &at[m]), r = v_load_at(row->gates + GRU_R * H, &at[m]);
+        const vec z = v_load_at(row->gates + GRU_Z * H, &at[m]), q = v_load_at(row->gates + GRU_Q * H, &at[m]);
+        const vec dn = v_tanh_slope(v_fnma(dh[m], z, dh[m]), n);
+        const vec dz = v_mul(dh[m], v_sub(v_load_at(row->h_prev, &at[m]), n));
+
+        v_store_at(row->dh, &at[m], v_mul(dh[m], z));
+        /* was: activations; now: gradients of the pre-activations */
+        v_store_at(row->gates + GRU_N * H, &at[m], dn);
+        v_store_at(row->gates + GRU_R * H, &at[m], v_sigmoid_slope(v_mul(dn, q), r));
+        v_store_at(row->gates + GRU_Z * H, &at[m], v_sigmoid_slope(dz, z));
+        v_store_at(row->gates + GRU_Q * H, &at[m], v_mul(dn, r));
+    }
 }

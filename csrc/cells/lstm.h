@@ -10,39 +10,50 @@
  */
 enum { LSTM_I, LSTM_F, LSTM_G, LSTM_O };
 
-static ALWAYS_INLINE void lstm_cell_forward(const Pass *p, const CellRow *row, ptrdiff_t j, int lanes, const real *a)
+static ALWAYS_INLINE void lstm_cell_forward(const Pass *p, const int M, const CellVector *at)
 {
     const ptrdiff_t H = p->H;
-    const vec i = v_sigmoid(v_load(a + LSTM_I * V));
-    const vec f = v_sigmoid(v_load(a + LSTM_F * V));
-    const vec g = v_tanh(v_load(a + LSTM_G * V));
-    const vec o = v_sigmoid(v_load(a + LSTM_O * V));
-    const vec c = v_fma(f, v_load_n(row->c_prev + j, lanes), v_mul(i, g));
+    vec i[ABREAST], f[ABREAST], g[ABREAST], o[ABREAST], c[ABREAST];
 
-    v_store_n(row->c + j, c, lanes);
-    v_store_n(row->h + j, v_mul(o, v_tanh(c)), lanes);
-    if (p->save) { /* was: pre-activations; now: activations */
-        v_store_n(row->gates + LSTM_I * H + j, i, lanes);
-        v_store_n(row->gates + LSTM_F * H + j, f, lanes);
-        v_store_n(row->gates + LSTM_G * H + j, g, lanes);
-        v_store_n(row->gates + LSTM_O * H + j, o, lanes);
+    EACH(m) i[m] = v_load(at[m].a + LSTM_I * V);
+    EACH(m) f[m] = v_load(at[m].a + LSTM_F * V);
+    EACH(m) g[m] = v_load(at[m].a + LSTM_G * V);
+    EACH(m) o[m] = v_load(at[m].a + LSTM_O * V);
+    v_sigmoid(M, i);
+    v_tanh(M, g);
+    v_sigmoid(M, f);
+    EACH(m) c[m] = v_fma(f[m], v_load_at(at[m].row->c_prev, &at[m]), v_mul(i[m], g[m]));
+    EACH(m) v_store_at(at[m].row->c, &at[m], c[m]);
+    v_sigmoid(M, o);
+    if (p->save) EACH(m) { /* was: pre-activations; now: activations */
+        v_store_at(at[m].row->gates + LSTM_I * H, &at[m], i[m]);
+        v_store_at(at[m].row->gates + LSTM_F * H, &at[m], f[m]);
+        v_store_at(at[m].row->gates + LSTM_G * H, &at[m], g[m]);
+        v_store_at(at[m].row->gates + LSTM_O * H, &at[m], o[m]);
     }
+    v_tanh(M, c);
+    EACH(m) v_store_at(at[m].row->h, &at[m], v_mul(o[m], c[m]));
 }
 
-static ALWAYS_INLINE void lstm_cell_backward(const Pass *p, const CellRow *row, ptrdiff_t j, int lanes, vec dh)
+static ALWAYS_INLINE void lstm_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
     const ptrdiff_t H = p->H;
-    const vec i = v_load_n(row->gates + LSTM_I * H + j, lanes);
-    const vec f = v_load_n(row->gates + LSTM_F * H + j, lanes);
-    const vec g = v_load_n(row->gates + LSTM_G * H + j, lanes);
-    const vec o = v_load_n(row->gates + LSTM_O * H + j, lanes);
-    const vec tanh_c = v_tanh(v_load_n(row->c + j, lanes));
-    const vec dc = v_add(v_load_n(row->dc + j, lanes), v_tanh_slope(v_mul(dh, o), tanh_c));
+    vec tanh_c[ABREAST];
 
-    v_store_n(row->dc + j, v_mul(dc, f), lanes);
-    /* was: activations; now: gradients of the pre-activations */
-    v_store_n(row->gates + LSTM_I * H + j, v_sigmoid_slope(v_mul(dc, g), i), lanes);
-    v_store_n(row->gates + LSTM_F * H + j, v_sigmoid_slope(v_mul(dc, v_load_n(row->c_prev + j, lanes)), f), lanes);
-    v_store_n(row->gates + LSTM_G * H + j, v_tanh_slope(v_mul(dc, i), g), lanes);
-    v_store_n(row->gates + LSTM_O * H + j, v_sigmoid_slope(v_mul(dh, tanh_c), o), lanes);
+    EACH(m) tanh_c[m] = v_load_at(at[m].row->c, &at[m]);
+    v_tanh(M, tanh_c);
+    EACH(m) {
+        const CellRow *row = at[m].row;
+        const vec i = v_load_at(row->gates + LSTM_I * H, &at[m]), f = v_load_at(row->gates + LSTM_F * H, &at[m]);
+        const vec g = v_load_at(row->gates + LSTM_G * H, &at[m]), o = v_load_at(row->gates + LSTM_O * H, &at[m]);
+        const vec c_prev = v_load_at(row->c_prev, &at[m]);
+        const vec dc = v_add(v_load_at(row->dc, &at[m]), v_tanh_slope(v_mul(dh[m], o), tanh_c[m]));
+
+        v_store_at(row->dc, &at[m], v_mul(dc, f));
+        /* was: activations; now: gradients of the pre-activations */
+        v_store_at(row->gates + LSTM_I * H, &at[m], v_sigmoid_slope(v_mul(dc, g), i));
+        v_store_at(row->gates + LSTM_F * H, &at[m], v_sigmoid_slope(v_mul(dc, c_prev), f));
+        v_store_at(row->gates + LSTM_G * H, &at[m], v_tanh_slope(v_mul(dc, i), g));
+        v_store_at(row->gates + LSTM_O * H, &at[m], v_sigmoid_slope(v_mul(dh[m], tanh_c[m]), o));
+    }
 }

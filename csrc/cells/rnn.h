@@ -5,21 +5,24 @@
  *
  *     da = dh * f'(a), and f' from the value h:  1 - h^2 | h > 0 | h (1 - h) | 1
  */
-static ALWAYS_INLINE void rnn_cell_forward(const Pass *p, const CellRow *row, ptrdiff_t j, int lanes, const real *a)
+static ALWAYS_INLINE void rnn_cell_forward(const Pass *p, const int M, const CellVector *at)
 {
-    vec h = v_load(a);
-    if (p->nonlinearity == TANH) h = v_tanh(h);
-    else if (p->nonlinearity == SIGMOID) h = v_sigmoid(h);
-    else if (p->nonlinearity == RELU) h = v_where_less(h, v_zero(), v_zero(), h);
-    v_store_n(row->h + j, h, lanes);
+    vec h[ABREAST];
+    EACH(m) h[m] = v_load(at[m].a);
+    if (p->nonlinearity == TANH) v_tanh(M, h);
+    else if (p->nonlinearity == SIGMOID) v_sigmoid(M, h);
+    else if (p->nonlinearity == RELU) EACH(m) h[m] = v_where_less(h[m], v_zero(), v_zero(), h[m]);
+    EACH(m) v_store_at(at[m].row->h, &at[m], h[m]);
 }
 
-static ALWAYS_INLINE void rnn_cell_backward(const Pass *p, const CellRow *row, ptrdiff_t j, int lanes, vec dh)
+static ALWAYS_INLINE void rnn_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
-    const vec h = v_load_n(row->h + j, lanes);
-    vec da = dh;
-    if (p->nonlinearity == TANH) da = v_tanh_slope(dh, h);
-    else if (p->nonlinearity == SIGMOID) da = v_sigmoid_slope(dh, h);
-    else if (p->nonlinearity == RELU) da = v_where_less(v_zero(), h, dh, v_zero());
-    v_store_n(row->gates + j, da, lanes); /* was: nothing that is needed; now: d a */
+    EACH(m) {
+        const vec h = v_load_at(at[m].row->h, &at[m]);
+        vec da = dh[m];
+        if (p->nonlinearity == TANH) da = v_tanh_slope(da, h);
+        else if (p->nonlinearity == SIGMOID) da = v_sigmoid_slope(da, h);
+        else if (p->nonlinearity == RELU) da = v_where_less(v_zero(), h, da, v_zero());
+        v_store_at(at[m].row->gates, &at[m], da); /* was: the pre-activation, no longer needed; now: da */
+    }
 }

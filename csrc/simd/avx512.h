@@ -38,7 +38,7 @@ static inline vec v_fma(vec a, vec b, vec c) { return OP(fmadd)(a, b, c); }
 static inline vec v_fnma(vec a, vec b, vec c) { return OP(fnmadd)(a, b, c); }
 static inline vec v_min(vec a, vec b) { return OP(min)(a, b); }
 static inline vec v_max(vec a, vec b) { return OP(max)(a, b); }
-static inline vec v_abs(vec a) { return OP(andnot)(v_set1((real)-0.0), a); }
+static inline vec v_negative(vec a) { return OP(or)(v_set1((real)-0.0), a); }
 static inline vec v_copysign(vec magnitude, vec sign)
 {
     const vec bit = v_set1((real)-0.0);

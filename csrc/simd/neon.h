@@ -64,5 +64,8 @@ static inline vec v_fnma(vec a, vec b, vec c) { return OP(vfms)(c, a, b); }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(vbsl)(OP(vclt)(a, b), yes, no); }
 static inline vec v_min(vec a, vec b) { return v_where_less(a, b, a, b); }
 static inline vec v_max(vec a, vec b) { return v_where_less(b, a, a, b); }
-static inline vec v_abs(vec a) { return OP(vabs)(a); }
+static inline vec v_negative(vec a)
+{
+    return AS_REAL(BITS(vorr)(v_sign_bit(), AS_BITS(a)));
+}
 static inline vec v_copysign(vec magnitude, vec sign) { return OP(vbsl)(v_sign_bit(), sign, magnitude); }

@@ -44,5 +44,5 @@ static inline vec v_fnma(vec a, vec b, vec c) { return OP(fma)(-a, b, c); }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return a < b ? yes : no; }
 static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
 static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
-static inline vec v_abs(vec a) { return OP(fabs)(a); }
+static inline vec v_negative(vec a) { return -OP(fabs)(a); }
 static inline vec v_copysign(vec magnitude, vec sign) { return OP(copysign)(magnitude, sign); }

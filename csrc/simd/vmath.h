@@ -38,42 +38,54 @@ static const real expm1_Q[] = {
     2.7557439632521377296e-7, 2.5109089767758677331e-8, 2.0864719633834466351e-9};
 #endif
 
-/* Splits e^x: returns p, and 2^(n + shift) in *scale. x must lie within the exponents of the type. */
-static inline vec v_expm1_split(vec x, vec shift, vec *scale)
+/* Each function works on M vectors in place, stage by stage, so that M chains of dependent operations run side by side. */
+#define EACH(m) UNROLL for (int m = 0; m < M; m++)
+
+/* Splits e^x: p[m], and 2^(n + shift) in scale[m]. x must lie within the exponents of the type. */
+static ALWAYS_INLINE void v_expm1_split(const int M, const vec *x, const vec *shift, vec *p, vec *scale)
 {
     const vec rounder = v_set1(ROUNDER);
-    const vec t = v_fma(x, v_set1(LOG2_E), rounder);
-    const vec n = v_sub(t, rounder);
-    const vec r = v_fnma(n, v_set1(LN2_LOW), v_fnma(n, v_set1(LN2_HIGH), x));
-    vec q = v_set1(expm1_Q[EXPM1_DEGREE]);
-    for (int d = EXPM1_DEGREE - 1; d >= 0; d--) q = v_fma(q, r, v_set1(expm1_Q[d]));
-    *scale = v_exponent(v_add(t, shift));
-    return v_fma(v_mul(r, r), q, r);
+    vec n[ABREAST], r[ABREAST], q[ABREAST];
+    EACH(m) scale[m] = v_fma(x[m], v_set1(LOG2_E), rounder);
+    EACH(m) n[m] = v_sub(scale[m], rounder);
+    EACH(m) scale[m] = v_exponent(shift ? v_add(scale[m], shift[m]) : scale[m]);
+    EACH(m) r[m] = v_fnma(n[m], v_set1(LN2_HIGH), x[m]);
+    EACH(m) r[m] = v_fnma(n[m], v_set1(LN2_LOW), r[m]);
+    EACH(m) q[m] = v_fma(v_set1(expm1_Q[EXPM1_DEGREE]), r[m], v_set1(expm1_Q[EXPM1_DEGREE - 1]));
+    UNROLL for (int d = EXPM1_DEGREE - 2; d >= 0; d--) EACH(m) q[m] = v_fma(q[m], r[m], v_set1(expm1_Q[d]));
+    EACH(m) n[m] = v_mul(r[m], r[m]);
+    EACH(m) p[m] = v_fma(n[m], q[m], r[m]);
 }
 
-static inline vec v_exp(vec x)
+static ALWAYS_INLINE void v_exp(const int M, vec *x)
 {
     /* 2^n overflows one binade before e^x does: above 0 half the scale is used, and the result doubled. */
-    const vec inside = v_max(v_set1(EXP_LOW), v_min(v_set1(EXP_HIGH), x));
-    vec scale, p = v_expm1_split(inside, v_where_less(x, v_zero(), v_zero(), v_set1(-1)), &scale);
-    return v_mul(v_fma(scale, p, scale), v_where_less(x, v_zero(), v_set1(1), v_set1(2)));
+    vec shift[ABREAST], p[ABREAST], scale[ABREAST];
+    EACH(m) shift[m] = v_where_less(x[m], v_zero(), v_zero(), v_set1(-1));
+    EACH(m) x[m] = v_max(v_set1(EXP_LOW), v_min(v_set1(EXP_HIGH), x[m]));
+    v_expm1_split(M, x, shift, p, scale);
+    EACH(m) x[m] = v_mul(v_fma(scale[m], p[m], scale[m]), v_where_less(shift[m], v_zero(), v_set1(2), v_set1(1)));
 }
 
-static inline vec v_tanh(vec x)
+static ALWAYS_INLINE void v_tanh(const int M, vec *x)
 {
-    const vec a = v_min(v_set1(TANH_END), v_abs(x)), half = v_set1((real)0.5);
-    vec z_scale, p = v_expm1_split(v_mul(a, v_set1(-2)), v_zero(), &z_scale);
-    const vec u_scale = v_mul(z_scale, half);
-    const vec z = v_fma(z_scale, p, z_scale), u = v_fma(u_scale, p, v_sub(u_scale, half));
-    const vec q = v_div(u, v_add(v_set1(1), z));
-    return v_copysign(v_fnma(v_add(u, u), q, u), x);
+    const vec half = v_set1((real)0.5);
+    vec a[ABREAST], p[ABREAST], scale[ABREAST], u[ABREAST], q[ABREAST];
+    EACH(m) a[m] = v_max(v_set1(-2 * TANH_END), v_negative(v_add(x[m], x[m])));
+    v_expm1_split(M, a, NULL, p, scale);
+    EACH(m) a[m] = v_mul(scale[m], half);
+    EACH(m) u[m] = v_fma(a[m], p[m], v_sub(a[m], half));
+    EACH(m) q[m] = v_div(u[m], v_add(v_set1(1), v_fma(scale[m], p[m], scale[m])));
+    EACH(m) x[m] = v_copysign(v_fnma(v_add(u[m], u[m]), q[m], u[m]), x[m]);
 }
 
-static inline vec v_sigmoid(vec x)
+static ALWAYS_INLINE void v_sigmoid(const int M, vec *x)
 {
-    const vec a = v_min(v_set1(SIGMOID_END), v_abs(x));
-    vec scale, p = v_expm1_split(v_sub(v_zero(), a), v_zero(), &scale);
-    const vec z = v_fma(scale, p, scale), q = v_div(z, v_add(v_set1(1), z));
-    const vec leading = v_where_less(x, v_zero(), z, v_set1(1));
-    return v_fnma(leading, q, leading);
+    vec a[ABREAST], p[ABREAST], scale[ABREAST], z[ABREAST], q[ABREAST];
+    EACH(m) a[m] = v_max(v_set1(-SIGMOID_END), v_negative(x[m]));
+    v_expm1_split(M, a, NULL, p, scale);
+    EACH(m) z[m] = v_fma(scale[m], p[m], scale[m]);
+    EACH(m) q[m] = v_div(z[m], v_add(v_set1(1), z[m]));
+    EACH(m) z[m] = v_where_less(x[m], v_zero(), z[m], v_set1(1));
+    EACH(m) x[m] = v_fnma(z[m], q[m], z[m]);
 }

@@ -85,6 +85,16 @@ cdef extern from "threads.h" nogil:
     void threads_run(job_function function, void *job, int workers)
     void threads_barrier(const Team *team)
 
+cdef extern from "interrupts.h" nogil:
+    ctypedef struct Interrupts:
+        uint64_t environment
+    uint64_t fp_enter()
+    void fp_leave(uint64_t before)
+    void interrupts_begin(Interrupts *)
+    bint interrupts_due(Interrupts *)
+    void interrupts_stop(Interrupts *)
+    bint interrupts_stopped(const Interrupts *)
+
 cdef extern from "workspace.h" nogil:
     void *workspace_take(int count, const size_t *sizes, void **parts)
     void workspace_give(void *block)

@@ -6,8 +6,8 @@ from typing import Any, Literal, SupportsIndex, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-Array = NDArray[Any]
-Float = TypeVar("Float", bound=np.floating[Any])
+_Array = NDArray[Any]
+_Float = TypeVar("_Float", bound=np.floating[Any])
 
 def compiled_isas() -> list[str]: ...
 def available_isas() -> list[str]: ...
@@ -20,46 +20,46 @@ def configure(environment: Mapping[str, str]) -> None: ...
 def forward(
     cell: int,
     nonlinearity: int,
-    x: Array,
-    weight_ih: Array,
-    weight_hh: Array,
-    bias_ih: Array | None,
-    bias_hh: Array | None,
-    h0: Array | None,
-    c0: Array | None,
-    y: Array,
-    h: Array,
-    c: Array | None,
-    gates: Array | None,
-    c_steps: Array | None,
+    x: _Array,
+    weight_ih: _Array,
+    weight_hh: _Array,
+    bias_ih: _Array | None,
+    bias_hh: _Array | None,
+    h0: _Array | None,
+    c0: _Array | None,
+    y: _Array,
+    h: _Array,
+    c: _Array | None,
+    gates: _Array | None,
+    c_steps: _Array | None,
 ) -> None: ...
 def backward(
     cell: int,
     nonlinearity: int,
-    x: Array,
-    weight_ih: Array,
-    weight_hh: Array,
-    h0: Array | None,
-    c0: Array | None,
-    y: Array,
-    gates: Array,
-    c_steps: Array | None,
-    dy: Array | None,
-    dh_final: Array | None,
-    dc_final: Array | None,
-    dx: Array | None,
-    dh: Array,
-    dc: Array | None,
-    dweight_ih: Array,
-    dweight_hh: Array,
-    dbias_ih: Array | None,
-    dbias_hh: Array | None,
+    x: _Array,
+    weight_ih: _Array,
+    weight_hh: _Array,
+    h0: _Array | None,
+    c0: _Array | None,
+    y: _Array,
+    gates: _Array,
+    c_steps: _Array | None,
+    dy: _Array | None,
+    dh_final: _Array | None,
+    dc_final: _Array | None,
+    dx: _Array | None,
+    dh: _Array,
+    dc: _Array | None,
+    dweight_ih: _Array,
+    dweight_hh: _Array,
+    dbias_ih: _Array | None,
+    dbias_hh: _Array | None,
 ) -> None: ...
-def linear_forward(x: Array, weight: Array, bias: Array | None, y: Array) -> None: ...
+def linear_forward(x: _Array, weight: _Array, bias: _Array | None, y: _Array) -> None: ...
 def linear_backward(
-    x: Array, weight: Array, dy: Array, dx: Array | None, dweight: Array, dbias: Array | None
+    x: _Array, weight: _Array, dy: _Array, dx: _Array | None, dweight: _Array, dbias: _Array | None
 ) -> None: ...
 def dropout_mask(
     seed: int, call: int, layer: int, shape: tuple[int, int, int], p: float, dtype: DTypeLike
-) -> Array: ...
-def vmath(name: Literal["exp", "tanh", "sigmoid"], x: NDArray[Float]) -> NDArray[Float]: ...
+) -> _Array: ...
+def vmath(name: Literal["exp", "tanh", "sigmoid"], x: NDArray[_Float]) -> NDArray[_Float]: ...

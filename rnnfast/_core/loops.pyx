@@ -225,11 +225,11 @@ cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, 
     cdef double slow = weight_bytes / bandwidth if weight_bytes > l2 else 0
     cdef double alone = max(step_flops / (rate * efficiency(B)), slow), by_rows, by_units, best
     cdef int n = min(threads, cores) if forced_split < 0 else threads
-    cdef int n_rows = <int>min(n, B), n_units = <int>min(n, groups)
-    cdef Py_ssize_t rows = (B + n_rows - 1) // n_rows, units = (groups + n_units - 1) // n_units
+    cdef int n_rows = <int>max(1, min(n, B)), n_units = <int>max(1, min(n, groups))
+    cdef Py_ssize_t rows = max(1, (B + n_rows - 1) // n_rows), units = (groups + n_units - 1) // n_units
     if forced_split >= 0:
         return Plan(n_rows if forced_split == BY_ROWS else n_units, forced_split)
-    by_rows = max(step_flops * rows / B / (rate * efficiency(rows)), slow) if n_rows > 1 else alone
+    by_rows = max(step_flops * rows / max(1, B) / (rate * efficiency(rows)), slow) if n_rows > 1 else alone
     by_units = (max(step_flops * units / groups / (rate * efficiency(B)), slow * units / groups) + BARRIER_NS
                 if n_units > 1 else alone)
     best = min(by_rows, by_units)
@@ -242,24 +242,21 @@ cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t
     cdef Py_ssize_t steps = max(nbytes // (B * row_numbers * k.real_size), LEAST_ROWS // B)
     return max(1, min(steps, T))
 
-cdef struct Interrupts:
-    double work        # flops since signals were last looked at
-    bint stop          # set by worker 0 between two barriers; the others see it after the second
-
 cdef enum:
-    INTERRUPT_FLOPS = 1000000000
     LEAST_ROWS = 128        # projected at once, so that large weights are not read for a few rows
     GATES_BYTES = 1 << 19   # gates projected at once: half of a common L2
-    GRADIENT_ROWS = 256     # rows of one sum into the weight gradients: a group of them fits the L1
+    GRADIENT_ROWS = 256     # rows of one sum into the weight gradients
 
-cdef void look_for_signals(Interrupts *interrupts, double flops) noexcept nogil:
-    """Called by worker 0, the thread that holds the caller's Python state."""
-    interrupts.work += flops
-    if interrupts.work > INTERRUPT_FLOPS:
-        interrupts.work = 0
+cdef void look_for_signals(Interrupts *interrupts) noexcept nogil:
+    """Called by worker 0, the thread that holds the caller's Python state; handlers run in the caller's environment."""
+    cdef uint64_t ours
+    if interrupts_due(interrupts):
+        ours = fp_enter()
+        fp_leave(interrupts.environment)
         with gil:
             if signals_raise() < 0:
-                interrupts.stop = True
+                interrupts_stop(interrupts)
+        fp_leave(ours)
 
 
 # ---- forward -----------------------------------------------------------------------------------------------------
@@ -274,7 +271,6 @@ cdef struct ForwardJob:
     void *bias           # [S*H]
     Py_ssize_t chunk     # steps projected at once
     int split
-    double step_flops
     Interrupts interrupts
 
 cdef void pack_for_forward(ForwardJob *job) noexcept nogil:
@@ -319,10 +315,10 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
             if together and s < s1 - 1:
                 threads_barrier(team)
         if worker == 0:
-            look_for_signals(&job.interrupts, (s1 - s0) * job.step_flops)
+            look_for_signals(&job.interrupts)
         if together:
             threads_barrier(team)
-        if job.interrupts.stop:
+        if interrupts_stopped(&job.interrupts):
             return
         s0 = s1
 
@@ -355,7 +351,6 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
     set_cell(p, cell)
     p.nonlinearity, p.save, p.T, p.B, p.H = nonlinearity, gates is not None, T, B, H
     job.k = k
-    job.step_flops = 2.0 * B * (I + H) * p.G * H
     job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES)
     job.w_ih, job.w_hh = window(p, False, data(weight_ih), I), window(p, True, data(weight_hh), H)
     job.b_ih, job.b_hh = window(p, False, data(bias_ih), 1), window(p, True, data(bias_hh), 1)
@@ -376,12 +371,13 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
         p.c = data(c_steps if p.save else c)
         p.c_stride = B * H if p.save else 0
     job.project = Product(I, p.X * H, (p.S - p.X) * H, rows_of(x), job.w_project, job.bias, p.gates)
-    planned = plan(k, T, job.step_flops, B, hidden_groups(k, p), <double>H * H * p.G * size)
+    planned = plan(k, T, 2.0 * B * (I + H) * p.G * H, B, hidden_groups(k, p), <double>H * H * p.G * size)
     job.split = planned.split
+    interrupts_begin(&job.interrupts)
     with nogil:
         threads_run(forward_worker, &job, planned.workers)
         workspace_give(block)
-    if job.interrupts.stop:
+    if interrupts_stopped(&job.interrupts):
         raise_pending()
     h[...] = y[T - 1]
     if cell == LSTM and p.save:
@@ -406,7 +402,6 @@ cdef struct BackwardJob:
     void *db             # [S*H] sum of d
     Py_ssize_t chunk
     int split
-    double step_flops
     Interrupts interrupts
 
 cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1,
@@ -463,9 +458,9 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
             q = s1 * p.B - s0 * p.B
             k.product(&job.dx, s0 * p.B + share(q, worker, workers), s0 * p.B + share(q, worker + 1, workers))
         if worker == 0:
-            look_for_signals(&job.interrupts, 3 * (s1 - s0) * job.step_flops)
+            look_for_signals(&job.interrupts)
         threads_barrier(team)
-        if job.interrupts.stop:
+        if interrupts_stopped(&job.interrupts):
             return
         s1 = s0
     k.step_backward[p.cell](p, -1, b0, b1, g0, g1)
@@ -499,9 +494,8 @@ def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gat
     set_cell(p, cell)
     p.nonlinearity, p.T, p.B, p.H = nonlinearity, T, B, H
     job.k = k
-    job.step_flops = 2.0 * B * (I + H) * p.G * H
     job.chunk = max(1, GRADIENT_ROWS // B)
-    planned = plan(k, 2 * T, job.step_flops, B, k.groups_of(H), <double>H * H * p.G * size)
+    planned = plan(k, 2 * T, 2.0 * B * (I + H) * p.G * H, B, k.groups_of(H), <double>H * H * p.G * size)
     job.split = planned.split
     job.operand_size = GRADIENT_ROWS * max(k.operand_stride(I), k.operand_stride(H))
 
@@ -530,9 +524,10 @@ def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gat
     if dy is not None:
         p.dy = rows_of(dy)
     job.d, job.x = last_first(p.gates, T, k), last_first(rows_of(x), T, k)
-    job.h_prev, job.h0 = last_first(p.y, T - 1, k), packed_rows(<void *>p.h0, B, H)
+    job.h_prev, job.h0 = last_first(p.y, max(1, T - 1), k), packed_rows(<void *>p.h0, B, H)
     if dx is not None:
         job.dx = Product(p.X * H, I, 0, p.gates, job.w_dx, NULL, rows_of(dx))
+    interrupts_begin(&job.interrupts)
     with nogil:
         threads_run(backward_worker, &job, planned.workers)
     db_ih, db_hh = window(p, False, data(dbias_ih), 1), window(p, True, data(dbias_hh), 1)
@@ -541,7 +536,7 @@ def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gat
     if dbias_hh is not None:
         k.unpack_bias(&db_hh, at(job.db, (p.S - p.G) * H, k))
     workspace_give(block)
-    if job.interrupts.stop:
+    if interrupts_stopped(&job.interrupts):
         raise_pending()
 
 

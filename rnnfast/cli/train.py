@@ -15,6 +15,7 @@ from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.options import positive, positive_integer, rate, whole_number
 from rnnfast.cli.text import Streams, Text, read_text
 from rnnfast.nn import losses, optim, schedules
+from rnnfast.training.checkpoint import read_checkpoint
 from rnnfast.training.fit import evaluate, fit
 from rnnfast.training.history import History
 from rnnfast.training.run import Run
@@ -46,19 +47,37 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rnnfast train`."""
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="UTF-8 text, several are joined (Python's own help texts)")
-    add("--cell", choices=CELLS, help="recurrent cell (lstm)")
-    add("--hidden", type=positive_integer, metavar="H", help="units of each recurrent layer (320)")
-    add("--layers", type=positive_integer, metavar="N", help="recurrent layers (1)")
-    add("--seq-len", type=positive_integer, metavar="T", help="steps that gradients flow back (64)")
-    add("--batch", type=positive_integer, metavar="B", help="streams of the text read side by side (16)")
+    add("--cell", choices=CELLS, help=f"recurrent cell ({DEFAULTS['cell']})")
+    add(
+        "--hidden",
+        type=positive_integer,
+        metavar="H",
+        help=f"units of each recurrent layer ({DEFAULTS['hidden']})",
+    )
+    add("--layers", type=positive_integer, metavar="N", help=f"recurrent layers ({DEFAULTS['layers']})")
+    add(
+        "--seq-len",
+        type=positive_integer,
+        metavar="T",
+        help=f"steps that gradients flow back ({DEFAULTS['seq_len']})",
+    )
+    add(
+        "--batch",
+        type=positive_integer,
+        metavar="B",
+        help=f"streams of the text read side by side ({DEFAULTS['batch']})",
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--epochs", type=positive_integer, metavar="N", help="readings of the text, in total (12)"
+        "--epochs",
+        type=positive_integer,
+        metavar="N",
+        help=f"readings of the text, in total ({DEFAULTS['epochs']})",
     )
     length.add_argument("--minutes", type=positive, metavar="X", help="train for so long instead")
-    add("--lr", type=positive, metavar="X", help="highest learning rate of Adam (0.005)")
-    add("--dropout", type=rate, metavar="P", help="rate of dropout (0.25)")
-    add("--seed", type=whole_number, metavar="N", help="of weights and dropout (0)")
+    add("--lr", type=positive, metavar="X", help=f"highest learning rate of Adam ({DEFAULTS['lr']})")
+    add("--dropout", type=rate, metavar="P", help=f"rate of dropout ({DEFAULTS['dropout']})")
+    add("--seed", type=whole_number, metavar="N", help=f"of weights and dropout ({DEFAULTS['seed']})")
     add(
         "--threads",
         type=positive_integer,
@@ -72,13 +91,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train a character model on a text: progress, held-out bits per character, a checkpoint, a sample."""
-    _check_files(options)
+    output = options.output or options.resume or CHECKPOINT
+    _check_files(output, options.resume, options.plot)
     if options.threads is not None:
         rf.set_num_threads(options.threads)
     text, chosen = _text_and_options(options)
     training = Streams(text.training, chosen["seq_len"], chosen["batch"])
     _check_length(text, chosen)
-    output = options.output or options.resume or CHECKPOINT
 
     model = build(
         len(text.alphabet), **{name: chosen[name] for name in ("cell", "hidden", "layers", "dropout", "seed")}
@@ -100,14 +119,19 @@ def run(options: argparse.Namespace) -> int:
     return INTERRUPTED if history.interrupted else 0
 
 
-def _check_files(options: argparse.Namespace) -> None:
-    """Everything that would fail only after the training, checked before it."""
-    for option, file in (("--output", options.output), ("--plot", options.plot)):
+def _check_files(output: str, resume: str | None, plot: str | None) -> None:
+    """What would fail only after the training, or write over other things than checkpoints, fails before."""
+    for option, file in (("--output", output), ("--plot", plot)):
         if file is not None and not Path(file).absolute().parent.is_dir():
             raise CommandError(f"{option} {file}: its folder does not exist")
         if file is not None and Path(file).is_dir():
             raise CommandError(f"{option} {file}: is a folder")
-    if options.plot and importlib.util.find_spec("matplotlib") is None:
+    if output != resume and Path(output).exists():
+        try:
+            read_checkpoint(output)
+        except (OSError, ValueError):
+            raise CommandError(f"--output {output}: exists, and is no checkpoint to be replaced") from None
+    if plot and importlib.util.find_spec("matplotlib") is None:
         raise CommandError('--plot needs matplotlib: pip install "rnnfast[cli]"')
 
 

@@ -1,0 +1,50 @@
+/* When a long call should look for signals, and whether one has asked it to stop. Worker 0 looks; every worker asks. */
+#ifndef RNNFAST_INTERRUPTS_H
+#define RNNFAST_INTERRUPTS_H
+
+#include <time.h>
+
+#include "fpenv.h"
+
+typedef struct {
+    double next;          /* seconds on the clock below */
+    uint64_t environment; /* the caller's floating-point environment, in which its signal handlers run */
+    int stop;
+} Interrupts;
+
+static inline double interrupts_clock(void)
+{
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static inline void interrupts_begin(Interrupts *interrupts)
+{
+    interrupts->next = interrupts_clock() + 0.1;
+    interrupts->environment = fp_enter();
+    fp_leave(interrupts->environment);
+    interrupts->stop = 0;
+}
+
+/* Whether a tenth of a second has gone by since the last look. */
+static inline int interrupts_due(Interrupts *interrupts)
+{
+    const double now = interrupts_clock();
+    if (now < interrupts->next) return 0;
+    interrupts->next = now + 0.1;
+    return 1;
+}
+
+#if defined(__GNUC__)
+static inline void interrupts_stop(Interrupts *interrupts) { __atomic_store_n(&interrupts->stop, 1, __ATOMIC_RELAXED); }
+static inline int interrupts_stopped(const Interrupts *interrupts)
+{
+    return __atomic_load_n(&interrupts->stop, __ATOMIC_RELAXED);
+}
+#else /* one thread there */
+static inline void interrupts_stop(Interrupts *interrupts) { interrupts->stop = 1; }
+static inline int interrupts_stopped(const Interrupts *interrupts) { return interrupts->stop; }
+#endif
+
+#endif

@@ -20,7 +20,7 @@ typedef struct {
     void (*unpack_bias)(const Blocks *bias, const void *in);
 
     /* Flat products over many rows: product.h. */
-    void (*product)(const Product *p, ptrdiff_t q0, ptrdiff_t q1);
+    void (*product)(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1);
     ptrdiff_t (*groups_of)(ptrdiff_t C);      /* groups in a flat pack of C columns */
     ptrdiff_t (*operand_stride)(ptrdiff_t K); /* numbers in a row that pack_operand writes */
     void (*pack_gradient)(const Rows *d, ptrdiff_t C, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *out,

@@ -16,10 +16,11 @@ static inline void rows_at(const Rows *rows, ptrdiff_t q, int R, const real **ou
     }
 }
 
-static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1)
+/* Rows q0..q1, groups g0..g1 of the columns. */
+static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1)
 {
-    const ptrdiff_t K = p->K, C = p->C, whole = vectors(C) / TILE_WIDTH;
-    const ptrdiff_t sweep = q1 - q0 <= PANEL_ROWS ? groups_of(C) : 1; /* groups that pass over the same rows in turn */
+    const ptrdiff_t K = p->K, C = p->C, all = groups_of(C), whole = vectors(C) / TILE_WIDTH < g1 ? vectors(C) / TILE_WIDTH : g1;
+    const ptrdiff_t sweep = q1 - q0 <= PANEL_ROWS ? g1 - g0 : 1; /* groups that pass over the same rows in turn */
     static const real zeros[V];
     Panel panel;
 
@@ -31,7 +32,7 @@ static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1)
     panel.inner = V;
     panel.out_n = V;
     panel.out_p = TILE_WIDTH * V;
-    for (ptrdiff_t first = 0; first < groups_of(C); first += sweep)
+    for (ptrdiff_t first = g0; first < g1; first += sweep)
         for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
             const int rows = q1 - q < PANEL_ROWS ? (int)(q1 - q) : PANEL_ROWS;
             rows_at(&p->a, q, rows, panel.a);
@@ -48,7 +49,7 @@ static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1)
                 panel_product(&panel, rows, N, (int)P);
             }
         }
-    if (p->extra)
+    if (p->extra && g1 == all)
         for (ptrdiff_t q = q0; q < q1; q++) {
             const real *out;
             rows_at(&p->out, q, 1, &out);

@@ -29,8 +29,8 @@ Weights = tuple[Array, Array, "Array | None", "Array | None"]  # weight_ih, weig
 States = Sequence["Array | None"]  # (h,) or (h, c)
 
 # csrc/pass.h's numbers of the cells and nonlinearities; blocks of a weight; slots of the saved gates.
-_CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
-_NONLINEARITIES = {"tanh": 0, "relu": 1, "sigmoid": 2, "identity": 3}
+CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
+NONLINEARITIES = {"tanh": 0, "relu": 1, "sigmoid": 2, "identity": 3}
 _BLOCKS = {"rnn": 1, "lstm": 4, "gru": 3}
 _SLOTS = {"rnn": 1, "lstm": 4, "gru": 4}
 
@@ -144,10 +144,10 @@ def pass_forward(
         if c is not None:
             c_steps = _take(spare, T * B * H, y.dtype)[: T * B * H].reshape(T, B, H)
     step = -1 if reverse else 1
-    code = _NONLINEARITIES[nonlinearity]
+    code = NONLINEARITIES[nonlinearity]
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     _core.forward(
-        _CELLS[cell],
+        CELLS[cell],
         code,
         x[::step],
         weight_ih,
@@ -208,7 +208,7 @@ def pass_backward(
     gates = tape.gates.copy() if retain else tape.gates
     tape.used = not retain
     _core.backward(
-        _CELLS[tape.cell],
+        CELLS[tape.cell],
         tape.nonlinearity,
         tape.x[::step],
         tape.weights[0],
@@ -592,8 +592,8 @@ def rnn_forward(
     >>> y.ravel(), state
     (array([1., 3., 7.]), array([[7.]]))
     """
-    if nonlinearity not in _NONLINEARITIES:
-        expected = ", ".join(map(repr, _NONLINEARITIES))
+    if nonlinearity not in NONLINEARITIES:
+        expected = ", ".join(map(repr, NONLINEARITIES))
         raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
     y, (h,), tape = _forward("rnn", x, weight_ih, weight_hh, bias_ih, bias_hh, state, reverse, nonlinearity)
     return y, h, tape

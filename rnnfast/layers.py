@@ -13,6 +13,7 @@ from rnnfast import _core, functional
 from rnnfast.nn import checks
 from rnnfast.nn.module import Module, Tape, read_only
 from rnnfast.nn.parameter import Parameter
+from rnnfast.stream import Stream
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -164,6 +165,27 @@ class Recurrent(Module):
             checks.check_rng(rng)
         y, final, saved = self._run(x, state, True, training, rng)
         return read_only(y), final, Tape(self, saved)
+
+    def stream(self, batch: int = 1) -> Stream:
+        """This layer, one step a call: weights packed once, state kept.
+
+        Parameters
+        ----------
+        batch : int
+            B, the sequences that go on side by side.
+
+        Returns
+        -------
+        Stream
+            ``y_t = step(x_t)`` from ``[B, input_size]`` to ``[B, hidden_size]`` (with batch 1 also from
+            ``[input_size]`` to ``[hidden_size]``), ``step.state``, ``step.reset(mask)``, ``step.refresh()``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `batch` is no positive integer, or the layer is bidirectional.
+        """
+        return Stream(self, batch)
 
     def _run(
         self, x: Any, state: Any, save: bool, training: bool = False, rng: checks.Rng = None

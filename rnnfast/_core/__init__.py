@@ -1,6 +1,7 @@
 """All that is compiled: the time loops over the C kernels. Only `functional`, `nn` and `training` call it."""
 
 from rnnfast._core.loops import (
+    Stepper,
     available_isas,
     backward,
     compiled_isas,
@@ -17,6 +18,7 @@ from rnnfast._core.loops import (
 )
 
 __all__ = [
+    "Stepper",
     "available_isas",
     "backward",
     "compiled_isas",

@@ -53,7 +53,7 @@ cdef extern from "kernels.h" nogil:
         void (*pack_backward)(const Blocks *, void *) noexcept nogil
         void (*add_bias)(const Blocks *, void *) noexcept nogil
         void (*unpack_bias)(const Blocks *, const void *) noexcept nogil
-        void (*product)(const Product *, Py_ssize_t q0, Py_ssize_t q1) noexcept nogil
+        void (*product)(const Product *, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         Py_ssize_t (*groups_of)(Py_ssize_t C) noexcept nogil
         Py_ssize_t (*operand_stride)(Py_ssize_t K) noexcept nogil
         void (*pack_gradient)(const Rows *d, Py_ssize_t C, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1,

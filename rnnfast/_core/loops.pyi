@@ -1,6 +1,6 @@
 """What the compiled module exports, for type checkers. Arrays are checked by the callers, not here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, SupportsIndex, TypeVar
 
 import numpy as np
@@ -63,3 +63,19 @@ def dropout_mask(
     seed: int, call: int, layer: int, shape: tuple[int, int, int], p: float, dtype: DTypeLike
 ) -> _Array: ...
 def vmath(name: Literal["exp", "tanh", "sigmoid"], x: NDArray[_Float]) -> NDArray[_Float]: ...
+
+class Stepper:
+    c: _Array | None
+    def __init__(
+        self,
+        cell: int,
+        nonlinearity: int,
+        weights: Sequence[tuple[_Array, _Array, _Array | None, _Array | None]],
+        B: int,
+        dtype: np.dtype[Any],
+    ) -> None: ...
+    @property
+    def h(self) -> _Array: ...
+    def pack(self, weights: Sequence[tuple[_Array, _Array, _Array | None, _Array | None]]) -> None: ...
+    def _check(self, x: Any) -> _Array: ...
+    def __call__(self, x: Any) -> _Array: ...

@@ -12,6 +12,7 @@ import numpy as np
 
 cimport numpy as cnp
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from rnnfast._core.kernels cimport *
 
@@ -177,6 +178,14 @@ cdef inline Py_ssize_t share(Py_ssize_t n, int worker, int workers) noexcept nog
     """Where this worker's share of n things starts."""
     return n * worker // workers
 
+cdef inline void product_share(const Kernels *k, const Product *p, Py_ssize_t q, int worker, int workers) noexcept nogil:
+    """A worker's share of q rows; of the columns where the rows are few."""
+    cdef Py_ssize_t groups = k.groups_of(p.C)
+    if q >= 8 * workers:
+        k.product(p, share(q, worker, workers), share(q, worker + 1, workers), 0, groups)
+    else:
+        k.product(p, 0, q, share(groups, worker, workers), share(groups, worker + 1, workers))
+
 cdef const Kernels *kernels_for(array) noexcept:
     return chosen.float32 if cnp.PyArray_ITEMSIZE(<cnp.ndarray>array) == 4 else chosen.float64
 
@@ -221,7 +230,7 @@ cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, 
     whichever is longer. Split by rows, every worker reads all weights, for fewer rows; split by units, each reads its
     part and waits at a barrier. More workers than cores never help; what would save no more than a start costs stays
     on one thread."""
-    cdef double rate = 14.0 * k.lanes, bandwidth = 25.0   # flops and bytes per nanosecond
+    cdef double rate = 14.0 * k.lanes, bandwidth = 60.0   # flops and bytes per nanosecond
     cdef double slow = weight_bytes / bandwidth if weight_bytes > l2 else 0
     cdef double alone = max(step_flops / (rate * efficiency(B)), slow), by_rows, by_units, best
     cdef int n = min(threads, cores) if forced_split < 0 else threads
@@ -265,7 +274,9 @@ cdef struct ForwardJob:
     const Kernels *k
     Pass p
     Product project      # all rows of x and of gates; a worker takes parts
-    Blocks w_ih, w_hh, b_ih, b_hh
+    Blocks w_ih, w_hh
+    const void *b_ih
+    const void *b_hh
     void *w_project      # [X*H, I] packed
     void *w_step         # [G, H, H] packed
     void *bias           # [S*H]
@@ -273,14 +284,19 @@ cdef struct ForwardJob:
     int split
     Interrupts interrupts
 
+cdef void add_biases(const Kernels *k, const Pass *p, const void *b_ih, const void *b_hh, void *bias) noexcept nogil:
+    """bias [S*H] = b_ih in the slots of the input's window + b_hh in those of the state's; NULL is zero."""
+    cdef Blocks window_ih = window(p, False, b_ih, 1), window_hh = window(p, True, b_hh, 1)
+    memset(bias, 0, p.S * p.H * k.real_size)
+    if b_ih != NULL:
+        k.add_bias(&window_ih, bias)
+    if b_hh != NULL:
+        k.add_bias(&window_hh, at(bias, (p.S - p.G) * p.H, k))
+
 cdef void pack_for_forward(ForwardJob *job) noexcept nogil:
     job.k.pack_forward(&job.w_ih, job.w_project)
     job.k.pack_step(&job.w_hh, job.w_step)
-    memset(job.bias, 0, job.p.S * job.p.H * job.k.real_size)
-    if job.b_ih.data != NULL:
-        job.k.add_bias(&job.b_ih, job.bias)
-    if job.b_hh.data != NULL:
-        job.k.add_bias(&job.b_hh, at(job.bias, (job.p.S - job.p.G) * job.p.H, job.k))
+    add_biases(job.k, &job.p, job.b_ih, job.b_hh, job.bias)
 
 cdef void forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef ForwardJob *job = <ForwardJob *>argument
@@ -306,10 +322,10 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
         project.out = part(project.out, s0 - p.first, b0, b1, k)
         q = (s1 - s0) * (b1 - b0)
         if together:
-            k.product(&project, share(q, worker, workers), share(q, worker + 1, workers))
+            product_share(k, &project, q, worker, workers)
             threads_barrier(team)
         else:
-            k.product(&project, 0, q)
+            product_share(k, &project, q, 0, 1)
         for s in range(s0, s1):
             k.step_forward[p.cell](&p, s, b0, b1, g0, g1)
             if together and s < s1 - 1:
@@ -353,7 +369,7 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
     job.k = k
     job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES)
     job.w_ih, job.w_hh = window(p, False, data(weight_ih), I), window(p, True, data(weight_hh), H)
-    job.b_ih, job.b_hh = window(p, False, data(bias_ih), 1), window(p, True, data(bias_hh), 1)
+    job.b_ih, job.b_hh = data(bias_ih), data(bias_hh)
 
     sizes = [I * padded(p.X * H, k) * size, p.G * padded(H, k) * H * size, p.S * H * size,
              B * H * size if h0 is None or (cell == LSTM and c0 is None) else 0, 0 if p.save else job.chunk * B * p.S * H * size]
@@ -456,7 +472,8 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
                              at(job.packed_d, w0 * k.columns * GRADIENT_ROWS, k), at(job.operand, worker * job.operand_size, k))
         if job.dx.out.data != NULL:
             q = s1 * p.B - s0 * p.B
-            k.product(&job.dx, s0 * p.B + share(q, worker, workers), s0 * p.B + share(q, worker + 1, workers))
+            k.product(&job.dx, s0 * p.B + share(q, worker, workers), s0 * p.B + share(q, worker + 1, workers),
+                      0, k.groups_of(job.dx.C))
         if worker == 0:
             look_for_signals(&job.interrupts)
         threads_barrier(team)
@@ -540,6 +557,157 @@ def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gat
         raise_pending()
 
 
+# ---- one step at a time ------------------------------------------------------------------------------------------
+
+cdef struct Step:
+    Pass p
+    Product project
+
+cdef struct StepJob:
+    const Kernels *k
+    Step *layer       # [layers]
+    int layers
+
+cdef void step_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
+    cdef StepJob *job = <StepJob *>argument
+    cdef const Kernels *k = job.k
+    cdef Step *layer
+    cdef Py_ssize_t groups
+    cdef int n
+    for n in range(job.layers):
+        layer = &job.layer[n]
+        groups = hidden_groups(k, &layer.p)
+        product_share(k, &layer.project, layer.p.B, worker, workers)
+        threads_barrier(team)
+        k.step_forward[layer.p.cell](&layer.p, 0, 0, layer.p.B, share(groups, worker, workers), share(groups, worker + 1, workers))
+        threads_barrier(team)
+
+
+cdef class Stepper:
+    """A stack of layers that takes one step a call: weights packed once, the state kept between calls.
+
+    The base of `rnnfast.stream.Stream`, whose `_check` turns an x that the kernels cannot read as it is into one that
+    they can, or raises. c [L, B, H] is the LSTM's, None for other cells.
+    """
+
+    cdef StepJob job
+    cdef void *block            # the packed weights of all layers, and one layer's gates
+    cdef object hs              # [2, L, B, H]: the h before a step and after it, in turn
+    cdef int now                # which of the two is the state
+    cdef int typenum
+    cdef readonly object c
+
+    def __cinit__(self):
+        self.block = NULL
+        self.job.layer = NULL
+
+    def __dealloc__(self):
+        workspace_give(self.block)
+        free(self.job.layer)
+
+    def __init__(self, int cell, int nonlinearity, weights, Py_ssize_t B, dtype):
+        """A zero state and room for `weights`, the (weight_ih, weight_hh, bias_ih, bias_hh) of each layer."""
+        cdef int layers = len(weights), n
+        cdef Py_ssize_t H = weights[0][1].shape[1], size = dtype.itemsize, I
+        cdef Step *layer
+        cdef size_t *sizes = NULL
+        cdef void **parts = NULL
+        cdef const Kernels *k
+
+        self.hs = np.zeros((2, layers, B, H), dtype)
+        self.c = np.zeros((layers, B, H), dtype) if cell == LSTM else None
+        self.typenum = cnp.PyArray_TYPE(self.hs)
+        self.job.k = k = kernels_for(self.hs)
+        self.job.layers = layers
+        self.job.layer = <Step *>calloc(layers, sizeof(Step))
+        sizes = <size_t *>malloc((3 * layers + 1) * sizeof(size_t))
+        parts = <void **>malloc((3 * layers + 1) * sizeof(void *))
+        if self.job.layer != NULL and sizes != NULL and parts != NULL:
+            for n in range(layers):
+                layer = &self.job.layer[n]
+                I = weights[n][0].shape[1]
+                set_cell(&layer.p, cell)
+                layer.p.nonlinearity, layer.p.T, layer.p.B, layer.p.H = nonlinearity, 1, B, H
+                layer.project.K, layer.project.C, layer.project.extra = I, layer.p.X * H, (layer.p.S - layer.p.X) * H
+                sizes[3 * n] = I * padded(layer.p.X * H, k) * size
+                sizes[3 * n + 1] = layer.p.G * padded(H, k) * H * size
+                sizes[3 * n + 2] = layer.p.S * H * size
+            sizes[3 * layers] = B * MAX_SLOTS * H * size
+            self.block = workspace_take(3 * layers + 1, sizes, parts)
+        if self.block != NULL:
+            for n in range(layers):
+                layer = &self.job.layer[n]
+                layer.project.w, layer.p.w_step, layer.project.bias = parts[3 * n], parts[3 * n + 1], parts[3 * n + 2]
+                layer.project.out = layer.p.gates = packed_rows(parts[3 * layers], B, layer.p.S * H)
+        free(sizes)
+        free(parts)
+        if self.block == NULL:
+            raise MemoryError("no memory for the packed weights")
+        self.pack(weights)
+
+    def pack(self, weights):
+        """Takes over these weights."""
+        cdef Blocks w
+        cdef Step *layer
+        cdef int n
+        for n, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
+            layer = &self.job.layer[n]
+            w = window(&layer.p, False, data(weight_ih), layer.project.K)
+            self.job.k.pack_forward(&w, <void *>layer.project.w)
+            w = window(&layer.p, True, data(weight_hh), layer.p.H)
+            self.job.k.pack_step(&w, <void *>layer.p.w_step)
+            add_biases(self.job.k, &layer.p, data(bias_ih), data(bias_hh), <void *>layer.project.bias)
+
+    @property
+    def h(self):
+        """The state h [L, B, H], which may be written into."""
+        return self.hs[self.now]
+
+    cdef void run(self, cnp.ndarray x, cnp.ndarray y):
+        """One step from x [B, I] to y [B, H], rows without gaps."""
+        cdef Step *layer
+        cdef Py_ssize_t B = self.job.layer.p.B, H = self.job.layer.p.H, size = self.job.k.real_size, n, nbytes = B * H * size
+        cdef char *before = <char *>data(self.hs) + self.now * self.job.layers * nbytes
+        cdef char *after = <char *>data(self.hs) + (1 - self.now) * self.job.layers * nbytes
+        cdef char *c = <char *>data(self.c)
+        cdef Plan planned
+
+        for n in range(self.job.layers):
+            layer = &self.job.layer[n]
+            layer.project.a = packed_rows(data(x) if n == 0 else after + (n - 1) * nbytes, B, layer.project.K)
+            layer.p.h0 = before + n * nbytes
+            layer.p.y = packed_rows(after + n * nbytes, B, H)
+            if c != NULL:
+                layer.p.c0 = layer.p.c = c + n * nbytes
+        layer = self.job.layer
+        planned = plan(self.job.k, self.job.layers, 2.0 * B * 2 * H * layer.p.G * H, 1, hidden_groups(self.job.k, &layer.p),
+                       2.0 * H * H * layer.p.G * size)
+        threads_run(step_worker, &self.job, planned.workers)
+        memcpy(data(y), after + (self.job.layers - 1) * nbytes, nbytes)
+        self.now = 1 - self.now
+
+    def __call__(self, x):
+        """y of the next step, the caller's own, from x [B, I]; [I] to [H] where B is 1."""
+        cdef Step *layer = self.job.layer
+        cdef cnp.npy_intp sizes[2]
+        cdef int ndim
+        if not is_plain(x, self.typenum, layer.p.B, layer.project.K):
+            x = self._check(x)
+        ndim = cnp.PyArray_NDIM(x)
+        sizes[0], sizes[ndim - 1] = layer.p.B, layer.p.H
+        y = cnp.PyArray_EMPTY(ndim, sizes, self.typenum, 0)
+        self.run(x, y)
+        return y
+
+cdef inline bint is_plain(x, int typenum, Py_ssize_t B, Py_ssize_t I):
+    """Whether x is an aligned C-contiguous array [B, I], or [I] where B is 1, of this type."""
+    if not cnp.PyArray_CheckExact(x) or cnp.PyArray_TYPE(x) != typenum or not cnp.PyArray_ISCARRAY_RO(x):
+        return False
+    if cnp.PyArray_NDIM(x) == 2:
+        return cnp.PyArray_DIM(x, 0) == B and cnp.PyArray_DIM(x, 1) == I
+    return cnp.PyArray_NDIM(x) == 1 and B == 1 and cnp.PyArray_DIM(x, 0) == I
+
+
 # ---- dense layers ------------------------------------------------------------------------------------------------
 
 cdef struct LinearJob:
@@ -560,7 +728,7 @@ cdef void linear_forward_worker(void *argument, const Team *team, int worker, in
     if worker == 0:
         job.k.pack_forward(&job.w, job.packed_w)
     threads_barrier(team)
-    job.k.product(&job.product, share(job.M, worker, workers), share(job.M, worker + 1, workers))
+    product_share(job.k, &job.product, job.M, worker, workers)
 
 cdef void linear_backward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef LinearJob *job = <LinearJob *>argument
@@ -574,7 +742,7 @@ cdef void linear_backward_worker(void *argument, const Team *team, int worker, i
         if worker == 0:
             k.pack_backward(&job.w, job.packed_w)
         threads_barrier(team)
-        k.product(&job.product, share(job.M, worker, workers), share(job.M, worker + 1, workers))
+        product_share(k, &job.product, job.M, worker, workers)
     q = 0
     while q < job.M:
         end = min(q + GRADIENT_ROWS, job.M)

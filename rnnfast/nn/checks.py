@@ -64,6 +64,18 @@ def check_rng(value: Any) -> None:
         raise ValueError(f"rng: expected an integer in 0..2**64-1, got {value}")
 
 
+def row_mask(name: str, value: Any, rows: int) -> np.ndarray | slice:
+    """What a bool mask [rows] chooses of an axis; None chooses all."""
+    if value is None:
+        return slice(None)
+    mask = np.asarray(value)
+    if mask.dtype != np.bool_:
+        raise TypeError(f"{name}: expected dtype bool, got {mask.dtype}")
+    if mask.shape != (rows,):
+        raise ValueError(f"{name}: expected shape [{rows}], got {mask.shape}")
+    return mask
+
+
 def generator(rng: Any) -> np.random.Generator:
     """The generator that `rng` (an integer seed, a generator, or None for a fresh seed) stands for."""
     check_rng(rng)

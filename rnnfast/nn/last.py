@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Last(Stateless):
     >>> rf.Last(bidirectional=True)(x)[0].tolist()
     [[8.0, 9.0, 2.0, 3.0]]
     """
+
+    causal: ClassVar[bool] = False
 
     def __init__(self, batch_first: bool = False, bidirectional: bool = False) -> None:
         super().__init__()

@@ -68,6 +68,8 @@ class Module:
     ----------
     takes : frozenset of str
         Those of the keywords ``training`` and ``rng`` that this module's `forward` accepts.
+    causal : bool
+        Whether y at a step needs no later step, so that a stream can take one step at a time.
     mask_seed : int or None
         The seed of this module's random masks; None for a module that draws none.
     mask_calls : int
@@ -87,6 +89,7 @@ class Module:
     """
 
     takes: ClassVar[frozenset[str]] = frozenset()
+    causal: ClassVar[bool] = True
     mask_seed: int | None = None
     mask_calls: int = 0
     _parameters: dict[str, Parameter]

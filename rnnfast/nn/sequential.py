@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -187,5 +187,101 @@ class Sequential(Module):
         kind = TypeError if isinstance(error, TypeError) else ValueError
         return kind(f"module {place} ({type(self._modules[place]).__name__}): {error}")
 
+    def stream(self, batch: int = 1) -> SequentialStream:
+        """All modules, one step a call: weights packed once, states kept.
+
+        Parameters
+        ----------
+        batch : int
+            B, the sequences that go on side by side.
+
+        Returns
+        -------
+        SequentialStream
+            ``y_t = step(x_t)``, ``step.state``, ``step.reset(mask)``, ``step.refresh()``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `batch` is no positive integer, or a module cannot take one step at a time.
+        """
+        steps: list[Any] = []
+        for place, module in enumerate(self._modules):
+            if not module.causal:
+                raise self._at(place, ValueError("stream: expected a module that needs no later step"))
+            try:
+                stream: Any = getattr(type(module), "stream", None)
+                steps.append(module if stream is None else stream(module, batch))
+            except (TypeError, ValueError) as error:
+                raise self._at(place, error) from error
+        return SequentialStream(steps, checks.positive("batch", batch))
+
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self._modules))})"
+
+
+class SequentialStream:
+    """The modules of a `Sequential`, one step a call; made by its `stream`.
+
+    Recurrent layers keep their state in streams of their own; the other modules see the step as a batch, and
+    Dropout evaluates.
+
+    Parameters
+    ----------
+    steps : list
+        Of each module its stream, or the module itself if it has no state.
+    batch : int
+        B, the sequences that go on side by side.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> model = rf.Sequential(rf.Embedding(5, 3, rng=0), rf.GRU(3, 8, rng=1), rf.Linear(8, 2, rng=2))
+    >>> y, state = model(np.array([[4], [1]]))
+    >>> step = model.stream()
+    >>> np.array_equal(np.stack([step(np.array([4])), step(np.array([1]))]), y)
+    True
+    """
+
+    def __init__(self, steps: list[Any], batch: int) -> None:
+        self._steps = steps
+        self._batch = batch
+
+    def __call__(self, x: ArrayLike) -> np.ndarray:
+        """y of the next step, the caller's own."""
+        y: Any = x
+        for step in self._steps:
+            y = step(y)[0] if isinstance(step, Module) else step(y)
+        return y
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """A copy of the state, an entry per module, None for those without one. May be set; None is zero."""
+        return tuple([None if isinstance(step, Module) else step.state for step in self._steps])
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        entries = (None,) * len(self._steps) if state is None else state
+        if not isinstance(entries, (tuple, list)) or len(entries) != len(self._steps):
+            raise ValueError(f"state: expected a tuple of {len(self._steps)} entries, one per module")
+        for place, (step, entry) in enumerate(zip(self._steps, entries, strict=True)):
+            if not isinstance(step, Module):
+                step.state = entry
+            elif entry is not None:
+                raise ValueError(f"state: expected None for module {place}, which has no state")
+
+    def reset(self, mask: ArrayLike | None = None) -> None:
+        """Set the state to zero: of the sequences in `mask`, bool [B], or of all."""
+        checks.row_mask("mask", mask, self._batch)
+        for step in self._steps:
+            if not isinstance(step, Module):
+                step.reset(mask)
+
+    def refresh(self) -> None:
+        """Take over the modules' present weights; the state stays."""
+        for step in self._steps:
+            if not isinstance(step, Module):
+                step.refresh()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stream cannot be pickled or copied: make one from the model, and set its state")

@@ -1,0 +1,107 @@
+"""Streams: a stack of recurrent layers one step a call, over a snapshot of its weights that is packed once.
+
+A stream has a state of its own and gives the bits that its layer gives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from rnnfast import _core
+from rnnfast.functional import CELLS, NONLINEARITIES
+from rnnfast.nn import checks
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from rnnfast.layers import Recurrent
+
+
+class Stream(_core.Stepper):
+    """One step a call through a stack of layers; made by ``layer.stream(batch)``.
+
+    Calling it with ``x_t [B, input_size]`` takes one step and gives ``y_t [B, hidden_size]``, the caller's
+    own; with batch 1 also ``[input_size]`` to ``[hidden_size]``. A call holds the GIL.
+
+    Parameters
+    ----------
+    layer : RNN, LSTM or GRU
+        In one direction.
+    batch : int
+        B, the sequences that go on side by side.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `batch` is no positive integer, or the layer is bidirectional.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> lstm = rf.LSTM(3, 8, num_layers=2, rng=0)
+    >>> x = np.ones((5, 1, 3), np.float32)
+    >>> y, (h, c) = lstm(x)
+    >>> step = lstm.stream()
+    >>> all(np.array_equal(step(x_t), y_t) for x_t, y_t in zip(x, y))
+    True
+    >>> np.array_equal(step.state[1], c)
+    True
+    """
+
+    def __init__(self, layer: Recurrent, batch: int = 1) -> None:
+        batch = checks.positive("batch", batch)
+        if layer.bidirectional:
+            raise ValueError("stream: expected a layer in one direction, got bidirectional=True")
+        cell, nonlinearity = CELLS[layer.cell], NONLINEARITIES[layer.nonlinearity]
+        super().__init__(cell, nonlinearity, layer._weights, batch, layer._dtype)
+        self._layer = layer
+        self._batch = batch
+
+    def _check(self, x: ArrayLike) -> np.ndarray:
+        """x as the kernels read it."""
+        x = checks.floats("x", x, self._layer._dtype)
+        want = (self._batch, self._layer.input_size)
+        if x.shape != want and (self._batch > 1 or x.shape != want[1:]):
+            raise ValueError(f"x: expected shape {list(want)}, got {x.shape}")
+        return np.require(x, requirements=("C", "A"))
+
+    @property
+    def state(self) -> Any:
+        """A copy of the state, ``[num_layers, B, hidden_size]``; LSTM: a pair. May be set; None is zero."""
+        return self.h.copy() if self.c is None else (self.h.copy(), self.c.copy())
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        shape = self.h.shape
+        checked = (None, None) if state is None else self._layer._checked_state("state", state, shape)
+        parts = checked if isinstance(checked, tuple) else (checked,)
+        for mine, part in zip((self.h, self.c), parts, strict=False):
+            if mine is not None:
+                mine[...] = 0 if part is None else part
+
+    def reset(self, mask: ArrayLike | None = None) -> None:
+        """Set the state to zero.
+
+        Parameters
+        ----------
+        mask : bool ndarray [B], optional
+            The sequences to begin anew; all by default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the mask is not bool, or not of shape [B].
+        """
+        chosen = checks.row_mask("mask", mask, self._batch)
+        for mine in (self.h, self.c):
+            if mine is not None:
+                mine[:, chosen] = 0
+
+    def refresh(self) -> None:
+        """Take over the layer's present weights; the state stays."""
+        self.pack(self._layer._weights)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stream cannot be pickled or copied: make one from the layer, and set its state")

@@ -57,6 +57,26 @@ static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, 
         }
 }
 
+/* Packs one group, N vectors wide, of rows q0..q1 of d: out [rows][N][V] OUT; adds the rows up, db [N][V] INOUT. */
+static ALWAYS_INLINE void pack_group(const Rows *d, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t c, const int N, int lanes, real *out,
+                                     real *db)
+{
+    vec sum[TILE_WIDTH];
+    UNROLL for (int n = 0; n < N; n++) sum[n] = v_load(db + n * V);
+    for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
+        const int count = q1 - q < PANEL_ROWS ? (int)(q1 - q) : PANEL_ROWS;
+        const real *rows[PANEL_ROWS];
+        rows_at(d, q, count, rows);
+        for (int r = 0; r < count; r++, out += N * V)
+            UNROLL for (int n = 0; n < N; n++) {
+                const vec x = v_load_n(rows[r] + c + n * V, n == N - 1 ? lanes : V);
+                sum[n] = v_add(sum[n], x);
+                v_store(out + n * V, x);
+            }
+    }
+    UNROLL for (int n = 0; n < N; n++) v_store(db + n * V, sum[n]);
+}
+
 /* Packs rows q0..q1 of groups g0..g1 of d [.., C] as the tile's streamed operand, out [g1-g0][rows][4][V] OUT, and adds
  * the rows up, db [C] INOUT. */
 static void pack_gradient(const Rows *d, ptrdiff_t C, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *out_,
@@ -64,20 +84,12 @@ static void pack_gradient(const Rows *d, ptrdiff_t C, ptrdiff_t q0, ptrdiff_t q1
 {
     for (ptrdiff_t group = g0; group < g1; group++) {
         const ptrdiff_t c = group * TILE_WIDTH * V;
-        const int N = group_width(group, C);
+        const int N = group_width(group, C), lanes = lanes_at(c + (N - 1) * V, C);
         real *out = (real *)out_ + (c - g0 * TILE_WIDTH * V) * (q1 - q0), *db = (real *)db_ + c;
-        vec sum[TILE_WIDTH];
-        for (int n = 0; n < N; n++) sum[n] = v_load(db + n * V);
-        for (ptrdiff_t q = q0; q < q1; q++, out += N * V) {
-            const real *row;
-            rows_at(d, q, 1, &row);
-            for (int n = 0; n < N; n++) {
-                const vec x = v_load_n(row + c + n * V, lanes_at(c + n * V, C));
-                sum[n] = v_add(sum[n], x);
-                v_store(out + n * V, x);
-            }
-        }
-        for (int n = 0; n < N; n++) v_store(db + n * V, sum[n]);
+        if (N == 4) pack_group(d, q0, q1, c, 4, lanes, out, db);
+        else if (N == 3) pack_group(d, q0, q1, c, 3, lanes, out, db);
+        else if (N == 2) pack_group(d, q0, q1, c, 2, lanes, out, db);
+        else pack_group(d, q0, q1, c, 1, lanes, out, db);
     }
 }
 
@@ -88,10 +100,12 @@ static inline ptrdiff_t operand_stride(ptrdiff_t K) { return (vectors(K) | 1) * 
 static void pack_operand(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out_)
 {
     real *out = out_;
-    for (ptrdiff_t q = q0; q < q1; q++, out += operand_stride(K)) {
-        const real *row;
-        rows_at(a, q, 1, &row);
-        for (ptrdiff_t k = 0; k < K; k += V) v_store(out + k, v_load_n(row + k, lanes_at(k, K)));
+    for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
+        const int count = q1 - q < PANEL_ROWS ? (int)(q1 - q) : PANEL_ROWS;
+        const real *rows[PANEL_ROWS];
+        rows_at(a, q, count, rows);
+        for (int r = 0; r < count; r++, out += operand_stride(K))
+            for (ptrdiff_t k = 0; k < K; k += V) v_store(out + k, v_load_n(rows[r] + k, lanes_at(k, K)));
     }
 }
 

@@ -86,6 +86,17 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
         }
 }
 
+/* Asks for what the cells will read of these units once the product is done: a long sequence's gates come from afar. */
+static inline void fetch_gates(const Pass *p, const CellRow *row, int rows, ptrdiff_t j, int count)
+{
+    for (int r = 0; r < rows; r++)
+        for (ptrdiff_t u = j; u < j + count * V && u < p->H; u += V) {
+            for (ptrdiff_t slot = 0; slot < p->S; slot++) PREFETCH(row[r].gates + slot * p->H + u);
+            if (row[r].c) PREFETCH(row[r].c_prev + u);
+            if (row[r].dy) PREFETCH(row[r].dy + u);
+        }
+}
+
 /* What step s+1 carries back to these vectors, plus dy, through the cell. */
 static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int M, const CellVector *at, const int goes_round,
                                         cell_backward_function *cell)
@@ -139,6 +150,7 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
                 panel.w = (const real *)p->w_back + j * K;
                 panel.out_p = N * V;
                 for (int r = 0; r < rows; r++) panel.out[r] = block + r * P * N * V;
+                if (s >= 0) fetch_gates(p, row, rows, j, (int)P * N);
                 if (!last) panel_product(&panel, rows, N, (int)P);
                 for (int v = 0; v < P * N; v++)
                     for (int r = 0; r < rows; r++)

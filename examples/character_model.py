@@ -11,16 +11,11 @@ import numpy as np
 
 import rnnfast as rf
 
-T, B, H, EPOCHS = (
-    64,
-    16,
-    128,
-    3,
-)  # steps of a window, streams of the text side by side, hidden units, readings
+T, B = 64, 16  # steps of a window, streams of the text side by side
+H, EPOCHS = 128, 3  # hidden units, readings of the text
 
-text = (
-    Path(sys.argv[1]).read_text() if len(sys.argv) > 1 else "\n".join(topics[key] for key in sorted(topics))
-)
+default = "\n".join(topics[key] for key in sorted(topics))
+text = Path(sys.argv[1]).read_text() if len(sys.argv) > 1 else default
 alphabet, symbols = np.unique(list(text), return_inverse=True)
 steps = (len(symbols) - 1) // (B * T) * T
 x = symbols[: steps * B].reshape(B, steps).T  # [steps, B]: each column is one stream
@@ -43,11 +38,13 @@ for epoch in range(EPOCHS):
     print(f"epoch {epoch + 1}: {np.mean(losses) / np.log(2):.3f} bits per character", flush=True)
 
 rng = np.random.default_rng(0)
-logits, state = model(symbols[:40, None])  # it reads the beginning of the text, and goes on from there
+step = model.stream()  # one character a call; it reads the beginning of the text, and goes on from there
+for symbol in symbols[:40]:
+    logits = step(symbol[None])
 print("".join(alphabet[symbols[:40]]), end="")
 for _ in range(300):
-    p = np.exp((logits[-1, 0] - logits[-1, 0].max()).astype(float) / 0.7)
+    p = np.exp((logits[0] - logits[0].max()).astype(float) / 0.7)
     symbol = rng.choice(len(alphabet), p=p / p.sum())
     print(alphabet[symbol], end="")
-    logits, state = model(np.array([[symbol]]), state)
+    logits = step(np.array([symbol]))
 print()

@@ -440,9 +440,9 @@ class RNN(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
     ) -> None:
-        known = ("tanh", "relu", "sigmoid", "identity")
-        if nonlinearity not in known:
-            raise ValueError(f"nonlinearity: expected one of {', '.join(known)}, got {nonlinearity!r}")
+        if nonlinearity not in functional.NONLINEARITIES:
+            expected = ", ".join(functional.NONLINEARITIES)
+            raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
         super().__init__(
             input_size,
             hidden_size,

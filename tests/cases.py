@@ -1,4 +1,7 @@
-"""Random layers for the tests of the reference and the kernels, and one way to run either on them."""
+"""Random layers for the tests of the reference and the kernels, and one way to run either on them.
+
+Names, shapes and layouts that several of those tests share stand here too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 VARIANTS = {
@@ -16,6 +20,24 @@ VARIANTS = {
     "lstm": ("lstm", {}),
     "gru": ("gru", {}),
 }
+all_variants = pytest.mark.parametrize("variant", VARIANTS)
+SHAPES = [  # T, B, I, H
+    (0, 5, 3, 17),
+    (1, 1, 1, 1),
+    (1, 13, 33, 3),
+    (3, 0, 5, 7),
+    (7, 5, 9, 17),
+    (5, 7, 1, 33),
+    (3, 13, 17, 33),
+    (2, 5, 40, 100),
+    (3, 1, 7, 100),
+    (200, 5, 3, 17),
+    (150, 1, 8, 40),
+    (3, 49, 5, 40),  # more rows than a panel, by 1 and by 2
+    (2, 50, 3, 17),
+    (2, 97, 3, 33),
+    (2, 2, 3, 530),  # a chain longer than a panel
+]
 
 
 class Case(NamedTuple):
@@ -124,3 +146,17 @@ def pass_backward(
     dinitial = tuple(np.full_like(part, np.nan) for part in case.state)
     grads = functional.pass_backward(tape, case.dy, case.dstate, dx, dinitial, retain=retain)
     return {"dx": dx, **dict(zip(("dh", "dc"), dinitial, strict=False)), **grads}
+
+
+def replaced(parts: tuple, index: int, part: np.ndarray | None) -> tuple:
+    """The parts of a state with another one at this index."""
+    return (*parts[:index], part, *parts[index + 1 :])
+
+
+def views(array: np.ndarray) -> dict[str, np.ndarray]:
+    """The same numbers laid out in other ways."""
+    spaced = np.repeat(array, 2, axis=-1)[..., ::2]
+    backwards = np.ascontiguousarray(array[::-1])[::-1]
+    fixed = array.copy()
+    fixed.flags.writeable = False
+    return {"fortran": np.asfortranarray(array), "spaced": spaced, "backwards": backwards, "read-only": fixed}

@@ -14,9 +14,8 @@ __all__ = ["NGram"]
 class _Level(NamedTuple):
     """The grams of one length and the contexts in front of them; index -1 stands for "never seen"."""
 
-    keys: NDArray[
-        np.int64
-    ]  # [N] context id * vocabulary + last symbol, ascending; a gram's id is its position here
+    # [N] context id * vocabulary + last symbol, ascending; a gram's id is its position here
+    keys: NDArray[np.int64]
     counts: NDArray[np.int64]  # [N+1] how often each gram occurs
     totals: NDArray[np.int64]  # [C+1] how often each context occurs with a symbol after it
     distinct: NDArray[np.int64]  # [C+1] how many different symbols come after it

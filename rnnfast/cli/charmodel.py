@@ -118,11 +118,13 @@ def generate(
     characters = alphabet.characters
     prompt = prompt or ("\n" if "\n" in characters else characters[0])
     rng = np.random.default_rng(seed)
-    logits, state = model(alphabet.encode(prompt)[:, None])
+    step = model.stream()
+    for symbol in alphabet.encode(prompt):
+        logits = step(symbol[None])
     for _ in range(length):
-        symbol = _draw(logits[-1, 0, : len(characters)].astype(np.float64), temperature, top_k, rng)
-        yield characters[symbol]
-        logits, state = model(np.array([[symbol]]), state)
+        drawn = _draw(logits[0, : len(characters)].astype(np.float64), temperature, top_k, rng)
+        yield characters[drawn]
+        logits = step(np.array([drawn]))
 
 
 def _draw(logits: np.ndarray, temperature: float, top_k: int | None, rng: np.random.Generator) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 import rnnfast as rf
 from rnnfast import reference
+from rnnfast.layers import Recurrent
 
 __all__ = [
     "GATES",
@@ -26,17 +27,12 @@ __all__ = [
     "make_problem",
 ]
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-LAYERS = {"rnn": rf.RNN, "gru": rf.GRU, "lstm": rf.LSTM}
-ONNX_ORDER = {
-    "rnn": [0],
-    "gru": [1, 0, 2],
-    "lstm": [0, 3, 1, 2],
-}  # its gates z r n, i o f g as places among ours
-TOLERANCE = {
-    "float32": 1e-4,
-    "float64": 1e-10,
-}  # relative to the largest magnitude; the tests hold rnnfast to less
+LAYERS: dict[str, type[Recurrent]] = {"rnn": rf.RNN, "gru": rf.GRU, "lstm": rf.LSTM}
+GATES = {cell: layer.gates for cell, layer in LAYERS.items()}
+# ONNX's gates z r n and i o f g, as places among ours.
+ONNX_ORDER = {"rnn": [0], "gru": [1, 0, 2], "lstm": [0, 3, 1, 2]}
+# Relative to the largest magnitude; the tests hold rnnfast to less.
+TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 
 Arrays = dict[str, np.ndarray]
 

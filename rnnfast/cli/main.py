@@ -41,10 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         about = (command.run.__doc__ or "").partition("\n")[0]
         command.add_options(commands.add_parser(name, help=about, description=about))
     options = parser.parse_args(arguments)
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # a terminal that cannot show a character of the text gets a "?"
-        sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show becomes a "?"
     try:
         code: int = COMMANDS[options.command].run(options)
         sys.stdout.flush()

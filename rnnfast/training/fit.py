@@ -397,11 +397,10 @@ class _Interrupts:
     def __enter__(self) -> _Interrupts:
         import signal
 
-        if threading.current_thread() is threading.main_thread():
-            if (
-                signal.getsignal(signal.SIGINT) is signal.default_int_handler
-            ):  # else: the caller's own, left alone
-                self._previous = signal.signal(signal.SIGINT, self._receive)
+        # A handler of the caller's own is left alone, and only the main thread may set one.
+        default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if default and threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._receive)
         return self
 
     def __exit__(

@@ -147,6 +147,14 @@ static void check_dropout(const Kernels *k)
 
 /* ---- dense products ---------------------------------------------------------------------------------------------- */
 
+/* Rows q0..q1, in pieces the first groups of columns before the others. */
+static void run_product(const Kernels *k, const Product *p, ptrdiff_t q0, ptrdiff_t q1, int in_pieces)
+{
+    const ptrdiff_t groups = k->groups_of(p->C), middle = in_pieces ? groups / 2 : 0;
+    k->product(p, q0, q1, 0, middle);
+    k->product(p, q0, q1, middle, groups);
+}
+
 static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
 {
     static const ptrdiff_t row_counts[] = {1, 2, 3, 7, 8, 29, 101};
@@ -166,7 +174,7 @@ static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
                 int turn = 1;
                 for (ptrdiff_t q = 0, end; q < M; q = end) {
                     end = piece_end(q, M, in_pieces, turn++);
-                    k->product(&p, q, end);
+                    run_product(k, &p, q, end, in_pieces);
                 }
                 hash[in_pieces] = checksum(hash[in_pieces], out, M * C);
             }
@@ -264,7 +272,7 @@ static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, 
     const Product project = {I, X * H, (S - X) * H, {x, B, B * I, I}, w_project, bias, p.gates};
     for (ptrdiff_t q = 0, end; q < T * B; q = end) {
         end = piece_end(q, T * B, in_pieces, 3);
-        k->product(&project, q, end);
+        run_product(k, &project, q, end, in_pieces);
     }
     for (ptrdiff_t s = 0; s < T; s++) run_step(k->step_forward[cell], &p, s, forward_groups, in_pieces);
     hash = &hashes->forward[in_pieces];
@@ -281,7 +289,7 @@ static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, 
     k->pack_backward(&ih, w_dx);
     for (ptrdiff_t s = T - 1; s >= -1; s--) run_step(k->step_backward[cell], &p, s, groups, in_pieces);
     const Product back = {X * H, I, 0, p.gates, w_dx, NULL, {dx, B, B * I, I}};
-    k->product(&back, 0, T * B);
+    run_product(k, &back, 0, T * B, in_pieces);
     hash = &hashes->backward[in_pieces];
     *hash = checksum(*hash, gates, T * B * S * H);
     *hash = checksum(*hash, dx, T * B * I);

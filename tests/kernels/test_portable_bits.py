@@ -15,7 +15,7 @@ import pytest
 
 from rnnfast import _core
 
-HERE = Path(__file__).parent / "neon"
+HERE = Path(__file__).parents[1] / "neon"
 CSRC = HERE.parents[1] / "csrc"
 
 

@@ -11,7 +11,7 @@ from tolerances import STORED_TORCH, assert_same_bits, error
 import rnnfast
 from rnnfast import reference
 
-FILES = sorted((Path(__file__).parent / "data").glob("torch_*.npz"))
+FILES = sorted((Path(__file__).parents[1] / "data").glob("torch_*.npz"))
 
 
 class Stored:

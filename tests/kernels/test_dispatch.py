@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,10 @@ def isa_of_a_new_process(isa: str | None) -> subprocess.CompletedProcess[str]:
     if isa is not None:
         environment["RNNFAST_ISA"] = isa
     code = "import rnnfast; from rnnfast import _core; print(_core.get_isa())"
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    here = Path(__file__).parent  # not the root, where the sources would hide an installed rnnfast
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=here, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("isa", _core.available_isas())

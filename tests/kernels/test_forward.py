@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import VARIANTS, Case, backward, forward, make, pass_forward, run
+from cases import SHAPES, Case, all_variants, backward, forward, make, pass_forward, replaced, run, views
 from tolerances import assert_close, assert_same_bits
 
 from rnnfast import functional, reference
@@ -12,25 +12,6 @@ from rnnfast import functional, reference
 pytestmark = [
     pytest.mark.parametrize("dtype", ["float32", "float64"]),
     pytest.mark.usefixtures("dirty_memory"),
-]
-all_variants = pytest.mark.parametrize("variant", VARIANTS)
-
-SHAPES = [  # T, B, I, H
-    (0, 5, 3, 17),
-    (1, 1, 1, 1),
-    (1, 13, 33, 3),
-    (3, 0, 5, 7),
-    (7, 5, 9, 17),
-    (5, 7, 1, 33),
-    (3, 13, 17, 33),
-    (2, 5, 40, 100),
-    (3, 1, 7, 100),
-    (200, 5, 3, 17),
-    (150, 1, 8, 40),
-    (3, 49, 5, 40),  # more rows than a panel, by 1 and by 2
-    (2, 50, 3, 17),
-    (2, 97, 3, 33),
-    (2, 2, 3, 530),  # a chain longer than a panel
 ]
 
 
@@ -81,20 +62,6 @@ def test_no_part_of_a_state_is_a_zero_part(missing, dtype):
     got |= backward(functional, case, got_tape)
     zero = np.zeros_like(case.state[missing])
     assert_same_bits(got, run(functional, case._replace(state=replaced(case.state, missing, zero))))
-
-
-def replaced(parts: tuple, index: int, part: np.ndarray | None) -> tuple:
-    """The parts of a state with another one at this index."""
-    return (*parts[:index], part, *parts[index + 1 :])
-
-
-def views(array: np.ndarray) -> dict[str, np.ndarray]:
-    """The same numbers laid out in other ways."""
-    spaced = np.repeat(array, 2, axis=-1)[..., ::2]
-    backwards = np.ascontiguousarray(array[::-1])[::-1]
-    fixed = array.copy()
-    fixed.flags.writeable = False
-    return {"fortran": np.asfortranarray(array), "spaced": spaced, "backwards": backwards, "read-only": fixed}
 
 
 @all_variants

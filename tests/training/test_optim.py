@@ -15,7 +15,7 @@ import rnnfast as rf
 from rnnfast.nn import optim, schedules
 from rnnfast.nn.parameter import Parameter
 
-STORED = np.load(Path(__file__).parent / "data" / "optim_torch.npz")
+STORED = np.load(Path(__file__).parents[1] / "data" / "optim_torch.npz")
 CASES = {
     "SGD": (optim.SGD, {"lr": 0.1}),
     "SGD_decay": (optim.SGD, {"lr": 0.1, "weight_decay": 0.3}),

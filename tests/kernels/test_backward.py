@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import VARIANTS, Case, backward, forward, make, pass_backward, pass_forward, run
+from cases import (
+    SHAPES,
+    VARIANTS,
+    Case,
+    all_variants,
+    backward,
+    forward,
+    make,
+    pass_backward,
+    pass_forward,
+    replaced,
+    run,
+    views,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_forward import SHAPES, all_variants, replaced, views
 from tolerances import assert_close, assert_same_bits
 
 from rnnfast import _core, functional, reference

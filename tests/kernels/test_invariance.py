@@ -9,8 +9,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import Case, backward, forward, make, pass_forward, run
-from test_forward import all_variants
+from cases import Case, all_variants, backward, forward, make, pass_forward, run
 from tolerances import OUTPUTS, assert_same_bits
 
 from rnnfast import _core, functional

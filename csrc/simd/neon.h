@@ -11,6 +11,7 @@ typedef float32x4_t vec;
 typedef uint32x4_t bits;
 #define V 4
 #define OP(name) name##q_f32
+#define BITS(name) name##q_u32
 #define AS_BITS vreinterpretq_u32_f32
 #define AS_REAL vreinterpretq_f32_u32
 static inline vec v_exponent(vec t) { return AS_REAL(vshlq_n_u32(AS_BITS(t), 23)); }
@@ -21,6 +22,7 @@ typedef float64x2_t vec;
 typedef uint64x2_t bits;
 #define V 2
 #define OP(name) name##q_f64
+#define BITS(name) name##q_u64
 #define AS_BITS vreinterpretq_u64_f64
 #define AS_REAL vreinterpretq_f64_u64
 static inline vec v_exponent(vec t) { return AS_REAL(vshlq_n_u64(AS_BITS(t), 52)); }

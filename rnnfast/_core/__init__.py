@@ -1,21 +1,27 @@
 """All that is compiled: the time loops over the C kernels. Only `functional`, `nn` and `training` call it."""
 
-from rnnfast._core.loops import (
-    Stepper,
-    available_isas,
-    backward,
-    compiled_isas,
-    dropout_mask,
-    force_isa,
-    force_split,
-    forward,
-    get_isa,
-    get_num_threads,
-    linear_backward,
-    linear_forward,
-    set_num_threads,
-    vmath,
-)
+try:
+    from rnnfast._core.loops import (
+        Stepper,
+        available_isas,
+        backward,
+        compiled_isas,
+        dropout_mask,
+        force_isa,
+        force_split,
+        forward,
+        get_isa,
+        get_num_threads,
+        linear_backward,
+        linear_forward,
+        set_num_threads,
+        vmath,
+    )
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "rnnfast is not compiled here: this is its source folder. Leave it for the installed package, or run "
+        "`pip install -e .` in it"
+    ) from error
 
 __all__ = [
     "Stepper",

@@ -13,9 +13,9 @@ typedef struct {
     int real_size; /* bytes of a number: 4 or 8 */
 
     /* Packing: pack.h. */
-    void (*pack_forward)(const Blocks *w, void *out);
-    void (*pack_step)(const Blocks *w, void *out);
-    void (*pack_backward)(const Blocks *w, void *out);
+    void (*pack_forward)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
+    void (*pack_step)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
+    void (*pack_backward)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
     void (*add_bias)(const Blocks *bias, void *out);
     void (*unpack_bias)(const Blocks *bias, const void *in);
 

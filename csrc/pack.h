@@ -32,13 +32,13 @@ static void pack_vector(ptrdiff_t K, const real *const *rows, int lanes, real *o
     }
 }
 
-/* Flat over the window's rows, K = width. w [.., K] IN, out [C/(4V)][K][4][V] OUT. */
-static void pack_forward(const Blocks *w, void *out_)
+/* Groups g0..g1, flat over the window's rows, K = width. w [.., K] IN, out [C/(4V)][K][4][V] OUT. */
+static void pack_forward(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     real *out = out_;
-    const ptrdiff_t C = w->count * w->height, K = w->width;
+    const ptrdiff_t C = w->count * w->height, K = w->width, end = g1 * TILE_WIDTH * V;
 
-    for (ptrdiff_t c = 0; c < C; c += V) {
+    for (ptrdiff_t c = g0 * TILE_WIDTH * V; c < end && c < C; c += V) {
         const real *rows[V];
         const ptrdiff_t group = c / (TILE_WIDTH * V), n = c / V % TILE_WIDTH;
         const int N = group_width(group, C), lanes = lanes_at(c, C);
@@ -47,17 +47,17 @@ static void pack_forward(const Blocks *w, void *out_)
     }
 }
 
-/* One vector of each gate a group. w [.., H] IN, out [H/V][H][G][V] OUT. */
-static void pack_step(const Blocks *w, void *out_)
+/* Groups g0..g1, one vector of each gate a group. w [.., H] IN, out [H/V][H][G][V] OUT. */
+static void pack_step(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     real *out = out_;
     const ptrdiff_t H = w->height, K = w->width, G = w->count;
 
     if (G == 1) {
-        pack_forward(w, out);
+        pack_forward(w, out, g0, g1);
         return;
     }
-    for (ptrdiff_t j = 0; j < H; j += V)
+    for (ptrdiff_t j = g0 * V; j < g1 * V; j += V)
         for (ptrdiff_t g = 0; g < G; g++) {
             const real *rows[V];
             const int lanes = lanes_at(j, H);
@@ -66,12 +66,12 @@ static void pack_step(const Blocks *w, void *out_)
         }
 }
 
-/* Flat over the columns, K = the window's rows. w [.., C] IN, out [C/(4V)][K][4][V] OUT. */
-static void pack_backward(const Blocks *w, void *out_)
+/* Groups g0..g1, flat over the columns, K = the window's rows. w [.., C] IN, out [C/(4V)][K][4][V] OUT. */
+static void pack_backward(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     const ptrdiff_t C = w->width, K = w->count * w->height;
 
-    for (ptrdiff_t group = 0; group < groups_of(C); group++) {
+    for (ptrdiff_t group = g0; group < g1; group++) {
         const int N = group_width(group, C);
         real *out = (real *)out_ + group * TILE_WIDTH * V * K;
         for (ptrdiff_t k = 0; k < K; k++, out += N * V) {

@@ -349,6 +349,30 @@ def test_files_that_are_no_checkpoint_of_this_command(trained, capsys, command):
     assert "changed.npz: damaged" in fails(capsys, *command, "changed.npz")
 
 
+@pytest.mark.parametrize(
+    ("part", "entry", "value"),
+    [
+        ("options", "batch", 0),
+        ("options", "seq_len", "x"),
+        ("options", "lr", float("nan")),
+        ("text", "files", [3]),
+        ("fit", "step", -1),
+        ("fit", "best_step", float("inf")),
+        ("fit", "rows", None),
+    ],
+)
+def test_resuming_a_run_with_a_damaged_entry(trained, capsys, part, entry, value):
+    arrays, metadata = read_checkpoint("rnnfast-model.npz")
+    metadata[part][entry] = value
+    write_checkpoint("changed.npz", arrays, metadata)
+    assert "changed.npz: " in fails(capsys, "train", "--resume", "changed.npz", "--epochs", "3")
+    assert "damaged" in fails(capsys, "train", "--resume", "changed.npz", "--epochs", "3")
+
+
+def test_a_model_larger_than_the_memory(folder, capsys):
+    assert "not enough memory" in fails(capsys, "train", "text.txt", "--hidden", str(10**12))
+
+
 def test_what_a_resumed_run_cannot_change(trained, capsys):
     resume = ["train", "--resume", "rnnfast-model.npz"]
     assert "--seq-len 9: rnnfast-model.npz was trained with 16" in fails(capsys, *resume, "--seq-len", 9)
@@ -393,6 +417,8 @@ def test_a_prompt_of_other_characters(trained, capsys):
         ("--dropout", "1"),
         ("--lr", "nan"),
         ("--seed", "-1"),
+        ("--seed", str(2**64)),
+        ("--threads", "257"),
         ("--minutes", "0"),
     ],
 )
@@ -403,8 +429,8 @@ def test_options_out_of_range(capsys, option, value):
     assert f"argument {option}: expected" in capsys.readouterr().err
 
 
-def test_lists_of_integers():
-    assert options.integers("1,2,16") == [1, 2, 16]
+def test_lists_of_thread_counts():
+    assert options.thread_counts("1,2,16") == [1, 2, 16]
     assert options.non_negative("0") == 0.0
 
 

@@ -293,10 +293,16 @@ cdef void add_biases(const Kernels *k, const Pass *p, const void *b_ih, const vo
     if b_hh != NULL:
         k.add_bias(&window_hh, at(bias, (p.S - p.G) * p.H, k))
 
-cdef void pack_for_forward(ForwardJob *job) noexcept nogil:
-    job.k.pack_forward(&job.w_ih, job.w_project)
-    job.k.pack_step(&job.w_hh, job.w_step)
-    add_biases(job.k, &job.p, job.b_ih, job.b_hh, job.bias)
+cdef inline Py_ssize_t hidden_groups(const Kernels *k, const Pass *p) noexcept nogil:
+    """Groups of hidden units in the forward step (csrc/step.h)."""
+    return k.groups_of(p.H) if p.G == 1 else padded(p.H, k) // k.lanes
+
+cdef void pack_for_forward(const Kernels *k, const Pass *p, const Blocks *w_ih, void *w_project, const Blocks *w_hh,
+                           void *w_step, int worker, int workers) noexcept nogil:
+    """A worker's share of both weights."""
+    cdef Py_ssize_t columns = k.groups_of(p.X * p.H), units = hidden_groups(k, p)
+    k.pack_forward(w_ih, w_project, share(columns, worker, workers), share(columns, worker + 1, workers))
+    k.pack_step(w_hh, w_step, share(units, worker, workers), share(units, worker + 1, workers))
 
 cdef void forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef ForwardJob *job = <ForwardJob *>argument
@@ -310,8 +316,9 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
         g0, g1 = share(groups, worker, workers), share(groups, worker + 1, workers)
     else:
         b0, b1 = share(p.B, worker, workers), share(p.B, worker + 1, workers)
+    pack_for_forward(k, &p, &job.w_ih, job.w_project, &job.w_hh, job.w_step, worker, workers)
     if worker == 0:
-        pack_for_forward(job)
+        add_biases(k, &p, job.b_ih, job.b_hh, job.bias)
     threads_barrier(team)
     while s0 < p.T:
         s1 = min(s0 + job.chunk, p.T)
@@ -337,10 +344,6 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
         if interrupts_stopped(&job.interrupts):
             return
         s0 = s1
-
-cdef Py_ssize_t hidden_groups(const Kernels *k, const Pass *p) noexcept nogil:
-    """Groups of hidden units in the forward step (csrc/step.h)."""
-    return k.groups_of(p.H) if p.G == 1 else padded(p.H, k) // k.lanes
 
 
 def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0, y, h, c, gates, c_steps):
@@ -455,10 +458,10 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
         g0, g1 = share(groups, worker, workers), share(groups, worker + 1, workers)
     else:
         b0, b1 = share(p.B, worker, workers), share(p.B, worker + 1, workers)
-    if worker == 0:
-        k.pack_backward(&job.w_hh, job.w_back)
-        if job.dx.out.data != NULL:
-            k.pack_backward(&job.w_ih, job.w_dx)
+    k.pack_backward(&job.w_hh, job.w_back, share(groups, worker, workers), share(groups, worker + 1, workers))
+    if job.dx.out.data != NULL:
+        q = k.groups_of(job.dx.C)
+        k.pack_backward(&job.w_ih, job.w_dx, share(q, worker, workers), share(q, worker + 1, workers))
     threads_barrier(team)
     while s1 > 0:
         s0 = max(s1 - job.chunk, 0)
@@ -647,15 +650,14 @@ cdef class Stepper:
 
     def pack(self, weights):
         """Takes over these weights."""
-        cdef Blocks w
+        cdef Blocks w_ih, w_hh
         cdef Step *layer
         cdef int n
         for n, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
             layer = &self.job.layer[n]
-            w = window(&layer.p, False, data(weight_ih), layer.project.K)
-            self.job.k.pack_forward(&w, <void *>layer.project.w)
-            w = window(&layer.p, True, data(weight_hh), layer.p.H)
-            self.job.k.pack_step(&w, <void *>layer.p.w_step)
+            w_ih = window(&layer.p, False, data(weight_ih), layer.project.K)
+            w_hh = window(&layer.p, True, data(weight_hh), layer.p.H)
+            pack_for_forward(self.job.k, &layer.p, &w_ih, <void *>layer.project.w, &w_hh, <void *>layer.p.w_step, 0, 1)
             add_biases(self.job.k, &layer.p, data(bias_ih), data(bias_hh), <void *>layer.project.bias)
 
     @property
@@ -725,8 +727,8 @@ cdef struct LinearJob:
 
 cdef void linear_forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef LinearJob *job = <LinearJob *>argument
-    if worker == 0:
-        job.k.pack_forward(&job.w, job.packed_w)
+    cdef Py_ssize_t groups = job.k.groups_of(job.product.C)
+    job.k.pack_forward(&job.w, job.packed_w, share(groups, worker, workers), share(groups, worker + 1, workers))
     threads_barrier(team)
     product_share(job.k, &job.product, job.M, worker, workers)
 
@@ -739,8 +741,8 @@ cdef void linear_backward_worker(void *argument, const Team *team, int worker, i
     cdef void *packed_d = at(job.packed_d, g0 * k.columns * GRADIENT_ROWS, k)
 
     if job.packed_w != NULL:
-        if worker == 0:
-            k.pack_backward(&job.w, job.packed_w)
+        q = k.groups_of(job.product.C)
+        k.pack_backward(&job.w, job.packed_w, share(q, worker, workers), share(q, worker + 1, workers))
         threads_barrier(team)
         product_share(k, &job.product, job.M, worker, workers)
     q = 0

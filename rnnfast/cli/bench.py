@@ -17,7 +17,7 @@ from rnnfast.cli.contenders import (
     make_problem,
 )
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.options import integers, positive, positive_integer
+from rnnfast.cli.options import positive, positive_integer, thread_counts
 from rnnfast.cli.timing import interleave, median_ratio
 
 __all__ = ["Row", "add_options", "compare", "run"]
@@ -108,7 +108,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("-B", type=positive_integer, default=32, metavar="B", help="sequences side by side (32)")
     add("-I", type=positive_integer, default=128, metavar="I", help="inputs (128)")
     add("-H", type=positive_integer, default=256, metavar="H", help="hidden units (256)")
-    add("--threads", type=integers, default=[1], metavar="N,N…", help="one table for each number (1)")
+    add("--threads", type=thread_counts, default=[1], metavar="N,N…", help="one table for each number (1)")
     add("--dtype", choices=("float32", "float64"), default="float32", help="(float32)")
     add("--seconds", type=positive, default=3.0, metavar="X", help="to spend on each half of a table (3)")
 

@@ -50,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"rnnfast {options.command}: error: {error}", file=sys.stderr)
         return FAILED
+    except MemoryError as error:
+        print(f"rnnfast {options.command}: error: not enough memory: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return INTERRUPTED

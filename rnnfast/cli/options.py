@@ -7,7 +7,16 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["integers", "non_negative", "positive", "positive_integer", "rate", "whole_number"]
+__all__ = [
+    "non_negative",
+    "positive",
+    "positive_integer",
+    "rate",
+    "seed",
+    "thread_count",
+    "thread_counts",
+    "whole_number",
+]
 
 Number = TypeVar("Number", int, float)
 
@@ -31,11 +40,13 @@ def _option(
 
 whole_number = _option(int, lambda n: n >= 0, "an integer from 0")
 positive_integer = _option(int, lambda n: n >= 1, "an integer from 1")
+thread_count = _option(int, lambda n: 1 <= n <= 256, "an integer from 1 to 256")
+seed = _option(int, lambda n: 0 <= n < 2**64, "an integer from 0 to 2**64 - 1")
 non_negative = _option(float, lambda n: 0.0 <= n < math.inf, "a number from 0")
 positive = _option(float, lambda n: 0.0 < n < math.inf, "a number above 0")
 rate = _option(float, lambda n: 0.0 <= n < 1.0, "a number from 0 to below 1")
 
 
-def integers(text: str) -> list[int]:
-    """Integers from 1, separated by commas."""
-    return [positive_integer(part) for part in text.split(",")]
+def thread_counts(text: str) -> list[int]:
+    """Numbers of threads, separated by commas."""
+    return [thread_count(part) for part in text.split(",")]

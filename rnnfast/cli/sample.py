@@ -6,7 +6,7 @@ import argparse
 
 from rnnfast.cli.charmodel import generate, load
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.options import non_negative, positive_integer, whole_number
+from rnnfast.cli.options import non_negative, positive_integer, seed, whole_number
 from rnnfast.cli.train import CHECKPOINT
 
 __all__ = ["add_options", "run"]
@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="low: safe, high: wild, 0: likeliest (0.8)",
     )
     add("--top-k", type=positive_integer, metavar="K", help="draw among the K likeliest characters only")
-    add("--seed", type=whole_number, metavar="N", help="the same seed, the same text")
+    add("--seed", type=seed, metavar="N", help="the same seed, the same text")
 
 
 def run(options: argparse.Namespace) -> int:

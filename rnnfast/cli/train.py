@@ -12,7 +12,7 @@ import rnnfast as rf
 from rnnfast.baselines import NGram
 from rnnfast.cli.charmodel import CELLS, KIND, build, generate, load
 from rnnfast.cli.errors import INTERRUPTED, CommandError
-from rnnfast.cli.options import positive, positive_integer, rate, whole_number
+from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
 from rnnfast.cli.text import Streams, Text, read_text
 from rnnfast.nn import losses, optim, schedules
 from rnnfast.training.checkpoint import read_checkpoint
@@ -77,10 +77,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--minutes", type=positive, metavar="X", help="train for so long instead")
     add("--lr", type=positive, metavar="X", help=f"highest learning rate of Adam ({DEFAULTS['lr']})")
     add("--dropout", type=rate, metavar="P", help=f"rate of dropout ({DEFAULTS['dropout']})")
-    add("--seed", type=whole_number, metavar="N", help=f"of weights and dropout ({DEFAULTS['seed']})")
+    add("--seed", type=seed, metavar="N", help=f"of weights and dropout ({DEFAULTS['seed']})")
     add(
         "--threads",
-        type=positive_integer,
+        type=thread_count,
         metavar="N",
         help="threads of the kernels (by the machine and the work)",
     )
@@ -148,6 +148,7 @@ def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]
         metadata["fit"]
     except (KeyError, TypeError) as error:
         raise CommandError(f"{options.resume}: damaged: no entry {error}") from None
+    _check_recorded(options.resume, recorded, files)
     for name in given.keys() - ON_RESUME:
         if given[name] != recorded[name]:
             option = "--" + name.replace("_", "-")
@@ -156,6 +157,19 @@ def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]
     if text.crc32 != crc32:
         raise CommandError(f"{text.name}: not the text that {options.resume} was trained on")
     return text, _combine(recorded, given)
+
+
+def _check_recorded(resume: str, recorded: dict[str, Any], files: Any) -> None:
+    """Refuse what `rnnfast train` never records; `load` has checked what the model is built of."""
+    for name in ("seq_len", "batch", "epochs", "lr", "minutes"):
+        value = recorded[name]
+        kinds = (int, float) if name in ("lr", "minutes") else (int,)
+        if value is None and name in ("epochs", "minutes"):
+            continue
+        if type(value) not in kinds or not 0 < value < math.inf:
+            raise CommandError(f"{resume}: damaged: {name} {value!r}")
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise CommandError(f"{resume}: damaged: files {files!r}")
 
 
 def _combine(basis: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +226,10 @@ def _fit(
         raise CommandError(f"{output}: {error.strerror or error}") from None
     except FloatingPointError as error:
         raise CommandError(f"{error}; a lower --lr may help") from None
+    except ValueError as error:
+        if resume is None or not str(error).startswith(f"{resume}: "):
+            raise
+        raise CommandError(str(error)) from None
 
 
 def _describe(run: Run) -> str:

@@ -60,6 +60,10 @@ class Optimizer:
     lr: float
 
     def __init__(self, params: Iterable[Parameter], lr: float) -> None:
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"params: expected Parameters such as model.parameters(), got {type(params).__name__}"
+            )
         self.params: list[Parameter] = list(params)
         if not self.params:
             raise ValueError("params: expected at least one Parameter, got none")

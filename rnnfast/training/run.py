@@ -230,7 +230,7 @@ class Run:
             if len(masks) != len(self._masked):
                 raise ValueError(f"masks for {len(masks)} modules, not {len(self._masked)}")
             batches = position["batches"]
-        except (LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)}: the run it holds is damaged ({error!r})") from error
         if counts["batch"] and None not in (batches, self.batches) and batches != self.batches:
             raise ValueError(

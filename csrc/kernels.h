@@ -6,6 +6,8 @@
 
 #include "pass.h"
 
+enum { CHAINS = 12 }; /* vectors; enough to hide the latency of an FMA on two units */
+
 typedef struct {
     const char *isa;
     int lanes;     /* V, the numbers in a vector */
@@ -40,6 +42,9 @@ typedef struct {
 
     /* The vector functions, for their tests. */
     void (*vmath[3])(ptrdiff_t n, const void *x, void *y);
+
+    /* CHAINS chains of `turns` FMAs on registers alone: what a core can do, for benchmarks. */
+    void (*fma_chains)(ptrdiff_t turns);
 } Kernels;
 
 #endif

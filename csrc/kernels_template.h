@@ -46,6 +46,21 @@ VMATH(exp)
 VMATH(tanh)
 VMATH(sigmoid)
 
+static void fma_chains(ptrdiff_t turns)
+{
+    const vec x = v_set1((real)0.999), y = v_set1((real)0.001);
+    vec a[CHAINS];
+    volatile real kept;
+    real lanes[V];
+
+    UNROLL for (int l = 0; l < CHAINS; l++) a[l] = v_set1((real)l);
+    for (ptrdiff_t turn = 0; turn < turns; turn++) UNROLL for (int l = 0; l < CHAINS; l++) a[l] = v_fma(a[l], x, y);
+    for (int l = 1; l < CHAINS; l++) a[0] = v_add(a[0], a[l]);
+    v_store(lanes, a[0]);
+    kept = lanes[0]; /* so that the loop is not dead */
+    (void)kept;
+}
+
 #define TABLE(isa, bits) \
     const Kernels kernels_##isa##_float##bits = { \
         ISA_NAME, V, TILE_WIDTH *V, sizeof(real), \
@@ -55,4 +70,5 @@ VMATH(sigmoid)
         {rnn_step_backward, lstm_step_backward, gru_step_backward}, \
         dropout, \
         {map_exp, map_tanh, map_sigmoid}, \
+        fma_chains, \
     };

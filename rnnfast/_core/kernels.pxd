@@ -43,6 +43,8 @@ cdef extern from "pass.h" nogil:
         void *dc
 
 cdef extern from "kernels.h" nogil:
+    enum:
+        CHAINS
     ctypedef struct Kernels:
         const char *isa
         int lanes
@@ -67,6 +69,7 @@ cdef extern from "kernels.h" nogil:
         void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
                         double p, void *mask) noexcept nogil
         void (*vmath[3])(Py_ssize_t n, const void *x, void *y) noexcept nogil
+        void (*fma_chains)(Py_ssize_t turns) noexcept nogil
 
 cdef extern from "dispatch.h" nogil:
     ctypedef struct Implementation:

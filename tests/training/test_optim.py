@@ -214,6 +214,10 @@ def test_settings_that_cannot_be_are_refused(kind: Any, options: Any, error: Any
 def test_parameters_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="params: expected at least one"):
         optim.SGD([])
+    with pytest.raises(
+        TypeError, match=r"params: expected Parameters such as model.parameters\(\), got Linear"
+    ):
+        optim.SGD(rf.Linear(2, 3))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="params: expected Parameter objects, got ndarray"):
         optim.SGD([np.ones(2)])  # type: ignore[list-item]
     param = Parameter(np.ones(2))

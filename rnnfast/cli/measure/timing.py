@@ -11,11 +11,13 @@ from typing import Any
 __all__ = ["interleave", "median_ratio"]
 
 SAMPLE = 1e-3  # seconds that a sample lasts at least, by repetition
-PAUSE = 4e-3  # seconds before each sample: idle workers of the contender before it may still be spinning
+PAUSE = 5e-3  # seconds before each sample: idle workers of the contender before it may still be spinning
 FEWEST, MOST = 5, 51  # rounds
 
 
-def interleave(contenders: Mapping[str, Callable[[], Any]], seconds: float = 2.0) -> dict[str, list[float]]:
+def interleave(
+    contenders: Mapping[str, Callable[[], Any]], seconds: float = 2.0, *, alone: bool = False
+) -> dict[str, list[float]]:
     """Time each contender once per round.
 
     Before each sample comes a pause and one untimed call; a sample repeats the call to last a millisecond.
@@ -26,6 +28,9 @@ def interleave(contenders: Mapping[str, Callable[[], Any]], seconds: float = 2.0
         What to time, called without arguments.
     seconds : float, default 2.0
         How long the whole may take, roughly: it sets the number of rounds, which is odd and at least 5.
+    alone : bool, default False
+        Whether each works on one thread. A sample is then the processor time of this process where that is
+        less than the time on the clock, so that what else the machine does counts less.
 
     Returns
     -------
@@ -34,7 +39,7 @@ def interleave(contenders: Mapping[str, Callable[[], Any]], seconds: float = 2.0
 
     Examples
     --------
-    >>> from rnnfast.cli.timing import interleave, median_ratio
+    >>> from rnnfast.cli.measure.timing import interleave, median_ratio
     >>> times = interleave({"short": lambda: sum(range(100)), "long": lambda: sum(range(10_000))}, 0.2)
     >>> median_ratio(times["long"], times["short"]) > 5
     True
@@ -43,7 +48,7 @@ def interleave(contenders: Mapping[str, Callable[[], Any]], seconds: float = 2.0
     round_seconds = 0.0
     for name, call in contenders.items():
         call()
-        once = _seconds(call, 1)
+        once = _seconds(call, 1, alone)
         repeats[name] = max(1, math.ceil(SAMPLE / max(once, 1e-9)))
         round_seconds += PAUSE + once * (1 + repeats[name])
     rounds = min(max(int(seconds / round_seconds), FEWEST), MOST) | 1  # odd: the median is one of the figures
@@ -52,7 +57,7 @@ def interleave(contenders: Mapping[str, Callable[[], Any]], seconds: float = 2.0
         for name, call in contenders.items():
             time.sleep(PAUSE)
             call()
-            times[name].append(_seconds(call, repeats[name]))
+            times[name].append(_seconds(call, repeats[name], alone))
     return times
 
 
@@ -61,8 +66,9 @@ def median_ratio(times: list[float], base: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(times, base, strict=True))
 
 
-def _seconds(call: Callable[[], Any], repeats: int) -> float:
-    begin = time.perf_counter()
+def _seconds(call: Callable[[], Any], repeats: int, alone: bool) -> float:
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - begin) / repeats
+    cpu, wall = time.process_time() - begin_cpu, time.perf_counter() - begin
+    return (min(cpu, wall) if alone else wall) / repeats

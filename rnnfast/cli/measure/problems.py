@@ -1,0 +1,175 @@
+"""One recurrent layer with its numbers, what a contender has to do with them, and what the reference makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnfast import reference
+
+__all__ = [
+    "GATES",
+    "Arrays",
+    "Contender",
+    "Functions",
+    "Problem",
+    "check_equal",
+    "check_steps",
+    "exact_results",
+    "make_problem",
+    "parts",
+]
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+# Relative to the largest magnitude; the tests hold rnnfast to less.
+TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+CHECKED_STEPS = 3
+
+Arrays = dict[str, np.ndarray]
+
+
+class Problem(NamedTuple):
+    """A layer of one direction, its input, and the gradient of its output; the initial state is zero."""
+
+    cell: str
+    weights: Arrays  # weight_ih [G*H, I], weight_hh [G*H, H], bias_ih [G*H], bias_hh [G*H]
+    x: np.ndarray  # [T, B, I]
+    dy: np.ndarray  # [T, B, H]
+
+    def astype(self, dtype: str) -> Problem:
+        """The same numbers in another dtype."""
+        weights = {name: array.astype(dtype) for name, array in self.weights.items()}
+        return Problem(self.cell, weights, self.x.astype(dtype), self.dy.astype(dtype))
+
+    @property
+    def products(self) -> float:
+        """Floating-point operations of the matrix products of evaluation; training has three times as many."""
+        (T, B, I), H = self.x.shape, self.dy.shape[2]
+        return 2.0 * T * B * GATES[self.cell] * H * (I + H)
+
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """A part of the state, with an axis for the layer."""
+        return (1, *self.dy.shape[1:])
+
+
+def make_problem(cell: str, T: int, B: int, I: int, H: int, dtype: str = "float32") -> Problem:
+    """Random numbers: weights at PyTorch's default scale, all else standard normal.
+
+    Parameters
+    ----------
+    cell : {"rnn", "gru", "lstm"}
+        The recurrent cell (rnn: tanh).
+    T, B, I, H : int
+        Steps, sequences, inputs, hidden units.
+    dtype : {"float32", "float64"}
+        Of all arrays.
+
+    Returns
+    -------
+    Problem
+        The same at every call with the same arguments.
+    """
+    rng = np.random.default_rng(0)
+    rows, bound = GATES[cell] * H, H**-0.5
+    shapes = {"weight_ih": (rows, I), "weight_hh": (rows, H), "bias_ih": (rows,), "bias_hh": (rows,)}
+    return Problem(
+        cell,
+        {name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()},
+        rng.standard_normal((T, B, I)),
+        rng.standard_normal((T, B, H)),
+    ).astype(dtype)
+
+
+class Contender:
+    """Something that runs the layer: `evaluate`, `train` and what `stepper` gives are timed.
+
+    Results are in types of its own, as its users get them; `arrays` makes them comparable. A contender that
+    cannot train has `trains` false, one that takes no single steps has `steps` false.
+    """
+
+    name: str
+    trains = True
+    steps = True
+
+    def evaluate(self) -> Any:
+        """(y, state), keeping nothing for backward."""
+        raise NotImplementedError
+
+    def train(self) -> Any:
+        """(y, state, dx, gradients of the weights by name): forward and backward."""
+        raise NotImplementedError
+
+    def stepper(self) -> Callable[[], Any]:
+        """A function that reads x[0], goes on from the state of its last call (at first zero) and gives y."""
+        raise NotImplementedError
+
+    def arrays(self, result: Any) -> Arrays:
+        """y, h, (c), and after training dx, dweight_ih, …; states may have a layer axis."""
+        y, state, *rest = result
+        named = {"y": y, **dict(zip("hc", parts(state), strict=False))}
+        if rest:
+            dx, grads = rest
+            named |= {"dx": dx} | {"d" + name.removesuffix("_l0"): grad for name, grad in grads.items()}
+        return {name: np.asarray(array) for name, array in named.items()}
+
+
+class Functions(Contender):
+    """`<cell>_forward` and `<cell>_backward` of a module: `rf.reference`'s or `rf.functional`'s."""
+
+    steps = False
+
+    def __init__(self, problem: Problem, module: ModuleType) -> None:
+        self.name = module.__name__.rpartition(".")[2]
+        self.problem = problem
+        self.forward = getattr(module, f"{problem.cell}_forward")
+        self.backward = getattr(module, f"{problem.cell}_backward")
+
+    def evaluate(self) -> Any:
+        return self.forward(self.problem.x, **self.problem.weights)[:2]
+
+    def train(self) -> Any:
+        y, state, tape = self.forward(self.problem.x, **self.problem.weights)
+        dx, _, grads = self.backward(tape, self.problem.dy, None)
+        return y, state, dx, grads
+
+
+def exact_results(problem: Problem) -> Arrays:
+    """What the reference gives in float64: all results and all gradients."""
+    exact = Functions(problem.astype("float64"), reference)
+    return exact.arrays(exact.train())
+
+
+def check_equal(found: Arrays, expected: Arrays, who: str) -> None:
+    """Compare a contender's results with those of the reference in float64.
+
+    Raises
+    ------
+    AssertionError
+        That names the contender and the array which differs by more than the tolerance of its dtype.
+    """
+    for name, array in found.items():
+        scale = np.abs(expected[name]).max(initial=0.0) or 1.0
+        error = float(np.abs(array.reshape(expected[name].shape) - expected[name]).max(initial=0.0) / scale)
+        if not error <= TOLERANCE[array.dtype.name]:
+            raise AssertionError(
+                f"{who}: {name} differs from the reference by {error:.1e} of its largest magnitude"
+            )
+
+
+def check_steps(problem: Problem, contender: Contender) -> None:
+    """Let a contender take a few steps and compare its last output with the reference's, as `check_equal`."""
+    step = contender.stepper()
+    for _ in range(CHECKED_STEPS):
+        y = step()
+    longer = problem.astype("float64")._replace(x=np.repeat(problem.x[:1], CHECKED_STEPS, axis=0))
+    y_exact, _ = Functions(longer, reference).evaluate()
+    check_equal({"y": np.asarray(y)}, {"y": y_exact[-1]}, contender.name)
+
+
+def parts(state: Any) -> tuple[Any, ...]:
+    """(h,) or (h, c) from what a contender calls a state."""
+    return tuple(state) if isinstance(state, (tuple, list)) else (state,)

@@ -24,7 +24,7 @@ coverage:  ## lines of Python, C and Cython that the tests reach, on a build for
 	RNNFAST_COVERAGE=1 $(PYTHON) setup.py -q build_ext --inplace --force
 	find build -name "*.gcda" -delete
 	$(PYTHON) -m pytest tests --cov=rnnfast --cov-report=term-missing:skip-covered
-	$(PYTHON) -m gcovr --root . --filter csrc/ --filter "rnnfast/_core/.*pyx" \
+	$(PYTHON) -m gcovr --root . --filter csrc/ --filter "rnnfast/_core/.*px[yi]" \
 		--include-internal-functions --gcov-ignore-errors=all build
 	rm -rf build rnnfast/_core/loops.c
 	$(PYTHON) setup.py -q build_ext --inplace --force

@@ -12,17 +12,17 @@ coverage = bool(os.environ.get("RNNFAST_COVERAGE"))  # gcov figures for C and Cy
 flags = (
     ["/O2"]
     if sys.platform == "win32"
-    else ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
+    else ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
 )
 
 loops = Extension(
     "rnnfast._core.loops",
     sources=["rnnfast/_core/loops.pyx", *sorted(glob("csrc/*.c")), *sorted(glob("csrc/isa/*.c"))],
-    depends=sorted(glob("csrc/**/*.h", recursive=True)),
+    depends=sorted([*glob("csrc/**/*.h", recursive=True), *glob("rnnfast/_core/*.px[di]")]),
     include_dirs=["csrc", numpy.get_include()],
     define_macros=[
-        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-        ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+        ("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION"),
+        ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION"),
     ],
     extra_compile_args=flags + ["-O1", "--coverage", "-fprofile-update=atomic"] * coverage,
     extra_link_args=(["-pthread"] if sys.platform != "win32" else []) + ["--coverage"] * coverage,

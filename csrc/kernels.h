@@ -1,4 +1,4 @@
-/* The table of kernels: one for each ISA and dtype, all made from the same source (kernels_template.h). */
+/* The table of kernels: one for each ISA and dtype, all made from the same source (kernels/template.h). */
 #ifndef RNNFAST_KERNELS_H
 #define RNNFAST_KERNELS_H
 
@@ -9,22 +9,23 @@
 enum { CHAINS = 12 }; /* vectors; enough to hide the latency of an FMA on two units */
 
 typedef struct {
-    const char *isa;
     int lanes;     /* V, the numbers in a vector */
     int columns;   /* 4V, the columns in a whole group of a flat pack */
     int real_size; /* bytes of a number: 4 or 8 */
 
-    /* Packing: pack.h. */
-    void (*pack_forward)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
-    void (*pack_step)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
-    void (*pack_backward)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
+    /* Packing: kernels/pack.h. */
+    void (*pack_by_rows)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
+    void (*pack_by_gates)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
+    void (*pack_by_columns)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
     void (*add_bias)(const Blocks *bias, void *out);
     void (*unpack_bias)(const Blocks *bias, const void *in);
 
-    /* Flat products over many rows: product.h. */
+    /* Flat products over many rows: kernels/product.h. */
     void (*product)(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1);
     ptrdiff_t (*groups_of)(ptrdiff_t C);      /* groups in a flat pack of C columns */
     ptrdiff_t (*operand_stride)(ptrdiff_t K); /* numbers in a row that pack_operand writes */
+
+    /* The gradients of the weights: kernels/gradient.h. */
     void (*pack_gradient)(const Rows *d, ptrdiff_t C, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *out,
                           void *db);
     void (*pack_operand)(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out);
@@ -32,11 +33,11 @@ typedef struct {
                              const void *a);
     void (*unpack_gradient)(const GradientProduct *p, ptrdiff_t g0, ptrdiff_t g1, const Blocks *dw);
 
-    /* One step of rows b0..b1, groups of hidden units g0..g1: step.h. */
+    /* One step of rows b0..b1, groups of hidden units g0..g1: kernels/step.h. */
     void (*step_forward[CELLS])(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
     void (*step_backward[CELLS])(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
 
-    /* Random masks of steps t0..t1: mask.h. */
+    /* Random masks of steps t0..t1: kernels/mask.h. */
     void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
                     double p, void *mask);
 

@@ -48,7 +48,7 @@ typedef struct {
  * first (time strides are negative), the order in which backpropagation makes them. */
 typedef struct {
     ptrdiff_t K, C;        /* columns of a, columns of d */
-    ptrdiff_t c0, c1;      /* the columns of d that this weight has; others of the same groups are computed and not used */
+    ptrdiff_t c0, c1;      /* the columns of d that this weight has; others of the same groups are summed and not used */
     void *dw;              /* INOUT flat pack of C columns: [C/(4V)][K][4][V] */
 } GradientProduct;
 
@@ -67,7 +67,7 @@ typedef struct {
     const void *w_step;      /* IN    W_hh packed in groups of one vector of each gate: [H/V][H][G][V] (flat if G = 1) */
     const void *w_back;      /* IN    W_hh packed flat over its H columns: [H/(4V)][G*H][4][V] */
     Rows dy;                 /* IN    [T, B, H]; data NULL: zero */
-    void *dh;                /* INOUT [B, H] gradient that the state carries back (gru: the part that goes round the gates) */
+    void *dh;                /* INOUT [B, H] what is carried back beside the gates: dh at both ends, dh * z between (gru) */
     void *dc;                /* INOUT [B, H]                                     (lstm) */
 } Pass;
 

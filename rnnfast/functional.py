@@ -28,10 +28,10 @@ Array = np.ndarray
 Weights = tuple[Array, Array, "Array | None", "Array | None"]  # weight_ih, weight_hh, bias_ih, bias_hh
 States = Sequence["Array | None"]  # (h,) or (h, c)
 
-# csrc/pass.h's numbers of the cells and nonlinearities; blocks of a weight; slots of the saved gates.
+# csrc/pass.h's numbers of the cells and nonlinearities; G, gates of a weight; S, slots of the saved gates.
 CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
 NONLINEARITIES = {"tanh": 0, "relu": 1, "sigmoid": 2, "identity": 3}
-_BLOCKS = {"rnn": 1, "lstm": 4, "gru": 3}
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 _SLOTS = {"rnn": 1, "lstm": 4, "gru": 4}
 
 
@@ -142,7 +142,7 @@ def pass_forward(
         T, B, H = y.shape
         gates = _take(spare, T * B * _SLOTS[cell] * H, y.dtype)
         if c is not None:
-            c_steps = _take(spare, T * B * H, y.dtype)[: T * B * H].reshape(T, B, H)
+            c_steps = _take(spare, T * B * H, y.dtype)
     step = -1 if reverse else 1
     code = NONLINEARITIES[nonlinearity]
     weight_ih, weight_hh, bias_ih, bias_hh = weights
@@ -231,8 +231,8 @@ def pass_backward(
     )
     if not retain:
         _give(tape.spare, tape.gates)
-        if tape.c_steps is not None and isinstance(tape.c_steps.base, np.ndarray):
-            _give(tape.spare, tape.c_steps.base)
+        if tape.c_steps is not None:
+            _give(tape.spare, tape.c_steps)
     return grads
 
 
@@ -248,6 +248,7 @@ def _take(spare: list[Array] | None, n: int, dtype: np.dtype) -> Array:
         if buffer.dtype == dtype and n <= buffer.size <= 2 * n:
             return buffer
         spare.append(buffer)
+    del spare[:1]  # no call has wanted the oldest for a while: sizes that are gone go
     return np.empty(n, dtype)
 
 
@@ -294,13 +295,11 @@ def _forward(
     x = _floats("x", x, (None, None, None))
     T, B, I = x.shape
     dtype = x.dtype
-    blocks = _BLOCKS[cell]
+    G = GATES[cell]
     weight_hh = _floats("weight_hh", weight_hh, (None, None), dtype)
     rows, H = weight_hh.shape
-    if rows != blocks * H or H == 0:
-        raise ValueError(
-            f"weight_hh: expected shape [{blocks}*H, H] with H at least 1, got {weight_hh.shape}"
-        )
+    if rows != G * H or H == 0:
+        raise ValueError(f"weight_hh: expected shape [{G}*H, H] with H at least 1, got {weight_hh.shape}")
     weight_ih = _floats("weight_ih", weight_ih, (rows, I), dtype)
     biases = [
         None if bias is None else _floats(name, bias, (rows,), dtype)

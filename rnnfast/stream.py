@@ -101,7 +101,7 @@ class Stream(_core.Stepper):
 
     def refresh(self) -> None:
         """Take over the layer's present weights; the state stays."""
-        self.pack(self._layer._weights)
+        self._pack(self._layer._weights)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a stream cannot be pickled or copied: make one from the layer, and set its state")

@@ -2,7 +2,7 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #define REAL_BITS 32
 #include "../simd/avx512.h"
-#include "../kernels_template.h"
+#include "../kernels/template.h"
 TABLE(avx512, 32)
 TARGET_END
 #endif

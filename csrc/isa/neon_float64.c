@@ -2,6 +2,6 @@
 #if defined(__aarch64__) || defined(_M_ARM64)
 #define REAL_BITS 64
 #include "../simd/neon.h"
-#include "../kernels_template.h"
+#include "../kernels/template.h"
 TABLE(neon, 64)
 #endif

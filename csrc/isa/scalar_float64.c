@@ -1,5 +1,5 @@
 /* The kernels in float64 for plain C. */
 #define REAL_BITS 64
 #include "../simd/scalar.h"
-#include "../kernels_template.h"
+#include "../kernels/template.h"
 TABLE(scalar, 64)

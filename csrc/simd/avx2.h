@@ -3,7 +3,6 @@
 TARGET_BEGIN("avx2,fma")
 #include <immintrin.h>
 
-#define ISA_NAME "avx2"
 #define TILE_ACCUMULATORS 12
 
 /* The first n of these words are all ones when read from the middle minus n. */

@@ -3,7 +3,6 @@
 TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
 #include <immintrin.h>
 
-#define ISA_NAME "avx512"
 #define TILE_ACCUMULATORS 24
 
 #if REAL_BITS == 32

@@ -2,7 +2,6 @@
 #include "target.h"
 #include <arm_neon.h>
 
-#define ISA_NAME "neon"
 #define TILE_ACCUMULATORS 24
 
 #if REAL_BITS == 32

@@ -4,7 +4,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#define ISA_NAME "scalar"
 #define TILE_ACCUMULATORS 8
 #define V 1
 

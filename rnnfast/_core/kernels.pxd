@@ -46,13 +46,12 @@ cdef extern from "kernels.h" nogil:
     enum:
         CHAINS
     ctypedef struct Kernels:
-        const char *isa
         int lanes
         int columns
         int real_size
-        void (*pack_forward)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
-        void (*pack_step)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
-        void (*pack_backward)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
+        void (*pack_by_rows)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
+        void (*pack_by_gates)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
+        void (*pack_by_columns)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*add_bias)(const Blocks *, void *) noexcept nogil
         void (*unpack_bias)(const Blocks *, const void *) noexcept nogil
         void (*product)(const Product *, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil

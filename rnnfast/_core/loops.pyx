@@ -1,10 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The time loops: forward, backpropagation through time and dense layers, over the C kernels, without the GIL.
+"""The time loops, forward and backpropagation through time, over the C kernels, without the GIL.
 
 Everything here takes arrays that the Python above has checked. A call lays out its scratch memory, packs the weights,
 and hands one job to a team of workers; a worker runs its share of every chunk of time. Work is split over the rows of
 the batch (no worker waits for another) or over the hidden units (a barrier at each step, and each worker's slice of the
 weights stays in its own cache). No split changes a bit of any result.
+
+One compiled module in six files: settings.pxi, layout.pxi and plan.pxi come first, stepper.pxi and linear.pxi last.
 """
 import os
 
@@ -27,245 +29,9 @@ cdef extern from *:
     int signals_raise() noexcept
     int raise_pending() except -1
 
-
-# ---- configuration: which kernels, how many threads --------------------------------------------------------------
-
-cdef const Implementation *chosen = NULL
-cdef int threads = 1
-cdef int cores = threads_available()
-cdef double l2 = l2_bytes()
-cdef int forced_split = -1  # -1: the cost model decides; BY_UNITS, BY_ROWS
-cdef enum:
-    BY_UNITS, BY_ROWS
-    BARRIER_NS = 600
-    START_NS = 8000
-
-cdef const Implementation *find(name) except NULL:
-    """The implementation of that name, or the best one that runs here if name is None."""
-    cdef int n = 0
-    while implementations[n].name != NULL:
-        if name is None and implementations[n].runs_here():
-            return &implementations[n]
-        if name is not None and implementations[n].name == name.encode():
-            if not implementations[n].runs_here():
-                raise ValueError(f"RNNFAST_ISA: {name!r} ({implementations[n].description.decode()}) "
-                                 f"does not run on this machine, which has {', '.join(available_isas())}")
-            return &implementations[n]
-        n += 1
-    raise ValueError(f"RNNFAST_ISA: expected one of {', '.join(compiled_isas())}, got {name!r}")
-
-
-def compiled_isas():
-    """Names of the instruction sets that this build has kernels for, best first."""
-    names = []
-    cdef int n = 0
-    while implementations[n].name != NULL:
-        names.append(implementations[n].name.decode())
-        n += 1
-    return names
-
-
-def available_isas():
-    """Names of the compiled instruction sets that this machine can run, best first."""
-    return [name for n, name in enumerate(compiled_isas()) if implementations[<int>n].runs_here()]
-
-
-def force_isa(name):
-    """Makes every later call use these kernels. For tests: users set RNNFAST_ISA before they import."""
-    global chosen
-    chosen = find(name)
-
-
-def get_isa():
-    """The name of the kernels in use."""
-    return chosen.name.decode()
-
-
-def force_split(split):
-    """Makes every later call split its work "rows" or "units", whatever the cost model says; None frees it. For tests."""
-    global forced_split
-    forced_split = {None: -1, "units": BY_UNITS, "rows": BY_ROWS}[split]
-
-
-def set_num_threads(n):
-    """Sets how many threads every later call may use.
-
-    Parameters
-    ----------
-    n : int
-        At least 1. Small work runs on one thread whatever `n` is; results never depend on it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `n` is no integer, or not in 1..256.
-
-    Examples
-    --------
-    >>> import rnnfast as rf
-    >>> before = rf.get_num_threads()
-    >>> rf.set_num_threads(1)
-    >>> rf.get_num_threads()
-    1
-    >>> rf.set_num_threads(before)
-    """
-    global threads
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"n: expected an integer, got {type(n).__name__}")
-    if not 1 <= n.__index__() <= 256:
-        raise ValueError(f"n: expected a number of threads from 1 to 256, got {n}")
-    threads = n.__index__()
-
-
-def get_num_threads():
-    """How many threads a call may use: the cores of this process, RNNFAST_NUM_THREADS, or what `set_num_threads` set.
-
-    Examples
-    --------
-    >>> import rnnfast as rf
-    >>> rf.get_num_threads() >= 1
-    True
-    """
-    return threads
-
-
-def configure(environment):
-    """Reads RNNFAST_ISA and RNNFAST_NUM_THREADS; called once, at import."""
-    force_isa(environment.get("RNNFAST_ISA") or None)
-    given = environment.get("RNNFAST_NUM_THREADS")
-    if not given:
-        set_num_threads(cores)
-    elif not given.isdecimal() or not 1 <= int(given) <= 256:
-        raise ValueError(f"RNNFAST_NUM_THREADS: expected a number of threads from 1 to 256, got {given!r}")
-    else:
-        set_num_threads(int(given))
-
-
-configure(os.environ)
-
-
-# ---- memory and pointers -----------------------------------------------------------------------------------------
-
-cdef inline Py_ssize_t padded(Py_ssize_t n, const Kernels *k) noexcept nogil:
-    return (n + k.lanes - 1) // k.lanes * k.lanes
-
-cdef inline void *at(const void *data, Py_ssize_t n, const Kernels *k) noexcept nogil:
-    """The n-th number behind data."""
-    return <char *>data + n * k.real_size
-
-cdef inline void *data(array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
-
-cdef inline Rows rows_of(array) noexcept:
-    """The rows of a [T, B, N] array whose last axis is contiguous."""
-    cdef cnp.ndarray a = <cnp.ndarray>array
-    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a)
-    return Rows(cnp.PyArray_DATA(a), cnp.PyArray_DIM(a, 1), cnp.PyArray_STRIDE(a, 0) // size, cnp.PyArray_STRIDE(a, 1) // size)
-
-cdef inline Rows packed_rows(void *data, Py_ssize_t B, Py_ssize_t N) noexcept nogil:
-    """Rows of N numbers without gaps."""
-    return Rows(data, B, B * N, N)
-
-cdef inline Rows part(Rows rows, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, const Kernels *k) noexcept nogil:
-    """The rows b0..b1 of the steps from s on."""
-    return Rows(at(rows.data, s * rows.s_stride + b0 * rows.b_stride, k), b1 - b0, rows.s_stride, rows.b_stride)
-
-cdef inline Rows last_first(Rows rows, Py_ssize_t steps, const Kernels *k) noexcept nogil:
-    """The rows of these steps, the last step first."""
-    return Rows(at(rows.data, (steps - 1) * rows.s_stride, k), rows.B, -rows.s_stride, rows.b_stride)
-
-cdef inline Py_ssize_t share(Py_ssize_t n, int worker, int workers) noexcept nogil:
-    """Where this worker's share of n things starts."""
-    return n * worker // workers
-
-cdef inline void product_share(const Kernels *k, const Product *p, Py_ssize_t q, int worker, int workers) noexcept nogil:
-    """A worker's share of q rows; of the columns where the rows are few."""
-    cdef Py_ssize_t groups = k.groups_of(p.C)
-    if q >= 8 * workers:
-        k.product(p, share(q, worker, workers), share(q, worker + 1, workers), 0, groups)
-    else:
-        k.product(p, 0, q, share(groups, worker, workers), share(groups, worker + 1, workers))
-
-cdef const Kernels *kernels_for(array) noexcept:
-    return chosen.float32 if cnp.PyArray_ITEMSIZE(<cnp.ndarray>array) == 4 else chosen.float64
-
-
-# ---- the cells' slots (csrc/pass.h) ------------------------------------------------------------------------------
-
-cdef void set_cell(Pass *p, int cell) noexcept nogil:
-    p.cell = cell
-    p.S = 1 if cell == RNN else 4
-    p.X = 3 if cell == GRU else p.S
-    p.G = p.X
-
-cdef Blocks window(const Pass *p, bint state_side, const void *data, Py_ssize_t width) noexcept nogil:
-    """The blocks of a weight or bias in the order of the slots: the GRU's r, z, n stand in slots n, r, z | q."""
-    cdef Blocks w
-    cdef int n
-    memset(&w, 0, sizeof(w))
-    w.data = data
-    w.height = p.H
-    w.width = width
-    w.count = <int>p.G
-    for n in range(p.G):
-        w.order[n] = n
-        if p.cell == GRU:
-            w.order[n] = n if state_side else (n + 2) % 3
-    return w
-
-
-# ---- the split ---------------------------------------------------------------------------------------------------
-
-cdef struct Plan:
-    int workers, split
-
-cdef double efficiency(Py_ssize_t rows) noexcept nogil:
-    """The share of the peak that a tile of so many rows reaches, measured: few rows wait for their weights."""
-    return 0.5 if rows <= 1 else 0.7 if rows == 2 else 0.8 if rows == 3 else 0.9
-
-cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, Py_ssize_t groups, double weight_bytes) noexcept nogil:
-    """How many workers a call gets, and how they split it: the shortest of three estimates, in nanoseconds per step.
-
-    A step costs its flops at the tile's efficiency, or the weights' way from the L3 cache where they exceed the L2,
-    whichever is longer. Split by rows, every worker reads all weights, for fewer rows; split by units, each reads its
-    part and waits at a barrier. More workers than cores never help; what would save no more than a start costs stays
-    on one thread."""
-    cdef double rate = 14.0 * k.lanes, bandwidth = 60.0   # flops and bytes per nanosecond
-    cdef double slow = weight_bytes / bandwidth if weight_bytes > l2 else 0
-    cdef double alone = max(step_flops / (rate * efficiency(B)), slow), by_rows, by_units, best
-    cdef int n = min(threads, cores) if forced_split < 0 else threads
-    cdef int n_rows = <int>max(1, min(n, B)), n_units = <int>max(1, min(n, groups))
-    cdef Py_ssize_t rows = max(1, (B + n_rows - 1) // n_rows), units = (groups + n_units - 1) // n_units
-    if forced_split >= 0:
-        return Plan(n_rows if forced_split == BY_ROWS else n_units, forced_split)
-    by_rows = max(step_flops * rows / max(1, B) / (rate * efficiency(rows)), slow) if n_rows > 1 else alone
-    by_units = (max(step_flops * units / groups / (rate * efficiency(B)), slow * units / groups) + BARRIER_NS
-                if n_units > 1 else alone)
-    best = min(by_rows, by_units)
-    if (alone - best) * steps < START_NS or alone < 1.05 * best:
-        return Plan(1, BY_ROWS)
-    return Plan(n_rows, BY_ROWS) if by_rows <= by_units else Plan(n_units, BY_UNITS)
-
-cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t B, Py_ssize_t T, Py_ssize_t nbytes) noexcept nogil:
-    """Steps whose rows of so many numbers fill about nbytes, and no fewer than LEAST_ROWS rows."""
-    cdef Py_ssize_t steps = max(nbytes // (B * row_numbers * k.real_size), LEAST_ROWS // B)
-    return max(1, min(steps, T))
-
-cdef enum:
-    LEAST_ROWS = 128        # projected at once, so that large weights are not read for a few rows
-    GATES_BYTES = 1 << 19   # gates projected at once: half of a common L2
-    GRADIENT_ROWS = 256     # rows of one sum into the weight gradients
-
-cdef void look_for_signals(Interrupts *interrupts) noexcept nogil:
-    """Called by worker 0, the thread that holds the caller's Python state; handlers run in the caller's environment."""
-    cdef uint64_t ours
-    if interrupts_due(interrupts):
-        ours = fp_enter()
-        fp_leave(interrupts.environment)
-        with gil:
-            if signals_raise() < 0:
-                interrupts_stop(interrupts)
-        fp_leave(ours)
+include "settings.pxi"
+include "layout.pxi"
+include "plan.pxi"
 
 
 # ---- forward -----------------------------------------------------------------------------------------------------
@@ -277,8 +43,8 @@ cdef struct ForwardJob:
     Blocks w_ih, w_hh
     const void *b_ih
     const void *b_hh
-    void *w_project      # [X*H, I] packed
-    void *w_step         # [G, H, H] packed
+    void *w_project      # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
+    void *w_step         # [H/V][H][G][V]: W_hh packed by gates (flat if G = 1)
     void *bias           # [S*H]
     Py_ssize_t chunk     # steps projected at once
     int split
@@ -294,15 +60,15 @@ cdef void add_biases(const Kernels *k, const Pass *p, const void *b_ih, const vo
         k.add_bias(&window_hh, at(bias, (p.S - p.G) * p.H, k))
 
 cdef inline Py_ssize_t hidden_groups(const Kernels *k, const Pass *p) noexcept nogil:
-    """Groups of hidden units in the forward step (csrc/step.h)."""
+    """Groups of hidden units in the forward step (csrc/kernels/step.h)."""
     return k.groups_of(p.H) if p.G == 1 else padded(p.H, k) // k.lanes
 
 cdef void pack_for_forward(const Kernels *k, const Pass *p, const Blocks *w_ih, void *w_project, const Blocks *w_hh,
                            void *w_step, int worker, int workers) noexcept nogil:
     """A worker's share of both weights."""
     cdef Py_ssize_t columns = k.groups_of(p.X * p.H), units = hidden_groups(k, p)
-    k.pack_forward(w_ih, w_project, share(columns, worker, workers), share(columns, worker + 1, workers))
-    k.pack_step(w_hh, w_step, share(units, worker, workers), share(units, worker + 1, workers))
+    k.pack_by_rows(w_ih, w_project, share(columns, worker, workers), share(columns, worker + 1, workers))
+    k.pack_by_gates(w_hh, w_step, share(units, worker, workers), share(units, worker + 1, workers))
 
 cdef void forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef ForwardJob *job = <ForwardJob *>argument
@@ -349,8 +115,8 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
 def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0, y, h, c, gates, c_steps):
     """One layer in one direction; shapes as in `functional.pass_forward`, a reversed pass has reversed views.
 
-    h and c get the final state. gates [T*B*S*H] and c_steps [T, B, H] (lstm) are kept for `backward`; None
-    evaluates and keeps nothing.
+    h and c get the final state. gates [T*B*S*H or more] and c_steps [T*B*H or more] (lstm) are kept for
+    `backward`; None evaluates and keeps nothing.
     """
     cdef ForwardJob job
     cdef Pass *p = &job.p
@@ -400,7 +166,7 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
         raise_pending()
     h[...] = y[T - 1]
     if cell == LSTM and p.save:
-        c[...] = c_steps[T - 1]
+        c[...] = c_steps[(T - 1) * B * H : T * B * H].reshape(B, H)
 
 
 # ---- backward ----------------------------------------------------------------------------------------------------
@@ -413,8 +179,8 @@ cdef struct BackwardJob:
     Rows d, x, h_prev    # the rows of the gradient products, last step first: [T*B, S*H], [T*B, I], [(T-1)*B, H]
     Rows h0              # [B, H]
     Blocks w_ih, w_hh, w_ih_grad, w_hh_grad
-    void *w_dx           # W_ih packed flat over its I columns
-    void *w_back         # W_hh packed flat over its H columns
+    void *w_dx           # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
+    void *w_back         # [H/(4V)][G*H][4][V]: W_hh packed flat over its H columns
     void *packed_d       # [GRADIENT_ROWS, S*H] packed, each worker in its groups
     void *operand        # [workers][GRADIENT_ROWS][operand_stride]
     Py_ssize_t operand_size
@@ -458,10 +224,10 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
         g0, g1 = share(groups, worker, workers), share(groups, worker + 1, workers)
     else:
         b0, b1 = share(p.B, worker, workers), share(p.B, worker + 1, workers)
-    k.pack_backward(&job.w_hh, job.w_back, share(groups, worker, workers), share(groups, worker + 1, workers))
+    k.pack_by_columns(&job.w_hh, job.w_back, share(groups, worker, workers), share(groups, worker + 1, workers))
     if job.dx.out.data != NULL:
         q = k.groups_of(job.dx.C)
-        k.pack_backward(&job.w_ih, job.w_dx, share(q, worker, workers), share(q, worker + 1, workers))
+        k.pack_by_columns(&job.w_ih, job.w_dx, share(q, worker, workers), share(q, worker + 1, workers))
     threads_barrier(team)
     while s1 > 0:
         s0 = max(s1 - job.chunk, 0)
@@ -560,277 +326,6 @@ def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gat
         raise_pending()
 
 
-# ---- one step at a time ------------------------------------------------------------------------------------------
-
-cdef struct Step:
-    Pass p
-    Product project
-
-cdef struct StepJob:
-    const Kernels *k
-    Step *layer       # [layers]
-    int layers
-
-cdef void step_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
-    cdef StepJob *job = <StepJob *>argument
-    cdef const Kernels *k = job.k
-    cdef Step *layer
-    cdef Py_ssize_t groups
-    cdef int n
-    for n in range(job.layers):
-        layer = &job.layer[n]
-        groups = hidden_groups(k, &layer.p)
-        product_share(k, &layer.project, layer.p.B, worker, workers)
-        threads_barrier(team)
-        k.step_forward[layer.p.cell](&layer.p, 0, 0, layer.p.B, share(groups, worker, workers), share(groups, worker + 1, workers))
-        threads_barrier(team)
-
-
-cdef class Stepper:
-    """A stack of layers that takes one step a call: weights packed once, the state kept between calls.
-
-    The base of `rnnfast.stream.Stream`, whose `_check` turns an x that the kernels cannot read as it is into one that
-    they can, or raises. c [L, B, H] is the LSTM's, None for other cells.
-    """
-
-    cdef StepJob job
-    cdef void *block            # the packed weights of all layers, and one layer's gates
-    cdef object hs              # [2, L, B, H]: the h before a step and after it, in turn
-    cdef int now                # which of the two is the state
-    cdef int typenum
-    cdef readonly object c
-
-    def __cinit__(self):
-        self.block = NULL
-        self.job.layer = NULL
-
-    def __dealloc__(self):
-        workspace_give(self.block)
-        free(self.job.layer)
-
-    def __init__(self, int cell, int nonlinearity, weights, Py_ssize_t B, dtype):
-        """A zero state and room for `weights`, the (weight_ih, weight_hh, bias_ih, bias_hh) of each layer."""
-        cdef int layers = len(weights), n
-        cdef Py_ssize_t H = weights[0][1].shape[1], size = dtype.itemsize, I
-        cdef Step *layer
-        cdef size_t *sizes = NULL
-        cdef void **parts = NULL
-        cdef const Kernels *k
-
-        self.hs = np.zeros((2, layers, B, H), dtype)
-        self.c = np.zeros((layers, B, H), dtype) if cell == LSTM else None
-        self.typenum = cnp.PyArray_TYPE(self.hs)
-        self.job.k = k = kernels_for(self.hs)
-        self.job.layers = layers
-        self.job.layer = <Step *>calloc(layers, sizeof(Step))
-        sizes = <size_t *>malloc((3 * layers + 1) * sizeof(size_t))
-        parts = <void **>malloc((3 * layers + 1) * sizeof(void *))
-        if self.job.layer != NULL and sizes != NULL and parts != NULL:
-            for n in range(layers):
-                layer = &self.job.layer[n]
-                I = weights[n][0].shape[1]
-                set_cell(&layer.p, cell)
-                layer.p.nonlinearity, layer.p.T, layer.p.B, layer.p.H = nonlinearity, 1, B, H
-                layer.project.K, layer.project.C, layer.project.extra = I, layer.p.X * H, (layer.p.S - layer.p.X) * H
-                sizes[3 * n] = I * padded(layer.p.X * H, k) * size
-                sizes[3 * n + 1] = layer.p.G * padded(H, k) * H * size
-                sizes[3 * n + 2] = layer.p.S * H * size
-            sizes[3 * layers] = B * MAX_SLOTS * H * size
-            self.block = workspace_take(3 * layers + 1, sizes, parts)
-        if self.block != NULL:
-            for n in range(layers):
-                layer = &self.job.layer[n]
-                layer.project.w, layer.p.w_step, layer.project.bias = parts[3 * n], parts[3 * n + 1], parts[3 * n + 2]
-                layer.project.out = layer.p.gates = packed_rows(parts[3 * layers], B, layer.p.S * H)
-        free(sizes)
-        free(parts)
-        if self.block == NULL:
-            raise MemoryError("no memory for the packed weights")
-        self.pack(weights)
-
-    def pack(self, weights):
-        """Takes over these weights."""
-        cdef Blocks w_ih, w_hh
-        cdef Step *layer
-        cdef int n
-        for n, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
-            layer = &self.job.layer[n]
-            w_ih = window(&layer.p, False, data(weight_ih), layer.project.K)
-            w_hh = window(&layer.p, True, data(weight_hh), layer.p.H)
-            pack_for_forward(self.job.k, &layer.p, &w_ih, <void *>layer.project.w, &w_hh, <void *>layer.p.w_step, 0, 1)
-            add_biases(self.job.k, &layer.p, data(bias_ih), data(bias_hh), <void *>layer.project.bias)
-
-    @property
-    def h(self):
-        """The state h [L, B, H], which may be written into."""
-        return self.hs[self.now]
-
-    cdef void run(self, cnp.ndarray x, cnp.ndarray y):
-        """One step from x [B, I] to y [B, H], rows without gaps."""
-        cdef Step *layer
-        cdef Py_ssize_t B = self.job.layer.p.B, H = self.job.layer.p.H, size = self.job.k.real_size, n, nbytes = B * H * size
-        cdef char *before = <char *>data(self.hs) + self.now * self.job.layers * nbytes
-        cdef char *after = <char *>data(self.hs) + (1 - self.now) * self.job.layers * nbytes
-        cdef char *c = <char *>data(self.c)
-        cdef Plan planned
-
-        for n in range(self.job.layers):
-            layer = &self.job.layer[n]
-            layer.project.a = packed_rows(data(x) if n == 0 else after + (n - 1) * nbytes, B, layer.project.K)
-            layer.p.h0 = before + n * nbytes
-            layer.p.y = packed_rows(after + n * nbytes, B, H)
-            if c != NULL:
-                layer.p.c0 = layer.p.c = c + n * nbytes
-        layer = self.job.layer
-        planned = plan(self.job.k, self.job.layers, 2.0 * B * 2 * H * layer.p.G * H, 1, hidden_groups(self.job.k, &layer.p),
-                       2.0 * H * H * layer.p.G * size)
-        threads_run(step_worker, &self.job, planned.workers)
-        memcpy(data(y), after + (self.job.layers - 1) * nbytes, nbytes)
-        self.now = 1 - self.now
-
-    def __call__(self, x):
-        """y of the next step, the caller's own, from x [B, I]; [I] to [H] where B is 1."""
-        cdef Step *layer = self.job.layer
-        cdef cnp.npy_intp sizes[2]
-        cdef int ndim
-        if not is_plain(x, self.typenum, layer.p.B, layer.project.K):
-            x = self._check(x)
-        ndim = cnp.PyArray_NDIM(x)
-        sizes[0], sizes[ndim - 1] = layer.p.B, layer.p.H
-        y = cnp.PyArray_EMPTY(ndim, sizes, self.typenum, 0)
-        self.run(x, y)
-        return y
-
-cdef inline bint is_plain(x, int typenum, Py_ssize_t B, Py_ssize_t I):
-    """Whether x is an aligned C-contiguous array [B, I], or [I] where B is 1, of this type."""
-    if not cnp.PyArray_CheckExact(x) or cnp.PyArray_TYPE(x) != typenum or not cnp.PyArray_ISCARRAY_RO(x):
-        return False
-    if cnp.PyArray_NDIM(x) == 2:
-        return cnp.PyArray_DIM(x, 0) == B and cnp.PyArray_DIM(x, 1) == I
-    return cnp.PyArray_NDIM(x) == 1 and B == 1 and cnp.PyArray_DIM(x, 0) == I
-
-
-# ---- dense layers ------------------------------------------------------------------------------------------------
-
-cdef struct LinearJob:
-    const Kernels *k
-    Product product
-    GradientProduct dw
-    Rows d, x
-    Blocks w, w_grad
-    Py_ssize_t M
-    void *packed_w
-    void *packed_d
-    void *operand
-    Py_ssize_t operand_size
-    void *db
-
-cdef void linear_forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
-    cdef LinearJob *job = <LinearJob *>argument
-    cdef Py_ssize_t groups = job.k.groups_of(job.product.C)
-    job.k.pack_forward(&job.w, job.packed_w, share(groups, worker, workers), share(groups, worker + 1, workers))
-    threads_barrier(team)
-    product_share(job.k, &job.product, job.M, worker, workers)
-
-cdef void linear_backward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
-    cdef LinearJob *job = <LinearJob *>argument
-    cdef const Kernels *k = job.k
-    cdef Py_ssize_t groups = k.groups_of(job.dw.C), g0 = share(groups, worker, workers), g1 = share(groups, worker + 1, workers)
-    cdef Py_ssize_t q, end
-    cdef void *operand = at(job.operand, worker * job.operand_size, k)
-    cdef void *packed_d = at(job.packed_d, g0 * k.columns * GRADIENT_ROWS, k)
-
-    if job.packed_w != NULL:
-        q = k.groups_of(job.product.C)
-        k.pack_backward(&job.w, job.packed_w, share(q, worker, workers), share(q, worker + 1, workers))
-        threads_barrier(team)
-        product_share(k, &job.product, job.M, worker, workers)
-    q = 0
-    while q < job.M:
-        end = min(q + GRADIENT_ROWS, job.M)
-        k.pack_gradient(&job.d, job.dw.C, q, end, g0, g1, packed_d, job.db)
-        k.pack_operand(&job.x, job.dw.K, q, end, operand)
-        k.gradient_product(&job.dw, end - q, g0, g1, packed_d, operand)
-        q = end
-    k.unpack_gradient(&job.dw, g0, g1, &job.w_grad)
-
-cdef Blocks whole(array) noexcept:
-    """A matrix as one block of rows; a vector as rows of width 1."""
-    cdef Blocks w
-    memset(&w, 0, sizeof(w))
-    w.data, w.count = data(array), 1
-    w.height, w.width = array.shape[0], array.shape[1] if array.ndim > 1 else 1
-    return w
-
-
-def linear_forward(x, weight, bias, y):
-    """y = x weight^T + bias. x [M, K], weight [N, K], bias [N] or None, y [M, N] OUT; C-contiguous, one dtype."""
-    cdef LinearJob job
-    cdef const Kernels *k = kernels_for(y)
-    cdef Py_ssize_t M = x.shape[0], K = weight.shape[1], N = weight.shape[0], size = k.real_size
-    cdef size_t sizes[2]
-    cdef void *parts[2]
-    cdef void *block
-    cdef Plan planned
-    if M == 0:
-        return
-    memset(&job, 0, sizeof(job))
-    sizes = [K * padded(N, k) * size, N * size]
-    block = workspace_take(2, sizes, parts)
-    if block == NULL:
-        raise MemoryError("no memory for the packed weight")
-    job.k, job.M, job.w, job.packed_w = k, M, whole(weight), parts[0]
-    job.product = Product(K, N, 0, packed_rows(data(x), M, K), job.packed_w, NULL,
-                          packed_rows(data(y), M, N))
-    if bias is not None:
-        memcpy(parts[1], data(bias), N * size)
-        job.product.bias = parts[1]
-    planned = plan(k, 1, 2.0 * M * K * N, M, 1, 0)
-    with nogil:
-        threads_run(linear_forward_worker, &job, planned.workers)
-        workspace_give(block)
-
-
-def linear_backward(x, weight, dy, dx, dweight, dbias):
-    """The gradients of linear_forward. dy [M, N] IN; dx [M, K] OUT or None, dweight [N, K] OUT, dbias [N] OUT or None."""
-    cdef LinearJob job
-    cdef const Kernels *k = kernels_for(dy)
-    cdef Py_ssize_t M = x.shape[0], K = weight.shape[1], N = weight.shape[0], size = k.real_size
-    cdef Blocks db
-    cdef size_t sizes[5]
-    cdef void *parts[5]
-    cdef void *block
-    cdef Plan planned
-    if M == 0:
-        dweight[...] = 0
-        if dbias is not None:
-            dbias[...] = 0
-        return
-    memset(&job, 0, sizeof(job))
-    planned = plan(k, 2, 2.0 * M * K * N, M, 1, 0)
-    job.operand_size = GRADIENT_ROWS * k.operand_stride(K)
-    sizes = [0 if dx is None else N * padded(K, k) * size, GRADIENT_ROWS * padded(N, k) * size,
-             planned.workers * job.operand_size * size, padded(N, k) * size, padded(N, k) * K * size]
-    block = workspace_take(5, sizes, parts)
-    if block == NULL:
-        raise MemoryError("no memory for the packed weight and the sum of its gradient")
-    memset(parts[3], 0, sizes[3])
-    memset(parts[4], 0, sizes[4])
-    job.k, job.M, job.w, job.w_grad = k, M, whole(weight), whole(dweight)
-    job.packed_d, job.operand, job.db = parts[1], parts[2], parts[3]
-    job.dw = GradientProduct(K, N, 0, N, parts[4])
-    job.d, job.x = packed_rows(data(dy), M, N), packed_rows(data(x), M, K)
-    if dx is not None:
-        job.packed_w = parts[0]
-        job.product = Product(N, K, 0, job.d, job.packed_w, NULL, packed_rows(data(dx), M, K))
-    with nogil:
-        threads_run(linear_backward_worker, &job, planned.workers)
-    if dbias is not None:
-        db = whole(dbias)
-        k.unpack_bias(&db, job.db)
-    workspace_give(block)
-
-
 # ---- random masks, vector functions ------------------------------------------------------------------------------
 
 cdef struct MaskJob:
@@ -896,3 +391,7 @@ def fma_chains(dtype, turns):
     with nogil:
         threads_run(peak_worker, &job, threads)
     return 2.0 * CHAINS * job.k.lanes * turns * job.workers
+
+
+include "stepper.pxi"
+include "linear.pxi"

@@ -355,7 +355,9 @@ def refuse_state(name: str, value: Any, module: Module) -> None:
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A view of `array` through which nobody can write."""
+    """A view of `array` through which nobody can write, nor make it writable: its memory's owner is locked too."""
+    owner = array if array.base is None else array.base
+    owner.setflags(write=False)
     view = array.view()
     view.setflags(write=False)
     return view

@@ -165,7 +165,7 @@ static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
         const ptrdiff_t M = row_counts[n];
         const Blocks w = {.data = numbers(C * K, 1), .height = C, .width = K, .count = 1};
         void *packed = zeros(padded(k, C) * K), *bias = numbers(C, 1), *a = numbers(M * K, 2);
-        k->pack_forward(&w, packed, 0, k->groups_of(C));
+        k->pack_by_rows(&w, packed, 0, k->groups_of(C));
         for (int with_bias = 0; with_bias < 2; with_bias++)
             for (int in_pieces = 0; in_pieces < 2; in_pieces++) {
                 void *out = zeros(M * C);
@@ -265,8 +265,8 @@ static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, 
     p.y = (Rows){y, B, B * H, H};
     p.w_step = w_step;
 
-    k->pack_forward(&ih, w_project, 0, k->groups_of(X * H));
-    k->pack_step(&hh, w_step, 0, G == 1 ? k->groups_of(H) : padded(k, H) / k->lanes);
+    k->pack_by_rows(&ih, w_project, 0, k->groups_of(X * H));
+    k->pack_by_gates(&hh, w_step, 0, G == 1 ? k->groups_of(H) : padded(k, H) / k->lanes);
     k->add_bias(&bias_ih, bias);
     k->add_bias(&bias_hh, at(bias, (S - G) * H));
     const Product project = {I, X * H, (S - X) * H, {x, B, B * I, I}, w_project, bias, p.gates};
@@ -285,8 +285,8 @@ static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, 
     p.dc = numbers(B * H, 1);
     p.dy = (Rows){dy, B, B * H, H};
     p.w_back = w_back;
-    k->pack_backward(&hh, w_back, 0, k->groups_of(H));
-    k->pack_backward(&ih, w_dx, 0, k->groups_of(I));
+    k->pack_by_columns(&hh, w_back, 0, k->groups_of(H));
+    k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
     for (ptrdiff_t s = T - 1; s >= -1; s--) run_step(k->step_backward[cell], &p, s, groups, in_pieces);
     const Product back = {X * H, I, 0, p.gates, w_dx, NULL, {dx, B, B * I, I}};
     run_product(k, &back, 0, T * B, in_pieces);

@@ -24,8 +24,10 @@
 
 #include "simd/vmath.h"
 #include "tile.h"
+#include "panel.h"
 #include "pack.h"
 #include "product.h"
+#include "gradient.h"
 #include "cells/cell.h"
 #include "cells/rnn.h"
 #include "cells/lstm.h"
@@ -63,8 +65,8 @@ static void fma_chains(ptrdiff_t turns)
 
 #define TABLE(isa, bits) \
     const Kernels kernels_##isa##_float##bits = { \
-        ISA_NAME, V, TILE_WIDTH *V, sizeof(real), \
-        pack_forward, pack_step, pack_backward, add_bias, unpack_bias, \
+        V, TILE_WIDTH *V, sizeof(real), \
+        pack_by_rows, pack_by_gates, pack_by_columns, add_bias, unpack_bias, \
         product, groups_of, operand_stride, pack_gradient, pack_operand, gradient_product, unpack_gradient, \
         {rnn_step_forward, lstm_step_forward, gru_step_forward}, \
         {rnn_step_backward, lstm_step_backward, gru_step_backward}, \

@@ -1,61 +1,5 @@
-/* Flat products over many rows: the projection of x, the gradient of x, and the gradients of the weights. */
-
-/* Pointers to the rows q .. q+R of a set of rows. */
-static inline void rows_at(const Rows *rows, ptrdiff_t q, int R, const real **out)
-{
-    const ptrdiff_t s = q / rows->B;
-    ptrdiff_t b = q - s * rows->B;
-    const real *step = (const real *)rows->data + s * rows->s_stride;
-
-    for (int r = 0; r < R; r++, b++) {
-        if (b == rows->B) {
-            b = 0;
-            step += rows->s_stride;
-        }
-        out[r] = step + b * rows->b_stride;
-    }
-}
-
-/* Rows q0..q1, groups g0..g1 of the columns. */
-static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1)
-{
-    const ptrdiff_t K = p->K, C = p->C, all = groups_of(C), whole = vectors(C) / TILE_WIDTH < g1 ? vectors(C) / TILE_WIDTH : g1;
-    const ptrdiff_t sweep = q1 - q0 <= PANEL_ROWS ? g1 - g0 : 1; /* groups that pass over the same rows in turn */
-    static const real zeros[V];
-    Panel panel;
-
-    panel.K = K;
-    panel.w_group = K * TILE_WIDTH * V;
-    panel.w_end = (const real *)p->w + padded(C) * K;
-    panel.init_n = p->bias ? V : 0;
-    panel.init_p = p->bias ? TILE_WIDTH * V : 0;
-    panel.inner = V;
-    panel.out_n = V;
-    panel.out_p = TILE_WIDTH * V;
-    for (ptrdiff_t first = g0; first < g1; first += sweep)
-        for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
-            const int rows = q1 - q < PANEL_ROWS ? (int)(q1 - q) : PANEL_ROWS;
-            rows_at(&p->a, q, rows, panel.a);
-            rows_at(&p->out, q, rows, (const real **)panel.out);
-            for (int r = 0; r < rows; r++) panel.init[r] = p->bias ? p->bias : zeros;
-            for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
-                const ptrdiff_t c = group * TILE_WIDTH * V;
-                const int N = group_width(group, C);
-                P = group < whole ? tile_groups(q1 - q0, N, whole - group) : 1;
-                panel.w = (const real *)p->w + c * K;
-                panel.out_skip = c;
-                panel.init_skip = p->bias ? c : 0;
-                panel.lanes = lanes_at(c + (P * N - 1) * V, C);
-                panel_product(&panel, rows, N, (int)P);
-            }
-        }
-    if (p->extra && g1 == all)
-        for (ptrdiff_t q = q0; q < q1; q++) {
-            const real *out;
-            rows_at(&p->out, q, 1, &out);
-            memcpy((real *)out + C, (const real *)p->bias + C, p->extra * sizeof(real));
-        }
-}
+/* The gradients of the weights: d^T a over many rows. A chunk of d is packed as a weight would be, a is copied beside it,
+ * and the tile sums over the rows; the sums stay packed until the last chunk is done. */
 
 /* Packs one group, N vectors wide, of rows q0..q1 of d: out [rows][N][V] OUT; adds the rows up, db [N][V] INOUT. */
 static ALWAYS_INLINE void pack_group(const Rows *d, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t c, const int N, int lanes, real *out,
@@ -64,7 +8,7 @@ static ALWAYS_INLINE void pack_group(const Rows *d, ptrdiff_t q0, ptrdiff_t q1, 
     vec sum[TILE_WIDTH];
     UNROLL for (int n = 0; n < N; n++) sum[n] = v_load(db + n * V);
     for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
-        const int count = q1 - q < PANEL_ROWS ? (int)(q1 - q) : PANEL_ROWS;
+        const int count = at_most(q1 - q, PANEL_ROWS);
         const real *rows[PANEL_ROWS];
         rows_at(d, q, count, rows);
         for (int r = 0; r < count; r++, out += N * V)
@@ -101,7 +45,7 @@ static void pack_operand(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1,
 {
     real *out = out_;
     for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
-        const int count = q1 - q < PANEL_ROWS ? (int)(q1 - q) : PANEL_ROWS;
+        const int count = at_most(q1 - q, PANEL_ROWS);
         const real *rows[PANEL_ROWS];
         rows_at(a, q, count, rows);
         for (int r = 0; r < count; r++, out += operand_stride(K))
@@ -109,12 +53,13 @@ static void pack_operand(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1,
     }
 }
 
-/* dw += d^T a over packed rows, for groups g0..g1 of those that the weight has. d [g1-g0][rows][4][V] IN, a [rows][operand_stride(K)] IN; the sum runs in p->dw. */
+/* dw += d^T a over packed rows, for those of the groups g0..g1 that the weight has; the sum runs in p->dw.
+ * d [g1-g0][rows][4][V] IN, a [rows][operand_stride(K)] IN. */
 static void gradient_product(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t g0, ptrdiff_t g1, const void *d,
                              const void *a)
 {
     const ptrdiff_t K = p->K, C = p->C, first = p->c0 / (TILE_WIDTH * V), end = groups_of(p->c1);
-    const ptrdiff_t group0 = g0 > first ? g0 : first, group1 = g1 < end ? g1 : end;
+    const ptrdiff_t group0 = g0 > first ? g0 : first, group1 = g1 < end ? g1 : end, whole = whole_groups(C, group1);
     Tile t = {.K = rows, .a_step = operand_stride(K), .w_group = rows * TILE_WIDTH * V, .lanes = V, .inner = V,
               .init_n = V, .out_n = V, .init_p = K * TILE_WIDTH * V, .out_p = K * TILE_WIDTH * V};
 
@@ -122,7 +67,6 @@ static void gradient_product(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t
         const ptrdiff_t c = group * TILE_WIDTH * V;
         const int N = group_width(group, C);
         const ptrdiff_t blocks = (K + tile_rows(N) - 1) / tile_rows(N);
-        const ptrdiff_t whole = vectors(C) / TILE_WIDTH < group1 ? vectors(C) / TILE_WIDTH : group1;
         P = group < whole ? tile_groups(K, N, whole - group) : 1;
         t.w = t.ahead = (const real *)d + (c - g0 * TILE_WIDTH * V) * rows;
         for (ptrdiff_t block = 0; block < blocks; block++) {

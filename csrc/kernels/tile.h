@@ -1,6 +1,6 @@
 /* The register tile: the one inner loop under every matrix product of the library.
  *
- *     out[r][n] = init[r][n] + sum over k, ascending, of a[r][k] * w[k][n]          r < R rows, n < N vectors of V columns
+ *     out[r][n] = init[r][n] + sum over k, ascending, of a[r][k] * w[k][n]      r < R rows, n < N vectors of V columns
  *
  * R*N accumulators stay in registers for the whole loop over k, each one chain of fused multiply-adds: how rows and
  * columns are cut into tiles never changes a bit. With few rows, P groups of columns go side by side, so that enough
@@ -13,10 +13,10 @@
 typedef struct {
     ptrdiff_t K;
     const real *a[TILE_ROWS];    /* IN  row r, its k-th element at a[r][k * a_step] */
-    ptrdiff_t a_step;
+    ptrdiff_t a_step;            /* 1, or the stride of a matrix that is read by columns */
     const real *w;               /* IN  [P][K][N][V] packed, group p at w + p * w_group */
     ptrdiff_t w_group;
-    const real *ahead;           /* memory to prefetch, a vector for each k: what the next tiles will read */
+    const real *ahead;           /* IN  memory to prefetch, a vector for each k: what the next tiles will read */
     const real *init[TILE_ROWS]; /* IN  vector n of group p of row r at init[r] + p * init_p + n * init_n */
     ptrdiff_t init_p, init_n;
     real *out[TILE_ROWS];        /* OUT likewise; may be the same memory as init */
@@ -24,7 +24,7 @@ typedef struct {
     int lanes, inner;            /* columns of the last vector of the last group, and of its other vectors, 1..V */
 } Tile;
 
-/* The columns of vector n of group p that are read from init and written to out. */
+/* How many columns of vector n of group p there are: only so many are read from init and written to out. */
 #define TILE_LANES(t, p, n) ((p) < P - 1 ? V : (n) == N - 1 ? (t)->lanes : (t)->inner)
 
 static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, const int P)
@@ -107,57 +107,4 @@ static inline void tile_run(const Tile *t, int R, int N, int P)
 {
     if (P == 1) tiles[N - 1][R - 1](t);
     else tiles_beside[N - 1][R == 2 ? 3 : P - 2](t);
-}
-
-/* Where block number i starts when n things are cut into `blocks` of nearly even size. */
-static inline ptrdiff_t cut(ptrdiff_t n, ptrdiff_t blocks, ptrdiff_t i) { return n * i / blocks; }
-
-/* A panel is up to PANEL_ROWS rows of P groups of columns: the rows are cut evenly into tiles, and a long k into lengths
- * whose weights stay in the L2 cache while all rows pass over them. */
-#define PANEL_ROWS 48
-#define PANEL_BYTES (1 << 18)
-
-typedef struct {
-    ptrdiff_t K;
-    const real *a[PANEL_ROWS];    /* IN  [K] each */
-    const real *w, *w_end;        /* IN  [P][K][N][V] packed, group p at w + p * w_group; end of the whole pack */
-    ptrdiff_t w_group;
-    const real *init[PANEL_ROWS]; /* as in Tile, but for a number of columns that all rows skip */
-    ptrdiff_t init_skip, init_p, init_n;
-    real *out[PANEL_ROWS];
-    ptrdiff_t out_skip, out_p, out_n;
-    int lanes, inner;
-} Panel;
-
-static void panel_product(const Panel *panel, int rows, int N, int P)
-{
-    const ptrdiff_t length = PANEL_BYTES / (TILE_WIDTH * V * (ptrdiff_t)sizeof(real));
-    const int blocks = (rows + tile_rows(N) - 1) / tile_rows(N);
-    Tile t;
-
-    t.a_step = 1;
-    t.w_group = panel->w_group;
-    t.out_p = panel->out_p;
-    t.out_n = panel->out_n;
-    t.lanes = panel->lanes;
-    t.inner = panel->inner;
-    for (ptrdiff_t k = 0; k == 0 || k < panel->K; k += length) {
-        const real *ahead;
-        t.K = panel->K - k < length ? panel->K - k : length;
-        t.w = panel->w + k * N * V;
-        t.init_p = k ? panel->out_p : panel->init_p;
-        t.init_n = k ? panel->out_n : panel->init_n;
-        ahead = t.w + t.K * N * V; /* the weights behind these, a block of rows fetching its share */
-        for (int block = 0; block < blocks; block++, ahead += t.K * V) {
-            const ptrdiff_t from = cut(rows, blocks, block);
-            const int R = (int)(cut(rows, blocks, block + 1) - from);
-            for (int r = 0; r < R; r++) {
-                t.a[r] = panel->a[from + r] + k;
-                t.out[r] = panel->out[from + r] + panel->out_skip;
-                t.init[r] = k ? t.out[r] : panel->init[from + r] + panel->init_skip;
-            }
-            t.ahead = ahead + t.K * V <= panel->w_end ? ahead : t.w;
-            tile_run(&t, R, N, P);
-        }
-    }
 }

@@ -31,18 +31,14 @@ static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
     return row;
 }
 
-/* How many of the vectors that are left a cell takes at once. */
-static inline int abreast(int left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
-
 static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
                                        const int G, cell_forward_function *cell)
 {
     const ptrdiff_t H = p->H, units = G > 1 ? V : TILE_WIDTH * V; /* units in a whole group */
-    const ptrdiff_t whole = G > 1 || g1 * units <= padded(H) ? g1 : g1 - 1;
+    const ptrdiff_t whole = G > 1 ? g1 : whole_groups(H, g1), sweep = sweep_of(b1 - b0, g1 - g0);
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V];               /* [rows][P][N][V] finished pre-activations */
     CellRow row[PANEL_ROWS];
     CellVector at[PANEL_ROWS * TILE_WIDTH];
-    const ptrdiff_t sweep = b1 - b0 <= PANEL_ROWS ? g1 - g0 : 1; /* groups that pass over the same rows in turn */
     Panel panel;
 
     panel.K = H;
@@ -52,10 +48,9 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
     panel.init_n = G > 1 ? H : V;
     panel.init_p = units;
     panel.out_n = V;
-    panel.lanes = panel.inner = V;
     for (ptrdiff_t first = g0; first < g1; first += sweep)
         for (ptrdiff_t b = b0; b < b1; b += PANEL_ROWS) {
-            const int rows = b1 - b < PANEL_ROWS ? (int)(b1 - b) : PANEL_ROWS;
+            const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
                 row[r] = cell_row(p, s, b + r);
                 panel.a[r] = row[r].h_prev;
@@ -76,12 +71,11 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
                     for (int r = 0; r < rows; r++)
                         at[v * rows + r] = (CellVector){&row[r], j + v * V, lanes_at(j + v * V, H),
                                                         block + (r * P * N + v * G) * V};
-                for (int v = 0, M, count = (int)P * N / G * rows; v < count; v += M) {
-                    M = abreast(count - v);
-                    if (M == 4) cell(p, 4, at + v);
-                    else if (M == 2) cell(p, 2, at + v);
-                    else cell(p, 1, at + v);
-                }
+                const int count = (int)P * N / G * rows;
+                int v = 0;
+                for (; v + 4 <= count; v += 4) cell(p, 4, at + v);
+                if (v + 2 <= count) cell(p, 2, at + v), v += 2;
+                if (v < count) cell(p, 1, at + v);
             }
         }
 }
@@ -119,13 +113,12 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
                                         const int goes_round, cell_backward_function *cell)
 {
     const ptrdiff_t H = p->H, K = p->G * H, units = TILE_WIDTH * V;
-    const ptrdiff_t whole = g1 * units <= padded(H) ? g1 : g1 - 1;
+    const ptrdiff_t whole = whole_groups(H, g1), sweep = sweep_of(b1 - b0, g1 - g0);
     const int last = s == p->T - 1;
     static const real zeros[V];
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V]; /* [rows][P][N][V] what the gates carry back */
     CellRow row[PANEL_ROWS];
     CellVector at[PANEL_ROWS * TILE_WIDTH];
-    const ptrdiff_t sweep = b1 - b0 <= PANEL_ROWS ? g1 - g0 : 1; /* groups that pass over the same rows in turn */
     Panel panel;
 
     panel.K = K;
@@ -137,7 +130,7 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
     panel.lanes = panel.inner = V;
     for (ptrdiff_t first = g0; first < g1; first += sweep)
         for (ptrdiff_t b = b0; b < b1; b += PANEL_ROWS) {
-            const int rows = b1 - b < PANEL_ROWS ? (int)(b1 - b) : PANEL_ROWS;
+            const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
                 row[r] = s < 0 ? (CellRow){.dh = (real *)p->dh + (b + r) * H} : cell_row(p, s, b + r);
                 panel.init[r] = zeros;
@@ -156,12 +149,11 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
                     for (int r = 0; r < rows; r++)
                         at[v * rows + r] = (CellVector){&row[r], j + v * V, lanes_at(j + v * V, H),
                                                         block + (r * P * N + v) * V};
-                for (int v = 0, M, count = (int)P * N * rows; v < count; v += M) {
-                    M = abreast(count - v);
-                    if (M == 4) cell_gradient(p, s, 4, at + v, goes_round, cell);
-                    else if (M == 2) cell_gradient(p, s, 2, at + v, goes_round, cell);
-                    else cell_gradient(p, s, 1, at + v, goes_round, cell);
-                }
+                const int count = (int)P * N * rows;
+                int v = 0;
+                for (; v + 4 <= count; v += 4) cell_gradient(p, s, 4, at + v, goes_round, cell);
+                if (v + 2 <= count) cell_gradient(p, s, 2, at + v, goes_round, cell), v += 2;
+                if (v < count) cell_gradient(p, s, 1, at + v, goes_round, cell);
             }
         }
 }

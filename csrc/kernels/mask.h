@@ -1,4 +1,4 @@
-/* Random masks from a counter: the number for (seed, call, layer, t, row, unit) is the same in any order, on any thread. */
+/* Random masks from a counter: the number of (seed, call, layer, t, row, unit) is the same in any order, on any thread. */
 #define COUNTERS 16 /* run side by side: straight lines that the compiler turns into vectors */
 
 /* Threefry 4x32 with 20 rounds (Salmon, Moraes, Dror and Shaw 2011): four random words of a key and a counter. */

@@ -6,13 +6,15 @@
 
 static inline ptrdiff_t vectors(ptrdiff_t columns) { return (columns + V - 1) / V; }
 static inline ptrdiff_t padded(ptrdiff_t columns) { return vectors(columns) * V; }
-static inline int lanes_at(ptrdiff_t column, ptrdiff_t columns) { return columns - column < V ? (int)(columns - column) : V; }
-static inline int group_width(ptrdiff_t group, ptrdiff_t C)
-{
-    const ptrdiff_t left = vectors(C) - group * TILE_WIDTH;
-    return left < TILE_WIDTH ? (int)left : TILE_WIDTH;
-}
+static inline int lanes_at(ptrdiff_t column, ptrdiff_t columns) { return at_most(columns - column, V); }
 static inline ptrdiff_t groups_of(ptrdiff_t C) { return (vectors(C) + TILE_WIDTH - 1) / TILE_WIDTH; }
+static inline int group_width(ptrdiff_t group, ptrdiff_t C) { return at_most(vectors(C) - group * TILE_WIDTH, TILE_WIDTH); }
+/* Where the groups of full width end among those before g1: tiles take several groups at once only of these. */
+static inline ptrdiff_t whole_groups(ptrdiff_t C, ptrdiff_t g1)
+{
+    const ptrdiff_t whole = vectors(C) / TILE_WIDTH;
+    return whole < g1 ? whole : g1;
+}
 
 /* Row c of the window that `w` describes. */
 static inline const real *block_row(const Blocks *w, ptrdiff_t c)
@@ -33,7 +35,7 @@ static void pack_vector(ptrdiff_t K, const real *const *rows, int lanes, real *o
 }
 
 /* Groups g0..g1, flat over the window's rows, K = width. w [.., K] IN, out [C/(4V)][K][4][V] OUT. */
-static void pack_forward(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
+static void pack_by_rows(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     real *out = out_;
     const ptrdiff_t C = w->count * w->height, K = w->width, end = g1 * TILE_WIDTH * V;
@@ -48,13 +50,13 @@ static void pack_forward(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1
 }
 
 /* Groups g0..g1, one vector of each gate a group. w [.., H] IN, out [H/V][H][G][V] OUT. */
-static void pack_step(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
+static void pack_by_gates(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     real *out = out_;
     const ptrdiff_t H = w->height, K = w->width, G = w->count;
 
     if (G == 1) {
-        pack_forward(w, out, g0, g1);
+        pack_by_rows(w, out, g0, g1);
         return;
     }
     for (ptrdiff_t j = g0 * V; j < g1 * V; j += V)
@@ -67,7 +69,7 @@ static void pack_step(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 }
 
 /* Groups g0..g1, flat over the columns, K = the window's rows. w [.., C] IN, out [C/(4V)][K][4][V] OUT. */
-static void pack_backward(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
+static void pack_by_columns(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     const ptrdiff_t C = w->width, K = w->count * w->height;
 

@@ -1,0 +1,59 @@
+/* The panel: tiles one below the other, over groups of columns whose weights stay in the cache while all rows pass. */
+static inline int at_most(ptrdiff_t n, int most) { return n < most ? (int)n : most; }
+
+/* Where block number i starts when n things are cut into `blocks` of nearly even size. */
+static inline ptrdiff_t cut(ptrdiff_t n, ptrdiff_t blocks, ptrdiff_t i) { return n * i / blocks; }
+
+/* A panel is up to PANEL_ROWS rows of P groups of columns: the rows are cut evenly into tiles, and a long k into lengths
+ * whose weights stay in the L2 cache while all rows pass over them. */
+#define PANEL_ROWS 48
+#define PANEL_BYTES (1 << 18)
+
+/* Groups to go through before the next panel of rows: all of them where one panel has every row, so that its pointers are
+ * set once; else one, so that its weights stay in the cache while all rows pass. */
+static inline ptrdiff_t sweep_of(ptrdiff_t rows, ptrdiff_t groups) { return rows <= PANEL_ROWS ? groups : 1; }
+
+typedef struct {
+    ptrdiff_t K;
+    const real *a[PANEL_ROWS];    /* IN  [K] each */
+    const real *w, *w_end;        /* IN  [P][K][N][V] packed, group p at w + p * w_group; end of the whole pack */
+    ptrdiff_t w_group;
+    const real *init[PANEL_ROWS]; /* IN  as in Tile, but for a number of columns that all rows skip */
+    ptrdiff_t init_skip, init_p, init_n;
+    real *out[PANEL_ROWS];        /* OUT likewise */
+    ptrdiff_t out_skip, out_p, out_n;
+    int lanes, inner;
+} Panel;
+
+static void panel_product(const Panel *panel, int rows, int N, int P)
+{
+    const ptrdiff_t length = PANEL_BYTES / (TILE_WIDTH * V * (ptrdiff_t)sizeof(real));
+    const int blocks = (rows + tile_rows(N) - 1) / tile_rows(N);
+    Tile t;
+
+    t.a_step = 1;
+    t.w_group = panel->w_group;
+    t.out_p = panel->out_p;
+    t.out_n = panel->out_n;
+    t.lanes = panel->lanes;
+    t.inner = panel->inner;
+    for (ptrdiff_t k = 0; k == 0 || k < panel->K; k += length) {
+        const real *ahead;
+        t.K = panel->K - k < length ? panel->K - k : length;
+        t.w = panel->w + k * N * V;
+        t.init_p = k ? panel->out_p : panel->init_p;
+        t.init_n = k ? panel->out_n : panel->init_n;
+        ahead = t.w + t.K * N * V; /* the weights behind these, a block of rows fetching its share */
+        for (int block = 0; block < blocks; block++, ahead += t.K * V) {
+            const ptrdiff_t from = cut(rows, blocks, block);
+            const int R = (int)(cut(rows, blocks, block + 1) - from);
+            for (int r = 0; r < R; r++) {
+                t.a[r] = panel->a[from + r] + k;
+                t.out[r] = panel->out[from + r] + panel->out_skip;
+                t.init[r] = k ? t.out[r] : panel->init[from + r] + panel->init_skip;
+            }
+            t.ahead = ahead + t.K * V <= panel->w_end ? ahead : t.w;
+            tile_run(&t, R, N, P);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+/* Flat products over many rows: the projection of x, the gradient of x, dense layers. */
+
+/* Pointers to the rows q .. q+R of a set of rows. */
+static inline void rows_at(const Rows *rows, ptrdiff_t q, int R, const real **out)
+{
+    const ptrdiff_t s = q / rows->B;
+    ptrdiff_t b = q - s * rows->B;
+    const real *step = (const real *)rows->data + s * rows->s_stride;
+
+    for (int r = 0; r < R; r++, b++) {
+        if (b == rows->B) {
+            b = 0;
+            step += rows->s_stride;
+        }
+        out[r] = step + b * rows->b_stride;
+    }
+}
+
+/* out = bias + a . W for rows q0..q1 and groups g0..g1 of W's columns; the extra columns go with the last group. */
+static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1)
+{
+    const ptrdiff_t K = p->K, C = p->C, whole = whole_groups(C, g1), sweep = sweep_of(q1 - q0, g1 - g0);
+    static const real zeros[V];
+    Panel panel;
+
+    panel.K = K;
+    panel.w_group = K * TILE_WIDTH * V;
+    panel.w_end = (const real *)p->w + padded(C) * K;
+    panel.init_n = p->bias ? V : 0;
+    panel.init_p = p->bias ? TILE_WIDTH * V : 0;
+    panel.inner = V;
+    panel.out_n = V;
+    panel.out_p = TILE_WIDTH * V;
+    for (ptrdiff_t first = g0; first < g1; first += sweep)
+        for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
+            const int rows = at_most(q1 - q, PANEL_ROWS);
+            rows_at(&p->a, q, rows, panel.a);
+            rows_at(&p->out, q, rows, (const real **)panel.out);
+            for (int r = 0; r < rows; r++) panel.init[r] = p->bias ? p->bias : zeros;
+            for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
+                const ptrdiff_t c = group * TILE_WIDTH * V;
+                const int N = group_width(group, C);
+                P = group < whole ? tile_groups(q1 - q0, N, whole - group) : 1;
+                panel.w = (const real *)p->w + c * K;
+                panel.out_skip = c;
+                panel.init_skip = p->bias ? c : 0;
+                panel.lanes = lanes_at(c + (P * N - 1) * V, C);
+                panel_product(&panel, rows, N, (int)P);
+            }
+        }
+    if (p->extra && g1 == groups_of(C))
+        for (ptrdiff_t q = q0; q < q1; q++) {
+            const real *out;
+            rows_at(&p->out, q, 1, &out);
+            memcpy((real *)out + C, (const real *)p->bias + C, p->extra * sizeof(real));
+        }
+}

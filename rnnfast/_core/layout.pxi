@@ -1,0 +1,67 @@
+# From NumPy arrays to what the kernels read: pointers, rows, shares; the slots of the cells (csrc/pass.h).
+
+cdef inline Py_ssize_t padded(Py_ssize_t n, const Kernels *k) noexcept nogil:
+    return (n + k.lanes - 1) // k.lanes * k.lanes
+
+cdef inline void *at(const void *data, Py_ssize_t n, const Kernels *k) noexcept nogil:
+    """The n-th number behind data."""
+    return <char *>data + n * k.real_size
+
+cdef inline void *data(array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
+
+cdef inline Rows rows_of(array) noexcept:
+    """The rows of a [T, B, N] array whose last axis is contiguous."""
+    cdef cnp.ndarray a = <cnp.ndarray>array
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a)
+    return Rows(cnp.PyArray_DATA(a), cnp.PyArray_DIM(a, 1), cnp.PyArray_STRIDE(a, 0) // size, cnp.PyArray_STRIDE(a, 1) // size)
+
+cdef inline Rows packed_rows(void *data, Py_ssize_t B, Py_ssize_t N) noexcept nogil:
+    """Rows of N numbers without gaps."""
+    return Rows(data, B, B * N, N)
+
+cdef inline Rows part(Rows rows, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, const Kernels *k) noexcept nogil:
+    """The rows b0..b1 of the steps from s on."""
+    return Rows(at(rows.data, s * rows.s_stride + b0 * rows.b_stride, k), b1 - b0, rows.s_stride, rows.b_stride)
+
+cdef inline Rows last_first(Rows rows, Py_ssize_t steps, const Kernels *k) noexcept nogil:
+    """The rows of these steps, the last step first."""
+    return Rows(at(rows.data, (steps - 1) * rows.s_stride, k), rows.B, -rows.s_stride, rows.b_stride)
+
+cdef inline Py_ssize_t share(Py_ssize_t n, int worker, int workers) noexcept nogil:
+    """Where this worker's share of n things starts."""
+    return n * worker // workers
+
+cdef inline void product_share(const Kernels *k, const Product *p, Py_ssize_t q, int worker, int workers) noexcept nogil:
+    """A worker's share of q rows; of the columns where the rows are few."""
+    cdef Py_ssize_t groups = k.groups_of(p.C)
+    if q >= ROWS_WORTH_SHARING * workers:
+        k.product(p, share(q, worker, workers), share(q, worker + 1, workers), 0, groups)
+    else:
+        k.product(p, 0, q, share(groups, worker, workers), share(groups, worker + 1, workers))
+
+cdef const Kernels *kernels_for(array) noexcept:
+    return chosen.float32 if cnp.PyArray_ITEMSIZE(<cnp.ndarray>array) == 4 else chosen.float64
+
+# ---- the cells' slots (csrc/pass.h) ------------------------------------------------------------------------------
+
+cdef void set_cell(Pass *p, int cell) noexcept nogil:
+    p.cell = cell
+    p.S = 1 if cell == RNN else 4
+    p.X = 3 if cell == GRU else p.S
+    p.G = p.X
+
+cdef Blocks window(const Pass *p, bint state_side, const void *data, Py_ssize_t width) noexcept nogil:
+    """The blocks of a weight or bias in the order of the slots: the GRU's r, z, n stand in slots n, r, z | q."""
+    cdef Blocks w
+    cdef int n
+    memset(&w, 0, sizeof(w))
+    w.data = data
+    w.height = p.H
+    w.width = width
+    w.count = <int>p.G
+    for n in range(p.G):
+        w.order[n] = n
+        if p.cell == GRU:
+            w.order[n] = n if state_side else (n + 2) % 3
+    return w

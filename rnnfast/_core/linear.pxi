@@ -1,0 +1,119 @@
+# Dense layers: the flat products without a recurrence.
+
+cdef struct LinearJob:
+    const Kernels *k
+    Product product      # y from x, or dx from dy
+    GradientProduct dw
+    Rows d, x            # [M, N], [M, K]
+    Blocks w, w_grad     # [N, K]
+    Py_ssize_t M
+    void *packed_w       # flat over its N rows forward, over its K columns backward; NULL: no dx is wanted
+    void *packed_d       # [GRADIENT_ROWS, N] packed, each worker in its groups
+    void *operand        # [workers][GRADIENT_ROWS][operand_stride]
+    Py_ssize_t operand_size
+    void *db             # [N] sum of dy
+
+cdef void linear_forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
+    cdef LinearJob *job = <LinearJob *>argument
+    cdef Py_ssize_t groups = job.k.groups_of(job.product.C)
+    job.k.pack_by_rows(&job.w, job.packed_w, share(groups, worker, workers), share(groups, worker + 1, workers))
+    threads_barrier(team)
+    product_share(job.k, &job.product, job.M, worker, workers)
+
+cdef void linear_backward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
+    cdef LinearJob *job = <LinearJob *>argument
+    cdef const Kernels *k = job.k
+    cdef Py_ssize_t groups = k.groups_of(job.dw.C), g0 = share(groups, worker, workers), g1 = share(groups, worker + 1, workers)
+    cdef Py_ssize_t q, end
+    cdef void *operand = at(job.operand, worker * job.operand_size, k)
+    cdef void *packed_d = at(job.packed_d, g0 * k.columns * GRADIENT_ROWS, k)
+
+    if job.packed_w != NULL:
+        q = k.groups_of(job.product.C)
+        k.pack_by_columns(&job.w, job.packed_w, share(q, worker, workers), share(q, worker + 1, workers))
+        threads_barrier(team)
+        product_share(k, &job.product, job.M, worker, workers)
+    q = 0
+    while q < job.M:
+        end = min(q + GRADIENT_ROWS, job.M)
+        k.pack_gradient(&job.d, job.dw.C, q, end, g0, g1, packed_d, job.db)
+        k.pack_operand(&job.x, job.dw.K, q, end, operand)
+        k.gradient_product(&job.dw, end - q, g0, g1, packed_d, operand)
+        q = end
+    k.unpack_gradient(&job.dw, g0, g1, &job.w_grad)
+
+cdef Blocks one_block(array) noexcept:
+    """A matrix as one block of rows; a vector as rows of width 1."""
+    cdef Blocks w
+    memset(&w, 0, sizeof(w))
+    w.data, w.count = data(array), 1
+    w.height, w.width = array.shape[0], array.shape[1] if array.ndim > 1 else 1
+    return w
+
+
+def linear_forward(x, weight, bias, y):
+    """y = x weight^T + bias. x [M, K], weight [N, K], bias [N] or None, y [M, N] OUT; C-contiguous, one dtype."""
+    cdef LinearJob job
+    cdef const Kernels *k = kernels_for(y)
+    cdef Py_ssize_t M = x.shape[0], K = weight.shape[1], N = weight.shape[0], size = k.real_size
+    cdef size_t sizes[2]
+    cdef void *parts[2]
+    cdef void *block
+    cdef Plan planned
+    if M == 0:
+        return
+    memset(&job, 0, sizeof(job))
+    sizes = [K * padded(N, k) * size, N * size]
+    block = workspace_take(2, sizes, parts)
+    if block == NULL:
+        raise MemoryError("no memory for the packed weight")
+    job.k, job.M, job.w, job.packed_w = k, M, one_block(weight), parts[0]
+    job.product = Product(K, N, 0, packed_rows(data(x), M, K), job.packed_w, NULL,
+                          packed_rows(data(y), M, N))
+    if bias is not None:
+        memcpy(parts[1], data(bias), N * size)
+        job.product.bias = parts[1]
+    planned = plan(k, 1, 2.0 * M * K * N, M, 1, 0)
+    with nogil:
+        threads_run(linear_forward_worker, &job, planned.workers)
+        workspace_give(block)
+
+
+def linear_backward(x, weight, dy, dx, dweight, dbias):
+    """The gradients of linear_forward. dy [M, N] IN; dx [M, K] OUT or None, dweight [N, K] OUT, dbias [N] OUT or None."""
+    cdef LinearJob job
+    cdef const Kernels *k = kernels_for(dy)
+    cdef Py_ssize_t M = x.shape[0], K = weight.shape[1], N = weight.shape[0], size = k.real_size
+    cdef Blocks db
+    cdef size_t sizes[5]
+    cdef void *parts[5]
+    cdef void *block
+    cdef Plan planned
+    if M == 0:
+        dweight[...] = 0
+        if dbias is not None:
+            dbias[...] = 0
+        return
+    memset(&job, 0, sizeof(job))
+    planned = plan(k, 2, 2.0 * M * K * N, M, 1, 0)
+    job.operand_size = GRADIENT_ROWS * k.operand_stride(K)
+    sizes = [0 if dx is None else N * padded(K, k) * size, GRADIENT_ROWS * padded(N, k) * size,
+             planned.workers * job.operand_size * size, padded(N, k) * size, padded(N, k) * K * size]
+    block = workspace_take(5, sizes, parts)
+    if block == NULL:
+        raise MemoryError("no memory for the packed weight and the sum of its gradient")
+    memset(parts[3], 0, sizes[3])
+    memset(parts[4], 0, sizes[4])
+    job.k, job.M, job.w, job.w_grad = k, M, one_block(weight), one_block(dweight)
+    job.packed_d, job.operand, job.db = parts[1], parts[2], parts[3]
+    job.dw = GradientProduct(K, N, 0, N, parts[4])
+    job.d, job.x = packed_rows(data(dy), M, N), packed_rows(data(x), M, K)
+    if dx is not None:
+        job.packed_w = parts[0]
+        job.product = Product(N, K, 0, job.d, job.packed_w, NULL, packed_rows(data(dx), M, K))
+    with nogil:
+        threads_run(linear_backward_worker, &job, planned.workers)
+    if dbias is not None:
+        db = one_block(dbias)
+        k.unpack_bias(&db, job.db)
+    workspace_give(block)

@@ -1,0 +1,112 @@
+# Which kernels and how many threads every call uses: the only state that outlives a call.
+
+cdef const Implementation *chosen = NULL
+cdef int threads = 1
+cdef int cores = threads_available()
+cdef double l2 = l2_bytes()
+cdef int forced_split = -1  # -1: the cost model decides; BY_UNITS, BY_ROWS
+cdef enum:
+    BY_UNITS, BY_ROWS
+
+cdef const Implementation *find(name) except NULL:
+    """The implementation of that name, or the best one that runs here if name is None."""
+    cdef int n = 0
+    while implementations[n].name != NULL:
+        if name is None and implementations[n].runs_here():
+            return &implementations[n]
+        if name is not None and implementations[n].name == name.encode():
+            if not implementations[n].runs_here():
+                raise ValueError(f"RNNFAST_ISA: {name!r} ({implementations[n].description.decode()}) "
+                                 f"does not run on this machine, which has {', '.join(available_isas())}")
+            return &implementations[n]
+        n += 1
+    raise ValueError(f"RNNFAST_ISA: expected one of {', '.join(compiled_isas())}, got {name!r}")
+
+
+def compiled_isas():
+    """Names of the instruction sets that this build has kernels for, best first."""
+    names = []
+    cdef int n = 0
+    while implementations[n].name != NULL:
+        names.append(implementations[n].name.decode())
+        n += 1
+    return names
+
+
+def available_isas():
+    """Names of the compiled instruction sets that this machine can run, best first."""
+    return [name for n, name in enumerate(compiled_isas()) if implementations[<int>n].runs_here()]
+
+
+def force_isa(name):
+    """Makes every later call use these kernels. For tests: users set RNNFAST_ISA before they import."""
+    global chosen
+    chosen = find(name)
+
+
+def get_isa():
+    """The name of the kernels in use."""
+    return chosen.name.decode()
+
+
+def force_split(split):
+    """Makes every later call split its work "rows" or "units", whatever the cost model says; None frees it. For tests."""
+    global forced_split
+    forced_split = {None: -1, "units": BY_UNITS, "rows": BY_ROWS}[split]
+
+
+def set_num_threads(n):
+    """Sets how many threads every later call may use.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. Small work runs on one thread whatever `n` is; results never depend on it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is no integer, or not in 1..256.
+
+    Examples
+    --------
+    >>> import rnnfast as rf
+    >>> before = rf.get_num_threads()
+    >>> rf.set_num_threads(1)
+    >>> rf.get_num_threads()
+    1
+    >>> rf.set_num_threads(before)
+    """
+    global threads
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"n: expected an integer, got {type(n).__name__}")
+    if not 1 <= n.__index__() <= 256:
+        raise ValueError(f"n: expected a number of threads from 1 to 256, got {n}")
+    threads = n.__index__()
+
+
+def get_num_threads():
+    """How many threads a call may use: the cores of this process, RNNFAST_NUM_THREADS, or what `set_num_threads` set.
+
+    Examples
+    --------
+    >>> import rnnfast as rf
+    >>> rf.get_num_threads() >= 1
+    True
+    """
+    return threads
+
+
+def configure(environment):
+    """Reads RNNFAST_ISA and RNNFAST_NUM_THREADS; called once, at import."""
+    force_isa(environment.get("RNNFAST_ISA") or None)
+    given = environment.get("RNNFAST_NUM_THREADS")
+    if not given:
+        set_num_threads(cores)
+    elif not given.isdecimal() or not 1 <= int(given) <= 256:
+        raise ValueError(f"RNNFAST_NUM_THREADS: expected a number of threads from 1 to 256, got {given!r}")
+    else:
+        set_num_threads(int(given))
+
+
+configure(os.environ)

@@ -1,0 +1,152 @@
+# One step at a time: what rnnfast.stream stands on.
+
+cdef struct Step:
+    Pass p            # of one layer, T = 1
+    Product project   # [B, I] to that layer's gates
+
+cdef struct StepJob:
+    const Kernels *k
+    Step *layer       # [layers]
+    int layers
+
+cdef void step_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
+    cdef StepJob *job = <StepJob *>argument
+    cdef const Kernels *k = job.k
+    cdef Step *layer
+    cdef Py_ssize_t groups
+    cdef int n
+    for n in range(job.layers):
+        layer = &job.layer[n]
+        groups = hidden_groups(k, &layer.p)
+        product_share(k, &layer.project, layer.p.B, worker, workers)
+        threads_barrier(team)
+        k.step_forward[layer.p.cell](&layer.p, 0, 0, layer.p.B, share(groups, worker, workers), share(groups, worker + 1, workers))
+        threads_barrier(team)
+
+
+cdef class Stepper:
+    """A stack of layers that takes one step a call: weights packed once, the state kept between calls.
+
+    The base of `rnnfast.stream.Stream`, whose `_check` turns an x that the kernels cannot read as it is into one that
+    they can, or raises. c [L, B, H] is the LSTM's, None for other cells.
+    """
+
+    cdef StepJob job
+    cdef void *block            # the packed weights of all layers, and one layer's gates
+    cdef object hs              # [2, L, B, H]: the h before a step and after it, in turn
+    cdef int now                # which of the two is the state
+    cdef int typenum
+    cdef readonly object c
+
+    def __cinit__(self):
+        self.block = NULL
+        self.job.layer = NULL
+
+    def __dealloc__(self):
+        workspace_give(self.block)
+        free(self.job.layer)
+
+    def __init__(self, int cell, int nonlinearity, weights, Py_ssize_t B, dtype):
+        """A zero state and room for `weights`, the (weight_ih, weight_hh, bias_ih, bias_hh) of each layer."""
+        cdef int layers = len(weights), n
+        cdef Py_ssize_t H = weights[0][1].shape[1], size = dtype.itemsize, I
+        cdef Step *layer
+        cdef size_t *sizes = NULL
+        cdef void **parts = NULL
+        cdef const Kernels *k
+
+        self.hs = np.zeros((2, layers, B, H), dtype)
+        self.c = np.zeros((layers, B, H), dtype) if cell == LSTM else None
+        self.typenum = cnp.PyArray_TYPE(self.hs)
+        self.job.k = k = kernels_for(self.hs)
+        self.job.layers = layers
+        self.job.layer = <Step *>calloc(layers, sizeof(Step))
+        sizes = <size_t *>malloc((3 * layers + 1) * sizeof(size_t))
+        parts = <void **>malloc((3 * layers + 1) * sizeof(void *))
+        if self.job.layer != NULL and sizes != NULL and parts != NULL:
+            for n in range(layers):
+                layer = &self.job.layer[n]
+                I = weights[n][0].shape[1]
+                set_cell(&layer.p, cell)
+                layer.p.nonlinearity, layer.p.T, layer.p.B, layer.p.H = nonlinearity, 1, B, H
+                layer.project.K, layer.project.C, layer.project.extra = I, layer.p.X * H, (layer.p.S - layer.p.X) * H
+                sizes[3 * n] = I * padded(layer.p.X * H, k) * size
+                sizes[3 * n + 1] = layer.p.G * padded(H, k) * H * size
+                sizes[3 * n + 2] = layer.p.S * H * size
+            sizes[3 * layers] = B * MAX_SLOTS * H * size
+            self.block = workspace_take(3 * layers + 1, sizes, parts)
+        if self.block != NULL:
+            for n in range(layers):
+                layer = &self.job.layer[n]
+                layer.project.w, layer.p.w_step, layer.project.bias = parts[3 * n], parts[3 * n + 1], parts[3 * n + 2]
+                layer.project.out = layer.p.gates = packed_rows(parts[3 * layers], B, layer.p.S * H)
+        free(sizes)
+        free(parts)
+        if self.block == NULL:
+            raise MemoryError("no memory for the packed weights")
+        self._pack(weights)
+
+    def _pack(self, weights):
+        """Takes over these weights."""
+        cdef Blocks w_ih, w_hh
+        cdef Step *layer
+        cdef int n
+        if self.block == NULL:
+            raise RuntimeError("this stream was never set up: its __init__ has not run")
+        for n, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
+            layer = &self.job.layer[n]
+            w_ih = window(&layer.p, False, data(weight_ih), layer.project.K)
+            w_hh = window(&layer.p, True, data(weight_hh), layer.p.H)
+            pack_for_forward(self.job.k, &layer.p, &w_ih, <void *>layer.project.w, &w_hh, <void *>layer.p.w_step, 0, 1)
+            add_biases(self.job.k, &layer.p, data(bias_ih), data(bias_hh), <void *>layer.project.bias)
+
+    @property
+    def h(self):
+        """The state h [L, B, H], which may be written into."""
+        return self.hs[self.now]
+
+    cdef void run(self, cnp.ndarray x, cnp.ndarray y):
+        """One step from x [B, I] to y [B, H], rows without gaps."""
+        cdef Step *layer
+        cdef Py_ssize_t B = self.job.layer.p.B, H = self.job.layer.p.H, size = self.job.k.real_size, n, nbytes = B * H * size
+        cdef char *before = <char *>data(self.hs) + self.now * self.job.layers * nbytes
+        cdef char *after = <char *>data(self.hs) + (1 - self.now) * self.job.layers * nbytes
+        cdef char *c = <char *>data(self.c)
+        cdef Plan planned
+
+        for n in range(self.job.layers):
+            layer = &self.job.layer[n]
+            layer.project.a = packed_rows(data(x) if n == 0 else after + (n - 1) * nbytes, B, layer.project.K)
+            layer.p.h0 = before + n * nbytes
+            layer.p.y = packed_rows(after + n * nbytes, B, H)
+            if c != NULL:
+                layer.p.c0 = layer.p.c = c + n * nbytes
+        layer = self.job.layer
+        planned = plan(self.job.k, self.job.layers, 2.0 * B * 2 * H * layer.p.G * H, 1, hidden_groups(self.job.k, &layer.p),
+                       2.0 * H * H * layer.p.G * size)
+        threads_run(step_worker, &self.job, planned.workers)
+        memcpy(data(y), after + (self.job.layers - 1) * nbytes, nbytes)
+        self.now = 1 - self.now
+
+    def __call__(self, x):
+        """y of the next step, the caller's own, from x [B, I]; [I] to [H] where B is 1."""
+        cdef Step *layer = self.job.layer
+        cdef cnp.npy_intp sizes[2]
+        cdef int ndim
+        if self.block == NULL:
+            raise RuntimeError("this stream was never set up: its __init__ has not run")
+        if not is_plain(x, self.typenum, layer.p.B, layer.project.K):
+            x = self._check(x)
+        ndim = cnp.PyArray_NDIM(x)
+        sizes[0], sizes[ndim - 1] = layer.p.B, layer.p.H
+        y = cnp.PyArray_EMPTY(ndim, sizes, self.typenum, 0)
+        self.run(x, y)
+        return y
+
+cdef inline bint is_plain(x, int typenum, Py_ssize_t B, Py_ssize_t I):
+    """Whether x is an aligned C-contiguous array [B, I], or [I] where B is 1, of this type."""
+    if not cnp.PyArray_CheckExact(x) or cnp.PyArray_TYPE(x) != typenum or not cnp.PyArray_ISCARRAY_RO(x):
+        return False
+    if cnp.PyArray_NDIM(x) == 2:
+        return cnp.PyArray_DIM(x, 0) == B and cnp.PyArray_DIM(x, 1) == I
+    return cnp.PyArray_NDIM(x) == 1 and B == 1 and cnp.PyArray_DIM(x, 0) == I

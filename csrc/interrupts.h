@@ -1,4 +1,5 @@
-/* When a long call should look for signals, and whether one has asked it to stop. Worker 0 looks; every worker asks. */
+/* When a long call should look for signals, and whether one has asked it to stop. Worker 0 looks; every worker asks, and
+ * all stop after the same chunk of time, so that none waits at a barrier for one that has gone. */
 #ifndef RNNFAST_INTERRUPTS_H
 #define RNNFAST_INTERRUPTS_H
 
@@ -9,7 +10,7 @@
 typedef struct {
     double next;          /* seconds on the clock below */
     uint64_t environment; /* the caller's floating-point environment, in which its signal handlers run */
-    int stop;
+    int stop;             /* the number, from 1, of the chunk of time after which to stop; 0: none */
 } Interrupts;
 
 static inline double interrupts_clock(void)
@@ -37,14 +38,18 @@ static inline int interrupts_due(Interrupts *interrupts)
 }
 
 #if defined(__GNUC__)
-static inline void interrupts_stop(Interrupts *interrupts) { __atomic_store_n(&interrupts->stop, 1, __ATOMIC_RELAXED); }
-static inline int interrupts_stopped(const Interrupts *interrupts)
+static inline void interrupts_stop(Interrupts *interrupts, int chunk)
 {
-    return __atomic_load_n(&interrupts->stop, __ATOMIC_RELAXED);
+    __atomic_store_n(&interrupts->stop, chunk, __ATOMIC_RELAXED);
+}
+static inline int interrupts_stopped(const Interrupts *interrupts, int chunk)
+{
+    const int stop = __atomic_load_n(&interrupts->stop, __ATOMIC_RELAXED);
+    return stop && stop <= chunk;
 }
 #else /* one thread there */
-static inline void interrupts_stop(Interrupts *interrupts) { interrupts->stop = 1; }
-static inline int interrupts_stopped(const Interrupts *interrupts) { return interrupts->stop; }
+static inline void interrupts_stop(Interrupts *interrupts, int chunk) { interrupts->stop = chunk; }
+static inline int interrupts_stopped(const Interrupts *interrupts, int chunk) { return interrupts->stop && interrupts->stop <= chunk; }
 #endif
 
 #endif

@@ -94,8 +94,8 @@ cdef extern from "interrupts.h" nogil:
     void fp_leave(uint64_t before)
     void interrupts_begin(Interrupts *)
     bint interrupts_due(Interrupts *)
-    void interrupts_stop(Interrupts *)
-    bint interrupts_stopped(const Interrupts *)
+    void interrupts_stop(Interrupts *, int chunk)
+    bint interrupts_stopped(const Interrupts *, int chunk)
 
 cdef extern from "workspace.h" nogil:
     void *workspace_take(int count, const size_t *sizes, void **parts)

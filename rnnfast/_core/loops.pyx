@@ -77,6 +77,7 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
     cdef Product project
     cdef Py_ssize_t groups = hidden_groups(k, &p), s0 = 0, s1, s, q, b0 = 0, b1 = p.B, g0 = 0, g1 = groups
     cdef bint together = workers > 1 and job.split == BY_UNITS
+    cdef int chunk = 0
 
     if together:
         g0, g1 = share(groups, worker, workers), share(groups, worker + 1, workers)
@@ -88,6 +89,7 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
     threads_barrier(team)
     while s0 < p.T:
         s1 = min(s0 + job.chunk, p.T)
+        chunk += 1
         if not p.save:
             p.first = s0
         project = job.project
@@ -104,10 +106,10 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
             if together and s < s1 - 1:
                 threads_barrier(team)
         if worker == 0:
-            look_for_signals(&job.interrupts)
+            look_for_signals(&job.interrupts, chunk)
         if together:
             threads_barrier(team)
-        if interrupts_stopped(&job.interrupts):
+        if interrupts_stopped(&job.interrupts, chunk):
             return
         s0 = s1
 
@@ -136,7 +138,7 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
     set_cell(p, cell)
     p.nonlinearity, p.save, p.T, p.B, p.H = nonlinearity, gates is not None, T, B, H
     job.k = k
-    job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES)
+    job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, LEAST_ROWS)
     job.w_ih, job.w_hh = window(p, False, data(weight_ih), I), window(p, True, data(weight_hh), H)
     job.b_ih, job.b_hh = data(bias_ih), data(bias_hh)
 
@@ -162,7 +164,7 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
     with nogil:
         threads_run(forward_worker, &job, planned.workers)
         workspace_give(block)
-    if interrupts_stopped(&job.interrupts):
+    if interrupts_stopped(&job.interrupts, LAST_CHUNK):
         raise_pending()
     h[...] = y[T - 1]
     if cell == LSTM and p.save:
@@ -219,6 +221,7 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     cdef Py_ssize_t w0 = share(columns, worker, workers), w1 = share(columns, worker + 1, workers)
     cdef Py_ssize_t b0 = 0, b1 = p.B, g0 = 0, g1 = groups, s0, s1 = p.T, s, q
     cdef bint together = workers > 1 and job.split == BY_UNITS
+    cdef int chunk = 0
 
     if together:
         g0, g1 = share(groups, worker, workers), share(groups, worker + 1, workers)
@@ -231,23 +234,23 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     threads_barrier(team)
     while s1 > 0:
         s0 = max(s1 - job.chunk, 0)
+        chunk += 1
         for s in range(s1 - 1, s0 - 1, -1):
             k.step_backward[p.cell](p, s, b0, b1, g0, g1)
-            if together:
+            if together and s > s0:
                 threads_barrier(team)
-        if not together:
-            threads_barrier(team)
+        if worker == 0:
+            look_for_signals(&job.interrupts, chunk)
+        threads_barrier(team)
+        if interrupts_stopped(&job.interrupts, chunk):
+            return
+        # Flat over the chunk's rows, while another worker may be in the steps before them, which only read these rows.
         add_weight_gradients(job, (p.T - s1) * p.B, (p.T - s0) * p.B, w0, w1,
                              at(job.packed_d, w0 * k.columns * GRADIENT_ROWS, k), at(job.operand, worker * job.operand_size, k))
         if job.dx.out.data != NULL:
             q = s1 * p.B - s0 * p.B
             k.product(&job.dx, s0 * p.B + share(q, worker, workers), s0 * p.B + share(q, worker + 1, workers),
                       0, k.groups_of(job.dx.C))
-        if worker == 0:
-            look_for_signals(&job.interrupts)
-        threads_barrier(team)
-        if interrupts_stopped(&job.interrupts):
-            return
         s1 = s0
     k.step_backward[p.cell](p, -1, b0, b1, g0, g1)
     k.unpack_gradient(&job.dw_ih, w0, w1, &job.w_ih_grad)
@@ -280,7 +283,7 @@ def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gat
     set_cell(p, cell)
     p.nonlinearity, p.T, p.B, p.H = nonlinearity, T, B, H
     job.k = k
-    job.chunk = max(1, GRADIENT_ROWS // B)
+    job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, GRADIENT_ROWS)
     planned = plan(k, 2 * T, 2.0 * B * (I + H) * p.G * H, B, k.groups_of(H), <double>H * H * p.G * size)
     job.split = planned.split
     job.operand_size = GRADIENT_ROWS * max(k.operand_stride(I), k.operand_stride(H))
@@ -322,7 +325,7 @@ def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gat
     if dbias_hh is not None:
         k.unpack_bias(&db_hh, at(job.db, (p.S - p.G) * H, k))
     workspace_give(block)
-    if interrupts_stopped(&job.interrupts):
+    if interrupts_stopped(&job.interrupts, LAST_CHUNK):
         raise_pending()
 
 

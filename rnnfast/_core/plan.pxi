@@ -7,7 +7,8 @@ cdef enum:
     START_NS = 8000             # of a job on several threads
     ROWS_WORTH_SHARING = 8      # a worker's least share of a flat product's rows: with fewer it takes columns
     LEAST_ROWS = 128            # projected at once, so that large weights are not read for a few rows
-    GATES_BYTES = 1 << 19       # gates projected at once: half of a common L2
+    GATES_BYTES = 1 << 19       # gates of one chunk of time: half of a common L2
+    LAST_CHUNK = 0x7fffffff
     GRADIENT_ROWS = 256         # rows packed at once for the weights' gradients
 
 cdef struct Plan:
@@ -40,18 +41,20 @@ cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, 
         return Plan(1, BY_ROWS)
     return Plan(n_rows, BY_ROWS) if by_rows <= by_units else Plan(n_units, BY_UNITS)
 
-cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t B, Py_ssize_t T, Py_ssize_t nbytes) noexcept nogil:
-    """Steps whose rows of so many numbers fill about nbytes, and no fewer than LEAST_ROWS rows."""
-    cdef Py_ssize_t steps = max(nbytes // (B * row_numbers * k.real_size), LEAST_ROWS // B)
+cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t B, Py_ssize_t T, Py_ssize_t nbytes,
+                            Py_ssize_t least) noexcept nogil:
+    """Steps whose rows of so many numbers fill about nbytes, and no fewer than `least` rows."""
+    cdef Py_ssize_t steps = max(nbytes // (B * row_numbers * k.real_size), least // B)
     return max(1, min(steps, T))
 
-cdef void look_for_signals(Interrupts *interrupts) noexcept nogil:
-    """Called by worker 0, the thread that holds the caller's Python state; handlers run in the caller's environment."""
+cdef void look_for_signals(Interrupts *interrupts, int chunk) noexcept nogil:
+    """Called by worker 0, the thread that holds the caller's Python state, before the barrier of this chunk, if it has
+    one; handlers run in the caller's environment."""
     cdef uint64_t ours
     if interrupts_due(interrupts):
         ours = fp_enter()
         fp_leave(interrupts.environment)
         with gil:
             if signals_raise() < 0:
-                interrupts_stop(interrupts)
+                interrupts_stop(interrupts, chunk)
         fp_leave(ours)

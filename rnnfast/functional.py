@@ -185,7 +185,7 @@ def pass_backward(
     dy : ndarray [T, B, H] or None
         None is zero.
     dfinal : sequence of ndarray [B, H] or None, or None
-        Gradients of the final state; None is zero.
+        Gradients of the final state, C-contiguous; None is zero.
     dx : ndarray [T, B, I] or None
         Written, strides as x; None if it is not wanted.
     dinitial : sequence of ndarray [B, H]

@@ -85,13 +85,21 @@ static void gradient_product(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t
 /* The finished sum of groups g0..g1 in the user's order: dw [.., K] OUT from columns c0..c1 of p->dw. */
 static void unpack_gradient(const GradientProduct *p, ptrdiff_t g0, ptrdiff_t g1, const Blocks *dw)
 {
-    const ptrdiff_t K = p->K, from = g0 * TILE_WIDTH * V, to = g1 * TILE_WIDTH * V;
-    for (ptrdiff_t k0 = 0; k0 < K; k0 += PACK_LENGTH)
-        for (ptrdiff_t c = from > p->c0 ? from : p->c0; c < to && c < p->c1; c++) {
-            real *row = (real *)block_row(dw, c - p->c0);
-            const ptrdiff_t group = c / (TILE_WIDTH * V);
-            const int N = group_width(group, p->C);
-            const real *in = (const real *)p->dw + group * TILE_WIDTH * V * K + c % (TILE_WIDTH * V);
-            for (ptrdiff_t k = k0; k < K && k < k0 + PACK_LENGTH; k++) row[k] = in[k * N * V];
+    const ptrdiff_t K = p->K, end = g1 * TILE_WIDTH * V;
+
+    for (ptrdiff_t c = g0 * TILE_WIDTH * V; c < end && c < p->c1; c += V) {
+        const ptrdiff_t group = c / (TILE_WIDTH * V);
+        const ptrdiff_t stride = group_width(group, p->C) * V;
+        const real *in = (const real *)p->dw + group * TILE_WIDTH * V * K + c % (TILE_WIDTH * V);
+        const int from = c < p->c0 ? at_most(p->c0 - c, V) : 0, to = lanes_at(c, p->c1);
+        real *rows[V];
+        for (int l = from; l < to; l++) rows[l] = (real *)block_row(dw, c + l - p->c0);
+        for (ptrdiff_t k = 0; k < K; k += V) {
+            const int length = at_most(K - k, V);
+            vec square[V];
+            for (int i = 0; i < V; i++) square[i] = i < length ? v_load(in + (k + i) * stride) : v_zero();
+            v_transpose(square);
+            for (int l = from; l < to; l++) v_store_n(rows[l] + k, square[l], length);
         }
+    }
 }

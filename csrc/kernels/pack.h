@@ -2,8 +2,6 @@
  *
  * A flat pack cuts C columns into groups of TILE_WIDTH vectors: [group][K][n][V], the last group as narrow as it can be.
  */
-#define PACK_LENGTH 64 /* rows of a pack that are transposed together, so that their cache lines stay in the L1 */
-
 static inline ptrdiff_t vectors(ptrdiff_t columns) { return (columns + V - 1) / V; }
 static inline ptrdiff_t padded(ptrdiff_t columns) { return vectors(columns) * V; }
 static inline int lanes_at(ptrdiff_t column, ptrdiff_t columns) { return at_most(columns - column, V); }
@@ -22,15 +20,25 @@ static inline const real *block_row(const Blocks *w, ptrdiff_t c)
     return (const real *)w->data + (w->order[c / w->height] * w->height + c % w->height) * w->width;
 }
 
+/* The rows of a V by V square become its columns, by log2 V perfect shuffles. */
+static ALWAYS_INLINE void v_transpose(vec *x)
+{
+    vec y[V];
+    UNROLL for (int n = 1; n < V; n *= 2) {
+        UNROLL for (int i = 0; i < V / 2; i++) v_zip(x[i], x[i + V / 2], &y[2 * i], &y[2 * i + 1]);
+        UNROLL for (int i = 0; i < V; i++) x[i] = y[i];
+    }
+}
+
 /* One packed vector column, transposed: out[k * stride + l] = rows[l][k], zero from `lanes` on. */
 static void pack_vector(ptrdiff_t K, const real *const *rows, int lanes, real *out, ptrdiff_t stride)
 {
-    for (ptrdiff_t from = 0; from < K; from += PACK_LENGTH) {
-        const ptrdiff_t to = K - from < PACK_LENGTH ? K : from + PACK_LENGTH;
-        for (int l = 0; l < lanes; l++)
-            for (ptrdiff_t k = from; k < to; k++) out[k * stride + l] = rows[l][k];
-        for (int l = lanes; l < V; l++)
-            for (ptrdiff_t k = from; k < to; k++) out[k * stride + l] = 0;
+    for (ptrdiff_t k = 0; k < K; k += V) {
+        const int length = at_most(K - k, V);
+        vec square[V];
+        for (int l = 0; l < V; l++) square[l] = l < lanes ? v_load_n(rows[l] + k, length) : v_zero();
+        v_transpose(square);
+        for (int i = 0; i < length; i++) v_store(out + (k + i) * stride, square[i]);
     }
 }
 

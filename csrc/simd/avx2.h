@@ -13,6 +13,7 @@ typedef float real;
 typedef __m256 vec;
 #define V 8
 #define OP(name) _mm256_##name##_ps
+#define LANES_OF _mm256_permute2f128_ps
 static inline __m256i v_lanes(int n) { return _mm256_loadu_si256((const __m256i *)(avx2_lanes + 8 - n)); }
 static inline vec v_exponent(vec t) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23)); }
 #else
@@ -20,6 +21,7 @@ typedef double real;
 typedef __m256d vec;
 #define V 4
 #define OP(name) _mm256_##name##_pd
+#define LANES_OF _mm256_permute2f128_pd
 static inline __m256i v_lanes(int n) { return _mm256_loadu_si256((const __m256i *)(avx2_lanes + 8 - 2 * n)); }
 static inline vec v_exponent(vec t) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t), 52)); }
 #endif
@@ -49,3 +51,11 @@ static inline vec v_copysign(vec magnitude, vec sign)
     return OP(or)(OP(andnot)(bit, magnitude), OP(and)(bit, sign));
 }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(blendv)(no, yes, OP(cmp)(a, b, _CMP_LT_OQ)); }
+
+/* The lanes of a and b in turn, a first: those of the lower halves, those of the upper. */
+static inline void v_zip(vec a, vec b, vec *low, vec *high)
+{
+    const vec even = OP(unpacklo)(a, b), odd = OP(unpackhi)(a, b);
+    *low = LANES_OF(even, odd, 0x20);
+    *high = LANES_OF(even, odd, 0x31);
+}

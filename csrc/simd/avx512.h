@@ -13,7 +13,11 @@ typedef __m512 vec;
 #define LESS(a, b) _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
 #define LANES(n) ((__mmask16)((1u << (n)) - 1u))
 static inline vec v_exponent(vec t) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23)); }
+#define ZIP_LOW _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define ZIP_HIGH _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 #else
+#define ZIP_LOW _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11)
+#define ZIP_HIGH _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15)
 typedef double real;
 typedef __m512d vec;
 #define V 8
@@ -44,3 +48,10 @@ static inline vec v_copysign(vec magnitude, vec sign)
     return OP(or)(OP(andnot)(bit, magnitude), OP(and)(bit, sign));
 }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(mask_blend)(LESS(a, b), no, yes); }
+
+/* The lanes of a and b in turn, a first: those of the lower halves, those of the upper. */
+static inline void v_zip(vec a, vec b, vec *low, vec *high)
+{
+    *low = OP(permutex2var)(a, ZIP_LOW, b);
+    *high = OP(permutex2var)(a, ZIP_HIGH, b);
+}

@@ -70,3 +70,10 @@ static inline vec v_negative(vec a)
     return AS_REAL(BITS(vorr)(v_sign_bit(), AS_BITS(a)));
 }
 static inline vec v_copysign(vec magnitude, vec sign) { return OP(vbsl)(v_sign_bit(), sign, magnitude); }
+
+/* The lanes of a and b in turn, a first: those of the lower halves, those of the upper. */
+static inline void v_zip(vec a, vec b, vec *low, vec *high)
+{
+    *low = OP(vzip1)(a, b);
+    *high = OP(vzip2)(a, b);
+}

@@ -65,3 +65,16 @@ cdef Blocks window(const Pass *p, bint state_side, const void *data, Py_ssize_t 
         if p.cell == GRU:
             w.order[n] = n if state_side else (n + 2) % 3
     return w
+
+cdef void copy_step(Rows rows, Py_ssize_t s, Py_ssize_t N, void *out, const Kernels *k) noexcept nogil:
+    """out [B, N] = the rows of step s."""
+    cdef Py_ssize_t b
+    for b in range(rows.B):
+        memcpy(at(out, b * N, k), at(rows.data, s * rows.s_stride + b * rows.b_stride, k), N * k.real_size)
+
+cdef begin(cnp.ndarray state, given):
+    """state = what is given, or zero; both without gaps."""
+    if given is None:
+        memset(cnp.PyArray_DATA(state), 0, cnp.PyArray_NBYTES(state))
+    else:
+        memcpy(cnp.PyArray_DATA(state), data(given), cnp.PyArray_NBYTES(state))

@@ -114,7 +114,8 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
         s0 = s1
 
 
-def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0, y, h, c, gates, c_steps):
+def forward(int cell, int nonlinearity, cnp.ndarray x, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh,
+            h0, c0, cnp.ndarray y, cnp.ndarray h, c, gates, c_steps):
     """One layer in one direction; shapes as in `functional.pass_forward`, a reversed pass has reversed views.
 
     h and c get the final state. gates [T*B*S*H or more] and c_steps [T*B*H or more] (lstm) are kept for
@@ -123,16 +124,17 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
     cdef ForwardJob job
     cdef Pass *p = &job.p
     cdef const Kernels *k = kernels_for(y)
-    cdef Py_ssize_t T = y.shape[0], B = y.shape[1], H = y.shape[2], I = weight_ih.shape[1], size = k.real_size
+    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), H = cnp.PyArray_DIM(y, 2)
+    cdef Py_ssize_t I = cnp.PyArray_DIM(weight_ih, 1), size = k.real_size
     cdef size_t sizes[5]
     cdef void *parts[5]
     cdef void *block
     cdef Plan planned
 
     if T == 0 or B == 0:
-        for given, final in ((h0, h), (c0, c)):
-            if final is not None:
-                final[...] = 0 if given is None else given
+        begin(h, h0)
+        if c is not None:
+            begin(c, c0)
         return
     memset(&job, 0, sizeof(job))
     set_cell(p, cell)
@@ -166,9 +168,10 @@ def forward(int cell, int nonlinearity, x, weight_ih, weight_hh, bias_ih, bias_h
         workspace_give(block)
     if interrupts_stopped(&job.interrupts, LAST_CHUNK):
         raise_pending()
-    h[...] = y[T - 1]
+    copy_step(p.y, T - 1, H, data(h), k)
     if cell == LSTM and p.save:
-        c[...] = c_steps[(T - 1) * B * H : T * B * H].reshape(B, H)
+        copy_step(packed_rows(p.c, B, H), T - 1, H, data(c), k)
+
 
 
 # ---- backward ----------------------------------------------------------------------------------------------------
@@ -257,23 +260,25 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     k.unpack_gradient(&job.dw_hh, w0, w1, &job.w_hh_grad)
 
 
-def backward(int cell, int nonlinearity, x, weight_ih, weight_hh, h0, c0, y, gates, c_steps, dy, dh_final, dc_final,
-             dx, dh, dc, dweight_ih, dweight_hh, dbias_ih, dbias_hh):
+def backward(int cell, int nonlinearity, cnp.ndarray x, cnp.ndarray weight_ih, cnp.ndarray weight_hh, h0, c0, cnp.ndarray y,
+             gates, c_steps, dy, dh_final, dc_final, dx, cnp.ndarray dh, dc, cnp.ndarray dweight_ih, cnp.ndarray dweight_hh,
+             dbias_ih, dbias_hh):
     """The way back of `forward` with gates. Writes gates (the gradients of the pre-activations), dx (None: not wanted),
     dh and dc, the weights' and, if not None, the biases' gradients. The finals and dy may be None: zero."""
     cdef BackwardJob job
     cdef Pass *p = &job.p
     cdef const Kernels *k = kernels_for(y)
-    cdef Py_ssize_t T = y.shape[0], B = y.shape[1], H = y.shape[2], I = weight_ih.shape[1], size = k.real_size
+    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), H = cnp.PyArray_DIM(y, 2)
+    cdef Py_ssize_t I = cnp.PyArray_DIM(weight_ih, 1), size = k.real_size
     cdef Blocks db_ih, db_hh
     cdef size_t sizes[8]
     cdef void *parts[8]
     cdef void *block
     cdef Plan planned
 
-    for given, carried in ((dh_final, dh), (dc_final, dc)):
-        if carried is not None:
-            carried[...] = 0 if given is None else given
+    begin(dh, dh_final)
+    if dc is not None:
+        begin(dc, dc_final)
     if T == 0 or B == 0:
         for gradient in (dweight_ih, dweight_hh, dbias_ih, dbias_hh):
             if gradient is not None:

@@ -92,7 +92,7 @@ static void unpack_gradient(const GradientProduct *p, ptrdiff_t g0, ptrdiff_t g1
         const ptrdiff_t stride = group_width(group, p->C) * V;
         const real *in = (const real *)p->dw + group * TILE_WIDTH * V * K + c % (TILE_WIDTH * V);
         const int from = c < p->c0 ? at_most(p->c0 - c, V) : 0, to = lanes_at(c, p->c1);
-        real *rows[V];
+        real *rows[V] = {NULL};
         for (int l = from; l < to; l++) rows[l] = (real *)block_row(dw, c + l - p->c0);
         for (ptrdiff_t k = 0; k < K; k += V) {
             const int length = at_most(K - k, V);

@@ -49,7 +49,7 @@ static void pack_by_rows(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1
     const ptrdiff_t C = w->count * w->height, K = w->width, end = g1 * TILE_WIDTH * V;
 
     for (ptrdiff_t c = g0 * TILE_WIDTH * V; c < end && c < C; c += V) {
-        const real *rows[V];
+        const real *rows[V] = {NULL};
         const ptrdiff_t group = c / (TILE_WIDTH * V), n = c / V % TILE_WIDTH;
         const int N = group_width(group, C), lanes = lanes_at(c, C);
         for (int l = 0; l < lanes; l++) rows[l] = block_row(w, c + l);
@@ -69,7 +69,7 @@ static void pack_by_gates(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g
     }
     for (ptrdiff_t j = g0 * V; j < g1 * V; j += V)
         for (ptrdiff_t g = 0; g < G; g++) {
-            const real *rows[V];
+            const real *rows[V] = {NULL};
             const int lanes = lanes_at(j, H);
             for (int l = 0; l < lanes; l++) rows[l] = block_row(w, g * H + j + l);
             pack_vector(K, rows, lanes, out + (j * K * G + g * V), G * V);

@@ -160,7 +160,7 @@ def forward(int cell, int nonlinearity, cnp.ndarray x, cnp.ndarray weight_ih, cn
         p.c = data(c_steps if p.save else c)
         p.c_stride = B * H if p.save else 0
     job.project = Product(I, p.X * H, (p.S - p.X) * H, rows_of(x), job.w_project, job.bias, p.gates)
-    planned = plan(k, T, 2.0 * B * (I + H) * p.G * H, B, hidden_groups(k, p), <double>H * H * p.G * size)
+    planned = plan(k, T, 2.0 * B * (I + H) * p.G * H, B, hidden_groups(k, p), <double>H * H * p.G * size, START_NS)
     job.split = planned.split
     interrupts_begin(&job.interrupts)
     with nogil:
@@ -289,7 +289,7 @@ def backward(int cell, int nonlinearity, cnp.ndarray x, cnp.ndarray weight_ih, c
     p.nonlinearity, p.T, p.B, p.H = nonlinearity, T, B, H
     job.k = k
     job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, GRADIENT_ROWS)
-    planned = plan(k, 2 * T, 2.0 * B * (I + H) * p.G * H, B, k.groups_of(H), <double>H * H * p.G * size)
+    planned = plan(k, 2 * T, 2.0 * B * (I + H) * p.G * H, B, k.groups_of(H), <double>H * H * p.G * size, START_NS)
     job.split = planned.split
     job.operand_size = GRADIENT_ROWS * max(k.operand_stride(I), k.operand_stride(H))
 
@@ -355,7 +355,7 @@ def dropout_mask(seed, call, layer, shape, double p, dtype):
     mask = np.empty(shape, dtype)
     cdef MaskJob job = MaskJob(kernels_for(mask), seed & 0xFFFFFFFFFFFFFFFF, call & 0xFFFFFFFF, layer & 0xFFFFFFFF,
                                shape[0], shape[1], shape[2], p, data(mask))
-    cdef Plan planned = plan(job.k, job.T, 20.0 * job.B * job.N, job.T, 1, 0)
+    cdef Plan planned = plan(job.k, job.T, 20.0 * job.B * job.N, job.T, 1, 0, START_NS)
     with nogil:
         threads_run(mask_worker, &job, planned.workers)
     return mask

@@ -4,7 +4,8 @@ cdef enum:
     FLOPS_PER_NS = 14           # of one lane of a core at its best
     L3_BYTES_PER_NS = 60        # to one core
     BARRIER_NS = 600
-    START_NS = 8000             # of a job on several threads
+    START_NS = 40000            # what several threads must save: their start, and the times when a core is taken
+    STEP_START_NS = 8000        # the same for a stream, whose calls follow each other
     ROWS_WORTH_SHARING = 8      # a worker's least share of a flat product's rows: with fewer it takes columns
     LEAST_ROWS = 128            # projected at once, so that large weights are not read for a few rows
     GATES_BYTES = 1 << 19       # gates of one chunk of time: half of a common L2
@@ -18,7 +19,8 @@ cdef double efficiency(Py_ssize_t rows) noexcept nogil:
     """The share of the peak that a tile of so many rows reaches, measured: few rows wait for their weights."""
     return 0.5 if rows <= 1 else 0.7 if rows == 2 else 0.8 if rows == 3 else 0.9
 
-cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, Py_ssize_t groups, double weight_bytes) noexcept nogil:
+cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, Py_ssize_t groups, double weight_bytes,
+               double start) noexcept nogil:
     """How many workers a call gets, and how they split it: the shortest of three estimates, in nanoseconds per step.
 
     A step costs its flops at the tile's efficiency, or the weights' way from the L3 cache where they exceed the L2,
@@ -37,7 +39,7 @@ cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, 
     by_units = (max(step_flops * units / groups / (rate * efficiency(B)), slow * units / groups) + BARRIER_NS
                 if n_units > 1 else alone)
     best = min(by_rows, by_units)
-    if (alone - best) * steps < START_NS or alone < 1.05 * best:
+    if (alone - best) * steps < start or alone < 1.05 * best:
         return Plan(1, BY_ROWS)
     return Plan(n_rows, BY_ROWS) if by_rows <= by_units else Plan(n_units, BY_UNITS)
 

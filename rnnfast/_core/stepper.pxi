@@ -123,7 +123,7 @@ cdef class Stepper:
                 layer.p.c0 = layer.p.c = c + n * nbytes
         layer = self.job.layer
         planned = plan(self.job.k, self.job.layers, 2.0 * B * 2 * H * layer.p.G * H, 1, hidden_groups(self.job.k, &layer.p),
-                       2.0 * H * H * layer.p.G * size)
+                       2.0 * H * H * layer.p.G * size, STEP_START_NS)
         threads_run(step_worker, &self.job, planned.workers)
         memcpy(data(y), after + (self.job.layers - 1) * nbytes, nbytes)
         self.now = 1 - self.now

@@ -1,35 +1,5 @@
-"""The named shapes that the benchmarks run, from the latency of one step to products beyond the caches."""
+"""The named shapes: those of `rnnfast bench --suite`."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from rnnfast.cli.measure.cases import CASES, CELLS, Case
 
 __all__ = ["CASES", "CELLS", "Case"]
-
-CELLS = ("rnn", "gru", "lstm")
-
-
-class Case(NamedTuple):
-    """T steps of B sequences side by side, I inputs, H hidden units."""
-
-    T: int
-    B: int
-    I: int
-    H: int
-
-
-CASES = {
-    "step-8": Case(1, 1, 8, 8),  # latency: one step of one sequence
-    "step-32": Case(1, 1, 32, 32),
-    "step-64": Case(1, 1, 64, 64),
-    "sensor": Case(1000, 1, 8, 16),  # long, narrow, alone: the work around the product is what counts
-    "stream": Case(1000, 1, 8, 40),
-    "series": Case(1000, 8, 64, 64),
-    "odd": Case(37, 5, 13, 47),  # no multiple of any vector or tile
-    "small": Case(100, 8, 64, 64),
-    "middle": Case(100, 32, 128, 128),
-    "text": Case(64, 16, 64, 320),  # what `rnnfast train` runs
-    "large": Case(100, 32, 256, 256),
-    "wide": Case(50, 128, 256, 256),
-    "huge": Case(20, 32, 1024, 1024),  # weights beyond the L2 of most machines
-}

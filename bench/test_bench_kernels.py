@@ -9,7 +9,8 @@ from __future__ import annotations
 import pytest
 
 from rnnfast import functional, reference
-from rnnfast.cli.contenders import Functions, check_equal, exact_results, limited_threads, make_problem
+from rnnfast.cli.measure.contenders import limited_threads
+from rnnfast.cli.measure.problems import Functions, check_equal, exact_results, make_problem
 
 from .cases import CASES, CELLS
 

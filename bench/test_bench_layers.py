@@ -1,6 +1,6 @@
-"""The layers against the installed ones of torch and onnxruntime: `pytest bench -k layers -s` prints ratios.
+"""The layers against the installed peers: `pytest bench -k layers -s` prints ratios.
 
-Peers are timed by `rnnfast.cli.bench.compare`, which interleaves them in rounds: on a busy machine, figures
+Peers are timed by `rnnfast.cli.measure.compare`, which interleaves them in rounds: on a busy machine, figures
 taken one after the other mean little. The benchmark's own table has rnnfast's times alone, to compare runs.
 """
 
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from rnnfast.cli.bench import compare, table
-from rnnfast.cli.contenders import contenders, limited_threads, make_problem
+from rnnfast.cli.bench import table
+from rnnfast.cli.measure.compare import compare
+from rnnfast.cli.measure.contenders import Rnnfast, limited_threads
+from rnnfast.cli.measure.problems import make_problem
 
 from .cases import CASES, CELLS
 
@@ -22,5 +24,4 @@ def test_bench_layers(benchmark, cell, case, threads):
     print(f"\n{cell} {case} {tuple(CASES[case])}, threads: {threads}\n{table(rows)}")
     benchmark.group = f"{cell} training"
     with limited_threads(threads):
-        ours = contenders(make_problem(cell, *CASES[case]), threads)[0]
-        benchmark(ours.train)
+        benchmark(Rnnfast(make_problem(cell, *CASES[case])).train)

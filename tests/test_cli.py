@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import json
 import math
 import os
 import re
@@ -18,9 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rnnfast as rf
-from rnnfast.cli import contenders, options, text, timing
+from rnnfast.cli import options, text
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.main import main
+from rnnfast.cli.measure import contenders, problems, report, suite, timing
+from rnnfast.cli.measure.cases import STEPS
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
 TEXT = "".join(f"{n} green bottles hanging on the wall,\nand if {n % 7} should fall ...\n" for n in range(40))
@@ -266,28 +269,118 @@ def test_bench_prints_a_table_for_each_number_of_threads(capsys):
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_contenders_agree(cell, dtype):
-    problem = contenders.make_problem(cell, 5, 3, 4, 6, dtype)
-    expected = contenders.exact_results(problem)
-    named = {"y", "h", "dx", "dh", *(f"d{name}" for name in problem.weights)} | (
-        {"c", "dc"} if cell == "lstm" else set()
-    )
+    problem = problems.make_problem(cell, 5, 3, 4, 6, dtype)
+    expected = problems.exact_results(problem)
+    named = {"y", "h", "dx", *(f"d{name}" for name in problem.weights)} | ({"c"} if cell == "lstm" else set())
     assert set(expected) == named
     with contenders.limited_threads(1):
         for contender in contenders.contenders(problem, 1):
-            contenders.check_equal(contender.arrays(contender.evaluate()), expected, contender.name)
+            problems.check_equal(contender.arrays(contender.evaluate()), expected, contender.name)
             if contender.trains:
                 results = contender.arrays(contender.train())
                 assert set(results) == named
-                contenders.check_equal(results, expected, contender.name)
+                problems.check_equal(results, expected, contender.name)
+            if contender.steps:
+                problems.check_steps(problem, contender)
 
 
 def test_bench_times_nothing_that_is_wrong(capsys, monkeypatch):
-    right = contenders.Functions.evaluate
-    monkeypatch.setattr(
-        contenders.Functions, "evaluate", lambda self: (right(self)[0] * 1.01, right(self)[1])
-    )
+    right = problems.Functions.evaluate
+    monkeypatch.setattr(problems.Functions, "evaluate", lambda self: (right(self)[0] * 1.01, right(self)[1]))
     error = fails(capsys, "bench", "-T", 2, "-B", 2, "-I", 2, "-H", 2, "--seconds", 0.05)
     assert "reference: y differs from the reference by" in error
+
+
+@pytest.fixture
+def no_peers(monkeypatch):
+    monkeypatch.setattr(contenders, "PEERS", ())
+
+
+@pytest.mark.usefixtures("no_peers")
+def test_the_suite_writes_tables_and_figures(folder, capsys):
+    run = "bench --suite --case step-8 --case odd --cell gru --threads 1,2 --seconds 0.02 --output results"
+    assert main(run.split()) == 0
+    printed = capsys.readouterr()
+    assert "results.md" in printed.out
+    assert "gru odd: done" in printed.err
+    results = json.loads((folder / "results" / "results.json").read_text())
+    done = [(row["case"], row["threads"], row["work"]) for row in results["rows"]]
+    works = ("evaluation", "training")
+    assert done == [(case, n, work) for case in ("step-8", "odd") for n in (1, 2) for work in works]
+    assert all(row["contender"] == "rnnfast" and row["share"] > 0 for row in results["rows"])
+    assert {row["case"] for row in results["steps"]} == set(STEPS)
+    assert set(results["scaling"][0]["speedups"]) == {"2 over 1", "4 over 2"}
+    tables = (folder / "results" / "results.md").read_text()
+    assert "| odd | 37, 5, 13, 47 |" in tables
+    assert "## GRU, 2 threads" in tables
+    drawn = (folder / "results" / "roofline.png").is_file()
+    assert drawn == (importlib.util.find_spec("matplotlib") is not None)
+
+
+@pytest.mark.usefixtures("no_peers")
+def test_a_suite_that_is_stopped_keeps_what_it_has(folder, monkeypatch):
+    exact = suite.exact_results
+    monkeypatch.setattr(
+        suite, "exact_results", lambda p: signal.raise_signal(signal.SIGINT) if p.x.shape[0] > 1 else exact(p)
+    )
+    run = "bench --suite --case step-8 --case odd --cell rnn --threads 1 --seconds 0.02 --output results"
+    assert main(run.split()) == 130
+    results = json.loads((folder / "results" / "results.json").read_text())
+    assert {row["case"] for row in results["rows"]} == {"step-8"}
+
+
+class Peer(problems.Functions):
+    """A peer that is always installed; `factor` makes its results wrong."""
+
+    name, needs, dtypes, factor = "torch", (), ("float32",), 1.0
+
+    def __init__(self, problem, threads):
+        super().__init__(problem, rf.reference)
+        self.name = "torch"
+
+    def evaluate(self):
+        y, state = super().evaluate()
+        return y * self.factor, state
+
+
+@pytest.mark.parametrize(("factor", "text"), [(1.0, "training | torch |"), (1.1, "left out, torch: y")])
+def test_the_suite_compares_peers_or_leaves_them_out(folder, monkeypatch, factor, text):
+    monkeypatch.setattr(contenders, "PEERS", (Peer,))
+    monkeypatch.setattr(Peer, "factor", factor)
+    run = "bench --suite --quick --case step-8 --cell lstm --threads 1 --seconds 0.02 --output results"
+    assert main(run.split()) == 0
+    assert text in (folder / "results" / "results.md").read_text()
+
+
+def test_absent_peers_are_named(monkeypatch):
+    monkeypatch.setattr(contenders, "find_spec", lambda name: None if name in ("onnx", "jax") else name)
+    absent = contenders.absent_peers()
+    assert absent["onnxruntime"] == "onnx and onnxruntime"
+    assert absent["jax"] == "jax"
+    assert "torch" not in absent
+
+
+@pytest.mark.usefixtures("no_peers")
+def test_a_folder_that_cannot_be_made(folder, capsys):
+    (folder / "file").write_text("")
+    assert "--output file: " in fails(capsys, *"bench --suite --case step-8 --output file".split())
+
+
+def test_ratios_of_a_class_are_geometric_means():
+    rows = [
+        {"cell": cell, "case": case, "work": work, "contender": peer, "threads": 1, "ratio": ratio}
+        for cell, case, work, peer, ratio in [
+            ("lstm", "small", "training", "torch", 2.0),
+            ("lstm", "odd", "training", "torch", 8.0),
+            ("lstm", "odd", "training", "jax", 1.0),
+            ("gru", "large", "evaluation", "torch", 9.0),
+            ("gru", "large", "evaluation", "openvino", 3.0),
+            ("rnn", "large", "evaluation", "jax", 0.1),
+        ]
+    ]
+    table = "\n".join(report.class_table(rows))
+    assert "| training | torch | LSTM, H to 64 | 1 | 4.00 | 2.00 (lstm small) |" in table
+    assert "| GRU and RNN, H from 100 | 1 | 3.00 | 3.00 (gru large) |" in table
 
 
 def test_limited_threads_are_put_back():

@@ -1,148 +1,89 @@
-"""`rnnfast bench`: a layer of the user's own shape, timed beside the reference and the installed peers."""
+"""`rnnfast bench`: a layer of the user's own shape, or the whole suite, timed beside the installed peers."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import statistics
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from pathlib import Path
 
-from rnnfast.cli.contenders import (
-    GATES,
-    check_equal,
-    contenders,
-    exact_results,
-    limited_threads,
-    make_problem,
-)
 from rnnfast.cli.errors import CommandError
+from rnnfast.cli.measure.cases import CASES, CELLS, QUICK
+from rnnfast.cli.measure.compare import Row, compare
+from rnnfast.cli.measure.suite import run_suite
 from rnnfast.cli.options import positive, positive_integer, thread_counts
-from rnnfast.cli.timing import interleave, median_ratio
 
-__all__ = ["Row", "add_options", "compare", "run"]
-
-
-class Row(NamedTuple):
-    """What one contender took for one kind of work."""
-
-    work: str  # "evaluation" | "training"
-    contender: str
-    threads: int
-    seconds: float  # median
-    ratio: float  # of its time to rnnfast's in the same round; median
-    gflops: float  # 1e9 floating-point operations a second, matrix products only
-
-
-def compare(
-    cell: str,
-    T: int,
-    B: int,
-    I: int,
-    H: int,
-    *,
-    threads: int = 1,
-    dtype: str = "float32",
-    seconds: float = 2.0,
-) -> list[Row]:
-    """Time a layer of one direction, forward and forward+backward, beside the reference and installed peers.
-
-    All contenders' results are compared with the reference's in float64 before anything is timed.
-
-    Parameters
-    ----------
-    cell : {"rnn", "gru", "lstm"}
-        The recurrent cell (rnn: tanh).
-    T, B, I, H : int
-        Steps, sequences, inputs, hidden units.
-    threads : int, default 1
-        For every contender.
-    dtype : {"float32", "float64"}
-        Of everything.
-    seconds : float, default 2.0
-        How long each of the two kinds of work is timed, roughly.
-
-    Returns
-    -------
-    list of Row
-        "evaluation" first, then "training"; rnnfast first in each.
-
-    Raises
-    ------
-    AssertionError
-        If a contender's results differ from the reference's.
-
-    Examples
-    --------
-    >>> from rnnfast.cli.bench import compare
-    >>> rows = compare("gru", T=20, B=2, I=8, H=16, seconds=0.1)
-    >>> [(row.work, row.contender) for row in rows if row.contender == "rnnfast"]
-    [('evaluation', 'rnnfast'), ('training', 'rnnfast')]
-    """
-    problem = make_problem(cell, T, B, I, H, dtype)
-    products = 2.0 * T * B * GATES[cell] * H * (I + H)
-    rows = []
-    with limited_threads(threads):
-        competing = contenders(problem, threads)
-        expected = exact_results(problem)
-        for work, share in (("evaluation", 1), ("training", 3)):
-            calls: dict[str, Callable[[], Any]] = {}
-            for contender in competing:
-                if work == "evaluation" or contender.trains:
-                    call = contender.evaluate if work == "evaluation" else contender.train
-                    check_equal(contender.arrays(call()), expected, contender.name)
-                    calls[contender.name] = call
-            times = interleave(calls, seconds)
-            for name in calls:
-                median = statistics.median(times[name])
-                ratio = median_ratio(times[name], times["rnnfast"])
-                rows.append(Row(work, name, threads, median, ratio, share * products / median / 1e9))
-    return rows
+__all__ = ["add_options", "compare", "run", "table"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rnnfast bench`."""
     add = parser.add_argument
-    add("--cell", choices=list(GATES), default="lstm", help="recurrent cell (lstm)")
+    add("--cell", choices=CELLS, help="recurrent cell (lstm; of the suite: all)")
     add("-T", type=positive_integer, default=100, metavar="T", help="steps (100)")
     add("-B", type=positive_integer, default=32, metavar="B", help="sequences side by side (32)")
     add("-I", type=positive_integer, default=128, metavar="I", help="inputs (128)")
     add("-H", type=positive_integer, default=256, metavar="H", help="hidden units (256)")
-    add("--threads", type=thread_counts, default=[1], metavar="N,N…", help="one table for each number (1)")
-    add("--dtype", choices=("float32", "float64"), default="float32", help="(float32)")
-    add("--seconds", type=positive, default=3.0, metavar="X", help="to spend on each half of a table (3)")
+    add("--threads", type=thread_counts, metavar="N,N…", help="one table for each number (1; suite: 1,2)")
+    add("--dtype", choices=("float32", "float64"), default="float32", help="(float32; the suite: always)")
+    add("--seconds", type=positive, metavar="X", help="to spend on each half of a table (3; quick: 0.3)")
+    add = parser.add_argument_group(
+        "the suite", "all named shapes and cells in place of one shape"
+    ).add_argument
+    add("--suite", action="store_true", help="run it: half an hour on two cores, with all peers installed")
+    add("--quick", action="store_true", help="few shapes and rounds: a few minutes")
+    add("--case", choices=CASES, action="append", metavar="NAME", help="this shape alone; may be repeated")
+    add("--output", default="bench-results", metavar="DIR", help="for tables and figures (bench-results)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Time a layer of a given shape beside the reference and the installed ones of torch and onnxruntime."""
-    T, B, I, H = options.T, options.B, options.I, options.H
-    print(f"{options.cell.upper()}, T={T} B={B} I={I} H={H}, {options.dtype}; results compared before timing")
-    for threads in options.threads:
-        try:
-            rows = compare(
-                options.cell, T, B, I, H, threads=threads, dtype=options.dtype, seconds=options.seconds
-            )
-        except AssertionError as error:
-            raise CommandError(str(error)) from None
-        print(f"\nthreads: {threads}")
-        print(table(rows))
-    print("\nx: how many times as long as rnnfast it took, the median over rounds in which each ran once.")
-    print("training: forward and backward, with the gradients of input, states, weights and biases.")
+    """Time a layer of a given shape, or the whole suite, beside the reference and the installed peers."""
+    try:
+        (_run_suite if options.suite else _run_shape)(options)
+    except AssertionError as error:
+        raise CommandError(str(error)) from None
     if importlib.util.find_spec("threadpoolctl") is None:
         print("NumPy's BLAS used its own number of threads: threadpoolctl, which sets it, is not installed.")
     return 0
 
 
+def _run_suite(options: argparse.Namespace) -> None:
+    output = Path(options.output)
+    try:
+        run_suite(
+            output,
+            cases=options.case or (QUICK if options.quick else tuple(CASES)),
+            cells=[options.cell] if options.cell else CELLS,
+            threads=options.threads or [1, 2],
+            seconds=options.seconds or (0.3 if options.quick else 3.0),
+        )
+    except OSError as error:
+        raise CommandError(f"--output {output}: {error.strerror or error}") from None
+    print(f"Tables: {output / 'results.md'}")
+
+
+def _run_shape(options: argparse.Namespace) -> None:
+    cell, shape = options.cell or "lstm", (options.T, options.B, options.I, options.H)
+    T, B, I, H = shape
+    print(f"{cell.upper()}, T={T} B={B} I={I} H={H}, {options.dtype}; results compared before timing")
+    for threads in options.threads or [1]:
+        rows = compare(cell, *shape, threads=threads, dtype=options.dtype, seconds=options.seconds or 3.0)
+        print(f"\nthreads: {threads}")
+        print(table(rows))
+    print("\nx: how many times as long as rnnfast it took, the median over rounds in which each ran once.")
+    print("training: forward and backward, with the gradients of input, weights and biases.")
+    print("peak: the part of what so many threads reach in multiply-adds on registers alone.")
+
+
 def table(rows: list[Row]) -> str:
     """The rows of one number of threads as text: a line for each contender."""
     lines = [
-        f"  {'':12}{'evaluation':>30}{'training':>32}",
-        f"  {'':12}" + f"{'ms':>12}{'x':>8}{'GFLOP/s':>10}" * 2,
+        f"  {'':12}{'evaluation':>36}{'training':>36}",
+        f"  {'':12}" + f"{'ms':>12}{'x':>8}{'GFLOP/s':>10}{'peak':>6}" * 2,
     ]
     for name in dict.fromkeys(row.contender for row in rows):
         line = f"  {name:12}"
         for row in rows:
             if row.contender == name:
-                line += f"{row.seconds * 1e3:12.3f}{row.ratio:8.2f}{row.gflops:10.1f}"
+                line += f"{row.seconds * 1e3:12.3f}{row.ratio:8.2f}{row.gflops:10.1f}{row.share:6.2f}"
         lines.append(line)
     return "\n".join(lines)

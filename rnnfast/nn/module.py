@@ -355,7 +355,7 @@ def refuse_state(name: str, value: Any, module: Module) -> None:
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A view of `array` through which nobody can write, nor make it writable: its memory's owner is locked too."""
+    """A view of `array` that nobody can write through or unlock: the owner of its memory is locked too."""
     owner = array if array.base is None else array.base
     owner.setflags(write=False)
     view = array.view()

@@ -1,1 +1,1 @@
-"""Measuring: a layer run by rnnfast, its reference and installed peers on the same numbers, checked, then timed."""
+"""Measuring: rnnfast, its reference and installed peers on the same numbers, checked, then timed in turns."""

@@ -45,12 +45,12 @@ class Rnnfast(Contender):
 
 
 def contenders(problem: Problem, threads: int, *, with_reference: bool = True) -> list[Contender]:
-    """Those installed that know the problem's dtype, rnnfast first; make and run them in `limited_threads`."""
+    """Those installed that know the dtype, rnnfast first; make and run them in `limited_threads`."""
     ours: list[Contender] = [Rnnfast(problem)]
     if with_reference:
         ours.append(Functions(problem, reference))
-    dtype = problem.x.dtype.name
-    return ours + [Peer(problem, threads) for Peer in PEERS if _installed(*Peer.needs) and dtype in Peer.dtypes]
+    able = [Peer for Peer in PEERS if problem.x.dtype.name in Peer.dtypes]
+    return ours + [Peer(problem, threads) for Peer in able if _installed(*Peer.needs)]
 
 
 def absent_peers() -> dict[str, str]:

@@ -18,7 +18,7 @@ ONNX_ORDER = {"rnn": [0], "gru": [1, 0, 2], "lstm": [0, 3, 1, 2]}
 
 
 class Torch(Contender):
-    """`torch.nn` on the CPU, by autograd; its number of threads is the process's."""
+    """`torch.nn` on the CPU, by autograd; `limited_threads` sets its number of threads."""
 
     name = "torch"
     needs = ("torch",)
@@ -26,7 +26,6 @@ class Torch(Contender):
 
     def __init__(self, problem: Problem, threads: int) -> None:
         torch = import_module("torch")
-        torch.set_num_threads(threads)
         I = problem.x.shape[2]
         dtype = getattr(torch, problem.x.dtype.name)
         self.torch = torch
@@ -86,7 +85,7 @@ class OnnxRuntime(Contender):
 
     def stepper(self) -> Callable[[], Any]:
         session = self._session(carries_state=True)
-        feed = {"X": self.problem.x, **initial_state(self.problem)}
+        feed = step_inputs(self.problem)
 
         def step() -> Any:
             y, *state = session.run(None, feed)
@@ -127,7 +126,7 @@ class OpenVino(Contender):
 
     def stepper(self) -> Callable[[], Any]:
         request = self._request(carries_state=True)
-        feed = {"X": self.problem.x, **initial_state(self.problem)}
+        feed = step_inputs(self.problem)
 
         def step() -> Any:
             y, *state = request.infer(feed, share_inputs=True).to_tuple()
@@ -172,7 +171,7 @@ PEERS = (Torch, OnnxRuntime, OpenVino, Jax)
 
 
 def onnx_model(problem: Problem, carries_state: bool) -> bytes:
-    """A graph of one node; its inputs X and, if the state is carried, initial_h (and initial_c)."""
+    """A graph of one node that reads X; or one step of it, that reads `step_inputs`."""
     onnx = import_module("onnx")
     H = problem.dy.shape[2]
     order = ONNX_ORDER[problem.cell]
@@ -186,7 +185,7 @@ def onnx_model(problem: Problem, carries_state: bool) -> bytes:
         "R": w["weight_hh"][None],
         "B": np.concatenate([w["bias_ih"], w["bias_hh"]])[None],
     }
-    given = {"X": problem.x, **(initial_state(problem) if carries_state else {})}
+    given = step_inputs(problem) if carries_state else {"X": problem.x}
     outputs = ["Y", "Y_h", *(["Y_c"] if problem.cell == "lstm" else [])]
     node = onnx.helper.make_node(
         problem.cell.upper(),
@@ -208,10 +207,10 @@ def onnx_model(problem: Problem, carries_state: bool) -> bytes:
     return serialized
 
 
-def initial_state(problem: Problem) -> Arrays:
-    """Zeros, under the names of the graph's inputs."""
+def step_inputs(problem: Problem) -> Arrays:
+    """X of the first step, initial_h (and initial_c) of zeros."""
     names = ("initial_h", "initial_c") if problem.cell == "lstm" else ("initial_h",)
-    return {name: np.zeros(problem.state_shape, problem.x.dtype) for name in names}
+    return {"X": problem.x[:1], **{name: np.zeros(problem.state_shape, problem.x.dtype) for name in names}}
 
 
 @functools.cache  # JAX keeps what it compiled by function

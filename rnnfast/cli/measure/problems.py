@@ -1,4 +1,4 @@
-"""One recurrent layer with its numbers, what a contender has to do with them, and what the reference makes of them."""
+"""One recurrent layer with its numbers, what a contender does with them, and what the reference gives."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Problem(NamedTuple):
 
     @property
     def products(self) -> float:
-        """Floating-point operations of the matrix products of evaluation; training has three times as many."""
+        """Floating-point operations of evaluation's matrix products; training has three times as many."""
         (T, B, I), H = self.x.shape, self.dy.shape[2]
         return 2.0 * T * B * GATES[self.cell] * H * (I + H)
 

@@ -12,6 +12,7 @@ __all__ = ["interleave", "median_ratio"]
 
 SAMPLE = 1e-3  # seconds that a sample lasts at least, by repetition
 PAUSE = 5e-3  # seconds before each sample: idle workers of the contender before it may still be spinning
+WARM = 3e-3  # seconds of untimed calls, at least one, after it: workers that sleep take that long to be back
 FEWEST, MOST = 5, 51  # rounds
 
 
@@ -20,7 +21,7 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Time each contender once per round.
 
-    Before each sample comes a pause and one untimed call; a sample repeats the call to last a millisecond.
+    Before each sample come a pause and untimed calls; a sample repeats the call to last a millisecond.
 
     Parameters
     ----------
@@ -50,13 +51,16 @@ def interleave(
         call()
         once = _seconds(call, 1, alone)
         repeats[name] = max(1, math.ceil(SAMPLE / max(once, 1e-9)))
-        round_seconds += PAUSE + once * (1 + repeats[name])
+        round_seconds += PAUSE + WARM + once * (1 + repeats[name])
     rounds = min(max(int(seconds / round_seconds), FEWEST), MOST) | 1  # odd: the median is one of the figures
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():
             time.sleep(PAUSE)
+            ready = time.perf_counter() + WARM
             call()
+            while time.perf_counter() < ready:
+                call()
             times[name].append(_seconds(call, repeats[name], alone))
     return times
 

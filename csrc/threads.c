@@ -114,6 +114,33 @@ void threads_barrier(const Team *team)
     }
 }
 
+#if defined(__linux__)
+/* Threads that yield to each other on one core give the scheduler no reason to part them, so they part by themselves:
+ * taken[cpu] is the last job in which a thread claimed that core. A thread that finds its core claimed in this job goes
+ * to one that is not; its affinity is put back at once, and the move sticks. */
+static atomic_uint taken[CPU_SETSIZE];
+
+static void claim_core(unsigned job)
+{
+    cpu_set_t allowed, free;
+    int cpu = sched_getcpu(), left = 0;
+    if (cpu < 0 || cpu >= CPU_SETSIZE || atomic_exchange(&taken[cpu], job) != job) return;
+    if (sched_getaffinity(0, sizeof allowed, &allowed)) return;
+    CPU_ZERO(&free);
+    for (int n = 0; n < CPU_SETSIZE; n++)
+        if (CPU_ISSET(n, &allowed) && atomic_load(&taken[n]) != job) {
+            CPU_SET(n, &free);
+            left++;
+        }
+    if (!left || sched_setaffinity(0, sizeof free, &free)) return;
+    cpu = sched_getcpu();
+    if (cpu >= 0 && cpu < CPU_SETSIZE) atomic_store(&taken[cpu], job);
+    sched_setaffinity(0, sizeof allowed, &allowed);
+}
+#else
+static void claim_core(unsigned job) { (void)job; }
+#endif
+
 static void *worker_main(void *argument)
 {
     const int worker = (int)(intptr_t)argument;
@@ -122,7 +149,10 @@ static void *worker_main(void *argument)
     for (;;) {
         signal_wait(&pool.start, seen);
         seen = signal_value(&pool.start);
-        if (worker < pool.team.size) pool.function(pool.job, &pool.team, worker, pool.team.size);
+        if (worker < pool.team.size) {
+            claim_core(seen);
+            pool.function(pool.job, &pool.team, worker, pool.team.size);
+        }
         /* Every thread of the pool reports, so that none is late for the next job's `seen`. */
         if (atomic_fetch_sub(&pool.left, 1) == 1) signal_advance(&pool.done);
     }
@@ -175,6 +205,7 @@ void threads_run(job_function *function, void *job, int workers)
         pool.job = job;
         pool.team = (Team){workers, &pool.barrier, &pool.arrived};
         atomic_store(&pool.left, pool.workers);
+        claim_core(signal_value(&pool.start) + 1);
         signal_advance(&pool.start);
         function(job, &pool.team, 0, workers);
         if (pool.workers) signal_wait(&pool.done, seen);

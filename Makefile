@@ -25,7 +25,8 @@ coverage:  ## lines of Python, C and Cython that the tests reach, on a build for
 	find build -name "*.gcda" -delete
 	$(PYTHON) -m pytest tests --cov=rnnfast --cov-report=term-missing:skip-covered
 	$(PYTHON) -m gcovr --root . --filter csrc/ --filter "rnnfast/_core/.*px[yi]" \
-		--include-internal-functions --gcov-ignore-errors=all build
+		--include-internal-functions --merge-mode-functions=separate \
+		--gcov-ignore-errors=all build
 	rm -rf build rnnfast/_core/loops.c
 	$(PYTHON) setup.py -q build_ext --inplace --force
 

@@ -28,11 +28,11 @@ static inline void interrupts_begin(Interrupts *interrupts)
     interrupts->stop = 0;
 }
 
-/* Whether a tenth of a second has gone by since the last look. */
+/* Whether a tenth of a second has gone by since the last look, or the clock has been set back. */
 static inline int interrupts_due(Interrupts *interrupts)
 {
     const double now = interrupts_clock();
-    if (now < interrupts->next) return 0;
+    if (now < interrupts->next && now > interrupts->next - 0.2) return 0;
     interrupts->next = now + 0.1;
     return 1;
 }

@@ -42,12 +42,12 @@ cdef void linear_backward_worker(void *argument, const Team *team, int worker, i
         q = end
     k.unpack_gradient(&job.dw, g0, g1, &job.w_grad)
 
-cdef Blocks one_block(array) noexcept:
+cdef Blocks one_block(cnp.ndarray array) noexcept:
     """A matrix as one block of rows; a vector as rows of width 1."""
     cdef Blocks w
     memset(&w, 0, sizeof(w))
-    w.data, w.count = data(array), 1
-    w.height, w.width = array.shape[0], array.shape[1] if array.ndim > 1 else 1
+    w.data, w.count = cnp.PyArray_DATA(array), 1
+    w.height, w.width = cnp.PyArray_DIM(array, 0), cnp.PyArray_DIM(array, 1) if cnp.PyArray_NDIM(array) > 1 else 1
     return w
 
 

@@ -9,8 +9,8 @@ cdef enum:
     ROWS_WORTH_SHARING = 8      # a worker's least share of a flat product's rows: with fewer it takes columns
     LEAST_ROWS = 128            # projected at once, so that large weights are not read for a few rows
     GATES_BYTES = 1 << 19       # gates of one chunk of time: half of a common L2
-    LAST_CHUNK = 0x7fffffff
     GRADIENT_ROWS = 256         # rows packed at once for the weights' gradients
+    LAST_CHUNK = 0x7fffffff     # no chunk of time has a higher number
 
 cdef struct Plan:
     int workers, split

@@ -1,0 +1,100 @@
+"""Threads: signals are seen, a forked child has a pool of its own, busy callers work alone, and the caller's
+floating-point environment is put back."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rnnfast as rf
+from rnnfast import _core
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and fork of POSIX")
+both_splits = pytest.mark.parametrize("split", ["rows", "units"])
+
+
+@pytest.fixture
+def problem():
+    """A layer, an input and the output that one thread gives."""
+    layer = rf.LSTM(20, 70, rng=0)
+    x = np.random.default_rng(0).normal(size=(30, 8, 20)).astype(np.float32)
+    rf.set_num_threads(1)
+    return layer, x, layer(x)[0]
+
+
+LONG_PASS = """
+import sys
+import numpy as np
+import rnnfast as rf
+from rnnfast import _core
+rf.set_num_threads(int(sys.argv[1]))
+_core.force_split(sys.argv[2])
+layer = rf.LSTM(32, 32, rng=0)
+x = np.zeros((2_000_000, 2, 32), np.float32)
+print("running", flush=True)
+try:
+    layer(x)
+    print("not interrupted")
+except KeyboardInterrupt:
+    print("interrupted", bool(np.array_equal(layer(x[:9])[0], layer(x[:9])[0])))
+"""
+
+
+@posix
+@both_splits
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_ends_a_long_pass_and_leaves_the_pool_whole(threads, split):
+    command = [sys.executable, "-c", LONG_PASS, str(threads), split]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as process:
+        assert process.stdout.readline() == "running\n"
+        try:
+            process.wait(0.3)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    assert rest == "interrupted True\n"
+
+
+@posix
+@both_splits
+def test_a_forked_child_computes_with_workers_of_its_own(problem, split, restored):
+    layer, x, want = problem
+    rf.set_num_threads(2)
+    _core.force_split(split)
+    np.testing.assert_array_equal(layer(x)[0], want)  # the parent has its pool now
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send(layer(x)[0]))
+    child.start()
+    assert receiver.poll(60), "the child hangs"
+    np.testing.assert_array_equal(receiver.recv(), want)
+    child.join()
+
+
+@both_splits
+def test_many_callers_at_once(problem, split, restored):
+    layer, x, want = problem
+    rf.set_num_threads(3)
+    _core.force_split(split)
+    with ThreadPoolExecutor(4) as callers:
+        for got in callers.map(lambda _: layer(x)[0], range(40)):
+            np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_subnormals_live_on_after_a_call(problem, threads, restored):
+    layer, x, _ = problem
+    rf.set_num_threads(threads)
+    _core.force_split("units")
+    _, _, tape = layer.forward(x)
+    layer.backward(tape, np.ones((30, 8, 70), np.float32))
+    smallest = np.array([1e-310])
+    assert (smallest * 0.5)[0] != 0

@@ -8,7 +8,7 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -25,14 +25,10 @@ __all__ = [
 ]
 
 Array = np.ndarray
-Weights = tuple[Array, Array, "Array | None", "Array | None"]  # weight_ih, weight_hh, bias_ih, bias_hh
 States = Sequence["Array | None"]  # (h,) or (h, c)
 
-# csrc/pass.h's numbers of the cells and nonlinearities; G, gates of a weight; S, slots of the saved gates.
-CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
-NONLINEARITIES = {"tanh": 0, "relu": 1, "sigmoid": 2, "identity": 3}
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}
-_SLOTS = {"rnn": 1, "lstm": 4, "gru": 4}
+NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of a weight
 
 
 class Tape:
@@ -40,45 +36,31 @@ class Tape:
 
     Attributes
     ----------
-    cell : str
-        "rnn", "lstm" or "gru".
+    cell : Cell
+        What was run: the cell, its weights, its direction.
     used : bool
         Whether a backward pass has used it up.
     """
 
-    __slots__ = (
-        "c_steps",
-        "cell",
-        "gates",
-        "initial",
-        "nonlinearity",
-        "reverse",
-        "spare",
-        "used",
-        "weights",
-        "x",
-        "y",
-    )
+    __slots__ = ("c0", "c_steps", "cell", "gates", "h0", "number", "spare", "used", "x", "y")
 
     def __init__(
         self,
-        cell: str,
-        nonlinearity: int,
-        reverse: bool,
+        cell: _core.Cell,
+        number: int,
         x: Array,
-        weights: Weights,
-        initial: tuple[Array | None, Array | None],
+        h0: Array | None,
+        c0: Array | None,
         y: Array,
         gates: Array,
         c_steps: Array | None,
         spare: list[Array] | None,
     ) -> None:
         self.cell = cell
-        self.nonlinearity = nonlinearity
-        self.reverse = reverse
+        self.number = number
         self.x = x
-        self.weights = weights
-        self.initial = initial
+        self.h0 = h0
+        self.c0 = c0
         self.y = y
         self.gates = gates
         self.c_steps = c_steps
@@ -92,79 +74,69 @@ class Tape:
 # ---- passes: everything is checked already -----------------------------------------------------------------
 
 
-def pass_forward(
-    cell: str,
-    x: Array,
-    weights: Weights,
-    initial: States | None,
-    y: Array,
-    final: Sequence[Array],
-    *,
-    reverse: bool = False,
-    nonlinearity: str = "tanh",
-    save: bool = False,
-    spare: list[Array] | None = None,
-) -> Tape | None:
-    """Run one layer in one direction over arrays that the caller has checked.
+def evaluate(
+    cells: list[_core.Cell], directions: int, x: Array, initial: States | None, batch_first: bool
+) -> tuple[Array, Array, Array | None]:
+    """Run all passes of a stack over arrays that the caller has checked, and keep nothing.
 
     Parameters
     ----------
-    cell : {"rnn", "lstm", "gru"}
+    cells : list of Cell
+        Those of all passes, the directions of a layer side by side.
+    directions : int
+        D, 1 or 2.
     x : ndarray [T, B, I]
         Last axis contiguous, the others with any stride.
-    weights : tuple of ndarray
-        weight_ih [G*H, I], weight_hh [G*H, H], bias_ih [G*H] or None, bias_hh likewise; C-contiguous.
-    initial : sequence of ndarray [B, H], or None
+    initial : sequence of ndarray [passes, B, H], or None
         (h,) or (h, c), C-contiguous; None is zero.
-    y : ndarray [T, B, H]
-        Written; last axis contiguous, the others with any stride.
-    final : sequence of ndarray [B, H]
-        (h,) or (h, c), C-contiguous; written.
-    reverse : bool
-        Run from the last step to the first.
-    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
-        The plain cell's.
-    save : bool
-        Keep what `pass_backward` needs.
-    spare : list, optional
-        Buffers to reuse: one that fits is taken out, and `pass_backward` puts it back.
+    batch_first : bool
+        Lay y out in memory as [B, T, ·].
 
     Returns
     -------
-    Tape or None
-        None unless `save`.
+    y : ndarray [T, B, D*H]
+    h, c : ndarray [passes, B, H]
+        The final state; c is None but for the LSTM.
     """
-    h, c = final if len(final) == 2 else (final[0], None)
-    h0, c0 = (None, None) if initial is None else (initial[0], initial[1] if len(initial) == 2 else None)
-    gates: Array | None = None
-    c_steps: Array | None = None
-    if save:
-        T, B, H = y.shape
-        gates = _take(spare, T * B * _SLOTS[cell] * H, y.dtype)
-        if c is not None:
-            c_steps = _take(spare, T * B * H, y.dtype)
-    step = -1 if reverse else 1
-    code = NONLINEARITIES[nonlinearity]
-    weight_ih, weight_hh, bias_ih, bias_hh = weights
-    _core.forward(
-        CELLS[cell],
-        code,
-        x[::step],
-        weight_ih,
-        weight_hh,
-        bias_ih,
-        bias_hh,
-        h0,
-        c0,
-        y[::step],
-        h,
-        c,
-        gates,
-        c_steps,
-    )
-    if gates is None:
-        return None
-    return Tape(cell, code, reverse, x, weights, (h0, c0), y, gates, c_steps, spare)
+    return _core.evaluate(cells, directions, x, *_pair(initial), batch_first)
+
+
+def pass_forward(
+    cell: _core.Cell,
+    number: int,
+    x: Array,
+    initial: States | None,
+    y: Array,
+    final: Sequence[Array],
+    spare: list[Array] | None = None,
+) -> Tape:
+    """Run one layer in one direction over checked arrays, and keep what `pass_backward` needs.
+
+    Parameters
+    ----------
+    cell : Cell
+        The cell, its weights and its direction.
+    number : int
+        Which pass this is of those whose states `initial` and `final` hold; of the D directions side by side
+        in y it writes number ``number % D``.
+    x : ndarray [T, B, I]
+        Last axis contiguous, the others with any stride.
+    initial : sequence of ndarray [passes, B, H], or None
+        (h,) or (h, c), C-contiguous; None is zero.
+    y : ndarray [T, B, D*H]
+        H columns are written; last axis contiguous, the others with any stride.
+    final : sequence of ndarray [passes, B, H]
+        (h,) or (h, c), C-contiguous; one entry is written.
+    spare : list, optional
+        Buffers to reuse: one that fits is taken out, and `pass_backward` puts it back.
+    """
+    h0, c0 = _pair(initial)
+    h, c = _pair(final)
+    T, B, _ = y.shape
+    gates = _take(spare, T * B * cell.slots * cell.hidden_size, y.dtype)
+    c_steps = None if c is None else _take(spare, T * B * cell.hidden_size, y.dtype)
+    _core.forward(cell, number, x, h0, c0, y, h, c, gates, c_steps)
+    return Tape(cell, number, x, h0, c0, y, gates, c_steps, spare)
 
 
 def pass_backward(
@@ -173,7 +145,6 @@ def pass_backward(
     dfinal: States | None,
     dx: Array | None,
     dinitial: Sequence[Array],
-    *,
     retain: bool = False,
 ) -> dict[str, Array]:
     """Run the pass of a tape backwards, over arrays that the caller has checked.
@@ -182,14 +153,14 @@ def pass_backward(
     ----------
     tape : Tape
         Used up unless `retain`.
-    dy : ndarray [T, B, H] or None
+    dy : ndarray [T, B, D*H] or None
         None is zero.
-    dfinal : sequence of ndarray [B, H] or None, or None
+    dfinal : sequence of ndarray [passes, B, H] or None, or None
         Gradients of the final state, C-contiguous; None is zero.
     dx : ndarray [T, B, I] or None
         Written, strides as x; None if it is not wanted.
-    dinitial : sequence of ndarray [B, H]
-        Gradients of the initial state; written.
+    dinitial : sequence of ndarray [passes, B, H]
+        Gradients of the initial state; one entry is written.
     retain : bool
         Keep the tape for another backward pass, at the price of a copy of the gates.
 
@@ -198,30 +169,24 @@ def pass_backward(
     dict
         Fresh gradients weight_ih, weight_hh and, where the pass had them, bias_ih, bias_hh.
     """
-    step = -1 if tape.reverse else 1
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    grads = {name: np.empty_like(w) for name, w in zip(names, tape.weights, strict=True) if w is not None}
-    dh, dc = dinitial if len(dinitial) == 2 else (dinitial[0], None)
-    dh_final, dc_final = (
-        (None, None) if dfinal is None else (dfinal[0], dfinal[1] if len(dfinal) == 2 else None)
-    )
-    gates = tape.gates.copy() if retain else tape.gates
+    cell, gates = tape.cell, tape.gates
+    grads = cell.new_gradients()
+    dh, dc = _pair(dinitial)
+    dh_final, dc_final = _pair(dfinal)
     tape.used = not retain
     _core.backward(
-        CELLS[tape.cell],
-        tape.nonlinearity,
-        tape.x[::step],
-        tape.weights[0],
-        tape.weights[1],
-        tape.initial[0],
-        tape.initial[1],
-        tape.y[::step],
-        gates,
+        cell,
+        tape.number,
+        tape.x,
+        tape.h0,
+        tape.c0,
+        tape.y,
+        gates.copy() if retain else gates,
         tape.c_steps,
-        None if dy is None else dy[::step],
+        dy,
         dh_final,
         dc_final,
-        None if dx is None else dx[::step],
+        dx,
         dh,
         dc,
         grads["weight_ih"],
@@ -230,10 +195,17 @@ def pass_backward(
         grads.get("bias_hh"),
     )
     if not retain:
-        _give(tape.spare, tape.gates)
+        _give(tape.spare, gates)
         if tape.c_steps is not None:
             _give(tape.spare, tape.c_steps)
     return grads
+
+
+def _pair(parts: Sequence[Any] | None) -> tuple[Any, Any]:
+    """The parts h and c of a state; None for what there is none of."""
+    if parts is None:
+        return None, None
+    return (parts[0], None) if len(parts) == 1 else (parts[0], parts[1])
 
 
 def _take(spare: list[Array] | None, n: int, dtype: np.dtype) -> Array:
@@ -301,18 +273,14 @@ def _forward(
     if rows != G * H or H == 0:
         raise ValueError(f"weight_hh: expected shape [{G}*H, H] with H at least 1, got {weight_hh.shape}")
     weight_ih = _floats("weight_ih", weight_ih, (rows, I), dtype)
-    biases = [
-        None if bias is None else _floats(name, bias, (rows,), dtype)
-        for name, bias in (("bias_ih", bias_ih), ("bias_hh", bias_hh))
-    ]
+    bias_ih = None if bias_ih is None else _floats("bias_ih", bias_ih, (rows,), dtype)
+    bias_hh = None if bias_hh is None else _floats("bias_hh", bias_hh, (rows,), dtype)
     parts = 2 if cell == "lstm" else 1
     initial = _states("state", state, parts, B, H, dtype)
     y = np.empty((T, B, H), dtype)
     final = tuple(np.empty((B, H), dtype) for _ in range(parts))
-    weights = (weight_ih, weight_hh, *biases)
-    tape = pass_forward(
-        cell, x, weights, initial, y, final, reverse=reverse, nonlinearity=nonlinearity, save=True
-    )
+    what = _core.Cell(cell, weight_ih, weight_hh, bias_ih, bias_hh, reverse, nonlinearity)
+    tape = pass_forward(what, 0, x, initial, y, final)
     y = y.view()
     y.flags.writeable = False
     return y, final, tape
@@ -320,10 +288,9 @@ def _forward(
 
 def _backward(cell: str, tape: Tape, dy, dstate):
     """The checked backward pass of any cell: gradients of x, of the state's parts and of the weights."""
-    if not isinstance(tape, Tape) or tape.cell != cell:
-        raise ValueError(
-            f"tape: expected one from {cell}_forward, got {getattr(tape, 'cell', type(tape).__name__)}"
-        )
+    if not isinstance(tape, Tape) or tape.cell.name != cell:
+        came = tape.cell.name if isinstance(tape, Tape) else type(tape).__name__
+        raise ValueError(f"tape: expected one from {cell}_forward, got {came}")
     if tape.used:
         raise ValueError("tape: a backward pass has used it up; run forward again")
     T, B, H = tape.y.shape

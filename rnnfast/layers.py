@@ -32,7 +32,7 @@ class Recurrent(Module):
     gates: ClassVar[int]
     parts: ClassVar[tuple[str, ...]] = ("h",)
     nonlinearity: str = "tanh"  # RNN alone lets it be chosen
-    _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_weights", "_spare"})
+    _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
 
     def __init__(
         self,
@@ -80,15 +80,18 @@ class Recurrent(Module):
         return passes
 
     def _derive(self) -> None:
-        """Set up what copies do not take along: each pass's weights at hand, and buffers to use again."""
+        """Set up what copies do not take along: each pass's cell, and buffers to use again."""
         self._dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
         self._suffixes = [suffix for suffix, _ in self._shapes()]
-        self._weights = [
-            (
+        self._cells = [
+            _core.Cell(
+                self.cell,
                 self._parameters["weight_ih" + suffix].data,
                 self._parameters["weight_hh" + suffix].data,
                 self._parameters["bias_ih" + suffix].data if self.bias else None,
                 self._parameters["bias_hh" + suffix].data if self.bias else None,
+                suffix.endswith("_reverse"),
+                self.nonlinearity,
             )
             for suffix in self._suffixes
         ]
@@ -127,8 +130,9 @@ class Recurrent(Module):
         TypeError, ValueError
             If an argument has the wrong shape or dtype.
         """
-        y, final, _ = self._run(x, state, False)
-        return y, final
+        x, initial, batched, batch_first = self._checked(x, state)
+        y, h, c = functional.evaluate(self._cells, self._directions, x, initial, batch_first)
+        return _as_given(y, batched, batch_first), self._state_of((h,) if c is None else (h, c), batched)
 
     def forward(
         self, x: ArrayLike, state: Any = None, *, training: bool = True, rng: checks.Rng = None
@@ -163,8 +167,27 @@ class Recurrent(Module):
         """
         if rng is not None:
             checks.check_rng(rng)
-        y, final, saved = self._run(x, state, True, training, rng)
-        return read_only(y), final, Tape(self, saved)
+        inputs, initial, batched, batch_first = self._checked(x, state)
+        if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
+            initial = tuple([None if part is None else part.copy() for part in initial])
+        T, B, _ = inputs.shape
+        dtype, D, H = self._dtype, self._directions, self.hidden_size
+        key = self._mask_key(rng) if training and self.dropout and self.num_layers > 1 else None
+        final = self._blank_state(B)
+        tapes = []
+        for layer in range(self.num_layers):
+            last = layer == self.num_layers - 1
+            y = _core.blank(T, B, D * H, dtype, batch_first and last)
+            for number in range(layer * D, (layer + 1) * D):
+                cell = self._cells[number]
+                tapes.append(functional.pass_forward(cell, number, inputs, initial, y, final, self._spare))
+            inputs = y
+            if key is not None and not last:
+                inputs = _core.dropout_mask(*key, layer, y.shape, self.dropout, dtype)
+                inputs *= y  # in the mask's place: the tape keeps y as it is
+        y = _as_given(y, batched, batch_first)
+        saved = _Saved(tapes, key, self.dropout, T, B, batched, batch_first, y.shape)
+        return read_only(y), self._state_of(final, batched), Tape(self, saved)
 
     def stream(self, batch: int = 1) -> Stream:
         """This layer, one step a call: weights packed once, state kept.
@@ -187,57 +210,29 @@ class Recurrent(Module):
         """
         return Stream(self, batch)
 
-    def _run(
-        self, x: Any, state: Any, save: bool, training: bool = False, rng: checks.Rng = None
-    ) -> tuple[np.ndarray, Any, Any]:
-        """All passes: y, the final state in the caller's form, and (with `save`) what backward needs."""
-        dtype = self._dtype
-        x = checks.floats("x", x, dtype)
-        batched, batch_first = x.ndim == 3, self.batch_first and x.ndim == 3
-        if not 2 <= x.ndim <= 3 or x.shape[-1] != self.input_size:
+    def _checked(self, x: Any, state: Any) -> tuple[np.ndarray, Any, bool, bool]:
+        """x as [T, B, I], the parts of the state (None: zero), whether x is batched, whether batch first."""
+        x = checks.floats("x", x, self._dtype)
+        shape = x.shape
+        batched = len(shape) == 3
+        if not 2 <= len(shape) <= 3 or shape[-1] != self.input_size:
             layout = "B, T" if self.batch_first else "T, B"
             raise ValueError(
                 f"x: expected shape [{layout}, {self.input_size}] or, unbatched, [T, {self.input_size}], "
-                f"got {x.shape}"
+                f"got {shape}"
             )
+        batch_first = batched and self.batch_first
         x = _time_major(checks.rows(x), batched, batch_first)
-        T, B, _ = x.shape
-        D, H = self._directions, self.hidden_size
-        passes = self.num_layers * D
-        initial = None
-        if state is not None:
-            state = self._checked_state("state", state, (passes, B, H) if batched else (passes, H))
-            initial = self._parts_of(state, batched)
-            if save:  # the tape keeps it, and the caller may go on writing into a state
-                initial = tuple([None if part is None else part.copy() for part in initial])
-        key = self._mask_key(rng) if training and self.dropout and self.num_layers > 1 else None
-        final = tuple([np.empty((passes, B, H), dtype) for _ in self.parts])
-        tapes = []
-        for layer in range(self.num_layers):
-            last = layer == self.num_layers - 1
-            y = _blank(T, B, D * H, dtype, batch_first and last)
-            for direction in range(D):
-                k = layer * D + direction
-                tape = functional.pass_forward(
-                    self.cell,
-                    x,
-                    self._weights[k],
-                    None if initial is None else _entries(initial, k),
-                    y if D == 1 else y[:, :, direction * H : (direction + 1) * H],
-                    _entries(final, k),
-                    reverse=direction == 1,
-                    nonlinearity=self.nonlinearity,
-                    save=save,
-                    spare=self._spare,
-                )
-                tapes.append(tape)
-            x = y
-            if key is not None and not last:
-                x = _core.dropout_mask(*key, layer, y.shape, self.dropout, dtype)
-                x *= y  # in the mask's place: the tape keeps y as it is
-        y = _as_given(y, batched, batch_first)
-        saved = _Saved(tapes, key, self.dropout, T, B, batched, batch_first, y.shape) if save else None
-        return y, self._state_of(final, batched), saved
+        if state is None:
+            return x, None, batched, batch_first
+        tail = (x.shape[1], self.hidden_size) if batched else (self.hidden_size,)
+        state = self._checked_state("state", state, (len(self._cells), *tail))
+        return x, self._parts_of(state, batched), batched, batch_first
+
+    def _blank_state(self, B: int) -> tuple[np.ndarray, ...]:
+        """The parts of a state, uninitialised."""
+        h = _core.blank(len(self._cells), B, self.hidden_size, self._dtype)
+        return (h,) if len(self.parts) == 1 else (h, np.empty_like(h))
 
     def _check_gradients(
         self, saved: _Saved, dy: ArrayLike | None, dstate: Any
@@ -258,25 +253,18 @@ class Recurrent(Module):
         if dy is not None:
             dy = _time_major(checks.rows(dy), batched, batch_first)
         dfinal = None if dstate is None else self._parts_of(dstate, batched)
-        dinitial = tuple([np.empty((len(tapes), B, H), dtype) for _ in self.parts])
+        dinitial = self._blank_state(B)
         fresh: dict[str, np.ndarray] = {}
         for layer in reversed(range(self.num_layers)):
             columns = D * H if layer else self.input_size
             dx: np.ndarray | None = None
-            for direction in range(D):
-                k = layer * D + direction
-                share = (
-                    _blank(T, B, columns, dtype, batch_first and layer == 0) if layer or input_grad else None
-                )
-                gradients = functional.pass_backward(
-                    tapes[k],
-                    dy if dy is None or D == 1 else dy[:, :, direction * H : (direction + 1) * H],
-                    None if dfinal is None else _entries(dfinal, k),
-                    share,
-                    _entries(dinitial, k),
-                    retain=retain,
-                )
-                fresh.update((name + self._suffixes[k], gradient) for name, gradient in gradients.items())
+            for number in range(layer * D, (layer + 1) * D):
+                share = None
+                if layer or input_grad:
+                    share = _core.blank(T, B, columns, dtype, batch_first and layer == 0)
+                gradients = functional.pass_backward(tapes[number], dy, dfinal, share, dinitial, retain)
+                for name, gradient in gradients.items():
+                    fresh[name + self._suffixes[number]] = gradient
                 dx = share if dx is None or share is None else np.add(dx, share, out=dx)
             if key is not None and layer:
                 dx *= _core.dropout_mask(*key, layer - 1, (T, B, columns), p, dtype)
@@ -346,11 +334,6 @@ class _Saved(NamedTuple):
     y_shape: tuple[int, ...]
 
 
-def _entries(parts: tuple[Any, ...], k: int) -> tuple[Any, ...]:
-    """Pass k's share of a state, part by part."""
-    return tuple([None if part is None else part[k] for part in parts])
-
-
 def _time_major(array: np.ndarray, batched: bool, batch_first: bool) -> np.ndarray:
     """A sequence laid out as the caller's, seen as [T, B, ·]."""
     if not batched:
@@ -363,11 +346,6 @@ def _as_given(array: np.ndarray, batched: bool, batch_first: bool) -> np.ndarray
     if not batched:
         return array[:, 0]
     return array.swapaxes(0, 1) if batch_first else array
-
-
-def _blank(T: int, B: int, N: int, dtype: np.dtype, batch_first: bool) -> np.ndarray:
-    """An uninitialised [T, B, N]; with `batch_first`, contiguous when seen as [B, T, N]."""
-    return np.empty((B, T, N), dtype).swapaxes(0, 1) if batch_first else np.empty((T, B, N), dtype)
 
 
 class RNN(Recurrent):
@@ -443,6 +421,7 @@ class RNN(Recurrent):
         if nonlinearity not in functional.NONLINEARITIES:
             expected = ", ".join(functional.NONLINEARITIES)
             raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
+        self.nonlinearity = nonlinearity
         super().__init__(
             input_size,
             hidden_size,
@@ -454,7 +433,6 @@ class RNN(Recurrent):
             dtype=dtype,
             rng=rng,
         )
-        self.nonlinearity = nonlinearity
 
 
 class LSTM(Recurrent):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from rnnfast import _core
-from rnnfast.functional import CELLS, NONLINEARITIES
 from rnnfast.nn import checks
 
 if TYPE_CHECKING:
@@ -54,8 +53,7 @@ class Stream(_core.Stepper):
         batch = checks.positive("batch", batch)
         if layer.bidirectional:
             raise ValueError("stream: expected a layer in one direction, got bidirectional=True")
-        cell, nonlinearity = CELLS[layer.cell], NONLINEARITIES[layer.nonlinearity]
-        super().__init__(cell, nonlinearity, layer._weights, batch, layer._dtype)
+        super().__init__(layer._cells, batch)
         self._layer = layer
         self._batch = batch
 
@@ -98,10 +96,6 @@ class Stream(_core.Stepper):
         for mine in (self.h, self.c):
             if mine is not None:
                 mine[:, chosen] = 0
-
-    def refresh(self) -> None:
-        """Take over the layer's present weights; the state stays."""
-        self._pack(self._layer._weights)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a stream cannot be pickled or copied: make one from the layer, and set its state")

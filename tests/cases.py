@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from rnnfast import _core
+
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 VARIANTS = {
     "rnn-tanh": ("rnn", {"nonlinearity": "tanh"}),
@@ -123,18 +125,27 @@ def _named(prefix: str, cell: str, state: Any) -> dict[str, np.ndarray]:
     return {prefix + "h": state[0], prefix + "c": state[1]} if cell == "lstm" else {prefix + "h": state}
 
 
+def cell_of(case: Case) -> _core.Cell:
+    """What the passes of `functional` run."""
+    weights = map(case.weights.get, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    return _core.Cell(case.cell, *weights, **case.options)
+
+
+def evaluate(functional: ModuleType, case: Case) -> dict[str, np.ndarray]:
+    """`functional.evaluate` of a stack of one pass, as `forward` gives its outputs."""
+    y, h, c = functional.evaluate([cell_of(case)], 1, case.x, case.state, False)
+    return {"y": y, "h": h[0]} | ({} if c is None else {"c": c[0]})
+
+
 def pass_forward(
-    functional: ModuleType, case: Case, *, save: bool = True, spare: list | None = None
+    functional: ModuleType, case: Case, *, spare: list | None = None
 ) -> tuple[dict[str, np.ndarray], Any]:
     """`functional.pass_forward` on arrays of its own, as `forward` gives it."""
     T, B, _ = case.x.shape
     H = case.state[0].shape[1]
-    weights = tuple(map(case.weights.get, ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
     y = np.full((T, B, H), np.nan, case.x.dtype)
     final = tuple(np.full_like(part, np.nan) for part in case.state)
-    tape = functional.pass_forward(
-        case.cell, case.x, weights, case.state, y, final, save=save, spare=spare, **case.options
-    )
+    tape = functional.pass_forward(cell_of(case), 0, case.x, case.state, y, final, spare)
     return {"y": y, **dict(zip("hc", final, strict=False))}, tape
 
 

@@ -2,11 +2,14 @@
 
 try:
     from rnnfast._core.loops import (
+        Cell,
         Stepper,
         available_isas,
         backward,
+        blank,
         compiled_isas,
         dropout_mask,
+        evaluate,
         fma_chains,
         force_isa,
         force_split,
@@ -25,11 +28,14 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = [
+    "Cell",
     "Stepper",
     "available_isas",
     "backward",
+    "blank",
     "compiled_isas",
     "dropout_mask",
+    "evaluate",
     "fma_chains",
     "force_isa",
     "force_split",

@@ -10,6 +10,10 @@ cdef inline void *at(const void *data, Py_ssize_t n, const Kernels *k) noexcept 
 cdef inline void *data(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
+cdef inline void *entry(array, Py_ssize_t n) noexcept:
+    """Entry n of an array's first axis; NULL for None."""
+    return NULL if array is None else <char *>data(array) + n * cnp.PyArray_STRIDE(<cnp.ndarray>array, 0)
+
 cdef inline Rows rows_of(array) noexcept:
     """The rows of a [T, B, N] array whose last axis is contiguous."""
     cdef cnp.ndarray a = <cnp.ndarray>array
@@ -72,9 +76,9 @@ cdef void copy_step(Rows rows, Py_ssize_t s, Py_ssize_t N, void *out, const Kern
     for b in range(rows.B):
         memcpy(at(out, b * N, k), at(rows.data, s * rows.s_stride + b * rows.b_stride, k), N * k.real_size)
 
-cdef begin(cnp.ndarray state, given):
-    """state = what is given, or zero; both without gaps."""
-    if given is None:
-        memset(cnp.PyArray_DATA(state), 0, cnp.PyArray_NBYTES(state))
+cdef void begin(void *state, const void *given, size_t nbytes) noexcept nogil:
+    """state = what is given, or zero."""
+    if given == NULL:
+        memset(state, 0, nbytes)
     else:
-        memcpy(cnp.PyArray_DATA(state), data(given), cnp.PyArray_NBYTES(state))
+        memcpy(state, given, nbytes)

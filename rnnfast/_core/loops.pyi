@@ -1,6 +1,6 @@
 """What the compiled module exports, for type checkers. Arrays are checked by the callers, not here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, SupportsIndex, TypeVar
 
 import numpy as np
@@ -17,14 +17,35 @@ def force_split(split: Literal["rows", "units"] | None) -> None: ...
 def set_num_threads(n: SupportsIndex) -> None: ...
 def get_num_threads() -> int: ...
 def configure(environment: Mapping[str, str]) -> None: ...
+
+class Cell:
+    name: str
+    reverse: bool
+    input_size: int
+    hidden_size: int
+    weight_ih: _Array
+    weight_hh: _Array
+    bias_ih: _Array | None
+    bias_hh: _Array | None
+    def __init__(
+        self,
+        name: str,
+        weight_ih: _Array,
+        weight_hh: _Array,
+        bias_ih: _Array | None,
+        bias_hh: _Array | None,
+        reverse: bool = False,
+        nonlinearity: str = "tanh",
+    ) -> None: ...
+    @property
+    def slots(self) -> int: ...
+    def new_gradients(self) -> dict[str, _Array]: ...
+
+def blank(T: int, B: int, N: int, dtype: np.dtype[Any], batch_first: bool = False) -> _Array: ...
 def forward(
-    cell: int,
-    nonlinearity: int,
+    cell: Cell,
+    number: int,
     x: _Array,
-    weight_ih: _Array,
-    weight_hh: _Array,
-    bias_ih: _Array | None,
-    bias_hh: _Array | None,
     h0: _Array | None,
     c0: _Array | None,
     y: _Array,
@@ -33,12 +54,13 @@ def forward(
     gates: _Array | None,
     c_steps: _Array | None,
 ) -> None: ...
+def evaluate(
+    cells: list[Cell], directions: int, x: _Array, h0: _Array | None, c0: _Array | None, batch_first: bool
+) -> tuple[_Array, _Array, _Array | None]: ...
 def backward(
-    cell: int,
-    nonlinearity: int,
+    cell: Cell,
+    number: int,
     x: _Array,
-    weight_ih: _Array,
-    weight_hh: _Array,
     h0: _Array | None,
     c0: _Array | None,
     y: _Array,
@@ -67,16 +89,9 @@ def vmath(name: Literal["exp", "tanh", "sigmoid"], x: NDArray[_Float]) -> NDArra
 
 class Stepper:
     c: _Array | None
-    def __init__(
-        self,
-        cell: int,
-        nonlinearity: int,
-        weights: Sequence[tuple[_Array, _Array, _Array | None, _Array | None]],
-        B: int,
-        dtype: np.dtype[Any],
-    ) -> None: ...
+    def __init__(self, cells: list[Cell], B: int) -> None: ...
     @property
     def h(self) -> _Array: ...
-    def _pack(self, weights: Sequence[tuple[_Array, _Array, _Array | None, _Array | None]]) -> None: ...
+    def refresh(self) -> None: ...
     def _check(self, x: Any) -> _Array: ...
     def __call__(self, x: Any) -> _Array: ...

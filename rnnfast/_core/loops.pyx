@@ -6,12 +6,14 @@ and hands one job to a team of workers; a worker runs its share of every chunk o
 the batch (no worker waits for another) or over the hidden units (a barrier at each step, and each worker's slice of the
 weights stays in its own cache). No split changes a bit of any result.
 
-One compiled module in six files: settings.pxi, layout.pxi and plan.pxi come first, stepper.pxi and linear.pxi last.
+One compiled module in seven files: settings.pxi, layout.pxi, plan.pxi and cell.pxi come first, stepper.pxi and linear.pxi
+last.
 """
 import os
 
 import numpy as np
 
+cimport cython
 cimport numpy as cnp
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -32,6 +34,7 @@ cdef extern from *:
 include "settings.pxi"
 include "layout.pxi"
 include "plan.pxi"
+include "cell.pxi"
 
 
 # ---- forward -----------------------------------------------------------------------------------------------------
@@ -114,52 +117,54 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
         s0 = s1
 
 
-def forward(int cell, int nonlinearity, cnp.ndarray x, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh,
-            h0, c0, cnp.ndarray y, cnp.ndarray h, c, gates, c_steps):
-    """One layer in one direction; shapes as in `functional.pass_forward`, a reversed pass has reversed views.
+cpdef forward(Cell cell, Py_ssize_t number, cnp.ndarray x, h0, c0, cnp.ndarray y, cnp.ndarray h, c, gates, c_steps):
+    """One layer in one direction; shapes as in `functional.pass_forward`.
 
-    h and c get the final state. gates [T*B*S*H or more] and c_steps [T*B*H or more] (lstm) are kept for
-    `backward`; None evaluates and keeps nothing.
+    The states are those of all passes, of which this one reads and writes entry `number`; y is that of all directions.
+    gates [T*B*S*H or more] and c_steps [T*B*H or more] (lstm) are kept for `backward`; None evaluates and keeps nothing.
     """
     cdef ForwardJob job
     cdef Pass *p = &job.p
     cdef const Kernels *k = kernels_for(y)
-    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), H = cnp.PyArray_DIM(y, 2)
-    cdef Py_ssize_t I = cnp.PyArray_DIM(weight_ih, 1), size = k.real_size
+    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), H = cell.hidden_size
+    cdef Py_ssize_t I = cell.input_size, size = k.real_size
+    cdef void *h_final = entry(h, number)
+    cdef void *c_final = entry(c, number)
     cdef size_t sizes[5]
     cdef void *parts[5]
     cdef void *block
     cdef Plan planned
 
     if T == 0 or B == 0:
-        begin(h, h0)
+        begin(h_final, entry(h0, number), B * H * size)
         if c is not None:
-            begin(c, c0)
+            begin(c_final, entry(c0, number), B * H * size)
         return
     memset(&job, 0, sizeof(job))
-    set_cell(p, cell)
-    p.nonlinearity, p.save, p.T, p.B, p.H = nonlinearity, gates is not None, T, B, H
+    set_cell(p, cell.kind)
+    p.nonlinearity, p.save, p.T, p.B, p.H = cell.nonlinearity, gates is not None, T, B, H
     job.k = k
     job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, LEAST_ROWS)
-    job.w_ih, job.w_hh = window(p, False, data(weight_ih), I), window(p, True, data(weight_hh), H)
-    job.b_ih, job.b_hh = data(bias_ih), data(bias_hh)
+    job.w_ih, job.w_hh = window(p, False, data(cell.weight_ih), I), window(p, True, data(cell.weight_hh), H)
+    job.b_ih, job.b_hh = data(cell.bias_ih), data(cell.bias_hh)
 
     sizes = [I * padded(p.X * H, k) * size, p.G * padded(H, k) * H * size, p.S * H * size,
-             B * H * size if h0 is None or (cell == LSTM and c0 is None) else 0, 0 if p.save else job.chunk * B * p.S * H * size]
+             B * H * size if h0 is None or (c is not None and c0 is None) else 0,
+             0 if p.save else job.chunk * B * p.S * H * size]
     block = workspace_take(5, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weights and the gates of one chunk of time")
     memset(parts[3], 0, sizes[3])
     job.w_project, job.w_step, job.bias = parts[0], parts[1], parts[2]
     p.w_step = job.w_step
-    p.y = rows_of(y)
-    p.h0 = parts[3] if h0 is None else data(h0)
+    p.y = cell.part_of(y, number, k)
+    p.h0 = parts[3] if h0 is None else entry(h0, number)
     p.gates = packed_rows(data(gates) if p.save else parts[4], B, p.S * H)
-    if cell == LSTM:
-        p.c0 = parts[3] if c0 is None else data(c0)
-        p.c = data(c_steps if p.save else c)
+    if c is not None:
+        p.c0 = parts[3] if c0 is None else entry(c0, number)
+        p.c = data(c_steps) if p.save else c_final
         p.c_stride = B * H if p.save else 0
-    job.project = Product(I, p.X * H, (p.S - p.X) * H, rows_of(x), job.w_project, job.bias, p.gates)
+    job.project = Product(I, p.X * H, (p.S - p.X) * H, cell.rows(x, k), job.w_project, job.bias, p.gates)
     planned = plan(k, T, 2.0 * B * (I + H) * p.G * H, B, hidden_groups(k, p), <double>H * H * p.G * size, START_NS)
     job.split = planned.split
     interrupts_begin(&job.interrupts)
@@ -168,10 +173,26 @@ def forward(int cell, int nonlinearity, cnp.ndarray x, cnp.ndarray weight_ih, cn
         workspace_give(block)
     if interrupts_stopped(&job.interrupts, LAST_CHUNK):
         raise_pending()
-    copy_step(p.y, T - 1, H, data(h), k)
-    if cell == LSTM and p.save:
-        copy_step(packed_rows(p.c, B, H), T - 1, H, data(c), k)
+    copy_step(p.y, T - 1, H, h_final, k)
+    if c is not None and p.save:
+        copy_step(packed_rows(p.c, B, H), T - 1, H, c_final, k)
 
+
+def evaluate(list cells, int directions, cnp.ndarray x, h0, c0, bint batch_first):
+    """All passes of a stack, keeping nothing: y, h and c (None but for the LSTM). What a layer does when it is called; here,
+    because for a single step of a small layer the way through Python takes longer than the work."""
+    cdef Py_ssize_t T = cnp.PyArray_DIM(x, 0), B = cnp.PyArray_DIM(x, 1), passes = len(cells), number
+    cdef Cell cell = cells[0]
+    cdef Py_ssize_t H = cell.hidden_size
+    cdef cnp.dtype dtype = x.dtype
+    h = blank(passes, B, H, dtype)
+    c = blank(passes, B, H, dtype) if cell.kind == LSTM else None
+    y = x
+    for number in range(passes):
+        if number % directions == 0:
+            x, y = y, blank(T, B, directions * H, dtype, batch_first and number == passes - directions)
+        forward(cells[number], number, x, h0, c0, y, h, c, None, None)
+    return y, h, c
 
 
 # ---- backward ----------------------------------------------------------------------------------------------------
@@ -260,33 +281,32 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     k.unpack_gradient(&job.dw_hh, w0, w1, &job.w_hh_grad)
 
 
-def backward(int cell, int nonlinearity, cnp.ndarray x, cnp.ndarray weight_ih, cnp.ndarray weight_hh, h0, c0, cnp.ndarray y,
-             gates, c_steps, dy, dh_final, dc_final, dx, cnp.ndarray dh, dc, cnp.ndarray dweight_ih, cnp.ndarray dweight_hh,
-             dbias_ih, dbias_hh):
+def backward(Cell cell, Py_ssize_t number, cnp.ndarray x, h0, c0, cnp.ndarray y, gates, c_steps, dy, dh_final, dc_final, dx,
+             cnp.ndarray dh, dc, dweight_ih, dweight_hh, dbias_ih, dbias_hh):
     """The way back of `forward` with gates. Writes gates (the gradients of the pre-activations), dx (None: not wanted),
     dh and dc, the weights' and, if not None, the biases' gradients. The finals and dy may be None: zero."""
     cdef BackwardJob job
     cdef Pass *p = &job.p
     cdef const Kernels *k = kernels_for(y)
-    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), H = cnp.PyArray_DIM(y, 2)
-    cdef Py_ssize_t I = cnp.PyArray_DIM(weight_ih, 1), size = k.real_size
+    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), H = cell.hidden_size
+    cdef Py_ssize_t I = cell.input_size, size = k.real_size
     cdef Blocks db_ih, db_hh
     cdef size_t sizes[8]
     cdef void *parts[8]
     cdef void *block
     cdef Plan planned
 
-    begin(dh, dh_final)
+    begin(entry(dh, number), entry(dh_final, number), B * H * size)
     if dc is not None:
-        begin(dc, dc_final)
+        begin(entry(dc, number), entry(dc_final, number), B * H * size)
     if T == 0 or B == 0:
         for gradient in (dweight_ih, dweight_hh, dbias_ih, dbias_hh):
             if gradient is not None:
                 gradient[...] = 0
         return
     memset(&job, 0, sizeof(job))
-    set_cell(p, cell)
-    p.nonlinearity, p.T, p.B, p.H = nonlinearity, T, B, H
+    set_cell(p, cell.kind)
+    p.nonlinearity, p.T, p.B, p.H = cell.nonlinearity, T, B, H
     job.k = k
     job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, GRADIENT_ROWS)
     planned = plan(k, 2 * T, 2.0 * B * (I + H) * p.G * H, B, k.groups_of(H), <double>H * H * p.G * size, START_NS)
@@ -296,31 +316,31 @@ def backward(int cell, int nonlinearity, cnp.ndarray x, cnp.ndarray weight_ih, c
     sizes = [0 if dx is None else p.X * H * padded(I, k) * size, p.G * H * padded(H, k) * size,
              GRADIENT_ROWS * padded(p.S * H, k) * size, planned.workers * job.operand_size * size,
              padded(p.S * H, k) * size, padded(p.S * H, k) * I * size, padded(p.S * H, k) * H * size,
-             B * H * size if h0 is None or (cell == LSTM and c0 is None) else 0]
+             B * H * size if h0 is None or (dc is not None and c0 is None) else 0]
     block = workspace_take(8, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weights and the sums of their gradients")
     for n in range(4, 8):
         memset(parts[n], 0, sizes[n])
     job.w_dx, job.w_back, job.packed_d, job.operand, job.db = parts[0], parts[1], parts[2], parts[3], parts[4]
-    job.w_ih, job.w_hh = window(p, False, data(weight_ih), I), window(p, True, data(weight_hh), H)
+    job.w_ih, job.w_hh = window(p, False, data(cell.weight_ih), I), window(p, True, data(cell.weight_hh), H)
     job.w_ih_grad, job.w_hh_grad = window(p, False, data(dweight_ih), I), window(p, True, data(dweight_hh), H)
     job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, parts[5])
     job.dw_hh = GradientProduct(H, p.S * H, (p.S - p.G) * H, p.S * H, parts[6])
     p.w_back = job.w_back
-    p.y = rows_of(y)
+    p.y = cell.part_of(y, number, k)
     p.gates = packed_rows(data(gates), B, p.S * H)
-    p.h0 = parts[7] if h0 is None else data(h0)
-    p.dh = data(dh)
-    if cell == LSTM:
-        p.c0 = parts[7] if c0 is None else data(c0)
-        p.c, p.c_stride, p.dc = data(c_steps), B * H, data(dc)
+    p.h0 = parts[7] if h0 is None else entry(h0, number)
+    p.dh = entry(dh, number)
+    if dc is not None:
+        p.c0 = parts[7] if c0 is None else entry(c0, number)
+        p.c, p.c_stride, p.dc = data(c_steps), B * H, entry(dc, number)
     if dy is not None:
-        p.dy = rows_of(dy)
-    job.d, job.x = last_first(p.gates, T, k), last_first(rows_of(x), T, k)
+        p.dy = cell.part_of(dy, number, k)
+    job.d, job.x = last_first(p.gates, T, k), last_first(cell.rows(x, k), T, k)
     job.h_prev, job.h0 = last_first(p.y, max(1, T - 1), k), packed_rows(<void *>p.h0, B, H)
     if dx is not None:
-        job.dx = Product(p.X * H, I, 0, p.gates, job.w_dx, NULL, rows_of(dx))
+        job.dx = Product(p.X * H, I, 0, p.gates, job.w_dx, NULL, cell.rows(dx, k))
     interrupts_begin(&job.interrupts)
     with nogil:
         threads_run(backward_worker, &job, planned.workers)

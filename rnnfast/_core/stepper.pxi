@@ -33,6 +33,7 @@ cdef class Stepper:
 
     cdef StepJob job
     cdef void *block            # the packed weights of all layers, and one layer's gates
+    cdef list cells             # of each layer
     cdef object hs              # [2, L, B, H]: the h before a step and after it, in turn
     cdef int now                # which of the two is the state
     cdef int typenum
@@ -46,17 +47,19 @@ cdef class Stepper:
         workspace_give(self.block)
         free(self.job.layer)
 
-    def __init__(self, int cell, int nonlinearity, weights, Py_ssize_t B, dtype):
-        """A zero state and room for `weights`, the (weight_ih, weight_hh, bias_ih, bias_hh) of each layer."""
-        cdef int layers = len(weights), n
-        cdef Py_ssize_t H = weights[0][1].shape[1], size = dtype.itemsize, I
+    def __init__(self, cells, Py_ssize_t B):
+        """A zero state and room for the weights of `cells`, the Cell of each layer."""
+        cdef Cell cell = cells[0]
+        cdef int layers = len(cells), n
+        cdef Py_ssize_t H = cell.hidden_size, size = cell.weight_ih.itemsize, I
         cdef Step *layer
         cdef size_t *sizes = NULL
         cdef void **parts = NULL
         cdef const Kernels *k
 
-        self.hs = np.zeros((2, layers, B, H), dtype)
-        self.c = np.zeros((layers, B, H), dtype) if cell == LSTM else None
+        self.cells = cells
+        self.hs = np.zeros((2, layers, B, H), cell.weight_ih.dtype)
+        self.c = np.zeros((layers, B, H), cell.weight_ih.dtype) if cell.kind == LSTM else None
         self.typenum = cnp.PyArray_TYPE(self.hs)
         self.job.k = k = kernels_for(self.hs)
         self.job.layers = layers
@@ -66,9 +69,9 @@ cdef class Stepper:
         if self.job.layer != NULL and sizes != NULL and parts != NULL:
             for n in range(layers):
                 layer = &self.job.layer[n]
-                I = weights[n][0].shape[1]
-                set_cell(&layer.p, cell)
-                layer.p.nonlinearity, layer.p.T, layer.p.B, layer.p.H = nonlinearity, 1, B, H
+                I = (<Cell>cells[n]).input_size
+                set_cell(&layer.p, cell.kind)
+                layer.p.nonlinearity, layer.p.T, layer.p.B, layer.p.H = cell.nonlinearity, 1, B, H
                 layer.project.K, layer.project.C, layer.project.extra = I, layer.p.X * H, (layer.p.S - layer.p.X) * H
                 sizes[3 * n] = I * padded(layer.p.X * H, k) * size
                 sizes[3 * n + 1] = layer.p.G * padded(H, k) * H * size
@@ -84,21 +87,23 @@ cdef class Stepper:
         free(parts)
         if self.block == NULL:
             raise MemoryError("no memory for the packed weights")
-        self._pack(weights)
+        self.refresh()
 
-    def _pack(self, weights):
-        """Takes over these weights."""
+    def refresh(self):
+        """Take over the layer's present weights; the state stays."""
         cdef Blocks w_ih, w_hh
         cdef Step *layer
+        cdef Cell cell
         cdef int n
         if self.block == NULL:
             raise RuntimeError("this stream was never set up: its __init__ has not run")
-        for n, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
+        for n in range(self.job.layers):
+            cell = self.cells[n]
             layer = &self.job.layer[n]
-            w_ih = window(&layer.p, False, data(weight_ih), layer.project.K)
-            w_hh = window(&layer.p, True, data(weight_hh), layer.p.H)
+            w_ih = window(&layer.p, False, data(cell.weight_ih), layer.project.K)
+            w_hh = window(&layer.p, True, data(cell.weight_hh), layer.p.H)
             pack_for_forward(self.job.k, &layer.p, &w_ih, <void *>layer.project.w, &w_hh, <void *>layer.p.w_step, 0, 1)
-            add_biases(self.job.k, &layer.p, data(bias_ih), data(bias_hh), <void *>layer.project.bias)
+            add_biases(self.job.k, &layer.p, data(cell.bias_ih), data(cell.bias_hh), <void *>layer.project.bias)
 
     @property
     def h(self):

@@ -157,7 +157,7 @@ class Module:
         dx, dstate, fresh = self._backward(saved, dy, dstate, input_grad, retain)
         for name, parameter in self._parameters.items():
             if grads is None:
-                parameter.add_grad(fresh[name])
+                parameter._add_checked(fresh[name])
             elif name in grads:
                 grads[name] += fresh[name]
             else:

@@ -104,7 +104,10 @@ class Parameter:
         TypeError, ValueError
             If the array has another dtype or shape.
         """
-        array = shaped("array", array, self._data.dtype, self._data.shape)
+        self._add_checked(shaped("array", array, self._data.dtype, self._data.shape))
+
+    def _add_checked(self, array: np.ndarray) -> None:
+        """`add_grad` of an array known to fit."""
         with _adding:
             if self._grad is None:
                 self._grad = array if array.flags.carray else array.copy(order="C")

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import SHAPES, Case, all_variants, backward, forward, make, pass_forward, replaced, run, views
+from cases import (
+    SHAPES,
+    Case,
+    all_variants,
+    backward,
+    cell_of,
+    evaluate,
+    forward,
+    make,
+    replaced,
+    run,
+    views,
+)
 from tolerances import assert_close, assert_same_bits
 
 from rnnfast import functional, reference
@@ -20,7 +32,7 @@ def assert_forward(case: Case) -> None:
     want, _ = forward(reference, case.astype(np.float64))
     got, _ = forward(functional, case)
     assert_close(got, want, case.K)
-    assert_same_bits(pass_forward(functional, case, save=False)[0], got)
+    assert_same_bits(evaluate(functional, case), got)
 
 
 @all_variants
@@ -93,12 +105,11 @@ def test_a_pass_writes_its_views_and_nothing_else(variant, dtype, isa):
     T, B, H = 5, 3, 18
     case = make(variant, T, B, 4, H, dtype=dtype, reverse=True)
     want, _ = forward(functional, case)
-    weights = tuple(map(case.weights.get, ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
     room = np.full((B, T, 3 * H), np.nan, dtype)  # batch first, with a neighbour on either side
     y = room.transpose(1, 0, 2)[:, :, H : 2 * H]
     final = tuple(np.empty_like(part) for part in case.state)
     x = np.ascontiguousarray(case.x.transpose(1, 0, 2)).transpose(1, 0, 2)
-    functional.pass_forward(case.cell, x, weights, case.state, y, final, save=False, **case.options)
+    functional.pass_forward(cell_of(case), 0, x, case.state, y, final)
     assert_same_bits({"y": y, **dict(zip("hc", final, strict=False))}, want)
     assert np.isnan(room[:, :, :H]).all()
     assert np.isnan(room[:, :, 2 * H :]).all()

@@ -33,6 +33,11 @@ typedef struct {
                              const void *a);
     void (*unpack_gradient)(const GradientProduct *p, ptrdiff_t g0, ptrdiff_t g1, const Blocks *dw);
 
+    /* Rows b0..b1 of steps s0..s1 of an embedded input, and their gradients, in columns c0..c1: kernels/lookup.h. */
+    void (*gather)(const Lookup *l, const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t c0,
+                   ptrdiff_t c1);
+    void (*scatter)(const Lookup *l, const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t c0, ptrdiff_t c1);
+
     /* One step of rows b0..b1, groups of hidden units g0..g1: kernels/step.h. */
     void (*step_forward[CELLS])(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
     void (*step_backward[CELLS])(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);

@@ -20,10 +20,14 @@ enum { RNN, LSTM, GRU, CELLS };
 enum { TANH, RELU, SIGMOID, IDENTITY };
 enum { MAX_SLOTS = 4 };
 
-/* Rows in two axes, the last axis contiguous: row q = s*B + b is at data + s*s_stride + b*b_stride. */
+/* Rows in two axes, the last axis contiguous: row b of step s is at data + s*s_stride + b*b_stride, or + place[b] where
+ * the rows of the batch have been put in another order. Flat, rows are counted step by step: row q = s*B + b, or, where not
+ * every step has all B of them, q = start[s] + b. */
 typedef struct {
     void *data;
     ptrdiff_t B, s_stride, b_stride;
+    const ptrdiff_t *place; /* [B], or NULL */
+    const ptrdiff_t *start; /* [steps + 1], or NULL */
 } Rows;
 
 /* A matrix stored as blocks of rows (gates of H rows each) in the user's order; window slot n is block order[n]. */
@@ -44,6 +48,15 @@ typedef struct {
     Rows out;         /* OUT [.., C + extra] */
 } Product;
 
+/* The rows of an embedded input stand in a table: row b at step s is number token[s*s_stride + b*b_stride] of them. */
+typedef struct {
+    const ptrdiff_t *token; /* IN [T, B]; NULL: the input is no embedded one */
+    ptrdiff_t s_stride, b_stride;
+    const ptrdiff_t *place; /* [B], or NULL: as in Rows */
+    ptrdiff_t C;            /* columns of the table */
+    void *table;            /* [V, C] IN what each token adds to gates (gather); INOUT the sum of its gradients (scatter) */
+} Lookup;
+
 /* dW[c][k] += sum over rows q, ascending, of d[q][c] * a[q][k]: the gradient of a weight, packed. The rows come last step
  * first (time strides are negative), the order in which backpropagation makes them. */
 typedef struct {
@@ -57,16 +70,19 @@ typedef struct {
     int cell, nonlinearity, save;
     ptrdiff_t T, B, H;
     ptrdiff_t S, X, G;       /* slots, slots of the input's window, slots of the state's window */
+    const ptrdiff_t *order;  /* IN    [B] row b is row order[b] of the states h0, c0, dh, dc; NULL: b */
+    const unsigned char *cut;/* IN    [T, B] nonzero: the state is set to zero before this step; NULL: nowhere */
+    const void *zeros;       /* IN    [H] */
     Rows gates;              /* INOUT [T or a chunk, B, S*H] */
     ptrdiff_t first;         /* the step in the first row of gates: 0, or where the chunk starts in evaluation */
     Rows y;                  /* OUT   [T, B, H], forward; IN backward */
-    const void *h0;          /* IN    [B, H] */
-    const void *c0;          /* IN    [B, H]                                     (lstm) */
-    void *c;                 /* OUT   [T, B, H] if saved, else [B, H]; IN backward (lstm) */
-    ptrdiff_t c_stride;      /* numbers from one step of c to the next: B*H, or 0 */
+    const void *h0;          /* IN    [B, H]; NULL: zero */
+    const void *c0;          /* IN    [B, H]; NULL: zero                         (lstm) */
+    Rows c;                  /* OUT   [T, B, H] if kept, else one step; IN backward (lstm) */
     const void *w_step;      /* IN    W_hh packed in groups of one vector of each gate: [H/V][H][G][V] (flat if G = 1) */
     const void *w_back;      /* IN    W_hh packed flat over its H columns: [H/(4V)][G*H][4][V] */
     Rows dy;                 /* IN    [T, B, H]; data NULL: zero */
+    Rows dc_steps;           /* IN    [T, B, H] gradients of every c; data NULL: zero (lstm) */
     void *dh;                /* INOUT [B, H] what is carried back beside the gates: dh at both ends, dh * z between (gru) */
     void *dc;                /* INOUT [B, H]                                     (lstm) */
 } Pass;

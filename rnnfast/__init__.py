@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rnnfast import baselines, reference
     from rnnfast.nn import init, losses, optim, schedules
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
+    from rnnfast.ragged import pack_sequences, unpack_sequences
     from rnnfast.training.checkpoint import load, save
     from rnnfast.training.fit import fit
     from rnnfast.training.grad import loss_and_grad
@@ -39,9 +40,11 @@ _ON_FIRST_USE = {
     "loss_and_grad": "rnnfast.training",
     "losses": "rnnfast.nn.losses",
     "optim": "rnnfast.nn.optim",
+    "pack_sequences": "rnnfast.ragged",
     "reference": "rnnfast.reference",
     "save": "rnnfast.training",
     "schedules": "rnnfast.nn.schedules",
+    "unpack_sequences": "rnnfast.ragged",
 }
 
 __all__ = [
@@ -67,11 +70,13 @@ __all__ = [
     "loss_and_grad",
     "losses",
     "optim",
+    "pack_sequences",
     "reference",
     "save",
     "schedules",
     "set_num_threads",
     "show_config",
+    "unpack_sequences",
 ]
 
 

@@ -1,14 +1,14 @@
 """One layer in one direction over the compiled loops: public functions, and unchecked passes for layers.
 
 `lstm_forward`, `gru_forward`, `rnn_forward` and their backwards have the names, signatures and meaning of
-`rnnfast.reference`, where the equations stand. `layers` calls `pass_forward` and `pass_backward`, which check
-nothing.
+`rnnfast.reference`, where the equations stand (and, of the LSTM and the GRU, more options). `layers` calls
+`pass_forward` and `pass_backward`, which check nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 Array = np.ndarray
+Input: TypeAlias = "Array | _core.Embedded"
 States = Sequence["Array | None"]  # (h,) or (h, c)
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
@@ -42,22 +43,24 @@ class Tape:
         Whether a backward pass has used it up.
     """
 
-    __slots__ = ("c0", "c_steps", "cell", "gates", "h0", "number", "spare", "used", "x", "y")
+    __slots__ = ("c0", "c_steps", "cell", "gates", "h0", "number", "sequences", "spare", "used", "x", "y")
 
     def __init__(
         self,
         cell: _core.Cell,
         number: int,
-        x: Array,
+        x: Input,
         h0: Array | None,
         c0: Array | None,
         y: Array,
         gates: Array,
         c_steps: Array | None,
         spare: list[Array] | None,
+        sequences: _core.Sequences | None,
     ) -> None:
         self.cell = cell
         self.number = number
+        self.sequences = sequences
         self.x = x
         self.h0 = h0
         self.c0 = c0
@@ -75,7 +78,12 @@ class Tape:
 
 
 def evaluate(
-    cells: list[_core.Cell], directions: int, x: Array, initial: States | None, batch_first: bool
+    cells: list[_core.Cell],
+    directions: int,
+    x: Input,
+    initial: States | None,
+    batch_first: bool,
+    sequences: _core.Sequences | None = None,
 ) -> tuple[Array, Array, Array | None]:
     """Run all passes of a stack over arrays that the caller has checked, and keep nothing.
 
@@ -85,12 +93,14 @@ def evaluate(
         Those of all passes, the directions of a layer side by side.
     directions : int
         D, 1 or 2.
-    x : ndarray [T, B, I]
+    x : ndarray [T, B, I] or Embedded
         Last axis contiguous, the others with any stride.
     initial : sequence of ndarray [passes, B, H], or None
         (h,) or (h, c), C-contiguous; None is zero.
     batch_first : bool
         Lay y out in memory as [B, T, ·].
+    sequences : Sequences, optional
+        Lengths and resets; None where every sequence has T steps and none is reset.
 
     Returns
     -------
@@ -98,19 +108,23 @@ def evaluate(
     h, c : ndarray [passes, B, H]
         The final state; c is None but for the LSTM.
     """
-    return _core.evaluate(cells, directions, x, *_pair(initial), batch_first)
+    return _core.evaluate(cells, directions, sequences, x, *_pair(initial), batch_first)
 
 
 def pass_forward(
     cell: _core.Cell,
     number: int,
-    x: Array,
+    x: Input,
     initial: States | None,
     y: Array,
     final: Sequence[Array],
+    *,
+    sequences: _core.Sequences | None = None,
+    c_steps: Array | None = None,
+    save: bool = True,
     spare: list[Array] | None = None,
-) -> Tape:
-    """Run one layer in one direction over checked arrays, and keep what `pass_backward` needs.
+) -> Tape | None:
+    """Run one layer in one direction over arrays that the caller has checked.
 
     Parameters
     ----------
@@ -118,8 +132,8 @@ def pass_forward(
         The cell, its weights and its direction.
     number : int
         Which pass this is of those whose states `initial` and `final` hold; of the D directions side by side
-        in y it writes number ``number % D``.
-    x : ndarray [T, B, I]
+        in y it writes number ``number % D``. Where it is 0, states may leave out their first axis.
+    x : ndarray [T, B, I] or Embedded
         Last axis contiguous, the others with any stride.
     initial : sequence of ndarray [passes, B, H], or None
         (h,) or (h, c), C-contiguous; None is zero.
@@ -127,16 +141,28 @@ def pass_forward(
         H columns are written; last axis contiguous, the others with any stride.
     final : sequence of ndarray [passes, B, H]
         (h,) or (h, c), C-contiguous; one entry is written.
+    sequences : Sequences, optional
+        Lengths and resets; None where every sequence has T steps and none is reset.
+    c_steps : ndarray [T, B, H], optional
+        Gets the LSTM's c of every step that there is.
+    save : bool
+        Keep what `pass_backward` needs.
     spare : list, optional
         Buffers to reuse: one that fits is taken out, and `pass_backward` puts it back.
+
+    Returns
+    -------
+    Tape or None
+        None unless `save`.
     """
     h0, c0 = _pair(initial)
     h, c = _pair(final)
     T, B, _ = y.shape
-    gates = _take(spare, T * B * cell.slots * cell.hidden_size, y.dtype)
-    c_steps = None if c is None else _take(spare, T * B * cell.hidden_size, y.dtype)
-    _core.forward(cell, number, x, h0, c0, y, h, c, gates, c_steps)
-    return Tape(cell, number, x, h0, c0, y, gates, c_steps, spare)
+    gates = _take(spare, T * B * cell.slots * cell.hidden_size, y.dtype) if save else None
+    if save and c is not None and c_steps is None:
+        c_steps = _take(spare, T * B * cell.hidden_size, y.dtype)
+    _core.forward(cell, number, sequences, x, h0, c0, y, h, c, gates, c_steps)
+    return None if gates is None else Tape(cell, number, x, h0, c0, y, gates, c_steps, spare, sequences)
 
 
 def pass_backward(
@@ -146,6 +172,7 @@ def pass_backward(
     dx: Array | None,
     dinitial: Sequence[Array],
     retain: bool = False,
+    dc_steps: Array | None = None,
 ) -> dict[str, Array]:
     """Run the pass of a tape backwards, over arrays that the caller has checked.
 
@@ -158,11 +185,13 @@ def pass_backward(
     dfinal : sequence of ndarray [passes, B, H] or None, or None
         Gradients of the final state, C-contiguous; None is zero.
     dx : ndarray [T, B, I] or None
-        Written, strides as x; None if it is not wanted.
+        Written; None if it is not wanted. For an embedded x, the gradient of its table: [V, I], C-contiguous.
     dinitial : sequence of ndarray [passes, B, H]
         Gradients of the initial state; one entry is written.
     retain : bool
         Keep the tape for another backward pass, at the price of a copy of the gates.
+    dc_steps : ndarray [T, B, H] or None
+        Gradients of the LSTM's c at every step, last axis contiguous; None is zero.
 
     Returns
     -------
@@ -177,6 +206,7 @@ def pass_backward(
     _core.backward(
         cell,
         tape.number,
+        tape.sequences,
         tape.x,
         tape.h0,
         tape.c0,
@@ -184,6 +214,7 @@ def pass_backward(
         gates.copy() if retain else gates,
         tape.c_steps,
         dy,
+        dc_steps,
         dh_final,
         dc_final,
         dx,
@@ -196,7 +227,7 @@ def pass_backward(
     )
     if not retain:
         _give(tape.spare, gates)
-        if tape.c_steps is not None:
+        if tape.c_steps is not None and tape.c_steps.ndim == 1:  # not the caller's
             _give(tape.spare, tape.c_steps)
     return grads
 
@@ -247,23 +278,60 @@ def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None
     return np.require(array, dtype, ("C", "A"))
 
 
-def _states(name: str, state, parts: int, B: int, H: int, dtype: np.dtype) -> tuple[Array | None, ...]:
-    """The parts (h,) or (h, c) of a state or of its gradient, each [B, H] or None."""
+def _states(name: str, state, parts: int, shape: tuple, dtype: np.dtype) -> tuple[Array | None, ...]:
+    """The parts (h,) or (h, c) of a state, or of a gradient like it, each of this shape or None."""
     if state is None:
         return (None,) * parts
     if parts == 1:
-        return (_floats(name, state, (B, H), dtype),)
+        return (_floats(name, state, shape, dtype),)
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         raise TypeError(f"{name}: expected a pair (h, c), got {type(state).__name__}")
     return tuple(
-        None if part is None else _floats(f"{name}[{n}]", part, (B, H), dtype) for n, part in enumerate(state)
+        None if part is None else _floats(f"{name}[{n}]", part, shape, dtype) for n, part in enumerate(state)
     )
 
 
+def checked_lengths(lengths: Any, T: int, B: int) -> Array | None:
+    """`lengths` as [B] of intp, each in 0..T; None for None."""
+    if lengths is None:
+        return None
+    lengths = np.asarray(lengths)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected an integer dtype, got {lengths.dtype}")
+    if lengths.shape != (B,):
+        raise ValueError(f"lengths: expected shape [{B}], got {lengths.shape}")
+    outside = lengths[(lengths < 0) | (lengths > T)]
+    if outside.size:
+        raise ValueError(f"lengths: expected 0 to T = {T}, got {outside[0]}")
+    return lengths.astype(np.intp)
+
+
+def checked_reset(reset: Any, shape: tuple[int, ...]) -> Array | None:
+    """`reset` as an array of bool of this shape; None for None."""
+    if reset is None:
+        return None
+    reset = np.asarray(reset)
+    if reset.dtype != np.bool_:
+        raise TypeError(f"reset: expected dtype bool, got {reset.dtype}")
+    if reset.shape != shape:
+        raise ValueError(f"reset: expected shape {list(shape)}, got {reset.shape}")
+    return reset
+
+
+def sequences_of(lengths: Array | None, reset: Array | None, T: int, B: int) -> _core.Sequences | None:
+    """What the kernels want to know of checked lengths [B] and resets [T, B]: nothing where there are none.
+
+    The tape outlives the call, so what the caller may write into is copied.
+    """
+    if lengths is None and reset is None:
+        return None
+    return _core.Sequences(T, B, lengths, None if reset is None else reset.copy())
+
+
 def _forward(
-    cell: str, x, weight_ih, weight_hh, bias_ih, bias_hh, state, reverse: bool, nonlinearity: str = "tanh"
+    cell: str, x, weight_ih, weight_hh, bias_ih, bias_hh, state, lengths, reset, return_states, **how
 ):
-    """The checked forward pass of any cell: y, the parts of the final state, the tape."""
+    """The checked forward pass of any cell: y, the parts of the final state, the tape, all the states."""
     x = _floats("x", x, (None, None, None))
     T, B, I = x.shape
     dtype = x.dtype
@@ -276,17 +344,21 @@ def _forward(
     bias_ih = None if bias_ih is None else _floats("bias_ih", bias_ih, (rows,), dtype)
     bias_hh = None if bias_hh is None else _floats("bias_hh", bias_hh, (rows,), dtype)
     parts = 2 if cell == "lstm" else 1
-    initial = _states("state", state, parts, B, H, dtype)
+    initial = _states("state", state, parts, (B, H), dtype)
+    sequences = sequences_of(checked_lengths(lengths, T, B), checked_reset(reset, (T, B)), T, B)
     y = np.empty((T, B, H), dtype)
     final = tuple(np.empty((B, H), dtype) for _ in range(parts))
-    what = _core.Cell(cell, weight_ih, weight_hh, bias_ih, bias_hh, reverse, nonlinearity)
-    tape = pass_forward(what, 0, x, initial, y, final)
+    c_steps = np.zeros((T, B, H), dtype) if return_states and cell == "lstm" else None
+    what = _core.Cell(cell, weight_ih, weight_hh, bias_ih, bias_hh, **how)
+    tape = pass_forward(what, 0, x, initial, y, final, sequences=sequences, c_steps=c_steps)
     y = y.view()
     y.flags.writeable = False
-    return y, final, tape
+    if not return_states:
+        return y, final, tape
+    return y, final, tape, (y.copy(),) if c_steps is None else (y.copy(), c_steps.copy())
 
 
-def _backward(cell: str, tape: Tape, dy, dstate):
+def _backward(cell: str, tape: Tape, dy, dstate, dstates):
     """The checked backward pass of any cell: gradients of x, of the state's parts and of the weights."""
     if not isinstance(tape, Tape) or tape.cell.name != cell:
         came = tape.cell.name if isinstance(tape, Tape) else type(tape).__name__
@@ -297,10 +369,13 @@ def _backward(cell: str, tape: Tape, dy, dstate):
     dtype = tape.y.dtype
     parts = 2 if cell == "lstm" else 1
     dy = None if dy is None else _floats("dy", dy, (T, B, H), dtype)
-    dfinal = _states("dstate", dstate, parts, B, H, dtype)
+    dfinal = _states("dstate", dstate, parts, (B, H), dtype)
+    dh_steps, *dc_steps = _states("dstates", dstates, parts, (T, B, H), dtype)
+    if dh_steps is not None:
+        dy = dh_steps if dy is None else dy + dh_steps
     dx = np.empty(tape.x.shape, dtype)
     dinitial = tuple(np.empty((B, H), dtype) for _ in range(parts))
-    grads = pass_backward(tape, dy, dfinal, dx, dinitial)
+    grads = pass_backward(tape, dy, dfinal, dx, dinitial, False, *dc_steps)
     return dx, dinitial, grads
 
 
@@ -313,7 +388,10 @@ def lstm_forward(
     state: tuple[Array | None, Array | None] | None = None,
     *,
     reverse: bool = False,
-) -> tuple[Array, tuple[Array, Array], Tape]:
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    return_states: bool = False,
+) -> tuple[Any, ...]:
     """Run an LSTM layer over time, in one direction.
 
     Parameters
@@ -329,15 +407,24 @@ def lstm_forward(
         The initial (h, c); None, also for one of them, stands for zero.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
+    lengths : ndarray [B] of integers, or None
+        How many steps each sequence has, 0..T; None stands for T. Nothing is read past them, and a reversed
+        pass starts at each sequence's own end.
+    reset : ndarray [T, B] of bool, or None
+        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+    return_states : bool
+        Give the state at every step too.
 
     Returns
     -------
     y : ndarray [T, B, H]
-        h after every step; read-only, because the tape keeps it.
+        h after every step, zero past the lengths; read-only, because the tape keeps it.
     state : (ndarray [B, H], ndarray [B, H])
-        (h, c) after the last step run.
+        (h, c) after each sequence's last step run; without any, the initial one.
     tape : Tape
         For `lstm_backward`, once.
+    states : (ndarray [T, B, H], ndarray [T, B, H])
+        Only with `return_states`: (h, c) after every step, zero past the lengths.
 
     Raises
     ------
@@ -359,12 +446,28 @@ def lstm_forward(
     >>> y.shape, h.shape, bool((y[-1] == h).all())
     ((5, 2, 4), (2, 4), True)
     """
-    y, (h, c), tape = _forward("lstm", x, weight_ih, weight_hh, bias_ih, bias_hh, state, reverse)
-    return y, (h, c), tape
+    y, final, tape, *states = _forward(
+        "lstm",
+        x,
+        weight_ih,
+        weight_hh,
+        bias_ih,
+        bias_hh,
+        state,
+        lengths,
+        reset,
+        return_states,
+        reverse=reverse,
+    )
+    return y, final, tape, *states
 
 
 def lstm_backward(
-    tape: Tape, dy: Array | None, dstate: tuple[Array | None, Array | None] | None
+    tape: Tape,
+    dy: Array | None,
+    dstate: tuple[Array | None, Array | None] | None,
+    *,
+    dstates: tuple[Array | None, Array | None] | None = None,
 ) -> tuple[Array, tuple[Array, Array], dict[str, Array]]:
     """Run an LSTM layer backwards through time.
 
@@ -376,6 +479,8 @@ def lstm_backward(
         The gradient of y; None stands for zero.
     dstate : (ndarray [B, H], ndarray [B, H]) or None
         The gradients of the final (h, c); None, also for one of them, stands for zero.
+    dstates : (ndarray [T, B, H], ndarray [T, B, H]) or None
+        The gradient of the (h, c) after every step, that of h to be added to dy; None as for dstate.
 
     Returns
     -------
@@ -401,7 +506,7 @@ def lstm_backward(
     >>> dx.shape, dh.shape, grads["weight_hh"].shape
     ((5, 2, 3), (2, 4), (16, 4))
     """
-    dx, (dh, dc), grads = _backward("lstm", tape, dy, dstate)
+    dx, (dh, dc), grads = _backward("lstm", tape, dy, dstate, dstates)
     return dx, (dh, dc), grads
 
 
@@ -414,7 +519,10 @@ def gru_forward(
     state: Array | None = None,
     *,
     reverse: bool = False,
-) -> tuple[Array, Array, Tape]:
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    return_states: bool = False,
+) -> tuple[Any, ...]:
     """Run a GRU layer over time, in one direction.
 
     Parameters
@@ -430,15 +538,24 @@ def gru_forward(
         The initial h; None stands for zero.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
+    lengths : ndarray [B] of integers, or None
+        How many steps each sequence has, 0..T; None stands for T. Nothing is read past them, and a reversed
+        pass starts at each sequence's own end.
+    reset : ndarray [T, B] of bool, or None
+        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+    return_states : bool
+        Give the state at every step too.
 
     Returns
     -------
     y : ndarray [T, B, H]
-        h after every step; read-only, because the tape keeps it.
+        h after every step, zero past the lengths; read-only, because the tape keeps it.
     state : ndarray [B, H]
-        h after the last step run.
+        h after each sequence's last step run; without any, the initial one.
     tape : Tape
         For `gru_backward`, once.
+    states : ndarray [T, B, H]
+        Only with `return_states`: h after every step, as y.
 
     Raises
     ------
@@ -460,11 +577,29 @@ def gru_forward(
     >>> y.shape, bool((y[-1] == h).all())
     ((5, 2, 4), True)
     """
-    y, (h,), tape = _forward("gru", x, weight_ih, weight_hh, bias_ih, bias_hh, state, reverse)
-    return y, h, tape
+    y, final, tape, *states = _forward(
+        "gru",
+        x,
+        weight_ih,
+        weight_hh,
+        bias_ih,
+        bias_hh,
+        state,
+        lengths,
+        reset,
+        return_states,
+        reverse=reverse,
+    )
+    return y, final[0], tape, *(parts[0] for parts in states)
 
 
-def gru_backward(tape: Tape, dy: Array | None, dstate: Array | None) -> tuple[Array, Array, dict[str, Array]]:
+def gru_backward(
+    tape: Tape,
+    dy: Array | None,
+    dstate: Array | None,
+    *,
+    dstates: Array | None = None,
+) -> tuple[Array, Array, dict[str, Array]]:
     """Run a GRU layer backwards through time.
 
     Parameters
@@ -475,6 +610,8 @@ def gru_backward(tape: Tape, dy: Array | None, dstate: Array | None) -> tuple[Ar
         The gradient of y; None stands for zero.
     dstate : ndarray [B, H] or None
         The gradient of the final state; None stands for zero.
+    dstates : ndarray [T, B, H] or None
+        The gradient of h after every step, to be added to dy; None stands for zero.
 
     Returns
     -------
@@ -500,7 +637,7 @@ def gru_backward(tape: Tape, dy: Array | None, dstate: Array | None) -> tuple[Ar
     >>> dx.shape, dh.shape, grads["weight_ih"].shape
     ((5, 2, 3), (2, 4), (12, 3))
     """
-    dx, (dh,), grads = _backward("gru", tape, dy, dstate)
+    dx, (dh,), grads = _backward("gru", tape, dy, dstate, dstates)
     return dx, dh, grads
 
 
@@ -514,7 +651,10 @@ def rnn_forward(
     *,
     nonlinearity: str = "tanh",
     reverse: bool = False,
-) -> tuple[Array, Array, Tape]:
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    return_states: bool = False,
+) -> tuple[Any, ...]:
     """Run a plain recurrent layer over time: ``h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)``.
 
     Parameters
@@ -530,15 +670,24 @@ def rnn_forward(
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
+    lengths : ndarray [B] of integers, or None
+        How many steps each sequence has, 0..T; None stands for T. Nothing is read past them, and a reversed
+        pass starts at each sequence's own end.
+    reset : ndarray [T, B] of bool, or None
+        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+    return_states : bool
+        Give the state at every step too.
 
     Returns
     -------
     y : ndarray [T, B, H]
-        h after every step; read-only, because the tape keeps it.
+        h after every step, zero past the lengths; read-only, because the tape keeps it.
     state : ndarray [B, H]
-        h after the last step run.
+        h after each sequence's last step run; without any, the initial one.
     tape : Tape
         For `rnn_backward`, once.
+    states : ndarray [T, B, H]
+        Only with `return_states`: h after every step, as y.
 
     Raises
     ------
@@ -561,11 +710,30 @@ def rnn_forward(
     if nonlinearity not in NONLINEARITIES:
         expected = ", ".join(map(repr, NONLINEARITIES))
         raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
-    y, (h,), tape = _forward("rnn", x, weight_ih, weight_hh, bias_ih, bias_hh, state, reverse, nonlinearity)
-    return y, h, tape
+    y, final, tape, *states = _forward(
+        "rnn",
+        x,
+        weight_ih,
+        weight_hh,
+        bias_ih,
+        bias_hh,
+        state,
+        lengths,
+        reset,
+        return_states,
+        reverse=reverse,
+        nonlinearity=nonlinearity,
+    )
+    return y, final[0], tape, *(parts[0] for parts in states)
 
 
-def rnn_backward(tape: Tape, dy: Array | None, dstate: Array | None) -> tuple[Array, Array, dict[str, Array]]:
+def rnn_backward(
+    tape: Tape,
+    dy: Array | None,
+    dstate: Array | None,
+    *,
+    dstates: Array | None = None,
+) -> tuple[Array, Array, dict[str, Array]]:
     """Run a plain recurrent layer backwards through time.
 
     Parameters
@@ -576,6 +744,8 @@ def rnn_backward(tape: Tape, dy: Array | None, dstate: Array | None) -> tuple[Ar
         The gradient of y; None stands for zero.
     dstate : ndarray [B, H] or None
         The gradient of the final state; None stands for zero.
+    dstates : ndarray [T, B, H] or None
+        The gradient of h after every step, to be added to dy; None stands for zero.
 
     Returns
     -------
@@ -600,5 +770,5 @@ def rnn_backward(tape: Tape, dy: Array | None, dstate: Array | None) -> tuple[Ar
     >>> dx.ravel(), grads["weight_ih"], grads["weight_hh"]
     (array([1., 1., 1.]), array([[7.]]), array([[4.]]))
     """
-    dx, (dh,), grads = _backward("rnn", tape, dy, dstate)
+    dx, (dh,), grads = _backward("rnn", tape, dy, dstate, dstates)
     return dx, dh, grads

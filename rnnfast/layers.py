@@ -27,12 +27,17 @@ class Recurrent(Module):
     array per part.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"training", "rng"})
+    takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng"})
     cell: ClassVar[str]  # the name functional knows it by
     gates: ClassVar[int]
     parts: ClassVar[tuple[str, ...]] = ("h",)
     nonlinearity: str = "tanh"  # RNN alone lets it be chosen
     _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
+
+    def __init_subclass__(cls) -> None:
+        # One with passes of its own expects arrays.
+        passes = ("__call__", "forward", "backward")
+        cls._reads_embedded = all(getattr(cls, name) is getattr(Recurrent, name) for name in passes)
 
     def __init__(
         self,
@@ -104,7 +109,15 @@ class Recurrent(Module):
         self.__dict__.update(state)
         self._derive()
 
-    def __call__(self, x: ArrayLike, state: Any = None) -> tuple[np.ndarray, Any]:
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        return_states: bool = False,
+    ) -> tuple[Any, ...]:
         """Evaluate: no dropout, and nothing is saved.
 
         Parameters
@@ -116,34 +129,60 @@ class Recurrent(Module):
             The initial state, ``[num_layers*D, B, hidden_size]`` (unbatched: ``[num_layers*D,
             hidden_size]``) with D = 2 if bidirectional, else 1; for LSTM a pair (h, c) of such arrays. None,
             also for a part of it, means zeros.
+        lengths : array_like of integers, optional
+            ``[B]``, with batch_first too (unbatched: one integer): how many steps each sequence has, 0..T, in
+            any order. Nothing is read past them; the reverse direction starts at each sequence's own end.
+        reset : array_like of bool, optional
+            Laid out as x's first two axes. True where x[t, b] is the first observation of an episode: the
+            state is set to zero before it is read. In the reverse direction, which comes from the other side,
+            the state is set to zero before x[t-1, b] is read. Nothing crosses, neither values nor gradients.
+        return_states : bool
+            Give the state at every step too.
 
         Returns
         -------
         y : numpy.ndarray
             ``[T, B, D*hidden_size]``, laid out as x: the last layer's h at each step, the reverse
-            direction's after the forward's.
+            direction's after the forward's; zero past the lengths.
         state
-            The final state, in the initial state's form; the reverse direction's is the one at step 0.
+            The final state, in the initial state's form: of each sequence after its last step (of length 0:
+            the initial one); the reverse direction's is the one at step 0.
+        states
+            Only with `return_states`: the state after reading x[t], in the form of `state` with the axes of
+            time and batch in x's order: ``[num_layers*D, T, B, hidden_size]``; zero past the lengths.
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong shape or dtype.
         """
-        x, initial, batched, batch_first = self._checked(x, state)
-        y, h, c = functional.evaluate(self._cells, self._directions, x, initial, batch_first)
-        return _as_given(y, batched, batch_first), self._state_of((h,) if c is None else (h, c), batched)
+        inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
+        if return_states:
+            y, final, states, _ = self._run(inputs, initial, sequences, layout, None, False, True)
+            return _as_given(y, *layout), self._state_of(final, *layout), self._states_of(states, *layout)
+        y, h, c = functional.evaluate(
+            self._cells, self._directions, inputs, initial, layout.batch_first, sequences
+        )
+        return _as_given(y, *layout), self._state_of((h,) if c is None else (h, c), *layout)
 
     def forward(
-        self, x: ArrayLike, state: Any = None, *, training: bool = True, rng: checks.Rng = None
-    ) -> tuple[np.ndarray, Any, Tape]:
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        training: bool = True,
+        rng: checks.Rng = None,
+        return_states: bool = False,
+    ) -> tuple[Any, ...]:
         """Run and save what `backward` needs.
 
         Parameters
         ----------
         x : array_like
             As in calling the layer. The tape holds it by reference: leave it unwritten until `backward`.
-        state : optional
+        state, lengths, reset, return_states : optional
             As in calling the layer.
         training : bool
             False: no dropout.
@@ -159,6 +198,8 @@ class Recurrent(Module):
             The final state, the caller's own.
         tape : Tape
             For `backward`.
+        states
+            Only with `return_states`: as in calling the layer, before dropout, and read-only.
 
         Raises
         ------
@@ -167,27 +208,18 @@ class Recurrent(Module):
         """
         if rng is not None:
             checks.check_rng(rng)
-        inputs, initial, batched, batch_first = self._checked(x, state)
+        inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
         if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
             initial = tuple([None if part is None else part.copy() for part in initial])
-        T, B, _ = inputs.shape
-        dtype, D, H = self._dtype, self._directions, self.hidden_size
         key = self._mask_key(rng) if training and self.dropout and self.num_layers > 1 else None
-        final = self._blank_state(B)
-        tapes = []
-        for layer in range(self.num_layers):
-            last = layer == self.num_layers - 1
-            y = _core.blank(T, B, D * H, dtype, batch_first and last)
-            for number in range(layer * D, (layer + 1) * D):
-                cell = self._cells[number]
-                tapes.append(functional.pass_forward(cell, number, inputs, initial, y, final, self._spare))
-            inputs = y
-            if key is not None and not last:
-                inputs = _core.dropout_mask(*key, layer, y.shape, self.dropout, dtype)
-                inputs *= y  # in the mask's place: the tape keeps y as it is
-        y = _as_given(y, batched, batch_first)
-        saved = _Saved(tapes, key, self.dropout, T, B, batched, batch_first, y.shape)
-        return read_only(y), self._state_of(final, batched), Tape(self, saved)
+        y, final, states, tapes = self._run(inputs, initial, sequences, layout, key, True, return_states)
+        y = _as_given(y, *layout)
+        tape = Tape(self, _Saved(tapes, key, self.dropout, layout, y.shape))
+        if not return_states:
+            return read_only(y), self._state_of(final, *layout), tape
+        for part in states:
+            part.setflags(write=False)
+        return read_only(y), self._state_of(final, *layout), tape, self._states_of(states, *layout)
 
     def stream(self, batch: int = 1) -> Stream:
         """This layer, one step a call: weights packed once, state kept.
@@ -210,70 +242,199 @@ class Recurrent(Module):
         """
         return Stream(self, batch)
 
-    def _checked(self, x: Any, state: Any) -> tuple[np.ndarray, Any, bool, bool]:
-        """x as [T, B, I], the parts of the state (None: zero), whether x is batched, whether batch first."""
-        x = checks.floats("x", x, self._dtype)
+    def _checked(
+        self, x: Any, state: Any, lengths: Any, reset: Any
+    ) -> tuple[functional.Input, Any, _core.Sequences | None, _Layout]:
+        """x as [T, B, I], the parts of the state (None: zero), lengths and resets, the caller's layout."""
+        embedded = isinstance(x, _core.Embedded)
+        if not embedded:
+            x = checks.floats("x", x, self._dtype)
         shape = x.shape
         batched = len(shape) == 3
         if not 2 <= len(shape) <= 3 or shape[-1] != self.input_size:
-            layout = "B, T" if self.batch_first else "T, B"
+            axes = "B, T" if self.batch_first else "T, B"
             raise ValueError(
-                f"x: expected shape [{layout}, {self.input_size}] or, unbatched, [T, {self.input_size}], "
+                f"x: expected shape [{axes}, {self.input_size}] or, unbatched, [T, {self.input_size}], "
                 f"got {shape}"
             )
-        batch_first = batched and self.batch_first
-        x = _time_major(checks.rows(x), batched, batch_first)
-        if state is None:
-            return x, None, batched, batch_first
-        tail = (x.shape[1], self.hidden_size) if batched else (self.hidden_size,)
-        state = self._checked_state("state", state, (len(self._cells), *tail))
-        return x, self._parts_of(state, batched), batched, batch_first
+        layout = _Layout(batched, batched and self.batch_first)
+        if embedded:
+            table = checks.block(checks.floats("x", x.table, self._dtype))
+            inputs: functional.Input = _core.Embedded(table, _time_major(x.tokens, *layout))
+        else:
+            inputs = _time_major(checks.rows(x), *layout)
+        T, B, _ = inputs.shape
+        sequences = None
+        if lengths is not None or reset is not None:
+            if lengths is not None and not batched:
+                lengths = np.asarray(lengths)[np.newaxis]
+            reset = functional.checked_reset(reset, shape[:-1])
+            reset = None if reset is None else _time_major(reset, *layout)
+            sequences = functional.sequences_of(functional.checked_lengths(lengths, T, B), reset, T, B)
+        if state is not None:
+            tail = (B, self.hidden_size) if batched else (self.hidden_size,)
+            state = self._checked_state("state", state, (len(self._cells), *tail))
+            state = self._parts_of(state, batched)
+        return inputs, state, sequences, layout
+
+    def _run(
+        self,
+        x: functional.Input,
+        initial: Any,
+        sequences: _core.Sequences | None,
+        layout: _Layout,
+        key: tuple[int, int] | None,
+        save: bool,
+        return_states: bool,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...], list[Any]]:
+        """All passes: y [T, B, D*H], the parts of the final state, those of all states, the tapes."""
+        T, B, _ = x.shape
+        dtype, D, H = self._dtype, self._directions, self.hidden_size
+        final = self._blank_state(B)
+        states = tuple([self._blank_states(T, B, layout) for _ in final]) if return_states else ()
+        tapes = []
+        for layer in range(self.num_layers):
+            last = layer == self.num_layers - 1
+            y = _core.blank(T, B, D * H, dtype, layout.batch_first and last)
+            for number in range(layer * D, (layer + 1) * D):
+                tape = functional.pass_forward(
+                    self._cells[number],
+                    number,
+                    x,
+                    initial,
+                    y,
+                    final,
+                    sequences=sequences,
+                    c_steps=states[1][number] if len(states) > 1 else None,
+                    save=save,
+                    spare=self._spare,
+                )
+                tapes.append(tape)
+                if return_states:
+                    states[0][number] = _columns(y, number, D)
+            x = y
+            if key is not None and not last:
+                x = _core.dropout_mask(*key, layer, y.shape, self.dropout, dtype)
+                x *= y  # in the mask's place: the tape keeps y as it is
+        return y, final, states, tapes
 
     def _blank_state(self, B: int) -> tuple[np.ndarray, ...]:
         """The parts of a state, uninitialised."""
         h = _core.blank(len(self._cells), B, self.hidden_size, self._dtype)
         return (h,) if len(self.parts) == 1 else (h, np.empty_like(h))
 
+    def _blank_states(self, T: int, B: int, layout: _Layout) -> np.ndarray:
+        """Zeros for one part of the state at every step: [passes, T, B, H] in the caller's layout."""
+        passes, H = len(self._cells), self.hidden_size
+        if layout.batch_first:
+            return np.zeros((passes, B, T, H), self._dtype).swapaxes(1, 2)
+        return np.zeros((passes, T, B, H), self._dtype)
+
+    def backward(
+        self,
+        tape: Tape,
+        dy: ArrayLike | None = None,
+        dstate: Any = None,
+        *,
+        dstates: Any = None,
+        input_grad: bool = True,
+        retain: bool = False,
+        grads: dict[str, np.ndarray] | None = None,
+    ) -> tuple[np.ndarray | None, Any]:
+        """Go back through one forward pass: gradients of its input, initial state and parameters.
+
+        Parameters
+        ----------
+        tape : Tape
+            From this layer's `forward`. It is used up, unless `retain`.
+        dy : array_like, optional
+            The gradient of y, of y's shape. None means zero. Past the lengths it is not read.
+        dstate : optional
+            The gradient of the final state, in the state's form. None means zero, as does any part of it.
+        dstates : optional
+            The gradient of the state at every step, in the form in which ``return_states=True`` gives it; it
+            adds to those of y and of the final state. None means zero, as does any part of it.
+        input_grad, retain, grads
+            As every module's `backward` has them.
+
+        Returns
+        -------
+        dx : numpy.ndarray or None
+            The gradient of x, of its shape, zero past the lengths; None with ``input_grad=False``.
+        dstate
+            The gradient of the initial state, in the state's form.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Before anything is written: the tape is another module's or used up, or an argument has the wrong
+            shape or dtype.
+        """
+        given = dstate if dstates is None else _StateGradients(dstate, dstates)
+        return super().backward(tape, dy, given, input_grad=input_grad, retain=retain, grads=grads)
+
     def _check_gradients(
         self, saved: _Saved, dy: ArrayLike | None, dstate: Any
     ) -> tuple[np.ndarray | None, Any]:
+        last, every = dstate if isinstance(dstate, _StateGradients) else (dstate, None)
+        passes, H, B = len(saved.tapes), self.hidden_size, saved.tapes[0].y.shape[1]
         if dy is not None:
             dy = checks.shaped("dy", dy, self._dtype, saved.y_shape)
-        if dstate is not None:
-            passes, H = len(saved.tapes), self.hidden_size
-            shape = (passes, saved.B, H) if saved.batched else (passes, H)
-            dstate = self._checked_state("dstate", dstate, shape)
-        return dy, dstate
+        if last is not None:
+            shape = (passes, B, H) if saved.layout.batched else (passes, H)
+            last = self._checked_state("dstate", last, shape)
+        if every is None:
+            return dy, last
+        every = self._checked_state("dstates", every, (passes, *saved.y_shape[:-1], H))
+        return dy, _StateGradients(last, every)
 
     def _backward(
         self, saved: _Saved, dy: np.ndarray | None, dstate: Any, input_grad: bool, retain: bool
     ) -> tuple[np.ndarray | None, Any, dict[str, np.ndarray]]:
-        tapes, key, p, T, B, batched, batch_first, _ = saved
+        tapes, key, p, layout, _ = saved
+        T, B, _ = tapes[0].y.shape
         dtype, D, H = self._dtype, self._directions, self.hidden_size
         if dy is not None:
-            dy = _time_major(checks.rows(dy), batched, batch_first)
-        dfinal = None if dstate is None else self._parts_of(dstate, batched)
+            dy = _time_major(checks.rows(dy), *layout)
+        last, every = dstate if isinstance(dstate, _StateGradients) else (dstate, None)
+        dfinal = None if last is None else self._parts_of(last, layout.batched)
+        dh_steps, dc_steps = self._steps_of(every, layout)
         dinitial = self._blank_state(B)
+        x = tapes[0].x
+        embedded = isinstance(x, _core.Embedded)  # then dx is the gradient of its table
         fresh: dict[str, np.ndarray] = {}
         for layer in reversed(range(self.num_layers)):
             columns = D * H if layer else self.input_size
-            dx: np.ndarray | None = None
-            for number in range(layer * D, (layer + 1) * D):
+            passes = range(layer * D, (layer + 1) * D)
+            if dh_steps is not None:
+                later = np.concatenate([dh_steps[number] for number in passes], axis=-1)
+                dy = later if dy is None else np.add(dy, later, out=later)
+            dx = None
+            for number in passes:
                 share = None
                 if layer or input_grad:
-                    share = _core.blank(T, B, columns, dtype, batch_first and layer == 0)
-                gradients = functional.pass_backward(tapes[number], dy, dfinal, share, dinitial, retain)
+                    share = (
+                        np.empty_like(x.table)
+                        if embedded and layer == 0
+                        else _core.blank(T, B, columns, dtype, layout.batch_first and layer == 0)
+                    )
+                gradients = functional.pass_backward(
+                    tapes[number],
+                    dy,
+                    dfinal,
+                    share,
+                    dinitial,
+                    retain,
+                    None if dc_steps is None else dc_steps[number],
+                )
                 for name, gradient in gradients.items():
                     fresh[name + self._suffixes[number]] = gradient
                 dx = share if dx is None or share is None else np.add(dx, share, out=dx)
             if key is not None and layer:
                 dx *= _core.dropout_mask(*key, layer - 1, (T, B, columns), p, dtype)
             dy = dx
-        return (
-            None if dy is None else _as_given(dy, batched, batch_first),
-            self._state_of(dinitial, batched),
-            fresh,
-        )
+        dx = dy if dy is None or embedded else _as_given(dy, *layout)
+        return dx, self._state_of(dinitial, *layout), fresh
 
     def _checked_state(self, name: str, value: Any, shape: tuple[int, ...]) -> Any:
         """`value`, a state in the caller's form, as the layer's floats; one of two parts may be None."""
@@ -298,11 +459,31 @@ class Recurrent(Module):
             [None if part is None else checks.block(part if batched else part[:, None]) for part in parts]
         )
 
-    def _state_of(self, parts: tuple[np.ndarray, ...], batched: bool) -> Any:
+    def _state_of(self, parts: tuple[np.ndarray, ...], batched: bool, _: bool) -> Any:
         """The state in the caller's form."""
         if not batched:
             parts = tuple([part[:, 0] for part in parts])
         return parts if len(parts) > 1 else parts[0]
+
+    def _states_of(self, parts: tuple[np.ndarray, ...], batched: bool, batch_first: bool) -> Any:
+        """The states [passes, T, B, H] of all steps in the caller's form."""
+        if not batched:
+            parts = tuple([part[:, :, 0] for part in parts])
+        elif batch_first:
+            parts = tuple([part.swapaxes(1, 2) for part in parts])
+        return parts if len(parts) > 1 else parts[0]
+
+    def _steps_of(self, states: Any, layout: _Layout) -> tuple[Any, Any]:
+        """h and c of `states` in the caller's form: None, or [passes, T, B, H], the last axis contiguous."""
+        parts = states if isinstance(states, (tuple, list)) else (states,)
+        steps: list[Any] = [None, None]
+        for n, part in enumerate(parts):
+            if part is not None:
+                part = checks.rows(part)
+                if not layout.batched:
+                    part = part[:, :, np.newaxis]
+                steps[n] = part.swapaxes(1, 2) if layout.batch_first else part
+        return steps[0], steps[1]
 
     def __repr__(self) -> str:
         options = [f"{self.input_size}, {self.hidden_size}"]
@@ -321,16 +502,27 @@ class Recurrent(Module):
         return f"{type(self).__name__}({', '.join(options)}, dtype={str(self.dtype)!r})"
 
 
+class _Layout(NamedTuple):
+    """How the caller lays out sequences: [T, B, ·]; batch first [B, T, ·]; not batched [T, ·]."""
+
+    batched: bool
+    batch_first: bool
+
+
+class _StateGradients(NamedTuple):
+    """The gradients of the final state and of the state at every step, where `backward` is given both."""
+
+    last: Any
+    every: Any
+
+
 class _Saved(NamedTuple):
     """What `forward` leaves for `backward`: a tape per pass, the masks' key and p, the caller's layout."""
 
     tapes: list[Any]
     key: tuple[int, int] | None
     p: float
-    T: int
-    B: int
-    batched: bool
-    batch_first: bool
+    layout: _Layout
     y_shape: tuple[int, ...]
 
 
@@ -346,6 +538,12 @@ def _as_given(array: np.ndarray, batched: bool, batch_first: bool) -> np.ndarray
     if not batched:
         return array[:, 0]
     return array.swapaxes(0, 1) if batch_first else array
+
+
+def _columns(y: np.ndarray, number: int, directions: int) -> np.ndarray:
+    """Those that pass `number` writes in the y of its layer, [T, B, D*H]."""
+    H = y.shape[2] // directions
+    return y[:, :, number % directions * H : (number % directions + 1) * H]
 
 
 class RNN(Recurrent):

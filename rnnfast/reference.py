@@ -8,38 +8,50 @@ RNN (Elman 1990), with f one of tanh, relu, s and the identity::
 
     h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)
 
-LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000)::
+LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000). What is in
+brackets is there on request: peepholes w_c (Gers and Schmidhuber 2000), a bound on c, and a projection W_P,
+``weight_hr`` (Sak, Senior and Beaufays 2014)::
 
-    i = s(W_ii·x_t + b_ii + W_hi·h_{t-1} + b_hi)        input gate
-    f = s(W_if·x_t + b_if + W_hf·h_{t-1} + b_hf)        forget gate
-    g = tanh(W_ig·x_t + b_ig + W_hg·h_{t-1} + b_hg)     candidate
-    o = s(W_io·x_t + b_io + W_ho·h_{t-1} + b_ho)        output gate
-    c_t = f * c_{t-1} + i * g
-    h_t = o * tanh(c_t)
+    i = s(W_ii·x_t + b_ii + W_hi·h_{t-1} + b_hi [+ w_ci * c_{t-1}])     input gate
+    f = s(W_if·x_t + b_if + W_hf·h_{t-1} + b_hf [+ w_cf * c_{t-1}])     forget gate; if coupled, 1 - i
+    g = tanh(W_ig·x_t + b_ig + W_hg·h_{t-1} + b_hg)                     candidate
+    c_t = [clip] f * c_{t-1} + i * g
+    o = s(W_io·x_t + b_io + W_ho·h_{t-1} + b_ho [+ w_co * c_t])         output gate
+    h_t = [W_P·] (o * tanh(c_t))
 
-GRU (Cho et al. 2014; the reset gate acts after the product with W_hn, as in Appleyard, Kočiský and Blunsom
-2016, in cuDNN and in PyTorch)::
+GRU (Cho et al. 2014)::
 
     r = s(W_ir·x_t + b_ir + W_hr·h_{t-1} + b_hr)        reset gate
     z = s(W_iz·x_t + b_iz + W_hz·h_{t-1} + b_hz)        update gate
     p = W_in·x_t + b_in
-    q = W_hn·h_{t-1} + b_hn
-    n = tanh(p + r * q)                                 candidate
+    q = W_hn·(r * h_{t-1}) + b_hn
+    n = tanh(p + q)                                     candidate
     h_t = (1 - z) * n + z * h_{t-1}
 
-The blocks of a weight stand one below the other: i, f, g, o and r, z, n.
+or, with the reset gate after the product with W_hn (Appleyard, Kočiský and Blunsom 2016, cuDNN, PyTorch)::
+
+    q = W_hn·h_{t-1} + b_hn
+    n = tanh(p + r * q)
+
+The blocks of a weight stand one below the other: i, f, g, o (if coupled i, g, o) and r, z, n.
+
+Past a sequence's length its state stays as it is and y_t is zero; run in reverse it thus starts at its own
+end. Where ``reset[t, b]`` is true a border lies between steps t-1 and t: the step run next after it, t or in
+reverse t-1, starts from a state of zero. Both act by select, so that not even NaN passes.
 
 Backward is backpropagation through time (Werbos 1990): the steps in the opposite order, ``dh`` and ``dc``
 carried from each to the one before it, and every weight's gradient summed over time. A name ``d_i`` is the
-gradient of what goes into gate i's nonlinearity.
+gradient of what goes into gate i's nonlinearity, ``di`` that of what comes out.
 
-Dims: T time, B batch, I input, H hidden, G blocks of a weight (RNN 1, LSTM 4, GRU 3). Everything is computed
-in the dtype of x, float32 or float64, to which the other arrays are cast. This module imports NumPy alone.
+Dims: T time, B batch, I input, H hidden, P projected (H without a projection), G blocks of a weight (RNN 1,
+LSTM 4 or if coupled 3, GRU 3). Everything is computed in the dtype of x, float32 or float64, to which the
+other arrays are cast. This module imports NumPy alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -71,34 +83,48 @@ _NONLINEARITIES: dict[str, tuple[Callable, Callable]] = {
 class Tape:
     """What a forward pass leaves for its backward pass; it may be used any number of times.
 
-    It refers to x and the weights without a copy: leave them as they are until backward.
+    It refers to the weights, and without lengths to x, without a copy: leave them as they are until backward.
 
     Attributes
     ----------
     cell : str
         "rnn", "lstm" or "gru".
     x : ndarray [T, B, I]
+        Zero past the lengths.
     weight_ih : ndarray [G*H, I]
-    weight_hh : ndarray [G*H, H]
+    weight_hh : ndarray [G*H, P]
     bias_ih, bias_hh : ndarray [G*H] or None
+    extra : dict of str to ndarray
+        The LSTM's further weights, where they were given: ``weight_hr`` [P, H] (without it P = H) and the
+        peepholes ``weight_ci``, ``weight_cf``, ``weight_co`` [H].
+    options : dict
+        The RNN's ``nonlinearity``; the LSTM's ``gates``, the blocks in their order, and ``cell_clip``; the
+        GRU's ``reset_after``.
+    H : int
     order : range
         The times in the order in which they were run.
-    h_prev : ndarray [T, B, H]
+    valid : ndarray [T, B] of bool, or None
+        Where t lies within the sequence's length; None without lengths.
+    linked : ndarray [T, B] of bool, or None
+        Where step t is valid and no reset cuts it off from the state before it; None for everywhere.
+    h_prev : ndarray [T, B, P]
         ``h_prev[t]`` is the h that went into step t.
     steps : list of tuple
         ``steps[t]``: the arrays [B, H] of step t that its backward step needs, in the order each cell says.
-    nonlinearity : str
-        The RNN's; the gated cells leave it empty.
     """
 
     __slots__ = (
+        "H",
         "bias_hh",
         "bias_ih",
         "cell",
+        "extra",
         "h_prev",
-        "nonlinearity",
+        "linked",
+        "options",
         "order",
         "steps",
+        "valid",
         "weight_hh",
         "weight_ih",
         "x",
@@ -114,7 +140,10 @@ class Tape:
         bias_ih: np.ndarray | None,
         bias_hh: np.ndarray | None,
         reverse: bool,
-        nonlinearity: str = "",
+        lengths: np.ndarray | None,
+        reset: np.ndarray | None,
+        extra: dict[str, np.ndarray | None] | None = None,
+        **options: Any,
     ) -> None:
         x = np.asarray(x)
         if x.dtype not in (np.float32, np.float64):
@@ -123,19 +152,29 @@ class Tape:
             raise ValueError(f"x: expected shape [T, B, I], got {x.shape}")
         T, B, I = x.shape
         weight_hh = np.asarray(weight_hh)
-        if weight_hh.ndim != 2 or weight_hh.shape[0] != blocks * weight_hh.shape[1]:
-            raise ValueError(f"weight_hh: expected shape [{blocks}*H, H], got {weight_hh.shape}")
-        rows, H = weight_hh.shape
+        given = {name: array for name, array in (extra or {}).items() if array is not None}
+        columns = "P" if "weight_hr" in given else "H"
+        rows, P = weight_hh.shape if weight_hh.ndim == 2 else (0, 0)
+        H = rows // blocks
+        if weight_hh.shape != (blocks * H, {"P": P, "H": H}[columns]):
+            raise ValueError(f"weight_hh: expected shape [{blocks}*H, {columns}], got {weight_hh.shape}")
 
         self.cell = cell
-        self.nonlinearity = nonlinearity
-        self.x = x
+        self.options = options
+        self.valid = None if lengths is None else _valid(lengths, T, B)
+        self.linked = self.valid if reset is None else _linked(reset, reverse, self.valid, T, B)
+        self.x = self.within(x)
         self.weight_ih = _checked("weight_ih", weight_ih, (rows, I), x.dtype)
-        self.weight_hh = _checked("weight_hh", weight_hh, (rows, H), x.dtype)
+        self.weight_hh = _checked("weight_hh", weight_hh, (rows, P), x.dtype)
         self.bias_ih = None if bias_ih is None else _checked("bias_ih", bias_ih, (rows,), x.dtype)
         self.bias_hh = None if bias_hh is None else _checked("bias_hh", bias_hh, (rows,), x.dtype)
+        self.extra = {
+            name: _checked(name, array, (P, H) if name == "weight_hr" else (H,), x.dtype)
+            for name, array in given.items()
+        }
+        self.H = H
         self.order = range(T)[::-1] if reverse else range(T)
-        self.h_prev = np.empty((T, B, H), x.dtype)
+        self.h_prev = np.empty((T, B, P), x.dtype)
         self.steps: list[tuple[np.ndarray, ...]] = [()] * T
 
     def from_x(self) -> np.ndarray:
@@ -143,15 +182,41 @@ class Tape:
         product = self.x @ self.weight_ih.T
         return product if self.bias_ih is None else product + self.bias_ih
 
-    def from_h(self, h: np.ndarray) -> np.ndarray:
-        """The state's part of one step's pre-activations, W_hh·h + b_hh: [B, G*H]."""
-        product = h @ self.weight_hh.T
-        return product if self.bias_hh is None else product + self.bias_hh
+    def from_h(self, h: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+        """The state's part of one step's pre-activations, W_hh·h + b_hh, of these rows of W_hh: [B, G*H]."""
+        product = h @ self.weight_hh[rows].T
+        return product if self.bias_hh is None else product + self.bias_hh[rows]
+
+    def within(self, array: np.ndarray, t: Any = ...) -> np.ndarray:
+        """An array of all steps [T, B, ·], or of step t [B, ·], zero past the lengths."""
+        return _select(self.valid, t, array, 0)
+
+    def before(self, t: int, state: np.ndarray) -> np.ndarray:
+        """What step t starts from: the state [B, ·] before it, or zero where a reset cuts it off."""
+        return _select(self.linked, t, state, 0)
+
+    def after(self, t: int, result: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """The state after step t: its result [B, ·], or past the length the state as it was."""
+        return _select(self.valid, t, result, state)
+
+    def d_before(self, t: int, d_start: np.ndarray, d_after: np.ndarray) -> np.ndarray:
+        """The gradient of the state before step t, from those of the step's start and of the state after."""
+        return self.after(t, self.before(t, d_start), d_after)
+
+    def state(self, name: str, state: np.ndarray | None, width: int) -> np.ndarray:
+        """A copy of a part of the state, or of its gradient, [B, width]; zeros for None."""
+        shape, dtype = (self.x.shape[1], width), self.x.dtype
+        return np.zeros(shape, dtype) if state is None else _checked(name, state, shape, dtype).copy()
+
+    def states(self, name: str, states: np.ndarray | None, width: int) -> np.ndarray:
+        """The gradient of a part of the state at every step, [T, B, width]; zeros for None."""
+        shape, dtype = (*self.x.shape[:2], width), self.x.dtype
+        return np.zeros(shape, dtype) if states is None else _checked(name, states, shape, dtype)
 
     def gradients(
         self, d_from_x: np.ndarray, d_from_h: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The gradients of x and the weights, from those of `from_x` and `from_h` at every step."""
+        """The gradients of x and the weights, from those of `from_x` and `from_h`, zero past the lengths."""
         grads = {
             "weight_ih": np.tensordot(d_from_x, self.x, axes=((0, 1), (0, 1))),
             "weight_hh": np.tensordot(d_from_h, self.h_prev, axes=((0, 1), (0, 1))),
@@ -160,7 +225,7 @@ class Tape:
             grads["bias_ih"] = d_from_x.sum(axis=(0, 1))
         if self.bias_hh is not None:
             grads["bias_hh"] = d_from_h.sum(axis=(0, 1))
-        return d_from_x @ self.weight_ih, grads
+        return self.within(d_from_x @ self.weight_ih), grads
 
 
 def rnn_forward(
@@ -173,7 +238,10 @@ def rnn_forward(
     *,
     nonlinearity: str = "tanh",
     reverse: bool = False,
-) -> tuple[np.ndarray, np.ndarray, Tape]:
+    lengths: np.ndarray | None = None,
+    reset: np.ndarray | None = None,
+    return_states: bool = False,
+) -> tuple[Any, ...]:
     """Run a plain recurrent layer over time: ``h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)``.
 
     Parameters
@@ -189,15 +257,23 @@ def rnn_forward(
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then the state after reading x[T-1] .. x[t].
+    lengths : ndarray [B] of integers, or None
+        How many steps each sequence has, 0..T; None stands for T.
+    reset : ndarray [T, B] of bool, or None
+        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+    return_states : bool
+        Give the state at every step too.
 
     Returns
     -------
     y : ndarray [T, B, H]
-        h after every step.
+        h after every step; zero past the lengths.
     state : ndarray [B, H]
-        h after the last step run.
+        h after each sequence's last step run; without any, the initial one.
     tape : Tape
         For `rnn_backward`.
+    states : ndarray [T, B, H]
+        Only with `return_states`: h after every step, as y.
 
     Raises
     ------
@@ -209,29 +285,47 @@ def rnn_forward(
     >>> import numpy as np
     >>> from rnnfast import reference
     >>> x = np.array([[[1.0]], [[2.0]], [[4.0]]])
-    >>> y, state, tape = reference.rnn_forward(x, np.ones((1, 1)), np.ones((1, 1)), nonlinearity="identity")
+    >>> ones, how = np.ones((1, 1)), {"nonlinearity": "identity"}
+    >>> y, state, tape = reference.rnn_forward(x, ones, ones, **how)
     >>> y.ravel(), state
     (array([1., 3., 7.]), array([[7.]]))
+
+    A sequence of two steps, and an episode that begins at the third:
+
+    >>> y, state, tape = reference.rnn_forward(x, ones, ones, lengths=np.array([2]), **how)
+    >>> y.ravel(), state
+    (array([1., 3., 0.]), array([[3.]]))
+    >>> y, state, tape = reference.rnn_forward(x, ones, ones, reset=x[:, :, 0] == 4, **how)
+    >>> y.ravel(), state
+    (array([1., 3., 4.]), array([[4.]]))
     """
     if nonlinearity not in _NONLINEARITIES:
         expected = ", ".join(map(repr, _NONLINEARITIES))
         raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
     f, _ = _NONLINEARITIES[nonlinearity]
-    tape = Tape("rnn", 1, x, weight_ih, weight_hh, bias_ih, bias_hh, reverse, nonlinearity)
-    h = _state_or_zero("state", state, tape)
-    y = np.empty_like(tape.h_prev)
+    weights = weight_ih, weight_hh, bias_ih, bias_hh
+    tape = Tape("rnn", 1, x, *weights, reverse, lengths, reset, nonlinearity=nonlinearity)
+    h = tape.state("state", state, tape.H)
+    h_steps = np.empty_like(tape.h_prev)
 
     from_x = tape.from_x()
     for t in tape.order:
-        tape.h_prev[t] = h
-        h = f(from_x[t] + tape.from_h(h))
-        tape.steps[t] = (h,)
-        y[t] = h
-    return y, h.copy(), tape  # a copy, because the tape keeps h itself
+        h_prev = tape.before(t, h)
+        h_t = f(from_x[t] + tape.from_h(h_prev))
+        tape.h_prev[t] = h_prev
+        tape.steps[t] = (h_t,)
+        h = h_steps[t] = tape.after(t, h_t, h)
+    y = tape.within(h_steps)
+    results = y, h.copy(), tape  # a copy, because the tape keeps h itself
+    return (*results, y.copy()) if return_states else results
 
 
 def rnn_backward(
-    tape: Tape, dy: np.ndarray | None, dstate: np.ndarray | None
+    tape: Tape,
+    dy: np.ndarray | None,
+    dstate: np.ndarray | None,
+    *,
+    dstates: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Run a plain recurrent layer backwards through time.
 
@@ -243,6 +337,8 @@ def rnn_backward(
         The gradient of y; None stands for zero.
     dstate : ndarray [B, H] or None
         The gradient of the final state; None stands for zero.
+    dstates : ndarray [T, B, H] or None
+        The gradient of the state after every step, to be added to dy; None stands for zero.
 
     Returns
     -------
@@ -267,16 +363,17 @@ def rnn_backward(
     >>> dx.ravel(), grads["weight_ih"], grads["weight_hh"]
     (array([1., 1., 1.]), array([[7.]]), array([[4.]]))
     """
-    dy = _checked_dy(tape, "rnn", dy)
-    dh = _state_or_zero("dstate", dstate, tape)
-    _, slope = _NONLINEARITIES[tape.nonlinearity]
+    _check_tape(tape, "rnn")
+    dh = tape.state("dstate", dstate, tape.H)
+    dh_steps = tape.states("dy", dy, tape.H) + tape.states("dstates", dstates, tape.H)
+    _, slope = _NONLINEARITIES[tape.options["nonlinearity"]]
     d_gates = np.empty_like(tape.h_prev)
 
     for t in reversed(tape.order):
-        (h,) = tape.steps[t]
-        dh = dh + dy[t]
-        d_gates[t] = dh * slope(h)
-        dh = d_gates[t] @ tape.weight_hh
+        (h_t,) = tape.steps[t]
+        dh_t = tape.within(dh + dh_steps[t], t)
+        d_gates[t] = dh_t * slope(h_t)
+        dh = tape.d_before(t, d_gates[t] @ tape.weight_hh, dh)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, dh, grads
 
@@ -289,8 +386,17 @@ def lstm_forward(
     bias_hh: np.ndarray | None = None,
     state: tuple[np.ndarray | None, np.ndarray | None] | None = None,
     *,
+    weight_hr: np.ndarray | None = None,
+    weight_ci: np.ndarray | None = None,
+    weight_cf: np.ndarray | None = None,
+    weight_co: np.ndarray | None = None,
+    coupled_gates: bool = False,
+    cell_clip: float | None = None,
     reverse: bool = False,
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], Tape]:
+    lengths: np.ndarray | None = None,
+    reset: np.ndarray | None = None,
+    return_states: bool = False,
+) -> tuple[Any, ...]:
     """Run an LSTM layer over time; its equations head this module.
 
     Parameters
@@ -299,22 +405,39 @@ def lstm_forward(
         The input, float32 or float64.
     weight_ih : ndarray [4*H, I]
         The blocks i, f, g, o, one below the other.
-    weight_hh : ndarray [4*H, H]
+    weight_hh : ndarray [4*H, P]
+        P = H, unless `weight_hr` is given.
     bias_ih, bias_hh : ndarray [4*H] or None
         None stands for zero.
-    state : (ndarray [B, H], ndarray [B, H]) or None
+    state : (ndarray [B, P], ndarray [B, H]) or None
         The initial (h, c); None, also for one of them, stands for zero.
+    weight_hr : ndarray [P, H] or None
+        Projects h to P units; y and h are then [..., P], and weight_hh is [4*H, P].
+    weight_ci, weight_cf, weight_co : ndarray [H] or None
+        The peepholes: all of them (no weight_cf with coupled gates), or none.
+    coupled_gates : bool
+        f = 1 - i: the blocks of the other weights are i, g, o, [3*H, ...].
+    cell_clip : float or None
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
+    lengths : ndarray [B] of integers, or None
+        How many steps each sequence has, 0..T; None stands for T.
+    reset : ndarray [T, B] of bool, or None
+        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+    return_states : bool
+        Give the state at every step too.
 
     Returns
     -------
-    y : ndarray [T, B, H]
-        h after every step.
-    state : (ndarray [B, H], ndarray [B, H])
-        (h, c) after the last step run.
+    y : ndarray [T, B, P]
+        h after every step; zero past the lengths.
+    state : (ndarray [B, P], ndarray [B, H])
+        (h, c) after each sequence's last step run; without any, the initial one.
     tape : Tape
         For `lstm_backward`.
+    states : (ndarray [T, B, P], ndarray [T, B, H])
+        Only with `return_states`: (h, c) after every step; zero past the lengths.
 
     Raises
     ------
@@ -332,26 +455,48 @@ def lstm_forward(
     >>> y.shape, h.shape, c.shape, bool((y[-1] == h).all())
     ((5, 2, 4), (2, 4), (2, 4), True)
     """
-    tape = Tape("lstm", 4, x, weight_ih, weight_hh, bias_ih, bias_hh, reverse)
+    gates = "igo" if coupled_gates else "ifgo"
+    weights = weight_ih, weight_hh, bias_ih, bias_hh
+    peepholes = {"weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
+    _check_peepholes(peepholes, coupled_gates)
+    cell_clip = _checked_clip(cell_clip)
+    extra = {"weight_hr": weight_hr, **peepholes}
+    tape = Tape(
+        "lstm", len(gates), x, *weights, reverse, lengths, reset, extra, gates=gates, cell_clip=cell_clip
+    )
+    W_P, w_ci, w_cf, w_co = map(tape.extra.get, extra)
+    T, B, P = tape.h_prev.shape
     h0, c0 = _pair("state", state)
-    h, c = _state_or_zero("state[0]", h0, tape), _state_or_zero("state[1]", c0, tape)
-    y = np.empty_like(tape.h_prev)
+    h, c = tape.state("state[0]", h0, P), tape.state("state[1]", c0, tape.H)
+    h_steps, c_steps = np.empty_like(tape.h_prev), np.empty((T, B, tape.H), tape.x.dtype)
 
     from_x = tape.from_x()
     for t in tape.order:
-        tape.h_prev[t] = h
-        c_prev = c
-        a_i, a_f, a_g, a_o = np.split(from_x[t] + tape.from_h(h), 4, axis=1)
-        i, f, g, o = _sigmoid(a_i), _sigmoid(a_f), np.tanh(a_g), _sigmoid(a_o)
-        c = f * c_prev + i * g
-        h = o * np.tanh(c)
-        tape.steps[t] = (i, f, g, o, c_prev, c)
-        y[t] = h
-    return y, (h, c.copy()), tape  # a copy, because the tape keeps c itself
+        h_prev, c_prev = tape.before(t, h), tape.before(t, c)
+        a = dict(zip(gates, np.split(from_x[t] + tape.from_h(h_prev), len(gates), axis=1), strict=True))
+        i = _sigmoid(a["i"] + _peep(w_ci, c_prev))
+        f = 1 - i if coupled_gates else _sigmoid(a["f"] + _peep(w_cf, c_prev))
+        g = np.tanh(a["g"])
+        c_free = f * c_prev + i * g
+        c_t = c_free if cell_clip is None else np.clip(c_free, -cell_clip, cell_clip)
+        o = _sigmoid(a["o"] + _peep(w_co, c_t))
+        m = o * np.tanh(c_t)
+        h_t = m if W_P is None else m @ W_P.T
+        tape.h_prev[t] = h_prev
+        tape.steps[t] = (i, f, g, o, c_prev, c_free, c_t)
+        h = h_steps[t] = tape.after(t, h_t, h)
+        c = c_steps[t] = tape.after(t, c_t, c)
+    y = tape.within(h_steps)
+    results = y, (h, c.copy()), tape  # a copy, because the tape keeps c itself
+    return (*results, (y.copy(), tape.within(c_steps))) if return_states else results
 
 
 def lstm_backward(
-    tape: Tape, dy: np.ndarray | None, dstate: tuple[np.ndarray | None, np.ndarray | None] | None
+    tape: Tape,
+    dy: np.ndarray | None,
+    dstate: tuple[np.ndarray | None, np.ndarray | None] | None,
+    *,
+    dstates: tuple[np.ndarray | None, np.ndarray | None] | None = None,
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
     """Run an LSTM layer backwards through time.
 
@@ -359,18 +504,21 @@ def lstm_backward(
     ----------
     tape : Tape
         From `lstm_forward`.
-    dy : ndarray [T, B, H] or None
+    dy : ndarray [T, B, P] or None
         The gradient of y; None stands for zero.
-    dstate : (ndarray [B, H], ndarray [B, H]) or None
+    dstate : (ndarray [B, P], ndarray [B, H]) or None
         The gradient of the final (h, c); None, also for one of them, stands for zero.
+    dstates : (ndarray [T, B, P], ndarray [T, B, H]) or None
+        The gradient of the (h, c) after every step, that of h to be added to dy; None as for dstate.
 
     Returns
     -------
     dx : ndarray [T, B, I]
-    dstate : (ndarray [B, H], ndarray [B, H])
+    dstate : (ndarray [B, P], ndarray [B, H])
         The gradient of the initial (h, c).
     grads : dict of str to ndarray
-        ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh``.
+        ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh``, ``weight_hr``,
+        ``weight_ci``, ``weight_cf``, ``weight_co``.
 
     Raises
     ------
@@ -389,26 +537,42 @@ def lstm_backward(
     >>> dx.shape, dh.shape, dc.shape, {name: grad.shape for name, grad in grads.items()}
     ((5, 2, 3), (2, 4), (2, 4), {'weight_ih': (16, 3), 'weight_hh': (16, 4)})
     """
-    dy = _checked_dy(tape, "lstm", dy)
+    _check_tape(tape, "lstm")
+    gates, cell_clip = tape.options["gates"], tape.options["cell_clip"]
+    W_P, w_ci, w_cf, w_co = map(tape.extra.get, ("weight_hr", "weight_ci", "weight_cf", "weight_co"))
+    T, B, P = tape.h_prev.shape
     dh_last, dc_last = _pair("dstate", dstate)
-    dh, dc = _state_or_zero("dstate[0]", dh_last, tape), _state_or_zero("dstate[1]", dc_last, tape)
-    T, B, H = tape.h_prev.shape
-    d_gates = np.empty((T, B, 4 * H), tape.x.dtype)
+    dh, dc = tape.state("dstate[0]", dh_last, P), tape.state("dstate[1]", dc_last, tape.H)
+    dh_steps, dc_steps = _pair("dstates", dstates)
+    dh_steps = tape.states("dy", dy, P) + tape.states("dstates[0]", dh_steps, P)
+    dc_steps = tape.states("dstates[1]", dc_steps, tape.H)
+    d_gates = np.empty((T, B, len(gates) * tape.H), tape.x.dtype)
+    d_extra = {name: np.zeros_like(weight) for name, weight in tape.extra.items()}
 
     for t in reversed(tape.order):
-        i, f, g, o, c_prev, c = tape.steps[t]
-        tanh_c = np.tanh(c)
-        dh = dh + dy[t]
-        dc = dc + dh * o * (1 - tanh_c * tanh_c)
-        d_i = dc * g * i * (1 - i)
-        d_f = dc * c_prev * f * (1 - f)
-        d_g = dc * i * (1 - g * g)
-        d_o = dh * tanh_c * o * (1 - o)
-        d_gates[t] = np.concatenate((d_i, d_f, d_g, d_o), axis=1)
-        dh = d_gates[t] @ tape.weight_hh
-        dc = dc * f
+        i, f, g, o, c_prev, c_free, c_t = tape.steps[t]
+        tanh_c = np.tanh(c_t)
+        dh_t, dc_t = tape.within(dh + dh_steps[t], t), tape.within(dc + dc_steps[t], t)
+        dm = dh_t if W_P is None else dh_t @ W_P
+        d_o = dm * tanh_c * o * (1 - o)
+        dc_t = dc_t + dm * o * (1 - tanh_c * tanh_c) + _peep(w_co, d_o)
+        if cell_clip is not None:
+            dc_t = np.where(np.abs(c_free) > cell_clip, 0, dc_t)
+        di, df = dc_t * g, dc_t * c_prev
+        if "f" not in gates:  # f = 1 - i
+            di = di - df
+        d = {"i": di * i * (1 - i), "f": df * f * (1 - f), "g": dc_t * i * (1 - g * g), "o": d_o}
+        d_gates[t] = np.concatenate([d[gate] for gate in gates], axis=1)
+        if w_co is not None:
+            for gate, c_seen in (("i", c_prev), ("f", c_prev), ("o", c_t)):
+                if gate in gates:
+                    d_extra["weight_c" + gate] += (d[gate] * c_seen).sum(axis=0)
+        if W_P is not None:
+            d_extra["weight_hr"] += dh_t.T @ (o * tanh_c)
+        dh = tape.d_before(t, d_gates[t] @ tape.weight_hh, dh)
+        dc = tape.d_before(t, dc_t * f + _peep(w_ci, d["i"]) + _peep(w_cf, d["f"]), dc)
     dx, grads = tape.gradients(d_gates, d_gates)
-    return dx, (dh, dc), grads
+    return dx, (dh, dc), grads | d_extra
 
 
 def gru_forward(
@@ -419,8 +583,12 @@ def gru_forward(
     bias_hh: np.ndarray | None = None,
     state: np.ndarray | None = None,
     *,
+    reset_after: bool = True,
     reverse: bool = False,
-) -> tuple[np.ndarray, np.ndarray, Tape]:
+    lengths: np.ndarray | None = None,
+    reset: np.ndarray | None = None,
+    return_states: bool = False,
+) -> tuple[Any, ...]:
     """Run a GRU layer over time; its equations head this module.
 
     Parameters
@@ -434,17 +602,27 @@ def gru_forward(
         None stands for zero.
     state : ndarray [B, H] or None
         The initial h; None stands for zero.
+    reset_after : bool
+        Whether r acts after the product with W_hn or before it.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
+    lengths : ndarray [B] of integers, or None
+        How many steps each sequence has, 0..T; None stands for T.
+    reset : ndarray [T, B] of bool, or None
+        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+    return_states : bool
+        Give the state at every step too.
 
     Returns
     -------
     y : ndarray [T, B, H]
-        h after every step.
+        h after every step; zero past the lengths.
     state : ndarray [B, H]
-        h after the last step run.
+        h after each sequence's last step run; without any, the initial one.
     tape : Tape
         For `gru_backward`.
+    states : ndarray [T, B, H]
+        Only with `return_states`: h after every step, as y.
 
     Raises
     ------
@@ -462,26 +640,35 @@ def gru_forward(
     >>> y.shape, h.shape, bool((y[0] == h).all())
     ((5, 2, 4), (2, 4), True)
     """
-    tape = Tape("gru", 3, x, weight_ih, weight_hh, bias_ih, bias_hh, reverse)
-    h = _state_or_zero("state", state, tape)
-    y = np.empty_like(tape.h_prev)
+    weights = weight_ih, weight_hh, bias_ih, bias_hh
+    tape = Tape("gru", 3, x, *weights, reverse, lengths, reset, reset_after=reset_after)
+    h = tape.state("state", state, tape.H)
+    h_steps = np.empty_like(tape.h_prev)
+    of_rz, of_n = slice(0, 2 * tape.H), slice(2 * tape.H, None)  # rows of W_hh
 
     from_x = tape.from_x()
     for t in tape.order:
-        tape.h_prev[t] = h
-        h_prev = h
+        h_prev = tape.before(t, h)
         x_r, x_z, p = np.split(from_x[t], 3, axis=1)
-        h_r, h_z, q = np.split(tape.from_h(h_prev), 3, axis=1)
+        h_r, h_z = np.split(tape.from_h(h_prev, of_rz), 2, axis=1)
         r, z = _sigmoid(x_r + h_r), _sigmoid(x_z + h_z)
-        n = np.tanh(p + r * q)
-        h = (1 - z) * n + z * h_prev
-        tape.steps[t] = (r, z, n, q, h_prev)
-        y[t] = h
-    return y, h, tape
+        q = tape.from_h(h_prev if reset_after else r * h_prev, of_n)
+        n = np.tanh(p + (r * q if reset_after else q))
+        h_t = (1 - z) * n + z * h_prev
+        tape.h_prev[t] = h_prev
+        tape.steps[t] = (r, z, n, q)
+        h = h_steps[t] = tape.after(t, h_t, h)
+    y = tape.within(h_steps)
+    results = y, h, tape
+    return (*results, y.copy()) if return_states else results
 
 
 def gru_backward(
-    tape: Tape, dy: np.ndarray | None, dstate: np.ndarray | None
+    tape: Tape,
+    dy: np.ndarray | None,
+    dstate: np.ndarray | None,
+    *,
+    dstates: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Run a GRU layer backwards through time.
 
@@ -493,6 +680,8 @@ def gru_backward(
         The gradient of y; None stands for zero.
     dstate : ndarray [B, H] or None
         The gradient of the final state; None stands for zero.
+    dstates : ndarray [T, B, H] or None
+        The gradient of the state after every step, to be added to dy; None stands for zero.
 
     Returns
     -------
@@ -519,22 +708,35 @@ def gru_backward(
     >>> dx.shape, dh.shape, sorted(grads)
     ((5, 2, 3), (2, 4), ['bias_hh', 'bias_ih', 'weight_hh', 'weight_ih'])
     """
-    dy = _checked_dy(tape, "gru", dy)
-    dh = _state_or_zero("dstate", dstate, tape)
+    _check_tape(tape, "gru")
+    reset_after = tape.options["reset_after"]
+    dh = tape.state("dstate", dstate, tape.H)
+    dh_steps = tape.states("dy", dy, tape.H) + tape.states("dstates", dstates, tape.H)
     T, B, H = tape.h_prev.shape
     d_from_x = np.empty((T, B, 3 * H), tape.x.dtype)
     d_from_h = np.empty((T, B, 3 * H), tape.x.dtype)
+    W_rz, W_n = np.split(tape.weight_hh, [2 * H])
+    dW_n = np.zeros_like(W_n)
 
     for t in reversed(tape.order):
-        r, z, n, q, h_prev = tape.steps[t]
-        dh = dh + dy[t]
-        d_n = dh * (1 - z) * (1 - n * n)
-        d_z = dh * (h_prev - n) * z * (1 - z)
-        d_r = d_n * q * r * (1 - r)
+        r, z, n, q = tape.steps[t]
+        h_prev = tape.h_prev[t]
+        dh_t = tape.within(dh + dh_steps[t], t)
+        d_n = dh_t * (1 - z) * (1 - n * n)
+        d_z = dh_t * (h_prev - n) * z * (1 - z)
+        d_q = d_n * r if reset_after else d_n
+        d_read = d_q @ W_n  # of what q is a product with: h_prev, or r * h_prev
+        d_r = (d_n * q if reset_after else d_read * h_prev) * r * (1 - r)
         d_from_x[t] = np.concatenate((d_r, d_z, d_n), axis=1)
-        d_from_h[t] = np.concatenate((d_r, d_z, d_n * r), axis=1)
-        dh = dh * z + d_from_h[t] @ tape.weight_hh
+        d_from_h[t] = np.concatenate((d_r, d_z, d_q), axis=1)
+        if not reset_after:
+            dW_n += d_q.T @ (r * h_prev)
+            d_read = d_read * r
+        dh_prev = dh_t * z + np.concatenate((d_r, d_z), axis=1) @ W_rz + d_read
+        dh = tape.d_before(t, dh_prev, dh)
     dx, grads = tape.gradients(d_from_x, d_from_h)
+    if not reset_after:
+        grads["weight_hh"][2 * H :] = dW_n
     return dx, dh, grads
 
 
@@ -548,12 +750,6 @@ def _checked(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: np.dty
     return np.asarray(array, dtype)
 
 
-def _state_or_zero(name: str, state: np.ndarray | None, tape: Tape) -> np.ndarray:
-    """A copy of a state, or of its gradient, [B, H]; zeros for None."""
-    shape, dtype = tape.h_prev.shape[1:], tape.x.dtype
-    return np.zeros(shape, dtype) if state is None else _checked(name, state, shape, dtype).copy()
-
-
 def _pair(
     name: str, state: tuple[np.ndarray | None, np.ndarray | None] | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -565,12 +761,68 @@ def _pair(
     return state[0], state[1]
 
 
-def _checked_dy(tape: Tape, cell: str, dy: np.ndarray | None) -> np.ndarray:
-    """The gradient of y [T, B, H], zeros for None, once the tape is known to be this cell's."""
+def _check_tape(tape: Tape, cell: str) -> None:
+    """Refuse what is no tape of this cell's."""
     if not isinstance(tape, Tape) or tape.cell != cell:
         raise ValueError(
             f"tape: expected one from {cell}_forward, got {getattr(tape, 'cell', type(tape).__name__)}"
         )
-    if dy is None:
-        return np.zeros_like(tape.h_prev)
-    return _checked("dy", dy, tape.h_prev.shape, tape.x.dtype)
+
+
+def _check_peepholes(peepholes: dict[str, np.ndarray | None], coupled_gates: bool) -> None:
+    """Refuse one for a forget gate that coupled gates lack, and some without the others."""
+    if coupled_gates and peepholes["weight_cf"] is not None:
+        raise ValueError("weight_cf: expected None with coupled_gates, got an array")
+    wanted = [name for name in peepholes if not (coupled_gates and name == "weight_cf")]
+    absent = [name for name in wanted if peepholes[name] is None]
+    if 0 < len(absent) < len(wanted):
+        raise ValueError(f"{absent[0]}: expected an array, as the other peepholes are given, got None")
+
+
+def _checked_clip(cell_clip: float | None) -> float | None:
+    """The bound of c as a float, or None; an error where it is no positive number."""
+    if cell_clip is None:
+        return None
+    if isinstance(cell_clip, (bool, np.bool_, str)) or not hasattr(cell_clip, "__float__"):
+        raise TypeError(f"cell_clip: expected a positive number, got {cell_clip!r}")
+    if not cell_clip > 0:
+        raise ValueError(f"cell_clip: expected a positive number, got {cell_clip!r}")
+    return float(cell_clip)
+
+
+def _valid(lengths: np.ndarray, T: int, B: int) -> np.ndarray:
+    """Where t lies within the length of sequence b: [T, B] of bool."""
+    lengths = np.asarray(lengths)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected an integer dtype, got {lengths.dtype}")
+    if lengths.shape != (B,):
+        raise ValueError(f"lengths: expected shape [{B}], got {lengths.shape}")
+    outside = lengths[(lengths < 0) | (lengths > T)]
+    if outside.size:
+        raise ValueError(f"lengths: expected 0 to T = {T}, got {outside[0]}")
+    return np.arange(T)[:, np.newaxis] < lengths
+
+
+def _linked(reset: np.ndarray, reverse: bool, valid: np.ndarray | None, T: int, B: int) -> np.ndarray:
+    """Where step t starts from the state before it in the order run: [T, B] of bool."""
+    reset = np.asarray(reset)
+    if reset.dtype != np.bool_:
+        raise TypeError(f"reset: expected dtype bool, got {reset.dtype}")
+    if reset.shape != (T, B):
+        raise ValueError(f"reset: expected shape {[T, B]}, got {reset.shape}")
+    valid = np.ones((T, B), bool) if valid is None else valid
+    border = reset & valid  # between t-1 and t
+    if reverse:  # between t and t+1, and none before the first
+        border[:1] = False
+        border = np.roll(border, -1, axis=0)
+    return valid & ~border
+
+
+def _select(mask: np.ndarray | None, t: Any, array: np.ndarray, otherwise: Any) -> np.ndarray:
+    """`array` where ``mask[t]``, [..., B], holds (None: everywhere), elsewhere `otherwise`."""
+    return array if mask is None else np.where(mask[t][..., np.newaxis], array, otherwise)
+
+
+def _peep(weight: np.ndarray | None, array: np.ndarray) -> Any:
+    """A peephole's product with c, or with a gradient on its way back; nothing to add where there is none."""
+    return 0 if weight is None else weight * array

@@ -23,6 +23,16 @@ VARIANTS = {
     "gru": ("gru", {}),
 }
 all_variants = pytest.mark.parametrize("variant", VARIANTS)
+OPTIONS = {  # a variant, and what more `make` is asked for
+    **{variant: (variant, {}) for variant in VARIANTS},
+    "lstm-peephole": ("lstm", {"peephole": True}),
+    "lstm-coupled": ("lstm", {"coupled_gates": True}),
+    "lstm-clip": ("lstm", {"cell_clip": 0.4}),
+    "lstm-projection": ("lstm", {"P": 2}),
+    "lstm-all": ("lstm", {"peephole": True, "coupled_gates": True, "cell_clip": 0.4, "P": 2}),
+    "gru-reset-before": ("gru", {"reset_after": False}),
+}
+all_options = pytest.mark.parametrize("name", OPTIONS)
 SHAPES = [  # T, B, I, H
     (0, 5, 3, 17),
     (1, 1, 1, 1),
@@ -46,12 +56,13 @@ class Case(NamedTuple):
     """The arguments of one forward and one backward call."""
 
     cell: str
-    options: dict[str, Any]  # nonlinearity, reverse
+    options: dict[str, Any]  # keywords of the forward function beside the weights
     x: np.ndarray  # [T, B, I]
     weights: dict[str, np.ndarray]
-    state: tuple[np.ndarray, ...]  # (h,) or (h, c), each [B, H]
+    state: tuple[np.ndarray, ...]  # (h,) or (h, c), each [B, H], a projected h [B, P]
     dy: np.ndarray | None  # [T, B, H]
     dstate: tuple[np.ndarray | None, ...]  # as state
+    dstates: tuple[np.ndarray | None, ...] | None = None  # as state, each [T, B, ·]; None: not handed over
 
     @property
     def K(self) -> int:
@@ -60,12 +71,17 @@ class Case(NamedTuple):
 
     def astype(self, dtype: Any) -> Case:
         """The same numbers in another dtype."""
+
+        def cast(parts: tuple) -> tuple:
+            return tuple(None if array is None else array.astype(dtype) for array in parts)
+
         return self._replace(
             x=self.x.astype(dtype),
             weights={name: array.astype(dtype) for name, array in self.weights.items()},
-            state=tuple(array.astype(dtype) for array in self.state),
+            state=cast(self.state),
             dy=None if self.dy is None else self.dy.astype(dtype),
-            dstate=tuple(None if array is None else array.astype(dtype) for array in self.dstate),
+            dstate=cast(self.dstate),
+            dstates=None if self.dstates is None else cast(self.dstates),
         )
 
 
@@ -79,39 +95,67 @@ def make(
     dtype: Any = np.float64,
     bias: bool = True,
     reverse: bool = False,
+    peephole: bool = False,
+    P: int | None = None,
+    return_states: bool = False,
+    **asked: Any,
 ) -> Case:
-    """A layer at torch's default weight scale, with nonzero distinct states and gradients on every result."""
+    """A layer at torch's default weight scale, with nonzero distinct states and gradients on every result.
+
+    An LSTM may have peepholes and a projection to P. What else is asked goes to the forward function.
+    """
     cell, options = VARIANTS[variant]
-    G = GATES[cell]
+    options = {**options, "reverse": reverse, **asked}
+    coupled = options.get("coupled_gates", False)
+    G = GATES[cell] - coupled
     rng = np.random.default_rng([G, T, B, I, H])
     bound = H**-0.5
-    shapes = {"weight_ih": (G * H, I), "weight_hh": (G * H, H)}
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (G * H, I), "weight_hh": (G * H, P or H)}
     if bias:
         shapes |= {"bias_ih": (G * H,), "bias_hh": (G * H,)}
-    parts = 2 if cell == "lstm" else 1
-    return Case(
+    if peephole:
+        shapes |= {"weight_c" + gate: (H,) for gate in ("io" if coupled else "ifo")}
+    if P:
+        shapes["weight_hr"] = (P, H)
+    widths = (P or H, H) if cell == "lstm" else (H,)
+    case = Case(
         cell,
-        {**options, "reverse": reverse},
+        options,
         x=rng.normal(size=(T, B, I)),
         weights={name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()},
-        state=tuple(rng.normal(size=(B, H)) for _ in range(parts)),
-        dy=rng.normal(size=(T, B, H)),
-        dstate=tuple(rng.normal(size=(B, H)) for _ in range(parts)),
-    ).astype(dtype)
+        state=tuple(rng.normal(size=(B, width)) for width in widths),
+        dy=rng.normal(size=(T, B, widths[0])),
+        dstate=tuple(rng.normal(size=(B, width)) for width in widths),
+    )
+    if return_states:
+        options["return_states"] = True
+        case = case._replace(dstates=tuple(rng.normal(size=(T, B, width)) for width in widths))
+    return case.astype(dtype)
+
+
+def bends(T: int, B: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Lengths [B], T and 0 among them where B allows, and resets [T, B] in a third of the places."""
+    rng = np.random.default_rng([seed, T, B])
+    lengths = rng.permutation(np.append([T, 0], rng.integers(0, T + 1, B))[:B])
+    return {"lengths": lengths, "reset": rng.random((T, B)) < 1 / 3}
 
 
 def forward(module: ModuleType, case: Case) -> tuple[dict[str, np.ndarray], Any]:
-    """The outputs of `<cell>_forward` by name (y, h and for the LSTM c), and its tape."""
+    """The outputs of `<cell>_forward` by name (y, h, for the LSTM c, and states_*), and its tape."""
     state = case.state if case.cell == "lstm" else case.state[0]
     function = getattr(module, f"{case.cell}_forward")
-    y, final, tape = function(case.x, **case.weights, state=state, **case.options)
-    return {"y": y, **_named("", case.cell, final)}, tape
+    y, final, tape, *states = function(case.x, **case.weights, state=state, **case.options)
+    outputs = {"y": y, **_named("", case.cell, final)}
+    for every in states:
+        outputs |= _named("states_", case.cell, every)
+    return outputs, tape
 
 
 def backward(module: ModuleType, case: Case, tape: Any) -> dict[str, np.ndarray]:
     """The gradients of `<cell>_backward` by name: dx, dh (dc), and the weights' under their own names."""
-    dstate = case.dstate if case.cell == "lstm" else case.dstate[0]
-    dx, dstate, grads = getattr(module, f"{case.cell}_backward")(tape, case.dy, dstate)
+    given = {"dstate": case.dstate} | ({} if case.dstates is None else {"dstates": case.dstates})
+    given = {name: parts if case.cell == "lstm" else parts[0] for name, parts in given.items()}
+    dx, dstate, grads = getattr(module, f"{case.cell}_backward")(tape, case.dy, **given)
     return {"dx": dx, **_named("d", case.cell, dstate), **grads}
 
 
@@ -145,7 +189,7 @@ def pass_forward(
     H = case.state[0].shape[1]
     y = np.full((T, B, H), np.nan, case.x.dtype)
     final = tuple(np.full_like(part, np.nan) for part in case.state)
-    tape = functional.pass_forward(cell_of(case), 0, case.x, case.state, y, final, spare)
+    tape = functional.pass_forward(cell_of(case), 0, case.x, case.state, y, final, spare=spare)
     return {"y": y, **dict(zip("hc", final, strict=False))}, tape
 
 

@@ -10,7 +10,7 @@ FORWARD = {"float32": 2e-6, "float64": 1e-13}
 GRADIENT = {"float32": 1e-5, "float64": 1e-12}
 FINITE_DIFFERENCES = 1e-6
 STORED_TORCH = {"float32": 1e-5, "float64": 1e-11}
-OUTPUTS = ("y", "h", "c")
+OUTPUTS = ("y", "h", "c", "states_h", "states_c")
 
 
 def tolerance(name: str, dtype: np.dtype | type | str, K: int) -> float:

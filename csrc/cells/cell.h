@@ -3,7 +3,8 @@
  *     <cell>_cell_forward(p, M, at)          from the finished pre-activations of M vectors of units
  *     <cell>_cell_backward(p, M, at, dh)     from the gradients of their h
  *
- * M is a constant of 1 to ABREAST: the vectors are independent, of any rows, and are worked on side by side.
+ * M is a constant of 1 to ABREAST: the vectors are independent, of any rows, and are worked on side by side. A gate is
+ * loaded where it is needed and stored as soon as it may be: M of each gate at once would not stay in registers.
  */
 typedef struct {
     real *gates;        /* [S*H] INOUT */
@@ -12,6 +13,7 @@ typedef struct {
     real *h;            /* [H]   OUT forward, IN backward */
     real *c;            /* [H]   OUT forward, IN backward; may be c_prev (lstm) */
     const real *dy;     /* [H]   IN, or NULL: zero */
+    const real *dc_step;/* [H]   IN, or NULL: zero (lstm) */
     real *dh;           /* [H]   INOUT */
     real *dc;           /* [H]   INOUT (lstm) */
 } CellRow;

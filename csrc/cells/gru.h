@@ -16,18 +16,18 @@ static ALWAYS_INLINE void gru_cell_forward(const Pass *p, const int M, const Cel
     vec n[ABREAST], r[ABREAST], z[ABREAST], q[ABREAST];
 
     EACH(m) r[m] = v_load(at[m].a + (GRU_R - 1) * V);
-    EACH(m) z[m] = v_load(at[m].a + (GRU_Z - 1) * V);
-    EACH(m) q[m] = v_load(at[m].a + (GRU_Q - 1) * V);
     v_sigmoid(M, r);
+    EACH(m) q[m] = v_load(at[m].a + (GRU_Q - 1) * V);
     EACH(m) n[m] = v_fma(r[m], q[m], v_load_at(at[m].row->gates + GRU_N * H, &at[m]));
     v_tanh(M, n);
-    v_sigmoid(M, z);
     if (p->save) EACH(m) { /* was: pre-activations; now: activations, and q as it is */
         v_store_at(at[m].row->gates + GRU_N * H, &at[m], n[m]);
         v_store_at(at[m].row->gates + GRU_R * H, &at[m], r[m]);
-        v_store_at(at[m].row->gates + GRU_Z * H, &at[m], z[m]);
         v_store_at(at[m].row->gates + GRU_Q * H, &at[m], q[m]);
     }
+    EACH(m) z[m] = v_load(at[m].a + (GRU_Z - 1) * V);
+    v_sigmoid(M, z);
+    if (p->save) EACH(m) v_store_at(at[m].row->gates + GRU_Z * H, &at[m], z[m]); /* likewise */
     EACH(m) n[m] = v_fma(z[m], v_load_at(at[m].row->h_prev, &at[m]), v_fnma(z[m], n[m], n[m]));
     EACH(m) v_store_at(at[m].row->h, &at[m], n[m]);
 }

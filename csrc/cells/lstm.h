@@ -16,19 +16,22 @@ static ALWAYS_INLINE void lstm_cell_forward(const Pass *p, const int M, const Ce
     vec i[ABREAST], f[ABREAST], g[ABREAST], o[ABREAST], c[ABREAST];
 
     EACH(m) i[m] = v_load(at[m].a + LSTM_I * V);
-    EACH(m) f[m] = v_load(at[m].a + LSTM_F * V);
-    EACH(m) g[m] = v_load(at[m].a + LSTM_G * V);
-    EACH(m) o[m] = v_load(at[m].a + LSTM_O * V);
     v_sigmoid(M, i);
+    EACH(m) g[m] = v_load(at[m].a + LSTM_G * V);
     v_tanh(M, g);
-    v_sigmoid(M, f);
-    EACH(m) c[m] = v_fma(f[m], v_load_at(at[m].row->c_prev, &at[m]), v_mul(i[m], g[m]));
-    EACH(m) v_store_at(at[m].row->c, &at[m], c[m]);
-    v_sigmoid(M, o);
+    EACH(m) c[m] = v_mul(i[m], g[m]);
     if (p->save) EACH(m) { /* was: pre-activations; now: activations */
         v_store_at(at[m].row->gates + LSTM_I * H, &at[m], i[m]);
-        v_store_at(at[m].row->gates + LSTM_F * H, &at[m], f[m]);
         v_store_at(at[m].row->gates + LSTM_G * H, &at[m], g[m]);
+    }
+    EACH(m) f[m] = v_load(at[m].a + LSTM_F * V);
+    v_sigmoid(M, f);
+    EACH(m) c[m] = v_fma(f[m], v_load_at(at[m].row->c_prev, &at[m]), c[m]);
+    EACH(m) v_store_at(at[m].row->c, &at[m], c[m]);
+    EACH(m) o[m] = v_load(at[m].a + LSTM_O * V);
+    v_sigmoid(M, o);
+    if (p->save) EACH(m) { /* likewise */
+        v_store_at(at[m].row->gates + LSTM_F * H, &at[m], f[m]);
         v_store_at(at[m].row->gates + LSTM_O * H, &at[m], o[m]);
     }
     v_tanh(M, c);
@@ -47,7 +50,9 @@ static ALWAYS_INLINE void lstm_cell_backward(const Pass *p, const int M, const C
         const vec i = v_load_at(row->gates + LSTM_I * H, &at[m]), f = v_load_at(row->gates + LSTM_F * H, &at[m]);
         const vec g = v_load_at(row->gates + LSTM_G * H, &at[m]), o = v_load_at(row->gates + LSTM_O * H, &at[m]);
         const vec c_prev = v_load_at(row->c_prev, &at[m]);
-        const vec dc = v_add(v_load_at(row->dc, &at[m]), v_tanh_slope(v_mul(dh[m], o), tanh_c[m]));
+        const vec later = row->dc_step ? v_add(v_load_at(row->dc, &at[m]), v_load_at(row->dc_step, &at[m]))
+                                       : v_load_at(row->dc, &at[m]);
+        const vec dc = v_add(later, v_tanh_slope(v_mul(dh[m], o), tanh_c[m]));
 
         v_store_at(row->dc, &at[m], v_mul(dc, f));
         /* was: activations; now: gradients of the pre-activations */

@@ -60,24 +60,24 @@ static void gradient_product(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t
 {
     const ptrdiff_t K = p->K, C = p->C, first = p->c0 / (TILE_WIDTH * V), end = groups_of(p->c1);
     const ptrdiff_t group0 = g0 > first ? g0 : first, group1 = g1 < end ? g1 : end, whole = whole_groups(C, group1);
-    Tile t = {.K = rows, .a_step = operand_stride(K), .w_group = rows * TILE_WIDTH * V, .lanes = V, .inner = V,
-              .init_n = V, .out_n = V, .init_p = K * TILE_WIDTH * V, .out_p = K * TILE_WIDTH * V};
+    const real *columns[TILE_ROWS];
+    real *sums[TILE_ROWS];
+    Tile t = {.K = rows, .a = columns, .a_step = operand_stride(K), .w_group = rows * TILE_WIDTH * V, .lanes = V, .inner = V,
+              .init = (const real *const *)sums, .init_p = K * TILE_WIDTH * V, .init_n = V,
+              .out = sums, .out_p = K * TILE_WIDTH * V, .out_n = V};
 
+    for (int r = 0; r < at_most(K, TILE_ROWS); r++) columns[r] = (const real *)a + r;
     for (ptrdiff_t group = group0, P; group < group1; group += P) {
         const ptrdiff_t c = group * TILE_WIDTH * V;
         const int N = group_width(group, C);
         const ptrdiff_t blocks = (K + tile_rows(N) - 1) / tile_rows(N);
         P = group < whole ? tile_groups(K, N, whole - group) : 1;
         t.w = t.ahead = (const real *)d + (c - g0 * TILE_WIDTH * V) * rows;
+        for (int r = 0; r < at_most(K, TILE_ROWS); r++) sums[r] = (real *)p->dw + c * K + r * N * V;
         for (ptrdiff_t block = 0; block < blocks; block++) {
-            const ptrdiff_t k = cut(K, blocks, block);
-            const int R = (int)(cut(K, blocks, block + 1) - k);
-            for (int r = 0; r < R; r++) {
-                t.a[r] = (const real *)a + k + r;
-                t.out[r] = (real *)p->dw + c * K + (k + r) * N * V;
-                t.init[r] = t.out[r];
-            }
-            tile_run(&t, R, N, (int)P);
+            t.a_skip = cut(K, blocks, block);
+            t.init_skip = t.out_skip = t.a_skip * N * V;
+            tile_run(&t, (int)(cut(K, blocks, block + 1) - t.a_skip), N, (int)P);
         }
     }
 }

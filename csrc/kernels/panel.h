@@ -33,27 +33,28 @@ static void panel_product(const Panel *panel, int rows, int N, int P)
 
     t.a_step = 1;
     t.w_group = panel->w_group;
+    t.out_skip = panel->out_skip;
     t.out_p = panel->out_p;
     t.out_n = panel->out_n;
     t.lanes = panel->lanes;
     t.inner = panel->inner;
     for (ptrdiff_t k = 0; k == 0 || k < panel->K; k += length) {
+        const real *const *init = k ? (const real *const *)panel->out : panel->init;
         const real *ahead;
         t.K = panel->K - k < length ? panel->K - k : length;
+        t.a_skip = k;
         t.w = panel->w + k * N * V;
+        t.init_skip = k ? panel->out_skip : panel->init_skip;
         t.init_p = k ? panel->out_p : panel->init_p;
         t.init_n = k ? panel->out_n : panel->init_n;
         ahead = t.w + t.K * N * V; /* the weights behind these, a block of rows fetching its share */
         for (int block = 0; block < blocks; block++, ahead += t.K * V) {
             const ptrdiff_t from = cut(rows, blocks, block);
-            const int R = (int)(cut(rows, blocks, block + 1) - from);
-            for (int r = 0; r < R; r++) {
-                t.a[r] = panel->a[from + r] + k;
-                t.out[r] = panel->out[from + r] + panel->out_skip;
-                t.init[r] = k ? t.out[r] : panel->init[from + r] + panel->init_skip;
-            }
+            t.a = panel->a + from;
+            t.init = init + from;
+            t.out = panel->out + from;
             t.ahead = ahead + t.K * V <= panel->w_end ? ahead : t.w;
-            tile_run(&t, R, N, P);
+            tile_run(&t, (int)(cut(rows, blocks, block + 1) - from), N, P);
         }
     }
 }

@@ -1,18 +1,35 @@
 /* Flat products over many rows: the projection of x, the gradient of x, dense layers. */
 
-/* Pointers to the rows q .. q+R of a set of rows. */
+static inline real *row_at(const Rows *rows, ptrdiff_t s, ptrdiff_t b)
+{
+    return (real *)rows->data + s * rows->s_stride + (rows->place ? rows->place[b] : b * rows->b_stride);
+}
+static inline ptrdiff_t rows_in_step(const Rows *rows, ptrdiff_t s)
+{
+    return rows->start ? rows->start[s + 1] - rows->start[s] : rows->B;
+}
+
+/* The step of flat row q: the last one that does not start behind it. */
+static inline ptrdiff_t step_of(const Rows *rows, ptrdiff_t q)
+{
+    ptrdiff_t s = q / rows->B;
+    if (rows->start) /* no step has more than B rows */
+        while (rows->start[s + 1] <= q) s++;
+    return s;
+}
+
+/* Pointers to the flat rows q .. q+R. */
 static inline void rows_at(const Rows *rows, ptrdiff_t q, int R, const real **out)
 {
-    const ptrdiff_t s = q / rows->B;
-    ptrdiff_t b = q - s * rows->B;
-    const real *step = (const real *)rows->data + s * rows->s_stride;
+    ptrdiff_t s = step_of(rows, q);
+    ptrdiff_t b = q - (rows->start ? rows->start[s] : s * rows->B);
 
     for (int r = 0; r < R; r++, b++) {
-        if (b == rows->B) {
+        while (b == rows_in_step(rows, s)) {
             b = 0;
-            step += rows->s_stride;
+            s++;
         }
-        out[r] = step + b * rows->b_stride;
+        out[r] = row_at(rows, s, b);
     }
 }
 
@@ -49,9 +66,9 @@ static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, 
             }
         }
     if (p->extra && g1 == groups_of(C))
-        for (ptrdiff_t q = q0; q < q1; q++) {
-            const real *out;
-            rows_at(&p->out, q, 1, &out);
-            memcpy((real *)out + C, (const real *)p->bias + C, p->extra * sizeof(real));
+        for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
+            const int rows = at_most(q1 - q, PANEL_ROWS);
+            rows_at(&p->out, q, rows, (const real **)panel.out);
+            for (int r = 0; r < rows; r++) memcpy(panel.out[r] + C, (const real *)p->bias + C, p->extra * sizeof(real));
         }
 }

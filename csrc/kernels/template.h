@@ -9,7 +9,7 @@
 #define PREFETCH(p) __builtin_prefetch(p, 0, 2)
 #define PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
-#define UNROLL PRAGMA(unroll)
+#define UNROLL PRAGMA(clang loop unroll(full))
 #else
 #define UNROLL PRAGMA(GCC unroll 32)
 #endif
@@ -18,6 +18,12 @@
 #define ALIGNED __declspec(align(64))
 #define PREFETCH(p) ((void)(p))
 #define UNROLL
+#endif
+
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#define IN_REGISTER(x) __asm__("" : "+v"(x)) /* or GCC may read it from memory at each use */
+#else
+#define IN_REGISTER(x) ((void)0)
 #endif
 
 #define ABREAST 4 /* vectors that the functions of vmath.h and the cells work on side by side, at most */
@@ -33,6 +39,7 @@
 #include "cells/lstm.h"
 #include "cells/gru.h"
 #include "step.h"
+#include "lookup.h"
 #include "mask.h"
 
 #define VMATH(function) \
@@ -68,6 +75,7 @@ static void fma_chains(ptrdiff_t turns)
         V, TILE_WIDTH *V, sizeof(real), \
         pack_by_rows, pack_by_gates, pack_by_columns, add_bias, unpack_bias, \
         product, groups_of, operand_stride, pack_gradient, pack_operand, gradient_product, unpack_gradient, \
+        gather, scatter, \
         {rnn_step_forward, lstm_step_forward, gru_step_forward}, \
         {rnn_step_backward, lstm_step_backward, gru_step_backward}, \
         dropout, \

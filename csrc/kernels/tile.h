@@ -12,32 +12,42 @@
 
 typedef struct {
     ptrdiff_t K;
-    const real *a[TILE_ROWS];    /* IN  row r, its k-th element at a[r][k * a_step] */
-    ptrdiff_t a_step;            /* 1, or the stride of a matrix that is read by columns */
-    const real *w;               /* IN  [P][K][N][V] packed, group p at w + p * w_group */
+    const real *const *a;      /* IN  row r, its k-th element at a[r] + a_skip + k * a_step */
+    ptrdiff_t a_skip, a_step;  /* a_step is 1, or the stride of a matrix that is read by columns */
+    const real *w;             /* IN  [P][K][N][V] packed, group p at w + p * w_group */
     ptrdiff_t w_group;
-    const real *ahead;           /* IN  memory to prefetch, a vector for each k: what the next tiles will read */
-    const real *init[TILE_ROWS]; /* IN  vector n of group p of row r at init[r] + p * init_p + n * init_n */
-    ptrdiff_t init_p, init_n;
-    real *out[TILE_ROWS];        /* OUT likewise; may be the same memory as init */
-    ptrdiff_t out_p, out_n;
-    int lanes, inner;            /* columns of the last vector of the last group, and of its other vectors, 1..V */
+    const real *ahead;         /* IN  memory to prefetch, a vector for each k: what the next tiles will read */
+    const real *const *init;   /* IN  vector n of group p of row r at init[r] + init_skip + p * init_p + n * init_n */
+    ptrdiff_t init_skip, init_p, init_n;
+    real *const *out;          /* OUT likewise; may be the same memory as init */
+    ptrdiff_t out_skip, out_p, out_n;
+    int lanes, inner;          /* columns of the last vector of the last group, and of its other vectors, 1..V */
 } Tile;
 
 /* How many columns of vector n of group p there are: only so many are read from init and written to out. */
-#define TILE_LANES(t, p, n) ((p) < P - 1 ? V : (n) == N - 1 ? (t)->lanes : (t)->inner)
+#define TILE_LANES(p, n) ((p) < P - 1 ? V : (n) == N - 1 ? lanes : inner)
+
+/* A vector of weights for R rows, read once: loads are what short tiles wait for. */
+static ALWAYS_INLINE vec v_load_for(const int R, const real *w)
+{
+    vec x = v_load(w);
+    if (R > 1) IN_REGISTER(x);
+    return x;
+}
 
 static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, const int P)
 {
     vec acc[TILE_GROUPS * TILE_ROWS * TILE_WIDTH];
     const real *a[TILE_ROWS], *w = t->w, *ahead = t->ahead;
     const ptrdiff_t K = t->K, a_step = t->a_step, w_group = t->w_group;
+    const int lanes = t->lanes, inner = t->inner;
 
     UNROLL for (int r = 0; r < R; r++) {
-        a[r] = t->a[r];
+        const real *init = t->init[r] + t->init_skip;
+        a[r] = t->a[r] + t->a_skip;
         UNROLL for (int p = 0; p < P; p++)
             UNROLL for (int n = 0; n < N; n++)
-                acc[(p * R + r) * N + n] = v_load_n(t->init[r] + p * t->init_p + n * t->init_n, TILE_LANES(t, p, n));
+                acc[(p * R + r) * N + n] = v_load_n(init + p * t->init_p + n * t->init_n, TILE_LANES(p, n));
     }
     for (ptrdiff_t k = 0, ka = 0; k < K; k++, ka += a_step, w += N * V) {
         PREFETCH(ahead + k * V);
@@ -46,14 +56,14 @@ static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, 
             UNROLL for (int r = 0; r < R; r++) a_k[r] = v_set1(a[r][ka]);
             UNROLL for (int p = 0; p < P; p++)
                 UNROLL for (int n = 0; n < N; n++) {
-                    const vec w_kn = v_load(w + p * w_group + n * V);
+                    const vec w_kn = v_load_for(R, w + p * w_group + n * V);
                     UNROLL for (int r = 0; r < R; r++)
                         acc[(p * R + r) * N + n] = v_fma(a_k[r], w_kn, acc[(p * R + r) * N + n]);
                 }
         } else {
             UNROLL for (int p = 0; p < P; p++) {
                 vec w_k[TILE_WIDTH];
-                UNROLL for (int n = 0; n < N; n++) w_k[n] = v_load(w + p * w_group + n * V);
+                UNROLL for (int n = 0; n < N; n++) w_k[n] = v_load_for(R, w + p * w_group + n * V);
                 UNROLL for (int r = 0; r < R; r++) {
                     const vec a_rk = v_set1(a[r][ka]);
                     UNROLL for (int n = 0; n < N; n++)
@@ -62,10 +72,14 @@ static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, 
             }
         }
     }
-    UNROLL for (int r = 0; r < R; r++)
+    real *const *rows = t->out; /* read here, for registers; in variables, as stores might change what is in t */
+    const ptrdiff_t out_skip = t->out_skip, out_p = t->out_p, out_n = t->out_n;
+    UNROLL for (int r = 0; r < R; r++) {
+        real *out = rows[r] + out_skip;
         UNROLL for (int p = 0; p < P; p++)
             UNROLL for (int n = 0; n < N; n++)
-                v_store_n(t->out[r] + p * t->out_p + n * t->out_n, acc[(p * R + r) * N + n], TILE_LANES(t, p, n));
+                v_store_n(out + p * out_p + n * out_n, acc[(p * R + r) * N + n], TILE_LANES(p, n));
+    }
 }
 
 /* Rows of a tile N vectors wide that the registers hold. */

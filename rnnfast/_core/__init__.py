@@ -3,6 +3,8 @@
 try:
     from rnnfast._core.loops import (
         Cell,
+        Embedded,
+        Sequences,
         Stepper,
         available_isas,
         backward,
@@ -29,6 +31,8 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "Cell",
+    "Embedded",
+    "Sequences",
     "Stepper",
     "available_isas",
     "backward",

@@ -37,16 +37,13 @@ cdef class Cell:
             grads["bias_hh"] = like(self.bias_hh)
         return grads
 
-    cdef Rows rows(self, cnp.ndarray array, const Kernels *k):
-        """The rows of a [T, B, N] array in the order of the pass."""
-        cdef Rows rows = rows_of(array)
-        return last_first(rows, cnp.PyArray_DIM(array, 0), k) if self.reverse else rows
-
-    cdef Rows part_of(self, cnp.ndarray array, Py_ssize_t number, const Kernels *k):
+    cdef Rows own_columns(self, cnp.ndarray array, Py_ssize_t number):
         """The rows of this pass's columns in the [T, B, D*H] array of all directions."""
-        cdef Rows rows = self.rows(array, k)
-        rows.data = at(rows.data, number % (cnp.PyArray_DIM(array, 2) // self.hidden_size) * self.hidden_size, k)
+        cdef Rows rows = rows_of(array)
+        rows.data = <char *>rows.data + (number % (cnp.PyArray_DIM(array, 2) // self.hidden_size) * self.hidden_size
+                                         * cnp.PyArray_ITEMSIZE(array))
         return rows
+
 
 cdef like(cnp.ndarray array):
     """np.empty_like of a C-contiguous array, but quick where it is small."""

@@ -8,6 +8,8 @@ cdef extern from "pass.h" nogil:
     ctypedef struct Rows:
         void *data
         Py_ssize_t B, s_stride, b_stride
+        const Py_ssize_t *place
+        const Py_ssize_t *start
 
     ctypedef struct Blocks:
         const void *data
@@ -22,6 +24,13 @@ cdef extern from "pass.h" nogil:
         const void *bias
         Rows out
 
+    ctypedef struct Lookup:
+        const Py_ssize_t *token
+        Py_ssize_t s_stride, b_stride
+        const Py_ssize_t *place
+        Py_ssize_t C
+        void *table
+
     ctypedef struct GradientProduct:
         Py_ssize_t K, C, c0, c1
         void *dw
@@ -29,16 +38,19 @@ cdef extern from "pass.h" nogil:
     ctypedef struct Pass:
         int cell, nonlinearity, save
         Py_ssize_t T, B, H, S, X, G
+        const Py_ssize_t *order
+        const unsigned char *cut
+        const void *zeros
         Rows gates
         Py_ssize_t first
         Rows y
         const void *h0
         const void *c0
-        void *c
-        Py_ssize_t c_stride
+        Rows c
         const void *w_step
         const void *w_back
         Rows dy
+        Rows dc_steps
         void *dh
         void *dc
 
@@ -63,6 +75,10 @@ cdef extern from "kernels.h" nogil:
         void (*gradient_product)(const GradientProduct *, Py_ssize_t rows, Py_ssize_t g0, Py_ssize_t g1, const void *d,
                                  const void *a) noexcept nogil
         void (*unpack_gradient)(const GradientProduct *, Py_ssize_t g0, Py_ssize_t g1, const Blocks *dw) noexcept nogil
+        void (*gather)(const Lookup *, const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t b0, Py_ssize_t b1,
+                       Py_ssize_t c0, Py_ssize_t c1) noexcept nogil
+        void (*scatter)(const Lookup *, const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t c0,
+                        Py_ssize_t c1) noexcept nogil
         void (*step_forward[3])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*step_backward[3])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,

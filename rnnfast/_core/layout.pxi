@@ -18,31 +18,55 @@ cdef inline Rows rows_of(array) noexcept:
     """The rows of a [T, B, N] array whose last axis is contiguous."""
     cdef cnp.ndarray a = <cnp.ndarray>array
     cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a)
-    return Rows(cnp.PyArray_DATA(a), cnp.PyArray_DIM(a, 1), cnp.PyArray_STRIDE(a, 0) // size, cnp.PyArray_STRIDE(a, 1) // size)
+    return Rows(cnp.PyArray_DATA(a), cnp.PyArray_DIM(a, 1), cnp.PyArray_STRIDE(a, 0) // size,
+                cnp.PyArray_STRIDE(a, 1) // size, NULL, NULL)
 
-cdef inline Rows packed_rows(void *data, Py_ssize_t B, Py_ssize_t N) noexcept nogil:
+cdef inline Rows packed_rows(void *data, Py_ssize_t B, Py_ssize_t N, const Py_ssize_t *start) noexcept nogil:
     """Rows of N numbers without gaps."""
-    return Rows(data, B, B * N, N)
+    return Rows(data, B, B * N, N, NULL, start)
 
-cdef inline Rows part(Rows rows, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, const Kernels *k) noexcept nogil:
-    """The rows b0..b1 of the steps from s on."""
-    return Rows(at(rows.data, s * rows.s_stride + b0 * rows.b_stride, k), b1 - b0, rows.s_stride, rows.b_stride)
+cdef inline Rows part(Rows rows, Py_ssize_t b0, Py_ssize_t b1, const Py_ssize_t *start, const Kernels *k) noexcept nogil:
+    """The rows b0..b1 of each step, of which there are as many as `start` says."""
+    if rows.place == NULL:
+        rows.data = at(rows.data, b0 * rows.b_stride, k)
+    else:
+        rows.place += b0
+    rows.B, rows.start = b1 - b0, start
+    return rows
 
-cdef inline Rows last_first(Rows rows, Py_ssize_t steps, const Kernels *k) noexcept nogil:
+cdef inline Rows later(Rows rows, Py_ssize_t steps, const Kernels *k) noexcept nogil:
+    """The same rows, counting steps from another one on."""
+    rows.data = at(rows.data, steps * rows.s_stride, k)
+    return rows
+
+cdef inline Rows last_first(Rows rows, Py_ssize_t steps, const Py_ssize_t *start, const Kernels *k) noexcept nogil:
     """The rows of these steps, the last step first."""
-    return Rows(at(rows.data, (steps - 1) * rows.s_stride, k), rows.B, -rows.s_stride, rows.b_stride)
+    rows = later(rows, steps - 1, k)
+    rows.s_stride, rows.start = -rows.s_stride, start
+    return rows
+
+cdef inline Py_ssize_t flat(const Rows *rows, Py_ssize_t s) noexcept nogil:
+    """Flat rows before step s."""
+    return rows.start[s] if rows.start != NULL else s * rows.B
+
+cdef inline Py_ssize_t rows_in_step(const Rows *rows, Py_ssize_t s) noexcept nogil:
+    return rows.start[s + 1] - rows.start[s] if rows.start != NULL else rows.B
+
+cdef inline void *row_at(const Rows *rows, Py_ssize_t s, Py_ssize_t b, const Kernels *k) noexcept nogil:
+    return at(rows.data, s * rows.s_stride + (rows.place[b] if rows.place != NULL else b * rows.b_stride), k)
 
 cdef inline Py_ssize_t share(Py_ssize_t n, int worker, int workers) noexcept nogil:
     """Where this worker's share of n things starts."""
     return n * worker // workers
 
-cdef inline void product_share(const Kernels *k, const Product *p, Py_ssize_t q, int worker, int workers) noexcept nogil:
-    """A worker's share of q rows; of the columns where the rows are few."""
-    cdef Py_ssize_t groups = k.groups_of(p.C)
+cdef inline void product_share(const Kernels *k, const Product *p, Py_ssize_t q0, Py_ssize_t q1, int worker,
+                               int workers) noexcept nogil:
+    """A worker's share of flat rows q0..q1; of the columns where the rows are few."""
+    cdef Py_ssize_t groups = k.groups_of(p.C), q = q1 - q0
     if q >= ROWS_WORTH_SHARING * workers:
-        k.product(p, share(q, worker, workers), share(q, worker + 1, workers), 0, groups)
+        k.product(p, q0 + share(q, worker, workers), q0 + share(q, worker + 1, workers), 0, groups)
     else:
-        k.product(p, 0, q, share(groups, worker, workers), share(groups, worker + 1, workers))
+        k.product(p, q0, q1, share(groups, worker, workers), share(groups, worker + 1, workers))
 
 cdef const Kernels *kernels_for(array) noexcept:
     return chosen.float32 if cnp.PyArray_ITEMSIZE(<cnp.ndarray>array) == 4 else chosen.float64
@@ -69,12 +93,6 @@ cdef Blocks window(const Pass *p, bint state_side, const void *data, Py_ssize_t 
         if p.cell == GRU:
             w.order[n] = n if state_side else (n + 2) % 3
     return w
-
-cdef void copy_step(Rows rows, Py_ssize_t s, Py_ssize_t N, void *out, const Kernels *k) noexcept nogil:
-    """out [B, N] = the rows of step s."""
-    cdef Py_ssize_t b
-    for b in range(rows.B):
-        memcpy(at(out, b * N, k), at(rows.data, s * rows.s_stride + b * rows.b_stride, k), N * k.real_size)
 
 cdef void begin(void *state, const void *given, size_t nbytes) noexcept nogil:
     """state = what is given, or zero."""

@@ -18,7 +18,7 @@ cdef void linear_forward_worker(void *argument, const Team *team, int worker, in
     cdef Py_ssize_t groups = job.k.groups_of(job.product.C)
     job.k.pack_by_rows(&job.w, job.packed_w, share(groups, worker, workers), share(groups, worker + 1, workers))
     threads_barrier(team)
-    product_share(job.k, &job.product, job.M, worker, workers)
+    product_share(job.k, &job.product, 0, job.M, worker, workers)
 
 cdef void linear_backward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef LinearJob *job = <LinearJob *>argument
@@ -32,7 +32,7 @@ cdef void linear_backward_worker(void *argument, const Team *team, int worker, i
         q = k.groups_of(job.product.C)
         k.pack_by_columns(&job.w, job.packed_w, share(q, worker, workers), share(q, worker + 1, workers))
         threads_barrier(team)
-        product_share(k, &job.product, job.M, worker, workers)
+        product_share(k, &job.product, 0, job.M, worker, workers)
     q = 0
     while q < job.M:
         end = min(q + GRADIENT_ROWS, job.M)
@@ -68,8 +68,8 @@ def linear_forward(x, weight, bias, y):
     if block == NULL:
         raise MemoryError("no memory for the packed weight")
     job.k, job.M, job.w, job.packed_w = k, M, one_block(weight), parts[0]
-    job.product = Product(K, N, 0, packed_rows(data(x), M, K), job.packed_w, NULL,
-                          packed_rows(data(y), M, N))
+    job.product = Product(K, N, 0, packed_rows(data(x), M, K, NULL), job.packed_w, NULL,
+                          packed_rows(data(y), M, N, NULL))
     if bias is not None:
         memcpy(parts[1], data(bias), N * size)
         job.product.bias = parts[1]
@@ -107,10 +107,10 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     job.k, job.M, job.w, job.w_grad = k, M, one_block(weight), one_block(dweight)
     job.packed_d, job.operand, job.db = parts[1], parts[2], parts[3]
     job.dw = GradientProduct(K, N, 0, N, parts[4])
-    job.d, job.x = packed_rows(data(dy), M, N), packed_rows(data(x), M, K)
+    job.d, job.x = packed_rows(data(dy), M, N, NULL), packed_rows(data(x), M, K, NULL)
     if dx is not None:
         job.packed_w = parts[0]
-        job.product = Product(N, K, 0, job.d, job.packed_w, NULL, packed_rows(data(dx), M, K))
+        job.product = Product(N, K, 0, job.d, job.packed_w, NULL, packed_rows(data(dx), M, K, NULL))
     with nogil:
         threads_run(linear_backward_worker, &job, planned.workers)
     if dbias is not None:

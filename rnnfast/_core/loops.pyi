@@ -41,11 +41,28 @@ class Cell:
     def slots(self) -> int: ...
     def new_gradients(self) -> dict[str, _Array]: ...
 
+class Embedded:
+    table: _Array
+    tokens: NDArray[np.intp]
+    def __init__(self, table: _Array, tokens: NDArray[np.intp]) -> None: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+class Sequences:
+    T: int
+    B: int
+    lengths: _Array | None
+    reset: _Array | None
+    def __init__(
+        self, T: int, B: int, lengths: _Array | None = None, reset: _Array | None = None
+    ) -> None: ...
+
 def blank(T: int, B: int, N: int, dtype: np.dtype[Any], batch_first: bool = False) -> _Array: ...
 def forward(
     cell: Cell,
     number: int,
-    x: _Array,
+    sequences: Sequences | None,
+    x: _Array | Embedded,
     h0: _Array | None,
     c0: _Array | None,
     y: _Array,
@@ -55,18 +72,26 @@ def forward(
     c_steps: _Array | None,
 ) -> None: ...
 def evaluate(
-    cells: list[Cell], directions: int, x: _Array, h0: _Array | None, c0: _Array | None, batch_first: bool
+    cells: list[Cell],
+    directions: int,
+    sequences: Sequences | None,
+    x: _Array | Embedded,
+    h0: _Array | None,
+    c0: _Array | None,
+    batch_first: bool,
 ) -> tuple[_Array, _Array, _Array | None]: ...
 def backward(
     cell: Cell,
     number: int,
-    x: _Array,
+    sequences: Sequences | None,
+    x: _Array | Embedded,
     h0: _Array | None,
     c0: _Array | None,
     y: _Array,
     gates: _Array,
     c_steps: _Array | None,
     dy: _Array | None,
+    dc_steps: _Array | None,
     dh_final: _Array | None,
     dc_final: _Array | None,
     dx: _Array | None,

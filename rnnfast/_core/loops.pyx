@@ -6,8 +6,8 @@ and hands one job to a team of workers; a worker runs its share of every chunk o
 the batch (no worker waits for another) or over the hidden units (a barrier at each step, and each worker's slice of the
 weights stays in its own cache). No split changes a bit of any result.
 
-One compiled module in seven files: settings.pxi, layout.pxi, plan.pxi and cell.pxi come first, stepper.pxi and linear.pxi
-last.
+One compiled module in nine files: settings.pxi, layout.pxi, plan.pxi, cell.pxi, sequences.pxi, embedded.pxi and linear.pxi
+come first, stepper.pxi last.
 """
 import os
 
@@ -35,6 +35,9 @@ include "settings.pxi"
 include "layout.pxi"
 include "plan.pxi"
 include "cell.pxi"
+include "sequences.pxi"
+include "embedded.pxi"
+include "linear.pxi"
 
 
 # ---- forward -----------------------------------------------------------------------------------------------------
@@ -42,13 +45,17 @@ include "cell.pxi"
 cdef struct ForwardJob:
     const Kernels *k
     Pass p
-    Product project      # all rows of x and of gates; a worker takes parts
+    Product project      # all rows of x and of gates, a worker takes parts; if x is embedded, the V rows of both tables
+    Lookup embedded      # table [V, S*H]: the projection of each token
+    Py_ssize_t V         # tokens of an embedded x
     Blocks w_ih, w_hh
     const void *b_ih
     const void *b_hh
     void *w_project      # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
     void *w_step         # [H/V][H][G][V]: W_hh packed by gates (flat if G = 1)
     void *bias           # [S*H]
+    Ragged ragged
+    Py_ssize_t *starts   # [workers, T + 1] if the batch is ragged
     Py_ssize_t chunk     # steps projected at once
     int split
     Interrupts interrupts
@@ -77,35 +84,44 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
     cdef ForwardJob *job = <ForwardJob *>argument
     cdef const Kernels *k = job.k
     cdef Pass p = job.p
-    cdef Product project
-    cdef Py_ssize_t groups = hidden_groups(k, &p), s0 = 0, s1, s, q, b0 = 0, b1 = p.B, g0 = 0, g1 = groups
-    cdef bint together = workers > 1 and job.split == BY_UNITS
-    cdef int chunk = 0
+    cdef Product project = job.project
+    cdef Rows out = project.out
+    cdef Py_ssize_t groups = hidden_groups(k, &p), s0 = 0, s1, s, b0 = 0, b1 = p.B, b, g0 = 0, g1 = groups
+    cdef Py_ssize_t c0 = 0, c1 = p.S * p.H
+    cdef const Py_ssize_t *start
+    cdef bint together = workers > 1 and job.split == BY_UNITS, embedded = job.embedded.token != NULL
+    cdef int chunk = 0, mates = workers if together else 1  # who share a flat product
 
     if together:
         g0, g1 = share(groups, worker, workers), share(groups, worker + 1, workers)
-    else:
-        b0, b1 = share(p.B, worker, workers), share(p.B, worker + 1, workers)
+        c0, c1 = share(p.S * p.H, worker, workers), share(p.S * p.H, worker + 1, workers)
+    elif workers > 1:
+        b0, b1 = row_share(&job.ragged, p.B, worker, workers), row_share(&job.ragged, p.B, worker + 1, workers)
+        start = starts_of(&job.ragged, b0, b1, job.starts + worker * (p.T + 1))
+        project.a, out = part(project.a, b0, b1, start, k), part(out, b0, b1, start, k)
     pack_for_forward(k, &p, &job.w_ih, job.w_project, &job.w_hh, job.w_step, worker, workers)
     if worker == 0:
         add_biases(k, &p, job.b_ih, job.b_hh, job.bias)
     threads_barrier(team)
+    if embedded:
+        product_share(k, &job.project, 0, job.V, worker, workers)
+        threads_barrier(team)
     while s0 < p.T:
         s1 = min(s0 + job.chunk, p.T)
         chunk += 1
         if not p.save:
             p.first = s0
-        project = job.project
-        project.a = part(project.a, s0, b0, b1, k)
-        project.out = part(project.out, s0 - p.first, b0, b1, k)
-        q = (s1 - s0) * (b1 - b0)
-        if together:
-            product_share(k, &project, q, worker, workers)
-            threads_barrier(team)
+        if embedded:
+            k.gather(&job.embedded, &p, s0, s1, b0, b1, c0, c1)
         else:
-            product_share(k, &project, q, 0, 1)
+            project.out = later(out, -p.first, k)
+            product_share(k, &project, flat(&project.a, s0), flat(&project.a, s1), worker % mates, mates)
+        if together:
+            threads_barrier(team)
         for s in range(s0, s1):
-            k.step_forward[p.cell](&p, s, b0, b1, g0, g1)
+            b = min(b1, rows_in_step(&p.y, s))
+            if b0 < b:
+                k.step_forward[p.cell](&p, s, b0, b, g0, g1)
             if together and s < s1 - 1:
                 threads_barrier(team)
         if worker == 0:
@@ -117,81 +133,106 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
         s0 = s1
 
 
-cpdef forward(Cell cell, Py_ssize_t number, cnp.ndarray x, h0, c0, cnp.ndarray y, cnp.ndarray h, c, gates, c_steps):
+cpdef forward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.ndarray y, cnp.ndarray h, c,
+              gates, c_steps):
     """One layer in one direction; shapes as in `functional.pass_forward`.
 
     The states are those of all passes, of which this one reads and writes entry `number`; y is that of all directions.
-    gates [T*B*S*H or more] and c_steps [T*B*H or more] (lstm) are kept for `backward`; None evaluates and keeps nothing.
+    gates [T*B*S*H or more] are kept for `backward`; None keeps nothing. c_steps (lstm) gets the c of every step, as
+    [T*B*H or more] in the pass's own order or [T, B, H] in the caller's; None keeps the last alone.
     """
     cdef ForwardJob job
     cdef Pass *p = &job.p
     cdef const Kernels *k = kernels_for(y)
+    cdef Ragged *ragged = &job.ragged
     cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), H = cell.hidden_size
     cdef Py_ssize_t I = cell.input_size, size = k.real_size
     cdef void *h_final = entry(h, number)
     cdef void *c_final = entry(c, number)
-    cdef size_t sizes[5]
-    cdef void *parts[5]
+    cdef size_t sizes[8]
+    cdef void *parts[8]
+    cdef Py_ssize_t *place
     cdef void *block
+    cdef Embedded embedded = x if isinstance(x, Embedded) else None
+    cdef double rows, projected  # of the state's and the input's products in each step, on average
     cdef Plan planned
 
-    if T == 0 or B == 0:
+    memset(&job, 0, sizeof(job))
+    ragged[0] = shape_of(sequences, T, B)
+    if ragged.order != NULL or ragged.rows == 0:  # sequences without a step keep their state
         begin(h_final, entry(h0, number), B * H * size)
         if c is not None:
             begin(c_final, entry(c0, number), B * H * size)
-        return
-    memset(&job, 0, sizeof(job))
+        clear_ended(cell.own_columns(y, number), ragged, T, H, k)
+        if ragged.rows == 0:
+            return
+    T = ragged.T
     set_cell(p, cell.kind)
     p.nonlinearity, p.save, p.T, p.B, p.H = cell.nonlinearity, gates is not None, T, B, H
+    p.order, p.cut = ragged.order, ragged.cut[1 if cell.reverse else 0]
     job.k = k
     job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, LEAST_ROWS)
     job.w_ih, job.w_hh = window(p, False, data(cell.weight_ih), I), window(p, True, data(cell.weight_hh), H)
     job.b_ih, job.b_hh = data(cell.bias_ih), data(cell.bias_hh)
-
-    sizes = [I * padded(p.X * H, k) * size, p.G * padded(H, k) * H * size, p.S * H * size,
-             B * H * size if h0 is None or (c is not None and c0 is None) else 0,
-             0 if p.save else job.chunk * B * p.S * H * size]
-    block = workspace_take(5, sizes, parts)
-    if block == NULL:
-        raise MemoryError("no memory for the packed weights and the gates of one chunk of time")
-    memset(parts[3], 0, sizes[3])
-    job.w_project, job.w_step, job.bias = parts[0], parts[1], parts[2]
-    p.w_step = job.w_step
-    p.y = cell.part_of(y, number, k)
-    p.h0 = parts[3] if h0 is None else entry(h0, number)
-    p.gates = packed_rows(data(gates) if p.save else parts[4], B, p.S * H)
-    if c is not None:
-        p.c0 = parts[3] if c0 is None else entry(c0, number)
-        p.c = data(c_steps) if p.save else c_final
-        p.c_stride = B * H if p.save else 0
-    job.project = Product(I, p.X * H, (p.S - p.X) * H, cell.rows(x, k), job.w_project, job.bias, p.gates)
-    planned = plan(k, T, 2.0 * B * (I + H) * p.G * H, B, hidden_groups(k, p), <double>H * H * p.G * size, START_NS)
+    rows = projected = <double>ragged.rows / T
+    if embedded is not None:
+        job.V = cnp.PyArray_DIM(embedded.table, 0)
+        projected = <double>job.V / T
+    planned = plan(k, T, 2.0 * (projected * I + rows * H) * p.G * H, max(1, ragged.rows // T), hidden_groups(k, p),
+                   <double>H * H * p.G * size, START_NS)
     job.split = planned.split
+
+    sizes = [I * padded(p.X * H, k) * size, p.G * padded(H, k) * H * size, p.S * H * size, H * size,
+             0 if p.save else job.chunk * B * p.S * H * size, 0, 0, job.V * p.S * H * size]
+    if ragged.order != NULL:
+        sizes[5], sizes[6] = 3 * B * sizeof(Py_ssize_t), planned.workers * (T + 1) * sizeof(Py_ssize_t)
+    block = workspace_take(8, sizes, parts)
+    if block == NULL:
+        raise MemoryError("no memory for the packed weights, the gates of one chunk of time and the tokens' projections")
+    memset(parts[3], 0, sizes[3])
+    job.w_project, job.w_step, job.bias, p.zeros, place = parts[0], parts[1], parts[2], parts[3], <Py_ssize_t *>parts[5]
+    job.starts = <Py_ssize_t *>parts[6]
+    p.w_step = job.w_step
+    p.y = in_order(cell.own_columns(y, number), ragged, cell.reverse, place, k)
+    p.h0, p.c0 = entry(h0, number), entry(c0, number)
+    p.gates = packed_rows(data(gates) if p.save else parts[4], B, p.S * H, ragged.start)
+    if c_steps is not None:
+        p.c = c_rows(c_steps, B, H, ragged, cell.reverse, place + B, k)
+    elif c is not None:  # each step's in the place of the final one
+        p.c = in_order(Rows(c_final, B, 0, H, NULL, NULL), ragged, False, place + B, k)
+    if embedded is None:
+        job.project = Product(I, p.X * H, (p.S - p.X) * H, in_order(rows_of(x), ragged, cell.reverse, place + 2 * B, k),
+                              job.w_project, job.bias, p.gates)
+    else:
+        job.project = Product(I, p.X * H, (p.S - p.X) * H, embedded.rows(), job.w_project, job.bias,
+                              packed_rows(parts[7], job.V, p.S * H, NULL))
+        job.embedded = embedded.lookup(ragged, cell.reverse, place + 2 * B, parts[7], p.S * H)
     interrupts_begin(&job.interrupts)
     with nogil:
         threads_run(forward_worker, &job, planned.workers)
+        copy_last(&p.y, ragged, H, h_final, k)
+        if c_steps is not None:
+            copy_last(&p.c, ragged, H, c_final, k)
         workspace_give(block)
     if interrupts_stopped(&job.interrupts, LAST_CHUNK):
         raise_pending()
-    copy_step(p.y, T - 1, H, h_final, k)
-    if c is not None and p.save:
-        copy_step(packed_rows(p.c, B, H), T - 1, H, c_final, k)
 
 
-def evaluate(list cells, int directions, cnp.ndarray x, h0, c0, bint batch_first):
+def evaluate(list cells, int directions, Sequences sequences, x, h0, c0, bint batch_first):
     """All passes of a stack, keeping nothing: y, h and c (None but for the LSTM). What a layer does when it is called; here,
     because for a single step of a small layer the way through Python takes longer than the work."""
-    cdef Py_ssize_t T = cnp.PyArray_DIM(x, 0), B = cnp.PyArray_DIM(x, 1), passes = len(cells), number
+    cdef cnp.ndarray rows = (<Embedded>x).tokens if isinstance(x, Embedded) else x
+    cdef Py_ssize_t T = cnp.PyArray_DIM(rows, 0), B = cnp.PyArray_DIM(rows, 1), passes = len(cells), number
     cdef Cell cell = cells[0]
     cdef Py_ssize_t H = cell.hidden_size
-    cdef cnp.dtype dtype = x.dtype
+    cdef cnp.dtype dtype = cell.weight_ih.dtype
     h = blank(passes, B, H, dtype)
     c = blank(passes, B, H, dtype) if cell.kind == LSTM else None
     y = x
     for number in range(passes):
         if number % directions == 0:
             x, y = y, blank(T, B, directions * H, dtype, batch_first and number == passes - directions)
-        forward(cells[number], number, x, h0, c0, y, h, c, None, None)
+        forward(cells[number], number, sequences, x, h0, c0, y, h, c, None, None)
     return y, h, c
 
 
@@ -202,7 +243,10 @@ cdef struct BackwardJob:
     Pass p
     Product dx           # all rows of gates and of dx; a worker takes parts
     GradientProduct dw_ih, dw_hh
+    Ragged ragged
     Rows d, x, h_prev    # the rows of the gradient products, last step first: [T*B, S*H], [T*B, I], [(T-1)*B, H]
+    Lookup embedded      # table [V, X*H]: the sum of d over the rows of each token, in place of x
+    LinearJob tokens     # from those sums, the gradients of W_ih and of the embedded table
     Rows h0              # [B, H]
     Blocks w_ih, w_hh, w_ih_grad, w_hh_grad
     void *w_dx           # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
@@ -217,25 +261,53 @@ cdef struct BackwardJob:
 
 cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1,
                                void *packed_d, void *operand) noexcept nogil:
-    """The rows q0..q1 (last step first) into groups g0..g1 of both weights' gradients and of the biases'."""
+    """The rows q0..q1 (last step first) into groups g0..g1 of both weights' gradients (of W_hh's alone if x is embedded) and
+    of the biases'."""
     cdef const Kernels *k = job.k
     cdef Pass *p = &job.p
     cdef Py_ssize_t q, end, steps, n
-    cdef Py_ssize_t inner = (p.T - 1) * p.B   # rows whose previous state is in y; the last B have the initial state
+    cdef Py_ssize_t inner = job.ragged.rows - rows_in_step(&p.y, 0)  # rows whose previous state is in y; then the initial
     q = q0
     while q < q1:
         end = min(q + GRADIENT_ROWS, q1)
         n = end - q
         k.pack_gradient(&job.d, p.S * p.H, q, end, g0, g1, packed_d, job.db)
-        k.pack_operand(&job.x, job.dw_ih.K, q, end, operand)
-        k.gradient_product(&job.dw_ih, n, g0, g1, packed_d, operand)
+        if job.embedded.token == NULL:
+            k.pack_operand(&job.x, job.dw_ih.K, q, end, operand)
+            k.gradient_product(&job.dw_ih, n, g0, g1, packed_d, operand)
         steps = max(0, min(end, inner) - q)
         if steps:
             k.pack_operand(&job.h_prev, p.H, q, q + steps, operand)
         if steps < n:
             k.pack_operand(&job.h0, p.H, q + steps - inner, end - inner, at(operand, steps * k.operand_stride(p.H), k))
+        if p.cut != NULL:
+            clear_cut(job, q, end, operand)
         k.gradient_product(&job.dw_hh, n, g0, g1, packed_d, operand)
         q = end
+
+cdef void clear_cut(BackwardJob *job, Py_ssize_t q, Py_ssize_t end, void *operand) noexcept nogil:
+    """Zeros in the operand's rows q..end (last step first) for previous states that were cut off."""
+    cdef Pass *p = &job.p
+    cdef Py_ssize_t s = p.T - 1, b, row = job.k.operand_stride(p.H)
+    while flat(&job.d, p.T - s) <= q:
+        s -= 1
+    b = q - flat(&job.d, p.T - 1 - s)
+    while q < end:
+        while b == rows_in_step(&p.y, s):
+            b, s = 0, s - 1
+        if p.cut[s * p.B + b]:
+            memset(operand, 0, row * job.k.real_size)
+        operand = at(operand, row, job.k)
+        b, q = b + 1, q + 1
+
+cdef void step_back(const Kernels *k, const Pass *p, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
+                    Py_ssize_t g1) noexcept nogil:
+    """Step s of a worker's rows: first those that go on behind it, then those for which it is the last."""
+    cdef Py_ssize_t rows = rows_in_step(&p.y, max(s, 0)), on = rows_in_step(&p.y, s + 1) if s < p.T - 1 else 0
+    if b0 < min(b1, on):
+        k.step_backward[p.cell](p, s, b0, min(b1, on), g0, g1)
+    if max(b0, on) < min(b1, rows):
+        k.step_backward[p.cell](p, s, max(b0, on), min(b1, rows), g0, g1)
 
 cdef void backward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef BackwardJob *job = <BackwardJob *>argument
@@ -244,13 +316,13 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     cdef Py_ssize_t groups = k.groups_of(p.H), columns = k.groups_of(p.S * p.H)
     cdef Py_ssize_t w0 = share(columns, worker, workers), w1 = share(columns, worker + 1, workers)
     cdef Py_ssize_t b0 = 0, b1 = p.B, g0 = 0, g1 = groups, s0, s1 = p.T, s, q
-    cdef bint together = workers > 1 and job.split == BY_UNITS
+    cdef bint together = workers > 1 and job.split == BY_UNITS, embedded = job.embedded.token != NULL
     cdef int chunk = 0
 
     if together:
         g0, g1 = share(groups, worker, workers), share(groups, worker + 1, workers)
     else:
-        b0, b1 = share(p.B, worker, workers), share(p.B, worker + 1, workers)
+        b0, b1 = row_share(&job.ragged, p.B, worker, workers), row_share(&job.ragged, p.B, worker + 1, workers)
     k.pack_by_columns(&job.w_hh, job.w_back, share(groups, worker, workers), share(groups, worker + 1, workers))
     if job.dx.out.data != NULL:
         q = k.groups_of(job.dx.C)
@@ -260,7 +332,7 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
         s0 = max(s1 - job.chunk, 0)
         chunk += 1
         for s in range(s1 - 1, s0 - 1, -1):
-            k.step_backward[p.cell](p, s, b0, b1, g0, g1)
+            step_back(k, p, s, b0, b1, g0, g1)
             if together and s > s0:
                 threads_barrier(team)
         if worker == 0:
@@ -269,78 +341,121 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
         if interrupts_stopped(&job.interrupts, chunk):
             return
         # Flat over the chunk's rows, while another worker may be in the steps before them, which only read these rows.
-        add_weight_gradients(job, (p.T - s1) * p.B, (p.T - s0) * p.B, w0, w1,
+        add_weight_gradients(job, flat(&job.d, p.T - s1), flat(&job.d, p.T - s0), w0, w1,
                              at(job.packed_d, w0 * k.columns * GRADIENT_ROWS, k), at(job.operand, worker * job.operand_size, k))
-        if job.dx.out.data != NULL:
-            q = s1 * p.B - s0 * p.B
-            k.product(&job.dx, s0 * p.B + share(q, worker, workers), s0 * p.B + share(q, worker + 1, workers),
-                      0, k.groups_of(job.dx.C))
+        if embedded:
+            k.scatter(&job.embedded, p, s0, s1, share(p.X * p.H, worker, workers), share(p.X * p.H, worker + 1, workers))
+        elif job.dx.out.data != NULL:
+            product_share(k, &job.dx, flat(&p.y, s0), flat(&p.y, s1), worker, workers)
         s1 = s0
-    k.step_backward[p.cell](p, -1, b0, b1, g0, g1)
-    k.unpack_gradient(&job.dw_ih, w0, w1, &job.w_ih_grad)
+    step_back(k, p, -1, b0, b1, g0, g1)
+    if embedded:
+        threads_barrier(team)
+        linear_backward_worker(&job.tokens, team, worker, workers)
+    else:
+        k.unpack_gradient(&job.dw_ih, w0, w1, &job.w_ih_grad)
     k.unpack_gradient(&job.dw_hh, w0, w1, &job.w_hh_grad)
 
+cdef void token_gradients(BackwardJob *job, Py_ssize_t V, void *dtable, Rows table, void *db) noexcept nogil:
+    """Sets out what follows the last chunk if x is embedded: a dense layer's way back over the V tokens, where the sum of d
+    over a token's rows stands for dy."""
+    cdef LinearJob *tokens = &job.tokens
+    cdef Pass *p = &job.p
+    cdef Py_ssize_t C = p.X * p.H, I = job.w_ih.width
+    tokens.k, tokens.M, tokens.w, tokens.w_grad = job.k, V, job.w_ih, job.w_ih_grad
+    tokens.d, tokens.x = packed_rows(job.embedded.table, V, C, NULL), table
+    tokens.dw = GradientProduct(I, C, 0, C, job.dw_ih.dw)
+    tokens.packed_d, tokens.operand, tokens.operand_size, tokens.db = job.packed_d, job.operand, job.operand_size, db
+    if dtable != NULL:
+        tokens.packed_w = job.w_dx
+        tokens.product = Product(C, I, 0, tokens.d, job.w_dx, NULL, packed_rows(dtable, V, I, NULL))
 
-def backward(Cell cell, Py_ssize_t number, cnp.ndarray x, h0, c0, cnp.ndarray y, gates, c_steps, dy, dh_final, dc_final, dx,
-             cnp.ndarray dh, dc, dweight_ih, dweight_hh, dbias_ih, dbias_hh):
+def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.ndarray y, gates, c_steps, dy,
+             dc_steps, dh_final, dc_final, dx, cnp.ndarray dh, dc, dweight_ih, dweight_hh, dbias_ih, dbias_hh):
     """The way back of `forward` with gates. Writes gates (the gradients of the pre-activations), dx (None: not wanted),
-    dh and dc, the weights' and, if not None, the biases' gradients. The finals and dy may be None: zero."""
+    dh and dc, the weights' and, if not None, the biases' gradients. The finals, dy and dc_steps may be None: zero. If x is
+    `Embedded`, dx [V, I] is the gradient of its table."""
     cdef BackwardJob job
     cdef Pass *p = &job.p
     cdef const Kernels *k = kernels_for(y)
+    cdef Ragged *ragged = &job.ragged
     cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), H = cell.hidden_size
     cdef Py_ssize_t I = cell.input_size, size = k.real_size
     cdef Blocks db_ih, db_hh
-    cdef size_t sizes[8]
-    cdef void *parts[8]
+    cdef size_t sizes[12]
+    cdef void *parts[12]
+    cdef Py_ssize_t *place
     cdef void *block
+    cdef Embedded embedded = x if isinstance(x, Embedded) else None
+    cdef Py_ssize_t V = 0 if embedded is None else cnp.PyArray_DIM(embedded.table, 0)
+    cdef double rows, projected
     cdef Plan planned
 
+    memset(&job, 0, sizeof(job))
+    ragged[0] = shape_of(sequences, T, B)
     begin(entry(dh, number), entry(dh_final, number), B * H * size)
     if dc is not None:
         begin(entry(dc, number), entry(dc_final, number), B * H * size)
-    if T == 0 or B == 0:
+    if dx is not None and embedded is None:
+        clear_ended(rows_of(dx), ragged, T, I, k)
+    if ragged.rows == 0:
         for gradient in (dweight_ih, dweight_hh, dbias_ih, dbias_hh):
             if gradient is not None:
                 gradient[...] = 0
         return
-    memset(&job, 0, sizeof(job))
+    T = ragged.T
     set_cell(p, cell.kind)
     p.nonlinearity, p.T, p.B, p.H = cell.nonlinearity, T, B, H
+    p.order, p.cut = ragged.order, ragged.cut[1 if cell.reverse else 0]
     job.k = k
     job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, GRADIENT_ROWS)
-    planned = plan(k, 2 * T, 2.0 * B * (I + H) * p.G * H, B, k.groups_of(H), <double>H * H * p.G * size, START_NS)
+    rows = projected = <double>ragged.rows / T
+    if embedded is not None:
+        projected = <double>V / T
+    planned = plan(k, 2 * T, 2.0 * (projected * I + rows * H) * p.G * H, max(1, ragged.rows // T), k.groups_of(H),
+                   <double>H * H * p.G * size, START_NS)
     job.split = planned.split
     job.operand_size = GRADIENT_ROWS * max(k.operand_stride(I), k.operand_stride(H))
 
     sizes = [0 if dx is None else p.X * H * padded(I, k) * size, p.G * H * padded(H, k) * size,
              GRADIENT_ROWS * padded(p.S * H, k) * size, planned.workers * job.operand_size * size,
-             padded(p.S * H, k) * size, padded(p.S * H, k) * I * size, padded(p.S * H, k) * H * size,
-             B * H * size if h0 is None or (dc is not None and c0 is None) else 0]
-    block = workspace_take(8, sizes, parts)
+             padded(p.S * H, k) * size, padded(p.S * H, k) * I * size, padded(p.S * H, k) * H * size, H * size,
+             V * p.X * H * size, 0 if embedded is None else padded(p.X * H, k) * size, V * I * size,
+             7 * B * sizeof(Py_ssize_t) if ragged.order != NULL else 0]
+    block = workspace_take(12, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weights and the sums of their gradients")
-    for n in range(4, 8):
+    for n in range(4, 10):
         memset(parts[n], 0, sizes[n])
     job.w_dx, job.w_back, job.packed_d, job.operand, job.db = parts[0], parts[1], parts[2], parts[3], parts[4]
+    p.zeros, place = parts[7], <Py_ssize_t *>parts[11]
     job.w_ih, job.w_hh = window(p, False, data(cell.weight_ih), I), window(p, True, data(cell.weight_hh), H)
     job.w_ih_grad, job.w_hh_grad = window(p, False, data(dweight_ih), I), window(p, True, data(dweight_hh), H)
     job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, parts[5])
     job.dw_hh = GradientProduct(H, p.S * H, (p.S - p.G) * H, p.S * H, parts[6])
     p.w_back = job.w_back
-    p.y = cell.part_of(y, number, k)
-    p.gates = packed_rows(data(gates), B, p.S * H)
-    p.h0 = parts[7] if h0 is None else entry(h0, number)
-    p.dh = entry(dh, number)
+    p.y = in_order(cell.own_columns(y, number), ragged, cell.reverse, place, k)
+    p.gates = packed_rows(data(gates), B, p.S * H, ragged.start)
+    p.h0, p.c0, p.dh, p.dc = entry(h0, number), entry(c0, number), entry(dh, number), entry(dc, number)
     if dc is not None:
-        p.c0 = parts[7] if c0 is None else entry(c0, number)
-        p.c, p.c_stride, p.dc = data(c_steps), B * H, entry(dc, number)
+        p.c = c_rows(c_steps, B, H, ragged, cell.reverse, place + B, k)
     if dy is not None:
-        p.dy = cell.part_of(dy, number, k)
-    job.d, job.x = last_first(p.gates, T, k), last_first(cell.rows(x, k), T, k)
-    job.h_prev, job.h0 = last_first(p.y, max(1, T - 1), k), packed_rows(<void *>p.h0, B, H)
-    if dx is not None:
-        job.dx = Product(p.X * H, I, 0, p.gates, job.w_dx, NULL, cell.rows(dx, k))
+        p.dy = in_order(cell.own_columns(dy, number), ragged, cell.reverse, place + 2 * B, k)
+    if dc_steps is not None:
+        p.dc_steps = in_order(rows_of(dc_steps), ragged, cell.reverse, place + 3 * B, k)
+    job.d = last_first(p.gates, T, ragged.start_back, k)
+    job.h_prev = last_first(p.y, max(1, T - 1), ragged.start_back, k)
+    job.h0 = Rows(<void *>p.zeros, B, 0, 0, NULL, NULL)
+    if h0 is not None:
+        job.h0 = in_order(Rows(<void *>p.h0, B, 0, H, NULL, NULL), ragged, False, place + 5 * B, k)
+    if embedded is not None:
+        job.embedded = embedded.lookup(ragged, cell.reverse, place + 4 * B, parts[8], p.X * H)
+        token_gradients(&job, V, data(dx), embedded.named_rows(ragged, parts[10], k), parts[9])
+    else:
+        job.x = last_first(in_order(rows_of(x), ragged, cell.reverse, place + 4 * B, k), T, ragged.start_back, k)
+        if dx is not None:
+            job.dx = Product(p.X * H, I, 0, p.gates, job.w_dx, NULL,
+                             in_order(rows_of(dx), ragged, cell.reverse, place + 6 * B, k))
     interrupts_begin(&job.interrupts)
     with nogil:
         threads_run(backward_worker, &job, planned.workers)
@@ -422,4 +537,3 @@ def fma_chains(dtype, turns):
 
 
 include "stepper.pxi"
-include "linear.pxi"

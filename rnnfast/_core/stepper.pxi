@@ -18,7 +18,7 @@ cdef void step_worker(void *argument, const Team *team, int worker, int workers)
     for n in range(job.layers):
         layer = &job.layer[n]
         groups = hidden_groups(k, &layer.p)
-        product_share(k, &layer.project, layer.p.B, worker, workers)
+        product_share(k, &layer.project, 0, layer.p.B, worker, workers)
         threads_barrier(team)
         k.step_forward[layer.p.cell](&layer.p, 0, 0, layer.p.B, share(groups, worker, workers), share(groups, worker + 1, workers))
         threads_barrier(team)
@@ -82,7 +82,7 @@ cdef class Stepper:
             for n in range(layers):
                 layer = &self.job.layer[n]
                 layer.project.w, layer.p.w_step, layer.project.bias = parts[3 * n], parts[3 * n + 1], parts[3 * n + 2]
-                layer.project.out = layer.p.gates = packed_rows(parts[3 * layers], B, layer.p.S * H)
+                layer.project.out = layer.p.gates = packed_rows(parts[3 * layers], B, layer.p.S * H, NULL)
         free(sizes)
         free(parts)
         if self.block == NULL:
@@ -121,11 +121,12 @@ cdef class Stepper:
 
         for n in range(self.job.layers):
             layer = &self.job.layer[n]
-            layer.project.a = packed_rows(data(x) if n == 0 else after + (n - 1) * nbytes, B, layer.project.K)
+            layer.project.a = packed_rows(data(x) if n == 0 else after + (n - 1) * nbytes, B, layer.project.K, NULL)
             layer.p.h0 = before + n * nbytes
-            layer.p.y = packed_rows(after + n * nbytes, B, H)
+            layer.p.y = packed_rows(after + n * nbytes, B, H, NULL)
             if c != NULL:
-                layer.p.c0 = layer.p.c = c + n * nbytes
+                layer.p.c0 = c + n * nbytes
+                layer.p.c = packed_rows(c + n * nbytes, B, H, NULL)
         layer = self.job.layer
         planned = plan(self.job.k, self.job.layers, 2.0 * B * 2 * H * layer.p.G * H, 1, hidden_groups(self.job.k, &layer.p),
                        2.0 * H * H * layer.p.G * size, STEP_START_NS)

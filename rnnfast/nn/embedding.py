@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnfast import _core
 from rnnfast.nn import checks
-from rnnfast.nn.module import Stateless
+from rnnfast.nn.module import Stateless, refuse_state
 from rnnfast.nn.parameter import Parameter
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
+
+REPEATS = 2  # how often each integer must come, on average, for a layer's work on each of them to pay
 
 
 class Embedding(Stateless):
@@ -43,6 +46,10 @@ class Embedding(Stateless):
     x may have any shape; y has one axis more. `backward` gives no dx (it is None), and adds the rows that
     share an integer in the order in which they came, so that its bits are the same at every run.
 
+    In a `Sequential`, just before a recurrent layer, and with integers that come at least twice on average,
+    the layer works per integer: y is never made. Outputs have the same bits; the weight's gradient, and the
+    layer's ``weight_ih``'s, are sums in another order.
+
     Examples
     --------
     >>> import numpy as np, rnnfast as rf
@@ -67,26 +74,47 @@ class Embedding(Stateless):
         self._parameters["weight"] = Parameter(table.astype(kind))
 
     def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
+        return self._looked_up(self._tokens(x))
+
+    def _embedded(self, x: ArrayLike, state: Any) -> tuple[np.ndarray | _core.Embedded, Any]:
+        """`_apply` for a module that reads an `Embedded`: where integers come often enough, y is one.
+
+        `backward` then takes the gradient of the table as dy.
+        """
+        refuse_state("state", state, self)
+        tokens = self._tokens(x)
+        if REPEATS * self.num_embeddings > tokens.size:
+            return self._looked_up(tokens)
+        weight = self._parameters["weight"].data
+        return _core.Embedded(weight, tokens), (weight.shape, weight.dtype, None)
+
+    def _looked_up(self, tokens: np.ndarray) -> tuple[np.ndarray, Any]:
+        y = self._parameters["weight"].data.take(tokens, axis=0)
+        return y, (y.shape, y.dtype, tokens)
+
+    def _tokens(self, x: ArrayLike) -> np.ndarray:
+        """A copy of x, whose integers are all in the table."""
         x = checks.as_array("x", x)
         if x.dtype.kind not in "iu":
             raise TypeError(f"x: expected integers, got {x.dtype}")
-        x = x.astype(np.intp, copy=False)
+        x = x.astype(np.intp)
         # Seen as unsigned, a negative integer is huge.
         if x.size and x.view(np.uintp).max() >= self.num_embeddings:
             raise ValueError(
                 f"x: expected integers in 0..{self.num_embeddings - 1}, got {x.min()}..{x.max()}"
             )
-        y = self._parameters["weight"].data.take(x, axis=0)
-        return y, (y.shape, y.dtype, x)
+        return x
 
     def _backward(
         self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
     ) -> tuple[None, None, dict[str, np.ndarray]]:
-        _, dtype, x = saved
+        _, dtype, tokens = saved
+        if tokens is None and dy is not None:  # y was an `Embedded`
+            return None, None, {"weight": dy}
         dweight = np.zeros((self.num_embeddings, self.embedding_dim), dtype)
         if dy is not None:
             # Element by element: NumPy's indexed add is fast over one axis only.
-            first = x.reshape(-1, 1) * self.embedding_dim
+            first = tokens.reshape(-1, 1) * self.embedding_dim
             np.add.at(
                 dweight.reshape(-1), (first + np.arange(self.embedding_dim)).reshape(-1), dy.reshape(-1)
             )

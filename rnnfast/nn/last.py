@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from rnnfast.functional import checked_lengths
 from rnnfast.nn import checks
-from rnnfast.nn.module import Stateless
+from rnnfast.nn.module import Stateless, Tape, refuse_state
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 class Last(Stateless):
     """y at the last step, for one target per sequence.
+
+    With `lengths`, which `Sequential` hands on, it is each sequence's own last step; zero where it has none.
 
     Parameters
     ----------
@@ -32,8 +35,11 @@ class Last(Stateless):
     [[8.0, 9.0, 10.0, 11.0]]
     >>> rf.Last(bidirectional=True)(x)[0].tolist()
     [[8.0, 9.0, 2.0, 3.0]]
+    >>> rf.Last()(x, lengths=[2])[0].tolist()
+    [[4.0, 5.0, 6.0, 7.0]]
     """
 
+    takes: ClassVar[frozenset[str]] = frozenset({"lengths"})
     causal: ClassVar[bool] = False
 
     def __init__(self, batch_first: bool = False, bidirectional: bool = False) -> None:
@@ -41,7 +47,44 @@ class Last(Stateless):
         self.batch_first = bool(batch_first)
         self.bidirectional = bool(bidirectional)
 
-    def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
+    def __call__(
+        self, x: ArrayLike, state: None = None, *, lengths: ArrayLike | None = None
+    ) -> tuple[np.ndarray, None]:
+        """Evaluate.
+
+        Parameters
+        ----------
+        x : array_like
+            ``[T, B, N]`` (``[B, T, N]`` with batch_first), or ``[T, N]`` unbatched.
+        state : None
+            There is none.
+        lengths : array_like of integers, optional
+            ``[B]``, unbatched one integer: how many steps each sequence has, 0..T. None: T.
+
+        Returns
+        -------
+        y : numpy.ndarray
+            ``[B, N]``, unbatched ``[N]``.
+        state : None
+            There is none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong shape or dtype.
+        """
+        refuse_state("state", state, self)
+        return self._apply(x, lengths)[0], None
+
+    def forward(
+        self, x: ArrayLike, state: None = None, *, lengths: ArrayLike | None = None
+    ) -> tuple[np.ndarray, None, Tape]:
+        """As calling the module, with a tape for `backward` as the third of what is returned."""
+        refuse_state("state", state, self)
+        y, saved = self._apply(x, lengths)
+        return y, None, Tape(self, saved)
+
+    def _apply(self, x: ArrayLike, lengths: ArrayLike | None = None) -> tuple[np.ndarray, Any]:
         x = checks.any_floats("x", x)
         expected = f"{'[B, T, N]' if self.batch_first else '[T, B, N]'} or [T, N]"
         if x.ndim not in (2, 3):
@@ -51,28 +94,39 @@ class Last(Stateless):
             raise ValueError(f"x: expected at least one step, got shape {x.shape}")
         if self.bidirectional and x.shape[-1] % 2:
             raise ValueError(f"x: expected an even N in {expected} (two directions), got {x.shape}")
-        steps = np.moveaxis(x, axis, 0)
-        forward = self._forward_units(x.shape[-1])
-        y = steps[0].copy(order="C")
-        y[..., :forward] = steps[-1, ..., :forward]
-        return y, (y.shape, y.dtype, x.shape, axis)
+        steps = self._steps(x, axis)
+        T, B, N = steps.shape
+        if lengths is not None and x.ndim == 2:
+            lengths = np.asarray(lengths)[np.newaxis]
+        checked = checked_lengths(lengths, T, B)
+        ends = np.full(B, T) if checked is None else checked
+        y = np.zeros((B, N), x.dtype)
+        for rows, times, columns in self._places(ends, N):
+            y[rows, columns] = steps[times, rows, columns]
+        y = y if x.ndim == 3 else y[0]
+        return y, (y.shape, y.dtype, x.shape, axis, ends)
 
-    def _forward_units(self, units: int) -> int:
-        """How many of the units belong to the forward direction: they come first."""
-        return units // 2 if self.bidirectional else units
+    def _steps(self, x: np.ndarray, axis: int) -> np.ndarray:
+        """x seen as [T, B, N]."""
+        return x[:, np.newaxis] if x.ndim == 2 else np.moveaxis(x, axis, 0)
+
+    def _places(self, ends: np.ndarray, N: int) -> list[tuple[np.ndarray, Any, slice]]:
+        """Where y comes from: sequences that have a step, its time, and the units taken there."""
+        rows = np.flatnonzero(ends)
+        middle = N // 2 if self.bidirectional else N  # the forward direction's units come first
+        return [(rows, ends[rows] - 1, slice(middle)), (rows, 0, slice(middle, N))]
 
     def _backward(
         self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
     ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
-        _, dtype, shape, axis = saved
+        _, dtype, shape, axis, ends = saved
         if not input_grad:
             return None, None, {}
         dx = np.zeros(shape, dtype)
         if dy is not None:
-            steps = np.moveaxis(dx, axis, 0)
-            forward = self._forward_units(shape[-1])
-            steps[-1, ..., :forward] = dy[..., :forward]
-            steps[0, ..., forward:] = dy[..., forward:]
+            steps, dy = self._steps(dx, axis), dy.reshape(len(ends), shape[-1])
+            for rows, times, columns in self._places(ends, shape[-1]):
+                steps[times, rows, columns] = dy[rows, columns]
         return dx, None, {}
 
     def __repr__(self) -> str:

@@ -90,6 +90,7 @@ class Module:
 
     takes: ClassVar[frozenset[str]] = frozenset()
     causal: ClassVar[bool] = True
+    _reads_embedded: ClassVar[bool] = False  # whether x may be an `Embedded`, and dx its table's gradient
     mask_seed: int | None = None
     mask_calls: int = 0
     _parameters: dict[str, Parameter]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 
 from rnnfast.nn import checks
+from rnnfast.nn.embedding import Embedding
 from rnnfast.nn.module import Module, Tape
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ class Sequential(Module):
     Notes
     -----
     Parameters are named by their module's place: ``0.weight_ih_l0``. The state (and its gradient) is a
-    tuple with one entry per module, None for those without a state. In `forward`, ``training`` and ``rng``
-    go to those modules that take them; an integer ``rng`` gives each of them masks of that one seed, a
-    generator gives each a seed of its own. ``input_grad=False`` concerns the first module.
+    tuple with one entry per module, None for those without a state. ``lengths``, ``reset``, ``training``
+    and ``rng`` go to those modules that take them; an integer ``rng`` gives each of them masks of that one
+    seed, a generator gives each a seed of its own. ``input_grad=False`` concerns the first module.
 
     Examples
     --------
@@ -47,7 +48,7 @@ class Sequential(Module):
     ['1.weight', '1.bias']
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"training", "rng"})
+    takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng"})
 
     def __init__(self, *modules: Module) -> None:
         super().__init__()
@@ -78,7 +79,14 @@ class Sequential(Module):
         """This module and, after it, those inside it, however deep."""
         return [self, *(inner for module in self._modules for inner in module.modules())]
 
-    def __call__(self, x: ArrayLike, state: Any = None) -> tuple[np.ndarray, tuple[Any, ...]]:
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+    ) -> tuple[np.ndarray, tuple[Any, ...]]:
         """Evaluate all modules in turn.
 
         Parameters
@@ -87,6 +95,8 @@ class Sequential(Module):
             The first module's input.
         state : tuple, optional
             One entry per module; None: every module starts from its own default.
+        lengths, reset : array_like, optional
+            As recurrent layers take them: how many steps each sequence has, where episodes begin.
 
         Returns
         -------
@@ -96,16 +106,29 @@ class Sequential(Module):
             One entry per module.
         """
         states = self._entries("state", state)
+        how = {"lengths": lengths, "reset": reset}
         y: Any = x
         for place, module in enumerate(self._modules):
+            taken = {key: value for key, value in how.items() if key in module.takes}
             try:
-                y, states[place] = module(y, states[place])
+                embedding = self._embedding(place)
+                if embedding is None:
+                    y, states[place] = module(y, states[place], **taken)
+                else:
+                    y, _ = embedding._embedded(y, states[place])
             except (TypeError, ValueError) as error:
                 raise self._at(place, error) from error
         return y, tuple(states)
 
     def forward(
-        self, x: ArrayLike, state: Any = None, *, training: bool = True, rng: checks.Rng = None
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        training: bool = True,
+        rng: checks.Rng = None,
     ) -> tuple[np.ndarray, tuple[Any, ...], Tape]:
         """As calling the module, in training unless ``training=False``; with a tape for `backward`.
 
@@ -115,6 +138,8 @@ class Sequential(Module):
             The first module's input. The tape holds it: leave it unwritten until `backward`.
         state : tuple, optional
             One entry per module.
+        lengths, reset : array_like, optional
+            As in calling the module.
         training : bool
             False: no dropout.
         rng : int, numpy.random.Generator or None
@@ -131,13 +156,18 @@ class Sequential(Module):
         """
         checks.check_rng(rng)
         states = self._entries("state", state)
-        how = {"training": training, "rng": rng}
+        how = {"lengths": lengths, "reset": reset, "training": training, "rng": rng}
         tapes: list[Tape] = []
         y: Any = x
         for place, module in enumerate(self._modules):
             taken = {key: value for key, value in how.items() if key in module.takes}
             try:
-                y, states[place], tape = module.forward(y, states[place], **taken)
+                embedding = self._embedding(place)
+                if embedding is None:
+                    y, states[place], tape = module.forward(y, states[place], **taken)
+                else:
+                    y, saved = embedding._embedded(y, states[place])
+                    tape = Tape(embedding, saved)
             except (TypeError, ValueError) as error:
                 raise self._at(place, error) from error
             tapes.append(tape)
@@ -169,6 +199,13 @@ class Sequential(Module):
             )
             fresh.update((f"{place}.{name}", gradient) for name, gradient in own.items())
         return dy, tuple(dstate), fresh
+
+    def _embedding(self, place: int) -> Embedding | None:
+        """The module at `place` if it is an embedding whose table the next module can read."""
+        module = self._modules[place]
+        if type(module) is Embedding and place + 1 < len(self) and self._modules[place + 1]._reads_embedded:
+            return module
+        return None
 
     def _entries(self, name: str, value: Any) -> list[Any]:
         """A list with `value`'s entry for each module."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rnnfast.nn import checks
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
+from rnnfast.training.grad import within_lengths
 
 __all__ = ["Batch", "Source", "batch_weight", "source"]
 
@@ -140,9 +141,9 @@ def source(
     return arrays
 
 
-def batch_weight(targets: Any, how: Mapping[str, Any]) -> int:
-    """How much a batch's mean loss counts: its number of targets, or of those that its mask keeps."""
-    mask = how.get("mask")
+def batch_weight(model: Module, x: Any, targets: Any, how: Mapping[str, Any]) -> int:
+    """How much a batch's mean loss counts: its number of targets, or of those that mask and lengths keep."""
+    mask = within_lengths(model, x, how.get("lengths"), how.get("mask"))
     return int(np.size(targets) if mask is None else np.count_nonzero(mask))
 
 

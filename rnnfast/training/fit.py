@@ -243,7 +243,7 @@ def _mean_loss(name: str, model: Module, loss: Loss, batches: Source, epoch: int
     for x, targets, how in batches.epoch(epoch):
         value, final = evaluate_loss(model, loss, x, targets, state, **how)
         state = final if stateful else None
-        share = batch_weight(targets, how)
+        share = batch_weight(model, x, targets, how)
         total += value * share
         weight += share
     if weight == 0:
@@ -353,7 +353,10 @@ class _Loop:
         with self._interrupts.held():
             optimizer.step()
             run.advance(
-                value, batch_weight(targets, how), np.size(targets), state if self._stateful else None
+                value,
+                batch_weight(model, x, targets, how),
+                np.size(targets),
+                state if self._stateful else None,
             )
 
     def _refuse_unless_finite(self, name: str, value: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
 
 __all__ = ["Loss", "evaluate_loss", "loss_and_grad"]
@@ -35,7 +36,8 @@ def loss_and_grad(
         The model's initial state. No gradient goes back into it.
     **how
         ``mask``: handed to the loss. ``grads``: a dict to add the gradients into instead. Anything else is a
-        keyword of the model's forward, such as ``rng``.
+        keyword of the model's forward, such as ``rng``, ``reset`` or ``lengths``. While y has a time axis,
+        ``lengths`` also make a mask for the loss: steps past a sequence's end do not count.
 
     Returns
     -------
@@ -66,7 +68,7 @@ def loss_and_grad(
     if "training" in model.takes:
         how.setdefault("training", True)
     y, state, tape = model.forward(x, state, **how)
-    value, dy = _apply(loss, y, targets, mask)
+    value, dy = _apply(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))
     model.backward(tape, dy, input_grad=False, grads=grads)
     return value, state
 
@@ -79,7 +81,26 @@ def evaluate_loss(
     how.pop("grads", None)
     _check_keywords(model, how)
     y, state = model(x, state, **{name: value for name, value in how.items() if name not in _FORWARD_ONLY})
-    return _apply(loss, y, targets, mask)[0], state
+    return _apply(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))[0], state
+
+
+def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any:
+    """The mask that keeps the steps within `lengths` and, of those, what `mask` keeps.
+
+    It is `mask` itself without lengths, or where the model gives one y for each sequence.
+    """
+    modules = model.modules()
+    if lengths is None or any(isinstance(module, Last) for module in modules):
+        return mask
+    batch_first = any(getattr(module, "batch_first", False) for module in modules)
+    lengths, shape = np.asarray(lengths), np.shape(x)
+    if lengths.ndim == 0:
+        within = np.arange(shape[0]) < lengths
+    elif batch_first:
+        within = np.arange(shape[1]) < lengths[:, np.newaxis]
+    else:
+        within = np.arange(shape[0])[:, np.newaxis] < lengths
+    return within if mask is None else within & np.asarray(mask)
 
 
 def _check_keywords(model: Module, how: dict[str, Any]) -> None:

@@ -30,6 +30,11 @@ static void *zeros(ptrdiff_t n)
     return buffer;
 }
 
+static Rows rows(void *data, ptrdiff_t B, ptrdiff_t s_stride, ptrdiff_t b_stride)
+{
+    return (Rows){data, B, s_stride, b_stride, NULL, NULL};
+}
+
 static void free_buffers(void)
 {
     while (buffer_count) free(buffers[--buffer_count]);
@@ -218,13 +223,13 @@ static void run_step(void (*step)(const Pass *, ptrdiff_t, ptrdiff_t, ptrdiff_t,
 static void weight_gradient(const Kernels *k, const Pass *p, ptrdiff_t K, ptrdiff_t c0, ptrdiff_t c1, const Rows *a,
                             ptrdiff_t inner, const Rows *rest, const Blocks *dw, void *db, int in_pieces)
 {
-    const ptrdiff_t C = p->S * p->H, rows = p->T * p->B, groups = k->groups_of(C), stride = k->operand_stride(K);
+    const ptrdiff_t C = p->S * p->H, count = p->T * p->B, groups = k->groups_of(C), stride = k->operand_stride(K);
     const GradientProduct product = {K, C, c0, c1, zeros(padded(k, C) * K)};
-    const Rows d = {at(p->gates.data, (p->T - 1) * p->B * C), p->B, -p->B * C, C};
+    const Rows d = rows(at(p->gates.data, (p->T - 1) * p->B * C), p->B, -p->B * C, C);
     int turn = 1;
 
-    for (ptrdiff_t q = 0, end; q < rows; q = end) {
-        end = piece_end(q, rows, in_pieces, turn++);
+    for (ptrdiff_t q = 0, end; q < count; q = end) {
+        end = piece_end(q, count, in_pieces, turn++);
         void *operand = zeros((end - q) * stride);
         const ptrdiff_t middle = inner < q ? q : inner < end ? inner : end;
         k->pack_operand(a, K, q, middle, operand);
@@ -259,17 +264,17 @@ static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, 
     void *w_step = zeros(G * padded(k, H) * H), *gates = zeros(T * B * S * H), *y = zeros(T * B * H);
     p.h0 = numbers(B * H, 1);
     p.c0 = numbers(B * H, 1);
-    p.c_stride = B * H;
-    p.c = cell == LSTM ? zeros(T * B * H) : NULL;
-    p.gates = (Rows){gates, B, B * S * H, S * H};
-    p.y = (Rows){y, B, B * H, H};
+    p.zeros = zeros(H);
+    if (cell == LSTM) p.c = rows(zeros(T * B * H), B, B * H, H);
+    p.gates = rows(gates, B, B * S * H, S * H);
+    p.y = rows(y, B, B * H, H);
     p.w_step = w_step;
 
     k->pack_by_rows(&ih, w_project, 0, k->groups_of(X * H));
     k->pack_by_gates(&hh, w_step, 0, G == 1 ? k->groups_of(H) : padded(k, H) / k->lanes);
     k->add_bias(&bias_ih, bias);
     k->add_bias(&bias_hh, at(bias, (S - G) * H));
-    const Product project = {I, X * H, (S - X) * H, {x, B, B * I, I}, w_project, bias, p.gates};
+    const Product project = {I, X * H, (S - X) * H, rows(x, B, B * I, I), w_project, bias, p.gates};
     for (ptrdiff_t q = 0, end; q < T * B; q = end) {
         end = piece_end(q, T * B, in_pieces, 3);
         run_product(k, &project, q, end, in_pieces);
@@ -278,29 +283,30 @@ static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, 
     hash = &hashes->forward[in_pieces];
     *hash = checksum(*hash, y, T * B * H);
     *hash = checksum(*hash, gates, T * B * S * H);
-    if (p.c) *hash = checksum(*hash, p.c, T * B * H);
+    if (p.c.data) *hash = checksum(*hash, p.c.data, T * B * H);
 
     void *w_back = zeros(G * H * padded(k, H)), *w_dx = zeros(X * H * padded(k, I)), *dx = zeros(T * B * I);
     p.dh = numbers(B * H, 1);
-    p.dc = numbers(B * H, 1);
-    p.dy = (Rows){dy, B, B * H, H};
+    void *dc = numbers(B * H, 1);
+    if (cell == LSTM) p.dc = dc;
+    p.dy = rows(dy, B, B * H, H);
     p.w_back = w_back;
     k->pack_by_columns(&hh, w_back, 0, k->groups_of(H));
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
     for (ptrdiff_t s = T - 1; s >= -1; s--) run_step(k->step_backward[cell], &p, s, groups, in_pieces);
-    const Product back = {X * H, I, 0, p.gates, w_dx, NULL, {dx, B, B * I, I}};
+    const Product back = {X * H, I, 0, p.gates, w_dx, NULL, rows(dx, B, B * I, I)};
     run_product(k, &back, 0, T * B, in_pieces);
     hash = &hashes->backward[in_pieces];
     *hash = checksum(*hash, gates, T * B * S * H);
     *hash = checksum(*hash, dx, T * B * I);
     *hash = checksum(*hash, p.dh, B * H);
-    if (p.c) *hash = checksum(*hash, p.dc, B * H);
+    if (p.c.data) *hash = checksum(*hash, p.dc, B * H);
 
     void *dw_ih = zeros(G * H * I), *dw_hh = zeros(G * H * H), *db = zeros(padded(k, S * H)), *db_hh = zeros(G * H);
     void *db_again = zeros(padded(k, S * H));
     const Blocks dih = window(&p, 0, dw_ih, I), dhh = window(&p, 1, dw_hh, H), dbias = window(&p, 1, db_hh, 1);
-    const Rows x_back = {at(x, (T - 1) * B * I), B, -B * I, I}, h_prev = {at(y, (T - 2) * B * H), B, -B * H, H};
-    const Rows h0 = {(void *)p.h0, B, B * H, H};
+    const Rows x_back = rows(at(x, (T - 1) * B * I), B, -B * I, I), h_prev = rows(at(y, (T - 2) * B * H), B, -B * H, H);
+    const Rows h0 = rows((void *)p.h0, B, B * H, H);
     weight_gradient(k, &p, I, 0, X * H, &x_back, T * B, NULL, &dih, db, in_pieces);
     weight_gradient(k, &p, H, (S - G) * H, S * H, &h_prev, (T - 1) * B, &h0, &dhh, db_again, in_pieces);
     k->unpack_bias(&dbias, at(db, (S - G) * H));

@@ -7,34 +7,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import VARIANTS, Case, backward, forward, make, run
+from cases import (
+    OPTIONS,
+    VARIANTS,
+    Case,
+    all_options,
+    all_variants,
+    backward,
+    bends,
+    forward,
+    make,
+    replaced,
+    run,
+)
+from differences import central_differences
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tolerances import FINITE_DIFFERENCES, assert_same_bits, error, tolerance
 
 from rnnfast import reference
 
-all_variants = pytest.mark.parametrize("variant", VARIANTS)
-
 
 def objective(case: Case) -> float:
-    """A number whose gradient in every argument is what backward gives for case.dy and case.dstate."""
-    outputs, _ = forward(reference, case)
-    last = zip((outputs[name] for name in "hc" if name in outputs), case.dstate, strict=True)
-    total = 0.0 if case.dy is None else (outputs["y"] * case.dy).sum()
-    return total + sum((got * gradient).sum() for got, gradient in last if gradient is not None)
-
-
-def finite_differences(case: Case, array: np.ndarray, step: float = 1e-5) -> np.ndarray:
-    """The central differences of `objective` in each element of one of the case's own arrays."""
-    gradient = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        kept = array[index]
-        array[index] = kept + step
-        above = objective(case)
-        array[index] = kept - step
-        below = objective(case)
-        array[index] = kept
-        gradient[index] = (above - below) / (2 * step)
-    return gradient
+    """A number whose gradient in every argument is what backward gives for the case's gradients."""
+    outputs, _ = forward(reference, case)  # y, the parts of the state, and those of the states
+    gradients = (case.dy, *case.dstate, *(case.dstates or ()))
+    pairs = zip(outputs.values(), gradients, strict=True)
+    return float(sum((got * gradient).sum() for got, gradient in pairs if gradient is not None))
 
 
 def assert_gradients(case: Case) -> None:
@@ -43,7 +42,7 @@ def assert_gradients(case: Case) -> None:
     arguments = {"dx": case.x, **dict(zip(("dh", "dc"), case.state, strict=False)), **case.weights}
     assert sorted(got) == sorted(arguments)
     for name, array in arguments.items():
-        measured = error(got[name], finite_differences(case, array))
+        measured = error(got[name], central_differences(array, lambda: objective(case)))
         assert measured <= FINITE_DIFFERENCES, f"{name}: error {measured:.2e}"
 
 
@@ -52,6 +51,37 @@ def assert_gradients(case: Case) -> None:
 @pytest.mark.parametrize("shape", [(5, 2, 3, 4), (1, 3, 2, 1), (0, 2, 3, 2)], ids=str)
 def test_gradients_are_finite_differences(variant, reverse, shape):
     assert_gradients(make(variant, *shape, reverse=reverse))
+
+
+@all_options
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("bent", [(), ("lengths",), ("reset",), ("lengths", "reset")], ids=str)
+def test_gradients_of_every_option(name, reverse, bent):
+    variant, asked = OPTIONS[name]
+    bend = {kind: array for kind, array in bends(4, 3).items() if kind in bent}
+    assert_gradients(make(variant, 4, 3, 2, 3, reverse=reverse, return_states=True, **asked, **bend))
+
+
+LSTM_OPTIONS = {
+    "peephole": [False, True],
+    "coupled_gates": [False, True],
+    "cell_clip": [None, 0.2, 0.7],
+    "P": [None, 1, 4],
+}
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_gradients_of_any_combination(data):
+    variant = data.draw(st.sampled_from(list(VARIANTS)), "variant")
+    T, B, I, H = (data.draw(st.integers(low, 4), dim) for low, dim in zip((0, 0, 1, 1), "TBIH", strict=True))
+    options = {"lstm": LSTM_OPTIONS, "gru": {"reset_after": [False, True]}}.get(variant, {})
+    asked = {name: data.draw(st.sampled_from(values), name) for name, values in options.items()}
+    for kind, array in bends(T, B, seed=data.draw(st.integers(0, 99), "seed")).items():
+        if data.draw(st.booleans(), kind):
+            asked[kind] = array
+    flags = {name: data.draw(st.booleans(), name) for name in ("bias", "reverse", "return_states")}
+    assert_gradients(make(variant, T, B, I, H, **flags, **asked))
 
 
 @all_variants
@@ -64,13 +94,16 @@ def test_gradients_with_fewer_biases(variant, names):
 
 @all_variants
 def test_gradients_with_parts_left_out(variant):
-    case = make(variant, 3, 2, 2, 3)
+    case = make(variant, 3, 2, 2, 3, return_states=True)
     nothing = (None,) * len(case.state)
+    silent = case._replace(dy=None, dstate=nothing, dstates=nothing)
     assert_gradients(case._replace(dy=None))
     assert_gradients(case._replace(dstate=nothing))
+    assert_gradients(case._replace(dstates=nothing))
     for k in range(len(case.state)):
-        assert_gradients(case._replace(dy=None, dstate=(*nothing[:k], case.dstate[k], *nothing[k + 1 :])))
-    got = backward(reference, case._replace(dy=None, dstate=nothing), forward(reference, case)[1])
+        assert_gradients(silent._replace(dstate=replaced(nothing, k, case.dstate[k])))
+        assert_gradients(silent._replace(dstates=replaced(nothing, k, case.dstates[k])))
+    got = backward(reference, silent, forward(reference, case)[1])
     assert not any(gradient.any() for gradient in got.values())
 
 
@@ -179,4 +212,4 @@ def test_it_imports_numpy_alone():
     nodes = list(ast.walk(tree))
     modules = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
     modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
-    assert modules == {"__future__", "collections.abc", "numpy"}
+    assert modules == {"__future__", "collections.abc", "typing", "numpy"}

@@ -1,8 +1,12 @@
-"""The reference and the public layers give what `torch.nn` gave, gradients too (data/make_torch.py)."""
+"""The reference and the public layers give what `torch.nn` gave, gradients too (data/make_torch.py).
+
+The packed files hold ragged batches, which the reference alone is asked for here.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +15,9 @@ from tolerances import STORED_TORCH, assert_same_bits, error
 import rnnfast
 from rnnfast import reference
 
-FILES = sorted((Path(__file__).parents[1] / "data").glob("torch_*.npz"))
+DATA = Path(__file__).parents[1] / "data"
+FILES = sorted(DATA.glob("torch_*.npz"))
+PACKED = sorted(DATA.glob("packed_*.npz"))
 
 
 class Stored:
@@ -23,7 +29,9 @@ class Stored:
         _, *cell, grid, self.dtype = path.stem.split("_")
         self.layers, self.directions = map(int, grid.split("x"))
         self.cell = cell[0]
-        self.options = {"nonlinearity": cell[1]} if self.cell == "rnn" else {}
+        self.options: dict[str, Any] = {"nonlinearity": cell[1]} if self.cell == "rnn" else {}
+        if "lengths" in self.arrays:
+            self.options["lengths"] = self["lengths"]
         self.parts = "hc" if self.cell == "lstm" else "h"
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -44,7 +52,7 @@ class Stored:
 
     def assert_results(self, got: dict[str, np.ndarray]) -> None:
         """Every output and gradient is there and agrees."""
-        given = ("x", "dy", "weights.", "state.", "dfinal.")
+        given = ("x", "lengths", "dy", "weights.", "state.", "dfinal.")
         assert sorted(got) == sorted(
             name for name in self.arrays if not name.startswith(given) or name == "y"
         )
@@ -59,7 +67,14 @@ class Stored:
         return {f"{prefix}.{name}": part for name, part in zip(self.parts, parts, strict=True)}
 
 
-@pytest.fixture(params=FILES, ids=lambda path: path.stem.removeprefix("torch_"))
+def from_files(*paths: Path) -> pytest.MarkDecorator:
+    """Runs a test on each of these files, as `stored`."""
+    return pytest.mark.parametrize(
+        "stored", paths, ids=lambda path: path.stem.removeprefix("torch_"), indirect=True
+    )
+
+
+@pytest.fixture
 def stored(request):
     return Stored(request.param)
 
@@ -109,9 +124,10 @@ def stacked(stored: Stored, states: list) -> np.ndarray | tuple[np.ndarray, ...]
 
 
 def test_files_are_there():
-    assert len(FILES) == 28
+    assert (len(FILES), len(PACKED)) == (28, 4)
 
 
+@from_files(*FILES, *PACKED)
 def test_reference(stored):
     y, finals, tapes = stack_forward(stored)
     dx, dstates, grads = stack_backward(stored, tapes)
@@ -126,6 +142,7 @@ def test_reference(stored):
     )
 
 
+@from_files(*FILES)
 def test_layers(stored):
     layer_class = getattr(rnnfast, stored.cell.upper())
     layer = layer_class(

@@ -2,8 +2,9 @@
  * microseconds, then offers its core to others for some hundred, then sleeps on a condition variable, so that more
  * workers than cores do no harm.
  *
- * One mutex-free slot says whether the pool is taken; a caller that finds it taken works alone. After fork() the child
- * has no workers and makes its own when it needs them. */
+ * One mutex-free slot says whether the pool is taken; a caller that finds it taken works alone. So does one that has just
+ * spent most of a job waiting: someone else holds the cores of its workers. After fork() the child has no workers and
+ * makes its own when it needs them. */
 #if !defined(_WIN32)
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -11,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 #endif
 
@@ -31,9 +33,11 @@ void threads_run(job_function *function, void *job, int workers)
     fp_leave(before);
 }
 void threads_barrier(const Team *team) { (void)team; }
+void threads_insist(int always) { (void)always; }
 #else
 
 enum { MAX_WORKERS = 256, SPINS = 500, YIELDS = 300 };
+enum { LATE_NS = 1000000, TIMES_ALONE = 10 }; /* waiting as long as a slice of the scheduler; jobs of that time to stay alone */
 
 #if defined(__x86_64__)
 #define PAUSE() __builtin_ia32_pause()
@@ -66,11 +70,22 @@ static struct {
     Team team;
     Signal start, done, barrier;
     atomic_int left, arrived;
+    atomic_llong alone_until; /* nanoseconds of the clock */
+    atomic_int insist;
 } pool = {
     .start = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER},
     .done = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER},
     .barrier = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER},
 };
+
+static _Thread_local long long waited; /* nanoseconds, beyond the first spins */
+
+static long long clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
 
 static unsigned signal_value(Signal *s) { return atomic_load_explicit(&s->value, memory_order_acquire); }
 
@@ -91,15 +106,16 @@ static void signal_wait(Signal *s, unsigned seen)
         if (signal_value(s) != seen) return;
         PAUSE();
     }
-    for (int yield = 0; yield < YIELDS; yield++) {
-        if (signal_value(s) != seen) return;
-        sched_yield();
+    const long long since = clock_ns();
+    for (int yield = 0; yield < YIELDS && signal_value(s) == seen; yield++) sched_yield();
+    if (signal_value(s) == seen) {
+        pthread_mutex_lock(&s->mutex);
+        atomic_fetch_add(&s->sleepers, 1);
+        while (atomic_load(&s->value) == seen) pthread_cond_wait(&s->changed, &s->mutex);
+        atomic_fetch_sub(&s->sleepers, 1);
+        pthread_mutex_unlock(&s->mutex);
     }
-    pthread_mutex_lock(&s->mutex);
-    atomic_fetch_add(&s->sleepers, 1);
-    while (atomic_load(&s->value) == seen) pthread_cond_wait(&s->changed, &s->mutex);
-    atomic_fetch_sub(&s->sleepers, 1);
-    pthread_mutex_unlock(&s->mutex);
+    waited += clock_ns() - since;
 }
 
 void threads_barrier(const Team *team)
@@ -193,11 +209,18 @@ static void grow(int wanted)
     }
 }
 
+void threads_insist(int always) { atomic_store(&pool.insist, always); }
+
+/* Whether the calls of these moments go alone: their workers would wait for cores that others hold. */
+static int stays_alone(long long now) { return now < atomic_load(&pool.alone_until) && !atomic_load(&pool.insist); }
+
 void threads_run(job_function *function, void *job, int workers)
 {
     const uint64_t before = fp_enter();
+    const long long begin = workers > 1 ? clock_ns() : 0;
     if (workers > MAX_WORKERS) workers = MAX_WORKERS;
-    if (workers > 1 && !atomic_exchange(&pool.taken, 1)) {
+    if (workers > 1 && !stays_alone(begin) && !atomic_exchange(&pool.taken, 1)) {
+        waited = 0;
         grow(workers - 1);
         if (workers > pool.workers + 1) workers = pool.workers + 1;
         const unsigned seen = signal_value(&pool.done);
@@ -209,6 +232,10 @@ void threads_run(job_function *function, void *job, int workers)
         signal_advance(&pool.start);
         function(job, &pool.team, 0, workers);
         if (pool.workers) signal_wait(&pool.done, seen);
+        if (waited > LATE_NS) {
+            const long long end = clock_ns(), took = end - begin;
+            if (2 * waited > took) atomic_store(&pool.alone_until, end + TIMES_ALONE * took);
+        }
         atomic_store(&pool.taken, 0);
     } else {
         const Team alone = {.size = 1};

@@ -15,4 +15,7 @@ void threads_run(job_function *function, void *job, int workers);
 /* Returns once every worker of the team is here. */
 void threads_barrier(const Team *team);
 
+/* Nonzero: no job is run alone because an earlier one waited for its workers' cores. For tests. */
+void threads_insist(int always);
+
 #endif

@@ -102,6 +102,7 @@ cdef extern from "threads.h" nogil:
     int threads_available()
     void threads_run(job_function function, void *job, int workers)
     void threads_barrier(const Team *team)
+    void threads_insist(int always)
 
 cdef extern from "interrupts.h" nogil:
     ctypedef struct Interrupts:

@@ -53,6 +53,7 @@ def force_split(split):
     """Makes every later call split its work "rows" or "units", whatever the cost model says; None frees it. For tests."""
     global forced_split
     forced_split = {None: -1, "units": BY_UNITS, "rows": BY_ROWS}[split]
+    threads_insist(forced_split >= 0)
 
 
 def set_num_threads(n):

@@ -1,10 +1,10 @@
 """Teach a policy to remember: a cue is shown once, and asked for some steps later.
 
 Sixteen environments run side by side and their episodes end at different times, so the training batch is full
-of borders: `reset` marks the first step of each episode. The rollout takes one step a call (`stream`), training
-takes all steps in one pass, and both compute the same bits: before the first update the ratio of the new
-policy's probabilities to the old one's is exactly 1, as proximal policy optimisation (Schulman et al. 2017)
-assumes.
+of borders: `reset` marks the first step of each episode. The rollout takes one step a call (`stream`),
+training takes all steps in one pass, and both compute the same bits: before the first update the ratio of
+the new policy's probabilities to the old one's is exactly 1, as proximal policy optimisation (Schulman et al.
+2017) assumes.
 """
 
 import sys

@@ -83,6 +83,7 @@ typedef struct {
     const void *w_back;      /* IN    W_hh packed flat over its H columns: [H/(4V)][G*H][4][V] */
     Rows dy;                 /* IN    [T, B, H]; data NULL: zero */
     Rows dc_steps;           /* IN    [T, B, H] gradients of every c; data NULL: zero (lstm) */
+    Rows dh_steps;           /* OUT   [T, B, H] the gradient of every h; data NULL: not kept */
     void *dh;                /* INOUT [B, H] what is carried back beside the gates: dh at both ends, dh * z between (gru) */
     void *dc;                /* INOUT [B, H]                                     (lstm) */
 } Pass;

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rnnfast.training.checkpoint import load, save
     from rnnfast.training.fit import fit
     from rnnfast.training.grad import loss_and_grad
+    from rnnfast.training.probe import probe
 
 # name -> (module that has it, or is it)
 _ON_FIRST_USE = {
@@ -41,6 +42,7 @@ _ON_FIRST_USE = {
     "losses": "rnnfast.nn.losses",
     "optim": "rnnfast.nn.optim",
     "pack_sequences": "rnnfast.ragged",
+    "probe": "rnnfast.training",
     "reference": "rnnfast.reference",
     "save": "rnnfast.training",
     "schedules": "rnnfast.nn.schedules",
@@ -71,6 +73,7 @@ __all__ = [
     "losses",
     "optim",
     "pack_sequences",
+    "probe",
     "reference",
     "save",
     "schedules",

@@ -41,9 +41,24 @@ class Tape:
         What was run: the cell, its weights, its direction.
     used : bool
         Whether a backward pass has used it up.
+    dh_steps : ndarray [T, B, H] or None
+        If it is set, a backward pass writes the gradient of every h there.
     """
 
-    __slots__ = ("c0", "c_steps", "cell", "gates", "h0", "number", "sequences", "spare", "used", "x", "y")
+    __slots__ = (
+        "c0",
+        "c_steps",
+        "cell",
+        "dh_steps",
+        "gates",
+        "h0",
+        "number",
+        "sequences",
+        "spare",
+        "used",
+        "x",
+        "y",
+    )
 
     def __init__(
         self,
@@ -69,6 +84,7 @@ class Tape:
         self.c_steps = c_steps
         self.spare = spare
         self.used = False
+        self.dh_steps: Array | None = None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a tape cannot be pickled or copied: it belongs to one forward pass")
@@ -215,6 +231,7 @@ def pass_backward(
         tape.c_steps,
         dy,
         dc_steps,
+        tape.dh_steps,
         dh_final,
         dc_final,
         dx,

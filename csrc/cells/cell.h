@@ -14,6 +14,7 @@ typedef struct {
     real *c;            /* [H]   OUT forward, IN backward; may be c_prev (lstm) */
     const real *dy;     /* [H]   IN, or NULL: zero */
     const real *dc_step;/* [H]   IN, or NULL: zero (lstm) */
+    real *dh_step;      /* [H]   OUT, or NULL: not wanted */
     real *dh;           /* [H]   INOUT */
     real *dc;           /* [H]   INOUT (lstm) */
 } CellRow;

@@ -34,6 +34,7 @@ static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
         row.c_prev = state_before(p, &p->c, p->c0, s, b);
     }
     if (p->dy.data) row.dy = row_at(&p->dy, s, b);
+    if (p->dh_steps.data) row.dh_step = row_at(&p->dh_steps, s, b);
     if (p->dc_steps.data) row.dc_step = row_at(&p->dc_steps, s, b);
     return row;
 }
@@ -134,6 +135,7 @@ static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int la
         return;
     }
     if (p->dy.data) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->dy, &at[m]));
+    if (p->dh_steps.data) EACH(m) v_store_at(at[m].row->dh_step, &at[m], dh[m]);
     cell(p, M, at, dh);
 }
 

@@ -51,6 +51,7 @@ cdef extern from "pass.h" nogil:
         const void *w_back
         Rows dy
         Rows dc_steps
+        Rows dh_steps
         void *dh
         void *dc
 

@@ -92,6 +92,7 @@ def backward(
     c_steps: _Array | None,
     dy: _Array | None,
     dc_steps: _Array | None,
+    dh_steps: _Array | None,
     dh_final: _Array | None,
     dc_final: _Array | None,
     dx: _Array | None,

@@ -371,10 +371,10 @@ cdef void token_gradients(BackwardJob *job, Py_ssize_t V, void *dtable, Rows tab
         tokens.product = Product(C, I, 0, tokens.d, job.w_dx, NULL, packed_rows(dtable, V, I, NULL))
 
 def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.ndarray y, gates, c_steps, dy,
-             dc_steps, dh_final, dc_final, dx, cnp.ndarray dh, dc, dweight_ih, dweight_hh, dbias_ih, dbias_hh):
-    """The way back of `forward` with gates. Writes gates (the gradients of the pre-activations), dx (None: not wanted),
-    dh and dc, the weights' and, if not None, the biases' gradients. The finals, dy and dc_steps may be None: zero. If x is
-    `Embedded`, dx [V, I] is the gradient of its table."""
+             dc_steps, dh_steps, dh_final, dc_final, dx, cnp.ndarray dh, dc, dweight_ih, dweight_hh, dbias_ih, dbias_hh):
+    """The way back of `forward` with gates. Writes gates (the gradients of the pre-activations), dx (None: not wanted), dh and
+    dc, if not None dh_steps (the gradients of every h), the weights' and, if not None, the biases' gradients. The finals, dy
+    and dc_steps may be None: zero. If x is `Embedded`, dx [V, I] is the gradient of its table."""
     cdef BackwardJob job
     cdef Pass *p = &job.p
     cdef const Kernels *k = kernels_for(y)
@@ -421,7 +421,7 @@ def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.n
              GRADIENT_ROWS * padded(p.S * H, k) * size, planned.workers * job.operand_size * size,
              padded(p.S * H, k) * size, padded(p.S * H, k) * I * size, padded(p.S * H, k) * H * size, H * size,
              V * p.X * H * size, 0 if embedded is None else padded(p.X * H, k) * size, V * I * size,
-             7 * B * sizeof(Py_ssize_t) if ragged.order != NULL else 0]
+             8 * B * sizeof(Py_ssize_t) if ragged.order != NULL else 0]
     block = workspace_take(12, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weights and the sums of their gradients")
@@ -441,6 +441,8 @@ def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.n
         p.c = c_rows(c_steps, B, H, ragged, cell.reverse, place + B, k)
     if dy is not None:
         p.dy = in_order(cell.own_columns(dy, number), ragged, cell.reverse, place + 2 * B, k)
+    if dh_steps is not None:
+        p.dh_steps = in_order(rows_of(dh_steps), ragged, cell.reverse, place + 7 * B, k)
     if dc_steps is not None:
         p.dc_steps = in_order(rows_of(dc_steps), ragged, cell.reverse, place + 3 * B, k)
     job.d = last_first(p.gates, T, ragged.start_back, k)

@@ -4,6 +4,7 @@ from rnnfast.training.checkpoint import load, model_arrays, read_checkpoint, sav
 from rnnfast.training.fit import evaluate, fit
 from rnnfast.training.grad import loss_and_grad
 from rnnfast.training.history import History
+from rnnfast.training.probe import probe
 from rnnfast.training.run import Run
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "load",
     "loss_and_grad",
     "model_arrays",
+    "probe",
     "read_checkpoint",
     "save",
     "write_checkpoint",

@@ -1,0 +1,273 @@
+"""How far gradients reach: what one real backward pass says of a model's recurrent layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnfast import functional
+from rnnfast.layers import Recurrent
+from rnnfast.nn import checks
+from rnnfast.nn.last import Last
+from rnnfast.nn.module import Module, Tape
+from rnnfast.nn.sequential import Sequential
+from rnnfast.training.grad import Loss, within_lengths
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PassProbe", "Probe", "probe"]
+
+SLOTS = {"lstm": ("i", "f", "g", "o"), "gru": ("n", "r", "z")}  # as the kernels save gates
+BLOCKS = {"rnn": ("a",), "lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}  # as weights have them
+NEAR = 0.05  # a gate this close to an end, as a share of its range, counts as saturated
+
+
+@dataclass(frozen=True)
+class PassProbe:
+    """One layer in one direction.
+
+    Attributes
+    ----------
+    name : str
+        Its parameters' suffix after the module's place: ``"0.l0"``, ``"0.l0_reverse"``; ``"l0"`` for a layer
+        that is the whole model.
+    norms : ndarray [T]
+        The norm of dL/dh_t over batch and units, at each t: of the loss in all later steps, and in its own.
+    share : ndarray [T]
+        How far the gradient of a loss at one step reaches: what share of its norm over all steps is found so
+        many steps away from it, in the direction in which the pass goes back. The mean over `origins`.
+    spectral_radius : dict of str to float
+        Of each gate's block of the recurrent weight: its largest eigenvalue in magnitude.
+    orthogonality_defect : dict of str to float
+        Of each block W: the norm of W^T W - 1, over that of 1; 0 for an orthogonal matrix.
+    saturation : dict of str to float
+        The share of each gate's activations within 5% of an end of its range.
+    """
+
+    name: str
+    norms: np.ndarray
+    share: np.ndarray
+    spectral_radius: dict[str, float]
+    orthogonality_defect: dict[str, float]
+    saturation: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What :func:`probe` found.
+
+    Attributes
+    ----------
+    loss : float
+    grad_norm : float
+        The norm of all parameters' gradients.
+    passes : list of PassProbe
+        Each layer and direction, in the order of the parameters.
+    """
+
+    loss: float
+    grad_norm: float
+    passes: list[PassProbe]
+
+    def plot(self) -> Figure:
+        """Draw the gradient's norm over time, its share by distance, and the gates' saturation.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ImportError('plot needs matplotlib: pip install "rnnfast[cli]"') from error
+        figure = Figure(figsize=(11, 3.4), layout="constrained")
+        over_time, by_distance, gates = figure.subplots(1, 3)
+        tiny = np.finfo(float).tiny
+        labels, heights = [], []
+        for found in self.passes:
+            over_time.semilogy(np.maximum(found.norms, tiny), label=found.name)
+            by_distance.semilogy(np.maximum(found.share, tiny), label=found.name)
+            labels += [f"{found.name} {gate}" for gate in found.saturation]
+            heights += list(found.saturation.values())
+        over_time.set(xlabel="t", ylabel="norm of dL/dh at t", title="gradient over time")
+        by_distance.set(xlabel="steps away", ylabel="share", title="gradient of one step's loss")
+        for axes in (over_time, by_distance):
+            heights_there = np.concatenate([line.get_ydata() for line in axes.lines])
+            axes.set_ylim(bottom=max(heights_there[heights_there > tiny].min(initial=1) / 3, 1e-30))
+            axes.legend(fontsize="small")
+        gates.barh(range(len(labels)), heights, color="0.5")
+        gates.set(
+            yticks=range(len(labels)), yticklabels=labels, xlim=(0, 1), title="share of gates at an end"
+        )
+        gates.invert_yaxis()
+        return figure
+
+
+def probe(
+    model: Module,
+    loss: Loss,
+    x: Any,
+    targets: Any,
+    state: Any = None,
+    *,
+    origins: int = 8,
+    **how: Any,
+) -> Probe:
+    """Run one forward and backward pass, and look at its gradients; `.grad` stays as it is.
+
+    Parameters
+    ----------
+    model : Module
+        A recurrent layer, or a `Sequential` with recurrent layers in it.
+    loss : callable
+        As for :func:`rnnfast.loss_and_grad`.
+    x, targets : array_like
+        One batch. x has at least one step.
+    state : optional
+        The model's initial state.
+    origins : int
+        From how many steps, evenly spread, the gradient of one step's loss is followed.
+    **how
+        ``mask``, and keywords of the model's forward: ``training``, ``lengths``, ``reset``, ``rng``.
+
+    Returns
+    -------
+    Probe
+        With `.plot()`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model has no recurrent layer, or an argument does not fit.
+
+    Notes
+    -----
+    The gradient of one step's loss is followed by a backward pass of its own for each origin: a probe costs
+    about as much as ``2 * origins`` training passes. Why gradients vanish and explode: Bengio, Simard and
+    Frasconi 1994; Pascanu, Mikolov and Bengio 2013.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> x = np.random.default_rng(0).normal(size=(50, 4, 3))
+    >>> rnn = rf.RNN(3, 8, nonlinearity="sigmoid", rng=0)
+    >>> found = rf.probe(rnn, rf.losses.mse, x, np.zeros((50, 4, 8))).passes[0]
+    >>> bool(found.share[0] > 0.5), bool(found.share[20] < 1e-6)
+    (True, True)
+    """
+    if not any(isinstance(module, Recurrent) for module in model.modules()):
+        raise TypeError(f"model: expected one with a recurrent layer, got {type(model).__name__}")
+    mask = within_lengths(model, x, how.get("lengths"), how.pop("mask", None))
+    y, _, tape = model.forward(x, state, **how)
+    value, dy = loss(y, targets) if mask is None else loss(y, targets, mask)
+    passes = list(_passes(model, tape, ""))
+    grads: dict[str, np.ndarray] = {}
+    norms = _norms(model, tape, passes, dy, grads)
+    total = np.sqrt(sum(float((gradient.astype(float) ** 2).sum()) for gradient in grads.values()))
+    shares = _shares(model, tape, passes, y, dy, checks.positive("origins", origins))
+    found = [
+        PassProbe(name, norm, share, *_weight_figures(layer, own), _saturation(layer, own))
+        for (name, layer, own), norm, share in zip(passes, norms, shares, strict=True)
+    ]
+    return Probe(float(value), float(total), found)
+
+
+Pass = tuple[str, Recurrent, functional.Tape]
+
+
+def _passes(model: Module, tape: Tape, prefix: str) -> Iterator[Pass]:
+    """The name, the layer and the tape of every pass that `tape` has."""
+    saved = tape.saved_for(model)
+    if isinstance(model, Sequential):
+        for place, (module, own) in enumerate(zip(model, saved, strict=True)):
+            yield from _passes(module, own, f"{prefix}{place}.")
+    elif isinstance(model, Recurrent):
+        for suffix, own in zip(model._suffixes, saved.tapes, strict=True):
+            yield prefix + suffix.removeprefix("_"), model, own
+
+
+def _norms(
+    model: Module, tape: Tape, passes: list[Pass], dy: np.ndarray, grads: dict[str, np.ndarray]
+) -> list[np.ndarray]:
+    """For each pass the norm of dL/dh at every t, [T], from one backward pass that keeps the tape."""
+    every = []
+    for _, _, own in passes:
+        T, B, _ = own.y.shape
+        own.dh_steps = np.zeros((T, B, own.cell.hidden_size), own.y.dtype)
+        every.append(own.dh_steps)
+    try:
+        model.backward(tape, dy, retain=True, grads=grads)
+        return [np.sqrt((dh.astype(float) ** 2).sum(axis=(1, 2))) for dh in every]
+    finally:
+        for _, _, own in passes:
+            own.dh_steps = None
+
+
+def _shares(
+    model: Module, tape: Tape, passes: list[Pass], y: np.ndarray, dy: np.ndarray, origins: int
+) -> list[np.ndarray]:
+    """For each pass the gradient's share by distance, [T]."""
+    T = len(passes[0][2].y)
+    axis = int(y.ndim == 3 and any(getattr(module, "batch_first", False) for module in model.modules()))
+    by_step = not any(isinstance(module, Last) for module in model.modules())
+    times = np.unique(np.linspace(0, T - 1, 2 * origins).round().astype(int)) if by_step else [T - 1, 0]
+    sums = [np.zeros(T) for _ in passes]
+    counts = [0] * len(passes)
+    for time in times:
+        one = dy
+        if by_step:
+            one = np.zeros_like(dy)
+            np.moveaxis(one, axis, 0)[time] = np.moveaxis(dy, axis, 0)[time]
+        for number, norm in enumerate(_norms(model, tape, passes, one, {})):
+            reverse = passes[number][2].cell.reverse
+            # Only from the half of the time from which it is further to the end of the pass.
+            if (2 * time < T - 1) != reverse and T > 1:
+                continue
+            away = norm[time:] if reverse else norm[: time + 1][::-1]
+            if away.sum() > 0:
+                sums[number][: len(away)] += away / away.sum()
+                counts[number] += 1
+    return [total / max(1, count) for total, count in zip(sums, counts, strict=True)]
+
+
+def _weight_figures(layer: Recurrent, own: functional.Tape) -> tuple[dict[str, float], dict[str, float]]:
+    """Spectral radius and orthogonality defect of each gate's block of the recurrent weight."""
+    radius, defect = {}, {}
+    blocks = np.split(own.cell.weight_hh.astype(float), layer.gates)
+    for gate, block in zip(BLOCKS[layer.cell], blocks, strict=True):
+        H = len(block)
+        radius[gate] = float(np.abs(np.linalg.eigvals(block)).max())
+        defect[gate] = float(np.linalg.norm(block.T @ block - np.eye(H)) / H**0.5)
+    return radius, defect
+
+
+def _saturation(layer: Recurrent, own: functional.Tape) -> dict[str, float]:
+    """The share of each gate's activations near an end of its range."""
+    T, B, _ = own.y.shape
+    H, S = own.cell.hidden_size, own.cell.slots
+    if layer.cell == "rnn":
+        ends = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}.get(layer.nonlinearity)
+        return {} if ends is None else {"a": _near(own.y, *ends)}
+    lengths = None if own.sequences is None else own.sequences.lengths
+    steps = np.full(B, T) if lengths is None else np.sort(lengths)[::-1]
+    there = np.arange(T)[:, np.newaxis] < steps
+    gates = own.gates[: T * B * S * H].reshape(T, B, S, H)[there]  # as a pass counts steps and rows
+    return {
+        gate: _near(gates[:, slot], -1.0 if gate in "gn" else 0.0, 1.0)
+        for slot, gate in enumerate(SLOTS[layer.cell])
+    }
+
+
+def _near(values: np.ndarray, low: float, high: float) -> float:
+    """The share of values within 5% of the range from either end."""
+    margin = NEAR * (high - low)
+    return float(((values < low + margin) | (values > high - margin)).mean()) if values.size else 0.0

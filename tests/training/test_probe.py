@@ -1,0 +1,135 @@
+"""What a probe says of gradients: against the reference, against what can be worked out; its refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import rnnfast as rf
+from rnnfast import reference
+
+T, B, I, H = 9, 3, 2, 5
+LAYERS = {"rnn": rf.RNN, "lstm": rf.LSTM, "gru": rf.GRU}
+
+
+def numbers(*shape: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+
+def linear_loss(
+    y: np.ndarray, weights: np.ndarray, mask: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
+    dy = weights if mask is None else weights * mask[..., np.newaxis]
+    return float((y * dy).sum()), dy
+
+
+@pytest.mark.parametrize("cell", LAYERS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_norms_are_those_of_the_reference(cell, reverse):
+    """dL/dh_t is dy_t plus what a run from the state after t on gives back to its initial state."""
+    layer = LAYERS[cell](I, H, bidirectional=True, dtype="float64", rng=0)
+    x, weights = numbers(T, B, I), numbers(T, B, 2 * H)
+    found = rf.probe(layer, linear_loss, x, weights)
+    assert [own.name for own in found.passes] == ["l0", "l0_reverse"]
+    suffix, half = ("_l0_reverse", weights[..., H:]) if reverse else ("_l0", weights[..., :H])
+    parameters = {
+        name.removesuffix(suffix): array
+        for name, array in layer.state_dict().items()
+        if name.endswith(suffix) and (reverse or not name.endswith("_reverse"))
+    }
+    forward, backward = getattr(reference, f"{cell}_forward"), getattr(reference, f"{cell}_backward")
+    order = range(T)[::-1] if reverse else range(T)
+    state, want = None, np.zeros(T)
+    for place, t in enumerate(order):
+        _, state, _ = forward(x[t : t + 1], **parameters, state=state)
+        later = slice(0, t) if reverse else slice(t + 1, T)
+        gradient = half[t]
+        if place < T - 1:
+            _, _, tape = forward(x[later], **parameters, state=state, reverse=reverse)
+            dstate = backward(tape, half[later], None)[1]
+            gradient = gradient + (dstate[0] if cell == "lstm" else dstate)
+        want[t] = np.linalg.norm(gradient)
+    np.testing.assert_allclose(found.passes[int(reverse)].norms, want, rtol=1e-10)
+
+
+def test_shares_of_a_decay_that_is_known():
+    """h_t = h_{t-1} / 2 + x_t: each step back halves the gradient."""
+    rnn = rf.RNN(H, H, bias=False, nonlinearity="identity", dtype="float64")
+    rnn.weight_hh_l0.data = 0.5 * np.eye(H)
+    rnn.weight_ih_l0.data = np.eye(H)
+    found = rf.probe(rnn, rf.losses.mse, numbers(40, B, H), numbers(40, B, H), origins=3).passes[0]
+    np.testing.assert_allclose(found.share[1:20] / found.share[:19], 0.5, rtol=1e-9)
+    np.testing.assert_allclose(found.share.sum(), 1, rtol=1e-9)
+    np.testing.assert_allclose(found.spectral_radius["a"], 0.5)
+    np.testing.assert_allclose(found.orthogonality_defect["a"], 0.75)
+    assert found.saturation == {}
+
+
+def test_orthogonal_weights_have_no_defect():
+    lstm = rf.LSTM(I, H, dtype="float64", rng=0)
+    rf.init.orthogonal(lstm.weight_hh_l0, blocks=4, rng=1)
+    found = rf.probe(lstm, linear_loss, numbers(T, B, I), numbers(T, B, H)).passes[0]
+    assert list(found.spectral_radius) == ["i", "f", "g", "o"]
+    for radius, defect in zip(
+        found.spectral_radius.values(), found.orthogonality_defect.values(), strict=True
+    ):
+        np.testing.assert_allclose(radius, 1)
+        assert defect < 1e-12
+
+
+@pytest.mark.parametrize("cell", LAYERS)
+def test_saturated_gates_are_seen(cell):
+    layer = LAYERS[cell](I, H, dtype="float64", rng=0)
+    quiet = rf.probe(layer, linear_loss, 0.1 * numbers(T, B, I), numbers(T, B, H)).passes[0]
+    layer.weight_ih_l0.data *= 1e4
+    loud = rf.probe(layer, linear_loss, numbers(T, B, I), numbers(T, B, H)).passes[0]
+    assert all(share == 0 for share in quiet.saturation.values())
+    assert all(share > 0.95 for share in loud.saturation.values())
+
+
+def test_ragged_sequences_count_where_they_are():
+    lengths = np.array([4, 9, 2])
+    gru = rf.GRU(I, H, dtype="float64", rng=0)
+    x, weights = numbers(T, B, I), numbers(T, B, H)
+    found = rf.probe(gru, linear_loss, x, weights, lengths=lengths).passes[0]
+    squares = np.zeros(T)
+    for b, length in enumerate(lengths):
+        alone = rf.probe(gru, linear_loss, x[:length, b : b + 1], weights[:length, b : b + 1]).passes[0]
+        squares[:length] += alone.norms**2
+    np.testing.assert_allclose(found.norms, np.sqrt(squares), rtol=1e-10)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_model_is_left_as_it_is(last):
+    model = rf.Sequential(
+        rf.Embedding(4, 3, rng=0),
+        rf.LSTM(3, H, num_layers=2, batch_first=True, rng=1),
+        *([rf.Last(batch_first=True)] if last else []),
+        rf.Linear(H, 2, rng=2),
+    )
+    tokens = np.random.default_rng(0).integers(0, 4, (B, T))
+    targets = np.random.default_rng(1).integers(0, 2, B if last else (B, T))
+    found = rf.probe(model, rf.losses.cross_entropy, tokens, targets)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert [own.name for own in found.passes] == ["1.l0", "1.l1"]
+    for own in found.passes:
+        assert own.norms.shape == own.share.shape == (T,)
+        assert own.norms.all()
+        np.testing.assert_allclose(own.share.sum(), 1)
+    value, _ = rf.loss_and_grad(model, rf.losses.cross_entropy, tokens, targets)
+    assert found.loss == value
+    norm = np.sqrt(sum((parameter.grad.astype(float) ** 2).sum() for parameter in model.parameters()))
+    np.testing.assert_allclose(found.grad_norm, norm, rtol=1e-6)
+
+
+def test_it_draws():
+    pytest.importorskip("matplotlib")
+    figure = rf.probe(rf.GRU(I, H, rng=0), linear_loss, numbers(T, B, I), numbers(T, B, H)).plot()
+    assert [axes.get_xlabel() for axes in figure.axes[:2]] == ["t", "steps away"]
+
+
+def test_what_cannot_be_probed_is_named():
+    with pytest.raises(TypeError, match=r"^model: expected one with a recurrent layer, got Linear"):
+        rf.probe(rf.Linear(2, 2), rf.losses.mse, numbers(3, 2), numbers(3, 2))
+    with pytest.raises(ValueError, match=r"^origins: expected at least 1, got 0"):
+        rf.probe(rf.GRU(I, H), linear_loss, numbers(T, B, I), numbers(T, B, H), origins=0)

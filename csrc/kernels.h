@@ -8,6 +8,8 @@
 
 enum { CHAINS = 12 }; /* vectors; enough to hide the latency of an FMA on two units */
 
+typedef void step_function(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
+
 typedef struct {
     int lanes;     /* V, the numbers in a vector */
     int columns;   /* 4V, the columns in a whole group of a flat pack */
@@ -38,9 +40,12 @@ typedef struct {
                    ptrdiff_t c1);
     void (*scatter)(const Lookup *l, const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t c0, ptrdiff_t c1);
 
-    /* One step of rows b0..b1, groups of hidden units g0..g1: kernels/step.h. */
-    void (*step_forward[CELLS])(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
-    void (*step_backward[CELLS])(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
+    /* One step of rows b0..b1, groups of units g0..g1, in up to two phases: kernels/step.h. */
+    step_function *step_forward[CELLS][2];
+    step_function *step_backward[CELLS][2];
+
+    /* The gradients of the peepholes over steps s0..s1, for units j0..j1: kernels/peephole.h. */
+    void (*peephole_gradient)(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t j0, ptrdiff_t j1);
 
     /* Random masks of steps t0..t1: kernels/mask.h. */
     void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,

@@ -1,11 +1,18 @@
-/* What the kernels work on: plain C, no Python. Dims T B I H G, V lanes a vector; row-major; strides in elements.
+/* What the kernels work on: plain C, no Python. Dims T B I H P G, V lanes a vector; row-major; strides in elements.
  *
  * A cell keeps S slots of H numbers for each (step, row) in one buffer, `gates`. The input's product fills the first X
  * slots, the state's product adds to the last G:
  *
- *     rnn   a            S 1  X 1  G 1
- *     lstm  i f g o      S 4  X 4  G 4
- *     gru   n r z q      S 4  X 3  G 3      q = W_hn h + b_hn, the state's part of the candidate n, kept apart
+ *     rnn         a          S 1  X 1  G 1
+ *     lstm        i f g o    S 4  X 4  G 4
+ *     gru         n r z q    S 4  X 3  G 3      q = W_hn h + b_hn, the state's part of the candidate n, kept apart
+ *     coupled     i g o      S 3  X 3  G 3      lstm with f = 1 - i
+ *     gru_before  n r z      S 3  X 3  G 2      r acts before the state's product with W_hn
+ *
+ * Some cells take a second product within the step, once all units have the first: what it reads is m, and h is P wide.
+ *
+ *     lstm, coupled, projected    m = o tanh(c)     W_m = W_hr [P, H]     h = W_m m
+ *     gru_before                  m = r h_prev      W_m = W_hn [H, H]     n = tanh(slot n + W_m m)        P = H
  *
  * `gates` has three lives: pre-activations (project, then the step's product), activations (step_forward, if `save`),
  * gradients of the pre-activations (step_backward). Steps s count in the direction of the pass: for a reversed pass the
@@ -16,7 +23,7 @@
 
 #include <stddef.h>
 
-enum { RNN, LSTM, GRU, CELLS };
+enum { RNN, LSTM, GRU, COUPLED, GRU_BEFORE, CELLS };
 enum { TANH, RELU, SIGMOID, IDENTITY };
 enum { MAX_SLOTS = 4 };
 
@@ -68,23 +75,37 @@ typedef struct {
 /* One layer in one direction, forward or backward. */
 typedef struct {
     int cell, nonlinearity, save;
+    int phases;              /* of a step: 2 with a second product, else 1 */
     ptrdiff_t T, B, H;
+    ptrdiff_t P;             /* numbers of h, and rows of W_m; H without a projection */
     ptrdiff_t S, X, G;       /* slots, slots of the input's window, slots of the state's window */
     const ptrdiff_t *order;  /* IN    [B] row b is row order[b] of the states h0, c0, dh, dc; NULL: b */
     const unsigned char *cut;/* IN    [T, B] nonzero: the state is set to zero before this step; NULL: nowhere */
-    const void *zeros;       /* IN    [H] */
+    const void *zeros;       /* IN    [max(H, P)] */
     Rows gates;              /* INOUT [T or a chunk, B, S*H] */
     ptrdiff_t first;         /* the step in the first row of gates: 0, or where the chunk starts in evaluation */
-    Rows y;                  /* OUT   [T, B, H], forward; IN backward */
-    const void *h0;          /* IN    [B, H]; NULL: zero */
+    Rows y;                  /* OUT   [T, B, P], forward; IN backward */
+    const void *h0;          /* IN    [B, P]; NULL: zero */
     const void *c0;          /* IN    [B, H]; NULL: zero                         (lstm) */
     Rows c;                  /* OUT   [T, B, H] if kept, else one step; IN backward (lstm) */
-    const void *w_step;      /* IN    W_hh packed in groups of one vector of each gate: [H/V][H][G][V] (flat if G = 1) */
-    const void *w_back;      /* IN    W_hh packed flat over its H columns: [H/(4V)][G*H][4][V] */
-    Rows dy;                 /* IN    [T, B, H]; data NULL: zero */
+    const void *w_step;      /* IN    W_hh packed in groups of one vector of each gate: [H/V][P][G][V] (flat if G = 1) */
+    const void *w_back;      /* IN    W_hh packed flat over its P columns: [P/(4V)][G*H][4][V] */
+    const void *w_m;         /* IN    W_m packed flat over its rows: [P/(4V)][H][4][V] */
+    const void *w_m_back;    /* IN    W_m packed flat over its columns: [H/(4V)][P][4][V] */
+    Rows m;                  /* OUT   [B, H] of the present step forward, IN in its second phase; [chunk, B, H] backward;
+                                      data NULL: no second product */
+    Rows d_m;                /* INOUT [T or a chunk, B, P] the gradients of W_m m: those of h, or of slot n */
+    const void *w_ci;        /* IN    [H] peepholes; NULL: none (lstm, coupled) */
+    const void *w_cf;        /* IN    [H] (lstm) */
+    const void *w_co;        /* IN    [H] */
+    void *dw_ci;             /* INOUT [H] the sums of their gradients */
+    void *dw_cf;             /* INOUT [H] */
+    void *dw_co;             /* INOUT [H] */
+    double cell_clip;        /* the bound of c; 0: none (lstm, coupled) */
+    Rows dy;                 /* IN    [T, B, P]; data NULL: zero */
     Rows dc_steps;           /* IN    [T, B, H] gradients of every c; data NULL: zero (lstm) */
-    Rows dh_steps;           /* OUT   [T, B, H] the gradient of every h; data NULL: not kept */
-    void *dh;                /* INOUT [B, H] what is carried back beside the gates: dh at both ends, dh * z between (gru) */
+    Rows dh_steps;           /* OUT   [T, B, P] the gradient of every h; data NULL: not kept */
+    void *dh;                /* INOUT [B, P] what is carried back beside the gates: dh at both ends, dh * z between (gru) */
     void *dc;                /* INOUT [B, H]                                     (lstm) */
 } Pass;
 

@@ -26,12 +26,9 @@ model = rf.Sequential(
 )
 optimizer = rf.optim.Adam(model.parameters(), lr=0.005)
 for epoch in range(EPOCHS):
-    state, losses = None, []
-    for t in range(0, steps, T):  # the state goes on from window to window, gradients end at its beginning
-        optimizer.zero_grad()
-        loss, state = rf.loss_and_grad(
-            model, rf.losses.cross_entropy, x[t : t + T], targets[t : t + T], state
-        )
+    losses = []
+    # The state goes on from window to window, gradients end at its beginning.
+    for loss, _ in rf.truncated_bptt(model, rf.losses.cross_entropy, x, targets, k1=T, k2=T):
         rf.clip_grad_norm(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss)

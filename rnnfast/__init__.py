@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rnnfast.nn import init, losses, optim, schedules
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
     from rnnfast.ragged import pack_sequences, unpack_sequences
+    from rnnfast.training.bptt import truncated_bptt
     from rnnfast.training.checkpoint import load, save
     from rnnfast.training.fit import fit
     from rnnfast.training.grad import loss_and_grad
@@ -46,6 +47,7 @@ _ON_FIRST_USE = {
     "reference": "rnnfast.reference",
     "save": "rnnfast.training",
     "schedules": "rnnfast.nn.schedules",
+    "truncated_bptt": "rnnfast.training",
     "unpack_sequences": "rnnfast.ragged",
 }
 
@@ -79,6 +81,7 @@ __all__ = [
     "schedules",
     "set_num_threads",
     "show_config",
+    "truncated_bptt",
     "unpack_sequences",
 ]
 

@@ -1,8 +1,8 @@
 """One layer in one direction over the compiled loops: public functions, and unchecked passes for layers.
 
 `lstm_forward`, `gru_forward`, `rnn_forward` and their backwards have the names, signatures and meaning of
-`rnnfast.reference`, where the equations stand (and, of the LSTM and the GRU, more options). `layers` calls
-`pass_forward` and `pass_backward`, which check nothing.
+`rnnfast.reference`, where the equations stand. `layers` calls `pass_forward` and `pass_backward`, which check
+nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ Input: TypeAlias = "Array | _core.Embedded"
 States = Sequence["Array | None"]  # (h,) or (h, c)
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of a weight
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of a weight; of a coupled LSTM 3
+PEEPHOLES = ("weight_ci", "weight_cf", "weight_co")
 
 
 class Tape:
@@ -212,7 +213,7 @@ def pass_backward(
     Returns
     -------
     dict
-        Fresh gradients weight_ih, weight_hh and, where the pass had them, bias_ih, bias_hh.
+        Fresh gradients of the weights that the pass has, by name.
     """
     cell, gates = tape.cell, tape.gates
     grads = cell.new_gradients()
@@ -237,10 +238,7 @@ def pass_backward(
         dx,
         dh,
         dc,
-        grads["weight_ih"],
-        grads["weight_hh"],
-        grads.get("bias_ih"),
-        grads.get("bias_hh"),
+        grads,
     )
     if not retain:
         _give(tape.spare, gates)
@@ -254,6 +252,12 @@ def _pair(parts: Sequence[Any] | None) -> tuple[Any, Any]:
     if parts is None:
         return None, None
     return (parts[0], None) if len(parts) == 1 else (parts[0], parts[1])
+
+
+def own_columns(array: Array, number: int, H: int) -> Array:
+    """Those of pass `number` in a [T, B, D*H] array of all directions."""
+    side = number % (array.shape[2] // H)
+    return array[:, :, side * H : (side + 1) * H]
 
 
 def _take(spare: list[Array] | None, n: int, dtype: np.dtype) -> Array:
@@ -295,17 +299,41 @@ def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None
     return np.require(array, dtype, ("C", "A"))
 
 
-def _states(name: str, state, parts: int, shape: tuple, dtype: np.dtype) -> tuple[Array | None, ...]:
-    """The parts (h,) or (h, c) of a state, or of a gradient like it, each of this shape or None."""
+def _states(
+    name: str, state, widths: tuple[int, ...], leading: tuple[int, ...], dtype: np.dtype
+) -> tuple[Array | None, ...]:
+    """The parts (h,) or (h, c) of a state, or of a gradient like it, each [leading.., its width] or None."""
     if state is None:
-        return (None,) * parts
-    if parts == 1:
-        return (_floats(name, state, shape, dtype),)
+        return (None,) * len(widths)
+    if len(widths) == 1:
+        return (_floats(name, state, (*leading, *widths), dtype),)
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         raise TypeError(f"{name}: expected a pair (h, c), got {type(state).__name__}")
     return tuple(
-        None if part is None else _floats(f"{name}[{n}]", part, shape, dtype) for n, part in enumerate(state)
+        None if part is None else _floats(f"{name}[{n}]", part, (*leading, width), dtype)
+        for n, (part, width) in enumerate(zip(state, widths, strict=True))
     )
+
+
+def _check_peepholes(peepholes: dict[str, Array | None], coupled_gates: bool) -> None:
+    """Refuse one for a forget gate that coupled gates lack, and some without the others."""
+    if coupled_gates and peepholes["weight_cf"] is not None:
+        raise ValueError("weight_cf: expected None with coupled_gates, got an array")
+    wanted = [name for name in peepholes if not (coupled_gates and name == "weight_cf")]
+    absent = [name for name in wanted if peepholes[name] is None]
+    if 0 < len(absent) < len(wanted):
+        raise ValueError(f"{absent[0]}: expected an array, as the other peepholes are given, got None")
+
+
+def checked_clip(cell_clip: Any) -> float | None:
+    """The bound of c as a float, or None; an error where it is no positive number."""
+    if cell_clip is None:
+        return None
+    if isinstance(cell_clip, (bool, np.bool_, str)) or not hasattr(cell_clip, "__float__"):
+        raise TypeError(f"cell_clip: expected a positive number, got {cell_clip!r}")
+    if not cell_clip > 0:
+        raise ValueError(f"cell_clip: expected a positive number, got {cell_clip!r}")
+    return float(cell_clip)
 
 
 def checked_lengths(lengths: Any, T: int, B: int) -> Array | None:
@@ -346,27 +374,48 @@ def sequences_of(lengths: Array | None, reset: Array | None, T: int, B: int) -> 
 
 
 def _forward(
-    cell: str, x, weight_ih, weight_hh, bias_ih, bias_hh, state, lengths, reset, return_states, **how
+    cell: str,
+    x,
+    weight_ih,
+    weight_hh,
+    bias_ih,
+    bias_hh,
+    state,
+    lengths,
+    reset,
+    return_states,
+    extra: dict[str, Any] | None = None,
+    **how,
 ):
-    """The checked forward pass of any cell: y, the parts of the final state, the tape, all the states."""
+    """The checked forward pass of any cell: y, the parts of the final state, the tape, all the states.
+
+    `extra` has the LSTM's further weights by name, None where they are not given.
+    """
     x = _floats("x", x, (None, None, None))
     T, B, I = x.shape
     dtype = x.dtype
-    G = GATES[cell]
+    G = GATES[cell] - how.get("coupled_gates", False)
+    given = {name: array for name, array in (extra or {}).items() if array is not None}
+    columns = "P" if "weight_hr" in given else "H"
     weight_hh = _floats("weight_hh", weight_hh, (None, None), dtype)
-    rows, H = weight_hh.shape
-    if rows != G * H or H == 0:
-        raise ValueError(f"weight_hh: expected shape [{G}*H, H] with H at least 1, got {weight_hh.shape}")
+    rows, P = weight_hh.shape
+    H = rows // G
+    if rows != G * H or P == 0 or H == 0 or (columns == "H" and P != H):
+        raise ValueError(
+            f"weight_hh: expected shape [{G}*H, {columns}] with {columns} at least 1, got {weight_hh.shape}"
+        )
     weight_ih = _floats("weight_ih", weight_ih, (rows, I), dtype)
     bias_ih = None if bias_ih is None else _floats("bias_ih", bias_ih, (rows,), dtype)
     bias_hh = None if bias_hh is None else _floats("bias_hh", bias_hh, (rows,), dtype)
-    parts = 2 if cell == "lstm" else 1
-    initial = _states("state", state, parts, (B, H), dtype)
+    for name, array in given.items():
+        given[name] = _floats(name, array, (P, H) if name == "weight_hr" else (H,), dtype)
+    widths = (P, H) if cell == "lstm" else (H,)
+    initial = _states("state", state, widths, (B,), dtype)
     sequences = sequences_of(checked_lengths(lengths, T, B), checked_reset(reset, (T, B)), T, B)
-    y = np.empty((T, B, H), dtype)
-    final = tuple(np.empty((B, H), dtype) for _ in range(parts))
+    y = np.empty((T, B, P), dtype)
+    final = tuple(np.empty((B, width), dtype) for width in widths)
     c_steps = np.zeros((T, B, H), dtype) if return_states and cell == "lstm" else None
-    what = _core.Cell(cell, weight_ih, weight_hh, bias_ih, bias_hh, **how)
+    what = _core.Cell(cell, weight_ih, weight_hh, bias_ih, bias_hh, **given, **how)
     tape = pass_forward(what, 0, x, initial, y, final, sequences=sequences, c_steps=c_steps)
     y = y.view()
     y.flags.writeable = False
@@ -382,16 +431,16 @@ def _backward(cell: str, tape: Tape, dy, dstate, dstates):
         raise ValueError(f"tape: expected one from {cell}_forward, got {came}")
     if tape.used:
         raise ValueError("tape: a backward pass has used it up; run forward again")
-    T, B, H = tape.y.shape
+    T, B, P = tape.y.shape
     dtype = tape.y.dtype
-    parts = 2 if cell == "lstm" else 1
-    dy = None if dy is None else _floats("dy", dy, (T, B, H), dtype)
-    dfinal = _states("dstate", dstate, parts, (B, H), dtype)
-    dh_steps, *dc_steps = _states("dstates", dstates, parts, (T, B, H), dtype)
+    widths = (P, tape.cell.hidden_size) if cell == "lstm" else (P,)
+    dy = None if dy is None else _floats("dy", dy, (T, B, P), dtype)
+    dfinal = _states("dstate", dstate, widths, (B,), dtype)
+    dh_steps, *dc_steps = _states("dstates", dstates, widths, (T, B), dtype)
     if dh_steps is not None:
         dy = dh_steps if dy is None else dy + dh_steps
     dx = np.empty(tape.x.shape, dtype)
-    dinitial = tuple(np.empty((B, H), dtype) for _ in range(parts))
+    dinitial = tuple(np.empty((B, width), dtype) for width in widths)
     grads = pass_backward(tape, dy, dfinal, dx, dinitial, False, *dc_steps)
     return dx, dinitial, grads
 
@@ -404,6 +453,12 @@ def lstm_forward(
     bias_hh: Array | None = None,
     state: tuple[Array | None, Array | None] | None = None,
     *,
+    weight_hr: Array | None = None,
+    weight_ci: Array | None = None,
+    weight_cf: Array | None = None,
+    weight_co: Array | None = None,
+    coupled_gates: bool = False,
+    cell_clip: float | None = None,
     reverse: bool = False,
     lengths: Array | None = None,
     reset: Array | None = None,
@@ -417,11 +472,20 @@ def lstm_forward(
         The input, float32 or float64; the other arrays are cast to its dtype.
     weight_ih : ndarray [4*H, I]
         The blocks i, f, g, o, one below the other.
-    weight_hh : ndarray [4*H, H]
+    weight_hh : ndarray [4*H, P]
+        P = H, unless `weight_hr` is given.
     bias_ih, bias_hh : ndarray [4*H] or None
         None stands for zero.
-    state : (ndarray [B, H], ndarray [B, H]) or None
+    state : (ndarray [B, P], ndarray [B, H]) or None
         The initial (h, c); None, also for one of them, stands for zero.
+    weight_hr : ndarray [P, H] or None
+        Projects h to P units; y and h are then [..., P], and weight_hh is [4*H, P].
+    weight_ci, weight_cf, weight_co : ndarray [H] or None
+        The peepholes: all of them (no weight_cf with coupled gates), or none.
+    coupled_gates : bool
+        f = 1 - i: the blocks of the other weights are i, g, o, [3*H, ...].
+    cell_clip : float or None
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -434,13 +498,13 @@ def lstm_forward(
 
     Returns
     -------
-    y : ndarray [T, B, H]
+    y : ndarray [T, B, P]
         h after every step, zero past the lengths; read-only, because the tape keeps it.
-    state : (ndarray [B, H], ndarray [B, H])
+    state : (ndarray [B, P], ndarray [B, H])
         (h, c) after each sequence's last step run; without any, the initial one.
     tape : Tape
         For `lstm_backward`, once.
-    states : (ndarray [T, B, H], ndarray [T, B, H])
+    states : (ndarray [T, B, P], ndarray [T, B, H])
         Only with `return_states`: (h, c) after every step, zero past the lengths.
 
     Raises
@@ -450,8 +514,9 @@ def lstm_forward(
 
     Notes
     -----
-    Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; the equations
-    head `rnnfast.reference`.
+    Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000, the peepholes
+    of Gers and Schmidhuber 2000, the projection of Sak, Senior and Beaufays 2014; the equations head
+    `rnnfast.reference`.
 
     Examples
     --------
@@ -463,6 +528,8 @@ def lstm_forward(
     >>> y.shape, h.shape, bool((y[-1] == h).all())
     ((5, 2, 4), (2, 4), True)
     """
+    peepholes = dict(zip(PEEPHOLES, (weight_ci, weight_cf, weight_co), strict=True))
+    _check_peepholes(peepholes, coupled_gates)
     y, final, tape, *states = _forward(
         "lstm",
         x,
@@ -474,6 +541,9 @@ def lstm_forward(
         lengths,
         reset,
         return_states,
+        {"weight_hr": weight_hr, **peepholes},
+        coupled_gates=bool(coupled_gates),
+        cell_clip=checked_clip(cell_clip),
         reverse=reverse,
     )
     return y, final, tape, *states
@@ -492,20 +562,21 @@ def lstm_backward(
     ----------
     tape : Tape
         From `lstm_forward`; this call uses it up.
-    dy : ndarray [T, B, H] or None
+    dy : ndarray [T, B, P] or None
         The gradient of y; None stands for zero.
-    dstate : (ndarray [B, H], ndarray [B, H]) or None
+    dstate : (ndarray [B, P], ndarray [B, H]) or None
         The gradients of the final (h, c); None, also for one of them, stands for zero.
-    dstates : (ndarray [T, B, H], ndarray [T, B, H]) or None
+    dstates : (ndarray [T, B, P], ndarray [T, B, H]) or None
         The gradient of the (h, c) after every step, that of h to be added to dy; None as for dstate.
 
     Returns
     -------
     dx : ndarray [T, B, I]
-    dstate : (ndarray [B, H], ndarray [B, H])
+    dstate : (ndarray [B, P], ndarray [B, H])
         The gradients of the initial (h, c).
     grads : dict of str to ndarray
-        ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh``.
+        ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh``, ``weight_hr``,
+        ``weight_ci``, ``weight_cf``, ``weight_co``.
 
     Raises
     ------
@@ -535,6 +606,7 @@ def gru_forward(
     bias_hh: Array | None = None,
     state: Array | None = None,
     *,
+    reset_after: bool = True,
     reverse: bool = False,
     lengths: Array | None = None,
     reset: Array | None = None,
@@ -553,6 +625,8 @@ def gru_forward(
         None stands for zero.
     state : ndarray [B, H] or None
         The initial h; None stands for zero.
+    reset_after : bool
+        Whether r acts after the product with W_hn or before it.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -581,8 +655,8 @@ def gru_forward(
 
     Notes
     -----
-    Cho et al. 2014, with the reset gate after the state's product, as in cuDNN and PyTorch; the equations
-    head `rnnfast.reference`.
+    Cho et al. 2014; by default with the reset gate after the state's product, as in cuDNN and PyTorch. The
+    equations head `rnnfast.reference`.
 
     Examples
     --------
@@ -605,6 +679,7 @@ def gru_forward(
         lengths,
         reset,
         return_states,
+        reset_after=bool(reset_after),
         reverse=reverse,
     )
     return y, final[0], tape, *(parts[0] for parts in states)

@@ -5,11 +5,13 @@ The arithmetic of a pass is `functional`'s; here passes are put together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from rnnfast import _core, functional
+from rnnfast import _core, checkpointed, functional
 from rnnfast.nn import checks
 from rnnfast.nn.module import Module, Tape, read_only
 from rnnfast.nn.parameter import Parameter
@@ -23,15 +25,18 @@ class Recurrent(Module):
     """What RNN, LSTM and GRU share: all but their equations and the parts of their state.
 
     A pass is one layer in one direction; passes are numbered ``layer * D + direction``, as the states'
-    first axis. Inside, sequences are ``[T, B, ·]`` and a state is a tuple of ``[num_layers*D, B, H]``, one
-    array per part.
+    first axis. Inside, sequences are ``[T, B, ·]`` and a state is a tuple of ``[num_layers*D, B, ·]``, one
+    array per part. P is the width of h and y: H, unless an LSTM projects.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng"})
+    takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})
     cell: ClassVar[str]  # the name functional knows it by
-    gates: ClassVar[int]
+    gates: int
     parts: ClassVar[tuple[str, ...]] = ("h",)
-    nonlinearity: str = "tanh"  # RNN alone lets it be chosen
+    options: ClassVar[
+        dict[str, Any]
+    ] = {}  # of the cell, with their defaults: attributes, for the kernels too
+    proj_size: int = 0  # the LSTM alone lets it be chosen
     _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
 
     def __init_subclass__(cls) -> None:
@@ -72,34 +77,40 @@ class Recurrent(Module):
 
     def _shapes(self) -> list[tuple[str, dict[str, tuple[int, ...]]]]:
         """The suffix of each pass's parameters, and their shapes by name."""
-        rows, hidden = self.gates * self.hidden_size, self.hidden_size
+        rows, width = self.gates * self.hidden_size, self._widths[0]
         passes = []
         for layer in range(self.num_layers):
-            columns = self.input_size if layer == 0 else self._directions * hidden
-            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, columns), "weight_hh": (rows, hidden)}
+            columns = self.input_size if layer == 0 else self._directions * width
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, columns), "weight_hh": (rows, width)}
             if self.bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+            shapes |= self._further_shapes()
             passes += [
                 (f"_l{layer}{direction}", shapes) for direction in ("", "_reverse")[: self._directions]
             ]
         return passes
 
+    def _further_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of what parameters a pass has beside weights and biases."""
+        return {}
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """The last axis of each part of the state; the first is also y's of one direction."""
+        return (self.proj_size or self.hidden_size, self.hidden_size)[: len(self.parts)]
+
     def _derive(self) -> None:
         """Set up what copies do not take along: each pass's cell, and buffers to use again."""
         self._dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
         self._suffixes = [suffix for suffix, _ in self._shapes()]
-        self._cells = [
-            _core.Cell(
-                self.cell,
-                self._parameters["weight_ih" + suffix].data,
-                self._parameters["weight_hh" + suffix].data,
-                self._parameters["bias_ih" + suffix].data if self.bias else None,
-                self._parameters["bias_hh" + suffix].data if self.bias else None,
-                suffix.endswith("_reverse"),
-                self.nonlinearity,
+        options = {name: getattr(self, name) for name in self.options}
+        self._cells = []
+        for suffix, shapes in self._shapes():
+            weights: dict[str, Any] = {"bias_ih": None, "bias_hh": None}
+            weights |= {name: self._parameters[name + suffix].data for name in shapes}
+            self._cells.append(
+                _core.Cell(self.cell, reverse=suffix.endswith("_reverse"), **weights, **options)
             )
-            for suffix in self._suffixes
-        ]
         self._spare: list[Any] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,8 +138,8 @@ class Recurrent(Module):
             unbatched. Floats of another dtype than the layer's are cast.
         state : optional
             The initial state, ``[num_layers*D, B, hidden_size]`` (unbatched: ``[num_layers*D,
-            hidden_size]``) with D = 2 if bidirectional, else 1; for LSTM a pair (h, c) of such arrays. None,
-            also for a part of it, means zeros.
+            hidden_size]``) with D = 2 if bidirectional, else 1; for LSTM a pair (h, c) of such arrays, h with
+            proj_size in place of hidden_size where that is given. None, also for a part of it, means zeros.
         lengths : array_like of integers, optional
             ``[B]``, with batch_first too (unbatched: one integer): how many steps each sequence has, 0..T, in
             any order. Nothing is read past them; the reverse direction starts at each sequence's own end.
@@ -142,8 +153,8 @@ class Recurrent(Module):
         Returns
         -------
         y : numpy.ndarray
-            ``[T, B, D*hidden_size]``, laid out as x: the last layer's h at each step, the reverse
-            direction's after the forward's; zero past the lengths.
+            ``[T, B, D*hidden_size]`` (D*proj_size), laid out as x: the last layer's h at each step, the
+            reverse direction's after the forward's; zero past the lengths.
         state
             The final state, in the initial state's form: of each sequence after its last step (of length 0:
             the initial one); the reverse direction's is the one at step 0.
@@ -158,7 +169,7 @@ class Recurrent(Module):
         """
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
         if return_states:
-            y, final, states, _ = self._run(inputs, initial, sequences, layout, None, False, True)
+            y, final, states, _ = self._run(inputs, initial, sequences, layout, None, _evaluate, True)
             return _as_given(y, *layout), self._state_of(final, *layout), self._states_of(states, *layout)
         y, h, c = functional.evaluate(
             self._cells, self._directions, inputs, initial, layout.batch_first, sequences
@@ -174,6 +185,7 @@ class Recurrent(Module):
         reset: ArrayLike | None = None,
         training: bool = True,
         rng: checks.Rng = None,
+        checkpoint: bool | int | None = None,
         return_states: bool = False,
     ) -> tuple[Any, ...]:
         """Run and save what `backward` needs.
@@ -189,6 +201,11 @@ class Recurrent(Module):
         rng : int, numpy.random.Generator or None
             The seed of this pass's dropout masks, in place of the layer's own: an integer gives the same
             masks at every call.
+        checkpoint : bool, int or None
+            How many steps a segment has; True: about sqrt(T). Each pass then keeps its state at the start of
+            each segment, and none of its gates: `backward` runs the segments again, with the weights that
+            it finds. Everything has the same bits but the weights' gradients, whose sums are rounded
+            otherwise.
 
         Returns
         -------
@@ -205,14 +222,29 @@ class Recurrent(Module):
         ------
         TypeError, ValueError
             If an argument has the wrong shape or dtype.
+
+        Examples
+        --------
+        >>> import numpy as np, rnnfast as rf
+        >>> gru = rf.GRU(3, 5, rng=0)
+        >>> x = np.ones((10_000, 2, 3), np.float32)
+        >>> y, h, tape = gru.forward(x, checkpoint=True)
+        >>> dx, dh = gru.backward(tape, np.ones_like(y))
+        >>> y, h, tape = gru.forward(x)
+        >>> np.array_equal(gru.backward(tape, np.ones_like(y))[0], dx)
+        True
         """
         if rng is not None:
             checks.check_rng(rng)
+        if checkpoint is not None:
+            checkpoint = checks.checkpoint(checkpoint)
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
         if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
             initial = tuple([None if part is None else part.copy() for part in initial])
         key = self._mask_key(rng) if training and self.dropout and self.num_layers > 1 else None
-        y, final, states, tapes = self._run(inputs, initial, sequences, layout, key, True, return_states)
+        length = checkpointed.segment_length(checkpoint, inputs)
+        run = functional.pass_forward if length is None else partial(checkpointed.pass_forward, length=length)
+        y, final, states, tapes = self._run(inputs, initial, sequences, layout, key, run, return_states)
         y = _as_given(y, *layout)
         tape = Tape(self, _Saved(tapes, key, self.dropout, layout, y.shape))
         if not return_states:
@@ -232,8 +264,8 @@ class Recurrent(Module):
         Returns
         -------
         Stream
-            ``y_t = step(x_t)`` from ``[B, input_size]`` to ``[B, hidden_size]`` (with batch 1 also from
-            ``[input_size]`` to ``[hidden_size]``), ``step.state``, ``step.reset(mask)``, ``step.refresh()``.
+            ``y_t = step(x_t)`` from ``[B, input_size]`` to ``[B, hidden_size]`` (proj_size; with batch 1 also
+            without the axis B), ``step.state``, ``step.reset(mask)``, ``step.refresh()``.
 
         Raises
         ------
@@ -272,8 +304,7 @@ class Recurrent(Module):
             reset = None if reset is None else _time_major(reset, *layout)
             sequences = functional.sequences_of(functional.checked_lengths(lengths, T, B), reset, T, B)
         if state is not None:
-            tail = (B, self.hidden_size) if batched else (self.hidden_size,)
-            state = self._checked_state("state", state, (len(self._cells), *tail))
+            state = self._checked_state("state", state, (len(self._cells), *((B,) if batched else ())))
             state = self._parts_of(state, batched)
         return inputs, state, sequences, layout
 
@@ -284,20 +315,24 @@ class Recurrent(Module):
         sequences: _core.Sequences | None,
         layout: _Layout,
         key: tuple[int, int] | None,
-        save: bool,
+        run: Callable[..., Any],
         return_states: bool,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...], list[Any]]:
-        """All passes: y [T, B, D*H], the parts of the final state, those of all states, the tapes."""
+        """All passes, each by `run`: y [T, B, D*P], the parts of the final state and of all, the tapes."""
         T, B, _ = x.shape
-        dtype, D, H = self._dtype, self._directions, self.hidden_size
+        dtype, D, P = self._dtype, self._directions, self._widths[0]
         final = self._blank_state(B)
-        states = tuple([self._blank_states(T, B, layout) for _ in final]) if return_states else ()
+        states = (
+            tuple([self._blank_states(T, B, width, layout) for width in self._widths])
+            if return_states
+            else ()
+        )
         tapes = []
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
-            y = _core.blank(T, B, D * H, dtype, layout.batch_first and last)
+            y = _core.blank(T, B, D * P, dtype, layout.batch_first and last)
             for number in range(layer * D, (layer + 1) * D):
-                tape = functional.pass_forward(
+                tape = run(
                     self._cells[number],
                     number,
                     x,
@@ -306,29 +341,27 @@ class Recurrent(Module):
                     final,
                     sequences=sequences,
                     c_steps=states[1][number] if len(states) > 1 else None,
-                    save=save,
                     spare=self._spare,
                 )
                 tapes.append(tape)
                 if return_states:
-                    states[0][number] = _columns(y, number, D)
+                    states[0][number] = functional.own_columns(y, number, P)
             x = y
             if key is not None and not last:
-                x = _core.dropout_mask(*key, layer, y.shape, self.dropout, dtype)
-                x *= y  # in the mask's place: the tape keeps y as it is
+                x = _core.blank(T, B, D * P, dtype)  # the tape keeps y as it is
+                _drop(y, key, layer, self.dropout, x)
         return y, final, states, tapes
 
     def _blank_state(self, B: int) -> tuple[np.ndarray, ...]:
         """The parts of a state, uninitialised."""
-        h = _core.blank(len(self._cells), B, self.hidden_size, self._dtype)
-        return (h,) if len(self.parts) == 1 else (h, np.empty_like(h))
+        return tuple([_core.blank(len(self._cells), B, width, self._dtype) for width in self._widths])
 
-    def _blank_states(self, T: int, B: int, layout: _Layout) -> np.ndarray:
-        """Zeros for one part of the state at every step: [passes, T, B, H] in the caller's layout."""
-        passes, H = len(self._cells), self.hidden_size
+    def _blank_states(self, T: int, B: int, width: int, layout: _Layout) -> np.ndarray:
+        """Zeros for one part of the state at every step: [passes, T, B, width] in the caller's layout."""
+        passes = len(self._cells)
         if layout.batch_first:
-            return np.zeros((passes, B, T, H), self._dtype).swapaxes(1, 2)
-        return np.zeros((passes, T, B, H), self._dtype)
+            return np.zeros((passes, B, T, width), self._dtype).swapaxes(1, 2)
+        return np.zeros((passes, T, B, width), self._dtype)
 
     def backward(
         self,
@@ -377,34 +410,34 @@ class Recurrent(Module):
         self, saved: _Saved, dy: ArrayLike | None, dstate: Any
     ) -> tuple[np.ndarray | None, Any]:
         last, every = dstate if isinstance(dstate, _StateGradients) else (dstate, None)
-        passes, H, B = len(saved.tapes), self.hidden_size, saved.tapes[0].y.shape[1]
+        passes, B = len(saved.tapes), saved.tapes[0].x.shape[1]
         if dy is not None:
             dy = checks.shaped("dy", dy, self._dtype, saved.y_shape)
         if last is not None:
-            shape = (passes, B, H) if saved.layout.batched else (passes, H)
-            last = self._checked_state("dstate", last, shape)
+            last = self._checked_state("dstate", last, (passes, *((B,) if saved.layout.batched else ())))
         if every is None:
             return dy, last
-        every = self._checked_state("dstates", every, (passes, *saved.y_shape[:-1], H))
+        every = self._checked_state("dstates", every, (passes, *saved.y_shape[:-1]))
         return dy, _StateGradients(last, every)
 
     def _backward(
         self, saved: _Saved, dy: np.ndarray | None, dstate: Any, input_grad: bool, retain: bool
     ) -> tuple[np.ndarray | None, Any, dict[str, np.ndarray]]:
         tapes, key, p, layout, _ = saved
-        T, B, _ = tapes[0].y.shape
-        dtype, D, H = self._dtype, self._directions, self.hidden_size
+        dtype, D, P = self._dtype, self._directions, self._widths[0]
         if dy is not None:
             dy = _time_major(checks.rows(dy), *layout)
         last, every = dstate if isinstance(dstate, _StateGradients) else (dstate, None)
         dfinal = None if last is None else self._parts_of(last, layout.batched)
         dh_steps, dc_steps = self._steps_of(every, layout)
-        dinitial = self._blank_state(B)
         x = tapes[0].x
+        T, B, _ = x.shape
+        dinitial = self._blank_state(B)
+        run = (checkpointed if isinstance(tapes[0], checkpointed.Checkpoints) else functional).pass_backward
         embedded = isinstance(x, _core.Embedded)  # then dx is the gradient of its table
         fresh: dict[str, np.ndarray] = {}
         for layer in reversed(range(self.num_layers)):
-            columns = D * H if layer else self.input_size
+            columns = D * P if layer else self.input_size
             passes = range(layer * D, (layer + 1) * D)
             if dh_steps is not None:
                 later = np.concatenate([dh_steps[number] for number in passes], axis=-1)
@@ -418,7 +451,7 @@ class Recurrent(Module):
                         if embedded and layer == 0
                         else _core.blank(T, B, columns, dtype, layout.batch_first and layer == 0)
                     )
-                gradients = functional.pass_backward(
+                gradients = run(
                     tapes[number],
                     dy,
                     dfinal,
@@ -431,29 +464,35 @@ class Recurrent(Module):
                     fresh[name + self._suffixes[number]] = gradient
                 dx = share if dx is None or share is None else np.add(dx, share, out=dx)
             if key is not None and layer:
-                dx *= _core.dropout_mask(*key, layer - 1, (T, B, columns), p, dtype)
+                assert dx is not None
+                _drop(dx, key, layer - 1, p, dx)
             dy = dx
         dx = dy if dy is None or embedded else _as_given(dy, *layout)
         return dx, self._state_of(dinitial, *layout), fresh
 
-    def _checked_state(self, name: str, value: Any, shape: tuple[int, ...]) -> Any:
-        """`value`, a state in the caller's form, as the layer's floats; one of two parts may be None."""
+    def _checked_state(self, name: str, value: Any, leading: tuple[int, ...]) -> Any:
+        """`value`, a state in the caller's form, as the layer's floats; one of two parts may be None.
+
+        `leading` are its axes but the last.
+        """
         if len(self.parts) == 1:
             if isinstance(value, tuple):
                 raise TypeError(f"{name}: expected one array {self.parts[0]}, got a tuple")
-            return checks.shaped(name, value, self._dtype, shape)
+            return checks.shaped(name, value, self._dtype, (*leading, *self._widths))
         if not isinstance(value, (tuple, list)) or len(value) != len(self.parts):
             came = f"{len(value)} of them" if isinstance(value, (tuple, list)) else type(value).__name__
             raise TypeError(f"{name}: expected a pair ({', '.join(self.parts)}) of arrays, got {came}")
         return tuple(
             [
-                None if array is None else checks.shaped(f"{name} {part}", array, self._dtype, shape)
-                for part, array in zip(self.parts, value, strict=True)
+                None
+                if array is None
+                else checks.shaped(f"{name} {part}", array, self._dtype, (*leading, width))
+                for part, array, width in zip(self.parts, value, self._widths, strict=True)
             ]
         )
 
     def _parts_of(self, state: Any, batched: bool) -> tuple[Any, ...]:
-        """The parts of a state in the caller's form, each a C-contiguous [num_layers*D, B, H] or None."""
+        """The parts of a state in the caller's form, each a C-contiguous [num_layers*D, B, ·] or None."""
         parts = state if len(self.parts) > 1 else (state,)
         return tuple(
             [None if part is None else checks.block(part if batched else part[:, None]) for part in parts]
@@ -466,7 +505,7 @@ class Recurrent(Module):
         return parts if len(parts) > 1 else parts[0]
 
     def _states_of(self, parts: tuple[np.ndarray, ...], batched: bool, batch_first: bool) -> Any:
-        """The states [passes, T, B, H] of all steps in the caller's form."""
+        """The states [passes, T, B, ·] of all steps in the caller's form."""
         if not batched:
             parts = tuple([part[:, :, 0] for part in parts])
         elif batch_first:
@@ -474,7 +513,7 @@ class Recurrent(Module):
         return parts if len(parts) > 1 else parts[0]
 
     def _steps_of(self, states: Any, layout: _Layout) -> tuple[Any, Any]:
-        """h and c of `states` in the caller's form: None, or [passes, T, B, H], the last axis contiguous."""
+        """h and c of `states` in the caller's form: None, or [passes, T, B, ·], the last axis contiguous."""
         parts = states if isinstance(states, (tuple, list)) else (states,)
         steps: list[Any] = [None, None]
         for n, part in enumerate(parts):
@@ -493,12 +532,15 @@ class Recurrent(Module):
             "batch_first": False,
             "dropout": 0.0,
             "bidirectional": False,
+            "proj_size": 0,
+            "peephole": False,
+            **self.options,
         }
         options += [
-            f"{name}={value}" for name in defaults if (value := getattr(self, name)) != defaults[name]
+            f"{name}={value!r}"
+            for name, default in defaults.items()
+            if (value := getattr(self, name, default)) != default
         ]
-        if self.nonlinearity != "tanh":
-            options.append(f"nonlinearity={self.nonlinearity!r}")
         return f"{type(self).__name__}({', '.join(options)}, dtype={str(self.dtype)!r})"
 
 
@@ -526,6 +568,21 @@ class _Saved(NamedTuple):
     y_shape: tuple[int, ...]
 
 
+_evaluate = partial(functional.pass_forward, save=False)
+
+_MASK = 2**20  # about how many numbers of a mask there are at a time
+
+
+def _drop(array: np.ndarray, key: tuple[int, int], layer: int, p: float, out: np.ndarray) -> None:
+    """out = the [T, B, N] array times the mask of a layer, of which only some steps are ever there."""
+    T, B, N = array.shape
+    steps = max(1, _MASK // max(1, B * N))
+    for t in range(0, T, steps):
+        part = array[t : t + steps]
+        mask = _core.dropout_mask(*key, layer, part.shape, p, array.dtype, t)
+        np.multiply(part, mask, out=out[t : t + steps])
+
+
 def _time_major(array: np.ndarray, batched: bool, batch_first: bool) -> np.ndarray:
     """A sequence laid out as the caller's, seen as [T, B, ·]."""
     if not batched:
@@ -538,12 +595,6 @@ def _as_given(array: np.ndarray, batched: bool, batch_first: bool) -> np.ndarray
     if not batched:
         return array[:, 0]
     return array.swapaxes(0, 1) if batch_first else array
-
-
-def _columns(y: np.ndarray, number: int, directions: int) -> np.ndarray:
-    """Those that pass `number` writes in the y of its layer, [T, B, D*H]."""
-    H = y.shape[2] // directions
-    return y[:, :, number % directions * H : (number % directions + 1) * H]
 
 
 class RNN(Recurrent):
@@ -601,6 +652,7 @@ class RNN(Recurrent):
 
     cell = "rnn"
     gates = 1
+    options: ClassVar[dict[str, Any]] = {"nonlinearity": "tanh"}
 
     def __init__(
         self,
@@ -638,12 +690,13 @@ class LSTM(Recurrent):
 
     ::
 
-        i = sigmoid(W_ii x_t + b_ii + W_hi h_{t-1} + b_hi)        f, o likewise
+        i = sigmoid(W_ii x_t + b_ii + W_hi h_{t-1} + b_hi [+ w_ci c_{t-1}])        f likewise
         g = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg)
-        c_t = f c_{t-1} + i g
-        h_t = o tanh(c_t)
+        c_t = [clip] f c_{t-1} + i g
+        o = sigmoid(W_io x_t + b_io + W_ho h_{t-1} + b_ho [+ w_co c_t])
+        h_t = [W_hr] o tanh(c_t)
 
-    The state is the pair (h, c).
+    What is in brackets is there on request. The state is the pair (h, c).
 
     Parameters
     ----------
@@ -660,6 +713,8 @@ class LSTM(Recurrent):
         above.
     bidirectional : bool
         Each layer also runs from the last step to the first, with weights of its own; D = 2 instead of 1.
+    proj_size : int
+        P, to which h is projected by ``weight_hr``; 0: not at all. y and h are then P wide, c is H wide.
     dtype : {"float32", "float64"}
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
@@ -667,22 +722,36 @@ class LSTM(Recurrent):
     forget_bias : float, optional
         The initial bias of the forget gate: f's slice of every ``bias_ih``, that of ``bias_hh`` being zero.
         1 helps a network to remember from the start. Without it f is initialised as the other gates.
+    peephole : bool
+        Whether the gates also see the cell: i and f the one before, o the new one.
+    coupled_gates : bool
+        The forget gate is f = 1 - i and has no weights of its own: blocks are i, g, o, ``[3*H, ·]``.
+    cell_clip : float, optional
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes.
 
     Attributes
     ----------
     weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, … : Parameter
         ``[4*H, I]``, ``[4*H, H]``, ``[4*H]``, ``[4*H]``, gates in the order i, f, g, o; then
-        ``…_l0_reverse``, ``…_l1`` (its I is D*H), and so on: the names and shapes of `torch.nn.LSTM`.
+        ``…_l0_reverse``, ``…_l1`` (its I is D*H), and so on: the names and shapes of `torch.nn.LSTM`. With
+        proj_size P ``weight_hh`` is ``[4*H, P]``, an upper layer's I is D*P, and there is
+        ``weight_hr_l0`` ``[P, H]``; peepholes are ``weight_ci_l0``, ``weight_cf_l0`` (not with coupled
+        gates), ``weight_co_l0`` ``[H]``.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range, or `forget_bias` comes with ``bias=False``.
+        If an argument is of the wrong kind or out of range, or `forget_bias` comes with ``bias=False`` or
+        coupled gates.
 
     References
     ----------
     S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9 (1997); with the forget
     gate of F. A. Gers, J. Schmidhuber and F. Cummins, "Learning to forget", Neural Computation 12 (2000).
+    Peepholes: F. A. Gers and J. Schmidhuber, "Recurrent nets that time and count", IJCNN (2000). Projection:
+    H. Sak, A. Senior and F. Beaufays, "Long short-term memory recurrent neural network architectures for
+    large scale acoustic modeling", Interspeech (2014). Coupled gates: K. Greff et al., "LSTM: a search space
+    odyssey", IEEE Transactions on Neural Networks and Learning Systems 28 (2017).
 
     Examples
     --------
@@ -699,8 +768,8 @@ class LSTM(Recurrent):
     """
 
     cell = "lstm"
-    gates = 4
     parts = ("h", "c")
+    options: ClassVar[dict[str, Any]] = {"coupled_gates": False, "cell_clip": None}
 
     def __init__(
         self,
@@ -711,15 +780,26 @@ class LSTM(Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         forget_bias: float | None = None,
+        peephole: bool = False,
+        coupled_gates: bool = False,
+        cell_clip: float | None = None,
     ) -> None:
         if forget_bias is not None:
             forget_bias = checks.real("forget_bias", forget_bias)
             if not bias:
                 raise ValueError("forget_bias: expected None with bias=False (there is no bias to set)")
+            if coupled_gates:
+                raise ValueError("forget_bias: expected None with coupled_gates=True (f is 1 - i)")
+        self.proj_size = checks.integer("proj_size", proj_size, 0)
+        self.peephole = bool(peephole)
+        self.coupled_gates = bool(coupled_gates)
+        self.cell_clip = functional.checked_clip(cell_clip)
+        self.gates = 3 if self.coupled_gates else 4
         super().__init__(
             input_size,
             hidden_size,
@@ -737,15 +817,28 @@ class LSTM(Recurrent):
                 self._parameters["bias_ih" + suffix].data[forget] = forget_bias
                 self._parameters["bias_hh" + suffix].data[forget] = 0.0
 
+    def _further_shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.proj_size:
+            shapes["weight_hr"] = (self.proj_size, self.hidden_size)
+        if self.peephole:
+            seeing = "io" if self.coupled_gates else "ifo"
+            shapes |= {f"weight_c{gate}": (self.hidden_size,) for gate in seeing}
+        return shapes
+
 
 class GRU(Recurrent):
-    """The gated recurrent unit, with the reset gate after the product (as PyTorch's, cuDNN's and Keras 3's).
+    """The gated recurrent unit.
 
     ::
 
         r = sigmoid(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)        z likewise
         n = tanh(W_in x_t + b_in + r (W_hn h_{t-1} + b_hn))
         h_t = (1 - z) n + z h_{t-1}
+
+    or, with ``reset_after=False``::
+
+        n = tanh(W_in x_t + b_in + W_hn (r h_{t-1}) + b_hn)
 
     Parameters
     ----------
@@ -766,6 +859,9 @@ class GRU(Recurrent):
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
         Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
+    reset_after : bool
+        Whether r acts after the product with W_hn (as in PyTorch, cuDNN and Keras 3) or before it, as in
+        later versions of the paper; that takes two products a step, one after the other, and is slower.
 
     Attributes
     ----------
@@ -798,3 +894,31 @@ class GRU(Recurrent):
 
     cell = "gru"
     gates = 3
+    options: ClassVar[dict[str, Any]] = {"reset_after": True}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        reset_after: bool = True,
+        dtype: DTypeLike = "float32",
+        rng: checks.Rng = None,
+    ) -> None:
+        self.reset_after = bool(reset_after)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            dtype=dtype,
+            rng=rng,
+        )

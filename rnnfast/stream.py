@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Stream(_core.Stepper):
     """One step a call through a stack of layers; made by ``layer.stream(batch)``.
 
-    Calling it with ``x_t [B, input_size]`` takes one step and gives ``y_t [B, hidden_size]``, the caller's
-    own; with batch 1 also ``[input_size]`` to ``[hidden_size]``. A call holds the GIL.
+    Calling it with ``x_t [B, input_size]`` takes one step and gives ``y_t [B, P]``, the caller's own, P being
+    the width of h; with batch 1 also ``[input_size]`` to ``[P]``. A call holds the GIL.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ class Stream(_core.Stepper):
 
     @property
     def state(self) -> Any:
-        """A copy of the state, ``[num_layers, B, hidden_size]``; LSTM: a pair. May be set; None is zero."""
+        """A copy of the state, in the form of the layer's with this batch. May be set; None is zero."""
         return self.h.copy() if self.c is None else (self.h.copy(), self.c.copy())
 
     @state.setter
     def state(self, state: Any) -> None:
-        shape = self.h.shape
-        checked = (None, None) if state is None else self._layer._checked_state("state", state, shape)
+        leading = self.h.shape[:-1]
+        checked = (None, None) if state is None else self._layer._checked_state("state", state, leading)
         parts = checked if isinstance(checked, tuple) else (checked,)
         for mine, part in zip((self.h, self.c), parts, strict=False):
             if mine is not None:

@@ -29,6 +29,7 @@ OPTIONS = {  # a variant, and what more `make` is asked for
     "lstm-coupled": ("lstm", {"coupled_gates": True}),
     "lstm-clip": ("lstm", {"cell_clip": 0.4}),
     "lstm-projection": ("lstm", {"P": 2}),
+    "lstm-wide-projection": ("lstm", {"P": 37}),
     "lstm-all": ("lstm", {"peephole": True, "coupled_gates": True, "cell_clip": 0.4, "P": 2}),
     "gru-reset-before": ("gru", {"reset_after": False}),
 }
@@ -86,7 +87,7 @@ class Case(NamedTuple):
 
 
 def make(
-    variant: str,
+    name: str,
     T: int,
     B: int,
     I: int,
@@ -95,15 +96,17 @@ def make(
     dtype: Any = np.float64,
     bias: bool = True,
     reverse: bool = False,
-    peephole: bool = False,
-    P: int | None = None,
     return_states: bool = False,
     **asked: Any,
 ) -> Case:
     """A layer at torch's default weight scale, with nonzero distinct states and gradients on every result.
 
-    An LSTM may have peepholes and a projection to P. What else is asked goes to the forward function.
+    `name` is one of OPTIONS. An LSTM may be asked for peepholes and a projection to P; what else is asked
+    goes to the forward function.
     """
+    variant, more = OPTIONS[name]
+    asked = {**more, **asked}
+    peephole, P = asked.pop("peephole", False), asked.pop("P", None)
     cell, options = VARIANTS[variant]
     options = {**options, "reverse": reverse, **asked}
     coupled = options.get("coupled_gates", False)
@@ -171,8 +174,9 @@ def _named(prefix: str, cell: str, state: Any) -> dict[str, np.ndarray]:
 
 def cell_of(case: Case) -> _core.Cell:
     """What the passes of `functional` run."""
-    weights = map(case.weights.get, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    return _core.Cell(case.cell, *weights, **case.options)
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    extra = {name: weight for name, weight in case.weights.items() if name not in names}
+    return _core.Cell(case.cell, *map(case.weights.get, names), **extra, **case.options)
 
 
 def evaluate(functional: ModuleType, case: Case) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SHORT = {  # arguments, and words of the output
     "character_model": (["{text}"], "epoch 3: "),
+    "long_sequence": (["--steps", "2000", "--updates", "2"], ""),
     "recurrent_policy": (["2"], "after 2 rollouts "),
     "time_series": ([], "GRU "),
 }

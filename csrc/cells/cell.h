@@ -8,14 +8,16 @@
  */
 typedef struct {
     real *gates;        /* [S*H] INOUT */
-    const real *h_prev; /* [H]   IN */
+    const real *h_prev; /* [P]   IN */
     const real *c_prev; /* [H]   IN   (lstm) */
-    real *h;            /* [H]   OUT forward, IN backward */
+    real *h;            /* [P]   OUT forward, IN backward */
     real *c;            /* [H]   OUT forward, IN backward; may be c_prev (lstm) */
-    const real *dy;     /* [H]   IN, or NULL: zero */
+    real *m;            /* [H]   OUT, or NULL: no second product */
+    real *d_m;          /* [P]   OUT, or NULL (a projection's dh) */
+    const real *dy;     /* [P]   IN, or NULL: zero */
     const real *dc_step;/* [H]   IN, or NULL: zero (lstm) */
-    real *dh_step;      /* [H]   OUT, or NULL: not wanted */
-    real *dh;           /* [H]   INOUT */
+    real *dh_step;      /* [P]   OUT, or NULL: not wanted */
+    real *dh;           /* [P]   INOUT */
     real *dc;           /* [H]   INOUT (lstm) */
 } CellRow;
 

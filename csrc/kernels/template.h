@@ -40,6 +40,7 @@
 #include "cells/gru.h"
 #include "step.h"
 #include "lookup.h"
+#include "peephole.h"
 #include "mask.h"
 
 #define VMATH(function) \
@@ -76,8 +77,11 @@ static void fma_chains(ptrdiff_t turns)
         pack_by_rows, pack_by_gates, pack_by_columns, add_bias, unpack_bias, \
         product, groups_of, operand_stride, pack_gradient, pack_operand, gradient_product, unpack_gradient, \
         gather, scatter, \
-        {rnn_step_forward, lstm_step_forward, gru_step_forward}, \
-        {rnn_step_backward, lstm_step_backward, gru_step_backward}, \
+        {{rnn_step_forward, NULL}, {lstm_step_forward, project_forward}, {gru_step_forward, NULL}, \
+         {coupled_step_forward, project_forward}, {gru_before_step_forward, gru_before_second_forward}}, \
+        {{rnn_step_backward, NULL}, {lstm_step_backward, lstm_second_backward}, {gru_step_backward, NULL}, \
+         {coupled_step_backward, coupled_second_backward}, {gru_before_step_backward, gru_before_second_backward}}, \
+        peephole_gradient, \
         dropout, \
         {map_exp, map_tanh, map_sigmoid}, \
         fma_chains, \

@@ -2,24 +2,48 @@
 
 _KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 _NONLINEARITIES = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENTITY}
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ci", "weight_cf", "weight_co")
 
 @cython.auto_pickle(False)
 cdef class Cell:
     """One layer in one direction: which cell it is, its weights, and the way it runs through time.
 
     The weights are C-contiguous arrays that the caller has checked and may go on writing into: weight_ih [G*H, I],
-    weight_hh [G*H, H], and the biases [G*H] or None.
+    weight_hh [G*H, P] and, each of them or None, the biases [G*H], weight_hr [P, H] (without it P is H) and the peepholes
+    weight_ci, weight_cf, weight_co [H].
     """
 
     cdef int kind, nonlinearity
+    cdef double cell_clip
     cdef readonly bint reverse
-    cdef readonly Py_ssize_t input_size, hidden_size
-    cdef readonly object name, weight_ih, weight_hh, bias_ih, bias_hh
+    cdef readonly Py_ssize_t input_size, hidden_size, output_size
+    cdef readonly object name, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, weight_ci, weight_cf, weight_co
 
-    def __init__(self, name, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh, reverse=False, nonlinearity="tanh"):
-        self.kind, self.nonlinearity, self.reverse = _KINDS[name], _NONLINEARITIES[nonlinearity], reverse
-        self.input_size, self.hidden_size = weight_ih.shape[1], weight_hh.shape[1]
+    def __init__(self, name, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh, reverse=False,
+                 nonlinearity="tanh", *, weight_hr=None, weight_ci=None, weight_cf=None, weight_co=None, coupled_gates=False,
+                 cell_clip=None, reset_after=True):
+        self.kind = COUPLED if coupled_gates else _KINDS[name] if reset_after else GRU_BEFORE
+        self.nonlinearity, self.reverse = _NONLINEARITIES[nonlinearity], reverse
+        self.cell_clip = 0 if cell_clip is None else cell_clip
+        self.input_size, self.output_size = weight_ih.shape[1], weight_hh.shape[1]
+        self.hidden_size = self.output_size if weight_hr is None else weight_hr.shape[1]
         self.name, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = name, weight_ih, weight_hh, bias_ih, bias_hh
+        self.weight_hr, self.weight_ci, self.weight_cf, self.weight_co = weight_hr, weight_ci, weight_cf, weight_co
+
+    cdef void describe(self, Pass *p) noexcept:
+        """What a pass of this cell is, whatever it runs on."""
+        set_cell(p, self.kind)
+        p.nonlinearity, p.cell_clip = self.nonlinearity, self.cell_clip
+        p.H, p.P, p.phases = self.hidden_size, self.output_size, 1 if self.name_m() is None else 2
+        p.w_ci, p.w_cf, p.w_co = data(self.weight_ci), data(self.weight_cf), data(self.weight_co)
+
+    cdef bint has_c(self) noexcept:
+        """Whether the state has a part c."""
+        return self.kind == LSTM or self.kind == COUPLED
+
+    cdef name_m(self):
+        """The name of the weight that W_m, of the second product, is in; None if there is no second product."""
+        return "weight_hh" if self.kind == GRU_BEFORE else None if self.weight_hr is None else "weight_hr"
 
     @property
     def slots(self):
@@ -30,17 +54,13 @@ cdef class Cell:
 
     def new_gradients(self):
         """Uninitialised gradients of the weights, by name."""
-        grads = {"weight_ih": like(self.weight_ih), "weight_hh": like(self.weight_hh)}
-        if self.bias_ih is not None:
-            grads["bias_ih"] = like(self.bias_ih)
-        if self.bias_hh is not None:
-            grads["bias_hh"] = like(self.bias_hh)
-        return grads
+        weights = {name: getattr(self, name) for name in _WEIGHTS}
+        return {name: like(weight) for name, weight in weights.items() if weight is not None}
 
     cdef Rows own_columns(self, cnp.ndarray array, Py_ssize_t number):
-        """The rows of this pass's columns in the [T, B, D*H] array of all directions."""
+        """The rows of this pass's columns in the [T, B, D*P] array of all directions."""
         cdef Rows rows = rows_of(array)
-        rows.data = <char *>rows.data + (number % (cnp.PyArray_DIM(array, 2) // self.hidden_size) * self.hidden_size
+        rows.data = <char *>rows.data + (number % (cnp.PyArray_DIM(array, 2) // self.output_size) * self.output_size
                                          * cnp.PyArray_ITEMSIZE(array))
         return rows
 

@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "pass.h" nogil:
     enum:
-        RNN, LSTM, GRU, TANH, RELU, SIGMOID, IDENTITY, MAX_SLOTS
+        RNN, LSTM, GRU, COUPLED, GRU_BEFORE, TANH, RELU, SIGMOID, IDENTITY, MAX_SLOTS
 
     ctypedef struct Rows:
         void *data
@@ -36,8 +36,8 @@ cdef extern from "pass.h" nogil:
         void *dw
 
     ctypedef struct Pass:
-        int cell, nonlinearity, save
-        Py_ssize_t T, B, H, S, X, G
+        int cell, nonlinearity, save, phases
+        Py_ssize_t T, B, H, P, S, X, G
         const Py_ssize_t *order
         const unsigned char *cut
         const void *zeros
@@ -49,6 +49,17 @@ cdef extern from "pass.h" nogil:
         Rows c
         const void *w_step
         const void *w_back
+        const void *w_m
+        const void *w_m_back
+        Rows m
+        Rows d_m
+        const void *w_ci
+        const void *w_cf
+        const void *w_co
+        void *dw_ci
+        void *dw_cf
+        void *dw_co
+        double cell_clip
         Rows dy
         Rows dc_steps
         Rows dh_steps
@@ -80,8 +91,11 @@ cdef extern from "kernels.h" nogil:
                        Py_ssize_t c0, Py_ssize_t c1) noexcept nogil
         void (*scatter)(const Lookup *, const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t c0,
                         Py_ssize_t c1) noexcept nogil
-        void (*step_forward[3])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
-        void (*step_backward[3])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
+        void (*step_forward[5][2])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
+                                   Py_ssize_t g1) noexcept nogil
+        void (*step_backward[5][2])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
+                                    Py_ssize_t g1) noexcept nogil
+        void (*peephole_gradient)(const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil
         void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
                         double p, void *mask) noexcept nogil
         void (*vmath[3])(Py_ssize_t n, const void *x, void *y) noexcept nogil

@@ -75,23 +75,39 @@ cdef const Kernels *kernels_for(array) noexcept:
 
 cdef void set_cell(Pass *p, int cell) noexcept nogil:
     p.cell = cell
-    p.S = 1 if cell == RNN else 4
+    p.S = 1 if cell == RNN else 4 if cell == LSTM or cell == GRU else 3
     p.X = 3 if cell == GRU else p.S
-    p.G = p.X
+    p.G = 2 if cell == GRU_BEFORE else p.X
 
 cdef Blocks window(const Pass *p, bint state_side, const void *data, Py_ssize_t width) noexcept nogil:
-    """The blocks of a weight or bias in the order of the slots: the GRU's r, z, n stand in slots n, r, z | q."""
+    """The blocks of a weight or bias in the order of the slots: the GRU's r, z, n stand in slots n, r, z | q. Those of the
+    state's side end with the last slot."""
     cdef Blocks w
     cdef int n
     memset(&w, 0, sizeof(w))
     w.data = data
     w.height = p.H
     w.width = width
+    w.count = <int>p.X
+    for n in range(p.X):
+        w.order[n] = (n + 2) % 3 if p.cell == GRU_BEFORE or p.cell == GRU and not state_side else n
+    return w
+
+cdef Blocks step_window(const Pass *p, const void *data) noexcept nogil:
+    """The blocks of W_hh that the state's product of a step has: those of the last G slots."""
+    cdef Blocks w = window(p, True, data, p.P)
+    cdef int n
     w.count = <int>p.G
     for n in range(p.G):
-        w.order[n] = n
-        if p.cell == GRU:
-            w.order[n] = n if state_side else (n + 2) % 3
+        w.order[n] = w.order[p.X - p.G + n]
+    return w
+
+cdef Blocks second_window(const Pass *p, const void *data) noexcept nogil:
+    """W_m, that of the second product: all of W_hr, or of the GRU's W_hh the block n."""
+    cdef Blocks w
+    memset(&w, 0, sizeof(w))
+    w.data, w.height, w.width, w.count = data, p.P, p.H, 1
+    w.order[0] = 2 if p.cell == GRU_BEFORE else 0
     return w
 
 cdef void begin(void *state, const void *given, size_t nbytes) noexcept nogil:

@@ -23,10 +23,15 @@ class Cell:
     reverse: bool
     input_size: int
     hidden_size: int
+    output_size: int
     weight_ih: _Array
     weight_hh: _Array
     bias_ih: _Array | None
     bias_hh: _Array | None
+    weight_hr: _Array | None
+    weight_ci: _Array | None
+    weight_cf: _Array | None
+    weight_co: _Array | None
     def __init__(
         self,
         name: str,
@@ -36,6 +41,14 @@ class Cell:
         bias_hh: _Array | None,
         reverse: bool = False,
         nonlinearity: str = "tanh",
+        *,
+        weight_hr: _Array | None = None,
+        weight_ci: _Array | None = None,
+        weight_cf: _Array | None = None,
+        weight_co: _Array | None = None,
+        coupled_gates: bool = False,
+        cell_clip: float | None = None,
+        reset_after: bool = True,
     ) -> None: ...
     @property
     def slots(self) -> int: ...
@@ -54,8 +67,14 @@ class Sequences:
     lengths: _Array | None
     reset: _Array | None
     def __init__(
-        self, T: int, B: int, lengths: _Array | None = None, reset: _Array | None = None
+        self,
+        T: int,
+        B: int,
+        lengths: _Array | None = None,
+        reset: _Array | None = None,
+        behind: _Array | None = None,
     ) -> None: ...
+    def part(self, s0: int, s1: int) -> Sequences: ...
 
 def blank(T: int, B: int, N: int, dtype: np.dtype[Any], batch_first: bool = False) -> _Array: ...
 def forward(
@@ -98,17 +117,20 @@ def backward(
     dx: _Array | None,
     dh: _Array,
     dc: _Array | None,
-    dweight_ih: _Array,
-    dweight_hh: _Array,
-    dbias_ih: _Array | None,
-    dbias_hh: _Array | None,
+    grads: dict[str, _Array],
 ) -> None: ...
 def linear_forward(x: _Array, weight: _Array, bias: _Array | None, y: _Array) -> None: ...
 def linear_backward(
     x: _Array, weight: _Array, dy: _Array, dx: _Array | None, dweight: _Array, dbias: _Array | None
 ) -> None: ...
 def dropout_mask(
-    seed: int, call: int, layer: int, shape: tuple[int, int, int], p: float, dtype: DTypeLike
+    seed: int,
+    call: int,
+    layer: int,
+    shape: tuple[int, int, int],
+    p: float,
+    dtype: DTypeLike,
+    t0: int = 0,
 ) -> _Array: ...
 def fma_chains(dtype: DTypeLike, turns: int) -> float: ...
 def vmath(name: Literal["exp", "tanh", "sigmoid"], x: NDArray[_Float]) -> NDArray[_Float]: ...

@@ -25,8 +25,9 @@ cdef class Sequences:
     cdef readonly Py_ssize_t T, B
     cdef readonly object lengths, reset
 
-    def __init__(self, Py_ssize_t T, Py_ssize_t B, lengths=None, reset=None):
-        """lengths [B] of intp or None, reset [T, B] of bool or None; checked."""
+    def __init__(self, Py_ssize_t T, Py_ssize_t B, lengths=None, reset=None, behind=None):
+        """lengths [B] of intp or None, reset [T, B] of bool or None; checked. behind [B] of bool or None: a reset at step T,
+        which a reversed pass comes from."""
         cdef Ragged *r = &self.ragged
         cdef Py_ssize_t b = B, s
         cdef cnp.ndarray order, steps
@@ -55,14 +56,24 @@ cdef class Sequences:
             r.cut[0], r.cut[1] = <unsigned char *>calloc(r.T * B + 1, 1), <unsigned char *>calloc(r.T * B + 1, 1)
             if r.cut[0] == NULL or r.cut[1] == NULL:
                 raise MemoryError("no memory for the resets")
-            self.find_cuts(reset)
+            self.find_cuts(reset, behind)
 
     def __dealloc__(self):
         free(self.ragged.order)
         free(self.ragged.cut[0])
         free(self.ragged.cut[1])
 
-    cdef void find_cuts(self, cnp.ndarray reset):
+    def part(self, Py_ssize_t s0, Py_ssize_t s1):
+        """Those of the steps s0..s1 alone."""
+        lengths = None if self.lengths is None else np.clip(self.lengths - s0, 0, s1 - s0)
+        if self.reset is None:
+            return Sequences(s1 - s0, self.B, lengths)
+        behind = None
+        if s1 < self.T:
+            behind = self.reset[s1] if lengths is None else self.reset[s1] & (self.lengths > s1)
+        return Sequences(s1 - s0, self.B, lengths, self.reset[s0:s1], behind)
+
+    cdef void find_cuts(self, cnp.ndarray reset, behind):
         """A reset at t lies between the steps t - 1 and t of its sequence, whichever of them a pass takes first."""
         cdef Ragged *r = &self.ragged
         cdef const char *resets = <const char *>cnp.PyArray_DATA(reset)
@@ -74,6 +85,8 @@ cdef class Sequences:
                     r.cut[0][t * self.B + b] = 1
                     if t > 0:
                         r.cut[1][(steps_of(r, b) - t) * self.B + b] = 1
+            if behind is not None and behind[r.order[b] if r.order != NULL else b]:
+                r.cut[1][b] = 1
 
 
 cdef Ragged shape_of(Sequences sequences, Py_ssize_t T, Py_ssize_t B) noexcept:

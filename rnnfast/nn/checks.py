@@ -17,11 +17,16 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 def positive(name: str, value: Any) -> int:
     """`value` as an int of at least 1."""
+    return integer(name, value, 1)
+
+
+def integer(name: str, value: Any, least: int) -> int:
+    """`value` as an int of at least `least`."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     number = operator.index(value)
-    if number < 1:
-        raise ValueError(f"{name}: expected at least 1, got {number}")
+    if number < least:
+        raise ValueError(f"{name}: expected at least {least}, got {number}")
     return number
 
 
@@ -62,6 +67,15 @@ def check_rng(value: Any) -> None:
         raise TypeError(f"rng: expected an integer, a numpy.random.Generator or None, got {value!r}")
     if not 0 <= operator.index(value) < 2**64:
         raise ValueError(f"rng: expected an integer in 0..2**64-1, got {value}")
+
+
+def checkpoint(value: Any) -> bool | int | None:
+    """`value`, which says in what segments a pass is checkpointed: a bool, a number of steps, or None."""
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return None if value is None else bool(value)
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"checkpoint: expected True, False, an integer or None, got {value!r}")
+    return positive("checkpoint", value)
 
 
 def row_mask(name: str, value: Any, rows: int) -> np.ndarray | slice:

@@ -67,7 +67,8 @@ class Module:
     Attributes
     ----------
     takes : frozenset of str
-        Those of the keywords ``training`` and ``rng`` that this module's `forward` accepts.
+        The keywords of this module's `forward` that a model hands on to it: of ``lengths``, ``reset``,
+        ``training``, ``rng`` and ``checkpoint`` those it has.
     causal : bool
         Whether y at a step needs no later step, so that a stream can take one step at a time.
     mask_seed : int or None

@@ -31,9 +31,10 @@ class Sequential(Module):
     Notes
     -----
     Parameters are named by their module's place: ``0.weight_ih_l0``. The state (and its gradient) is a
-    tuple with one entry per module, None for those without a state. ``lengths``, ``reset``, ``training``
-    and ``rng`` go to those modules that take them; an integer ``rng`` gives each of them masks of that one
-    seed, a generator gives each a seed of its own. ``input_grad=False`` concerns the first module.
+    tuple with one entry per module, None for those without a state. ``lengths``, ``reset``, ``training``,
+    ``rng`` and ``checkpoint`` go to those modules that take them; an integer ``rng`` gives each of them
+    masks of that one seed, a generator gives each a seed of its own. ``input_grad=False`` concerns the first
+    module.
 
     Examples
     --------
@@ -48,7 +49,7 @@ class Sequential(Module):
     ['1.weight', '1.bias']
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng"})
+    takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})
 
     def __init__(self, *modules: Module) -> None:
         super().__init__()
@@ -129,6 +130,7 @@ class Sequential(Module):
         reset: ArrayLike | None = None,
         training: bool = True,
         rng: checks.Rng = None,
+        checkpoint: bool | int | None = None,
     ) -> tuple[np.ndarray, tuple[Any, ...], Tape]:
         """As calling the module, in training unless ``training=False``; with a tape for `backward`.
 
@@ -144,6 +146,8 @@ class Sequential(Module):
             False: no dropout.
         rng : int, numpy.random.Generator or None
             Seeds the masks of this pass alone.
+        checkpoint : bool, int or None
+            Handed to recurrent layers: to keep states at the start of each segment of time, and no gates.
 
         Returns
         -------
@@ -155,8 +159,15 @@ class Sequential(Module):
             For `backward`.
         """
         checks.check_rng(rng)
+        checkpoint = checks.checkpoint(checkpoint)
         states = self._entries("state", state)
-        how = {"lengths": lengths, "reset": reset, "training": training, "rng": rng}
+        how = {
+            "lengths": lengths,
+            "reset": reset,
+            "training": training,
+            "rng": rng,
+            "checkpoint": checkpoint,
+        }
         tapes: list[Tape] = []
         y: Any = x
         for place, module in enumerate(self._modules):

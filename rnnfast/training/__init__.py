@@ -1,5 +1,6 @@
 """Training: one loss and its gradients, the training loop, checkpoints. It stands on the layers."""
 
+from rnnfast.training.bptt import truncated_bptt
 from rnnfast.training.checkpoint import load, model_arrays, read_checkpoint, save, write_checkpoint
 from rnnfast.training.fit import evaluate, fit
 from rnnfast.training.grad import loss_and_grad
@@ -18,5 +19,6 @@ __all__ = [
     "probe",
     "read_checkpoint",
     "save",
+    "truncated_bptt",
     "write_checkpoint",
 ]

@@ -14,7 +14,7 @@ __all__ = ["Loss", "evaluate_loss", "loss_and_grad"]
 
 Loss = Callable[..., tuple[float, np.ndarray]]
 
-_FORWARD_ONLY = frozenset({"training", "rng"})  # keywords of forward that evaluation has no use for
+_FORWARD_ONLY = frozenset({"training", "rng", "checkpoint"})  # those of forward that evaluation does not take
 
 
 def loss_and_grad(
@@ -36,8 +36,8 @@ def loss_and_grad(
         The model's initial state. No gradient goes back into it.
     **how
         ``mask``: handed to the loss. ``grads``: a dict to add the gradients into instead. Anything else is a
-        keyword of the model's forward, such as ``rng``, ``reset`` or ``lengths``. While y has a time axis,
-        ``lengths`` also make a mask for the loss: steps past a sequence's end do not count.
+        keyword of the model's forward, such as ``rng``, ``reset``, ``lengths`` or ``checkpoint``. While y has
+        a time axis, ``lengths`` also make a mask for the loss: steps past a sequence's end do not count.
 
     Returns
     -------
@@ -63,12 +63,12 @@ def loss_and_grad(
     >>> loss < 1e-3
     True
     """
+    check_keywords(model, how, {"mask", "grads"})
     mask, grads = how.pop("mask", None), how.pop("grads", None)
-    _check_keywords(model, how)
     if "training" in model.takes:
         how.setdefault("training", True)
     y, state, tape = model.forward(x, state, **how)
-    value, dy = _apply(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))
+    value, dy = apply_loss(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))
     model.backward(tape, dy, input_grad=False, grads=grads)
     return value, state
 
@@ -77,11 +77,11 @@ def evaluate_loss(
     model: Module, loss: Loss, x: Any, targets: Any, state: Any = None, **how: Any
 ) -> tuple[float, Any]:
     """The loss of an evaluation pass and the final state, as :func:`loss_and_grad` but without gradients."""
+    check_keywords(model, how, {"mask", "grads"})
     mask = how.pop("mask", None)
     how.pop("grads", None)
-    _check_keywords(model, how)
     y, state = model(x, state, **{name: value for name, value in how.items() if name not in _FORWARD_ONLY})
-    return _apply(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))[0], state
+    return apply_loss(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))[0], state
 
 
 def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any:
@@ -89,26 +89,31 @@ def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any
 
     It is `mask` itself without lengths, or where the model gives one y for each sequence.
     """
-    modules = model.modules()
-    if lengths is None or any(isinstance(module, Last) for module in modules):
+    if lengths is None or any(isinstance(module, Last) for module in model.modules()):
         return mask
-    batch_first = any(getattr(module, "batch_first", False) for module in modules)
     lengths, shape = np.asarray(lengths), np.shape(x)
     if lengths.ndim == 0:
         within = np.arange(shape[0]) < lengths
-    elif batch_first:
+    elif is_batch_first(model):
         within = np.arange(shape[1]) < lengths[:, np.newaxis]
     else:
         within = np.arange(shape[0])[:, np.newaxis] < lengths
     return within if mask is None else within & np.asarray(mask)
 
 
-def _check_keywords(model: Module, how: dict[str, Any]) -> None:
-    unknown = how.keys() - model.takes
+def is_batch_first(model: Module) -> bool:
+    """Whether a batched x is [B, T, ·]."""
+    return any(getattr(module, "batch_first", False) for module in model.modules())
+
+
+def check_keywords(model: Module, how: dict[str, Any], own: set[str]) -> None:
+    """Refuse keywords that are neither the caller's own nor ones that the model's forward takes."""
+    unknown = how.keys() - model.takes - own
     if unknown:
-        known = ", ".join(sorted(model.takes | {"mask", "grads"}))
+        known = ", ".join(sorted(model.takes | own))
         raise TypeError(f"{sorted(unknown)[0]}: expected a keyword {type(model).__name__} takes ({known})")
 
 
-def _apply(loss: Loss, y: np.ndarray, targets: Any, mask: Any) -> tuple[float, np.ndarray]:
+def apply_loss(loss: Loss, y: np.ndarray, targets: Any, mask: Any) -> tuple[float, np.ndarray]:
+    """The loss and its gradient; a loss that takes no mask is given none unless there is one."""
     return loss(y, targets) if mask is None else loss(y, targets, mask)

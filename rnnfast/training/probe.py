@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PassProbe", "Probe", "probe"]
 
-SLOTS = {"lstm": ("i", "f", "g", "o"), "gru": ("n", "r", "z")}  # as the kernels save gates
-BLOCKS = {"rnn": ("a",), "lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}  # as weights have them
+# By cell and number of gates (a coupled LSTM has three): as the kernels save them, as weights have them.
+SLOTS = {("lstm", 4): "ifgo", ("lstm", 3): "igo", ("gru", 3): "nrz"}
+BLOCKS = {("rnn", 1): "a", ("lstm", 4): "ifgo", ("lstm", 3): "igo", ("gru", 3): "rzn"}
 NEAR = 0.05  # a gate this close to an end, as a share of its range, counts as saturated
 
 
@@ -41,7 +42,8 @@ class PassProbe:
         How far the gradient of a loss at one step reaches: what share of its norm over all steps is found so
         many steps away from it, in the direction in which the pass goes back. The mean over `origins`.
     spectral_radius : dict of str to float
-        Of each gate's block of the recurrent weight: its largest eigenvalue in magnitude.
+        Of each gate's block of the recurrent weight (projected: of its product with ``weight_hr``): its
+        largest eigenvalue in magnitude.
     orthogonality_defect : dict of str to float
         Of each block W: the norm of W^T W - 1, over that of 1; 0 for an orthogonal matrix.
     saturation : dict of str to float
@@ -166,6 +168,8 @@ def probe(
     """
     if not any(isinstance(module, Recurrent) for module in model.modules()):
         raise TypeError(f"model: expected one with a recurrent layer, got {type(model).__name__}")
+    if how.pop("checkpoint", None):
+        raise ValueError("checkpoint: expected None (a probe reads the gates of all steps)")
     mask = within_lengths(model, x, how.get("lengths"), how.pop("mask", None))
     y, _, tape = model.forward(x, state, **how)
     value, dy = loss(y, targets) if mask is None else loss(y, targets, mask)
@@ -202,7 +206,7 @@ def _norms(
     every = []
     for _, _, own in passes:
         T, B, _ = own.y.shape
-        own.dh_steps = np.zeros((T, B, own.cell.hidden_size), own.y.dtype)
+        own.dh_steps = np.zeros((T, B, own.cell.output_size), own.y.dtype)
         every.append(own.dh_steps)
     try:
         model.backward(tape, dy, retain=True, grads=grads)
@@ -243,7 +247,9 @@ def _weight_figures(layer: Recurrent, own: functional.Tape) -> tuple[dict[str, f
     """Spectral radius and orthogonality defect of each gate's block of the recurrent weight."""
     radius, defect = {}, {}
     blocks = np.split(own.cell.weight_hh.astype(float), layer.gates)
-    for gate, block in zip(BLOCKS[layer.cell], blocks, strict=True):
+    for gate, block in zip(BLOCKS[layer.cell, layer.gates], blocks, strict=True):
+        if own.cell.weight_hr is not None:
+            block = block @ own.cell.weight_hr.astype(float)
         H = len(block)
         radius[gate] = float(np.abs(np.linalg.eigvals(block)).max())
         defect[gate] = float(np.linalg.norm(block.T @ block - np.eye(H)) / H**0.5)
@@ -255,7 +261,7 @@ def _saturation(layer: Recurrent, own: functional.Tape) -> dict[str, float]:
     T, B, _ = own.y.shape
     H, S = own.cell.hidden_size, own.cell.slots
     if layer.cell == "rnn":
-        ends = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}.get(layer.nonlinearity)
+        ends = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}.get(getattr(layer, "nonlinearity", ""))
         return {} if ends is None else {"a": _near(own.y, *ends)}
     lengths = None if own.sequences is None else own.sequences.lengths
     steps = np.full(B, T) if lengths is None else np.sort(lengths)[::-1]
@@ -263,7 +269,7 @@ def _saturation(layer: Recurrent, own: functional.Tape) -> dict[str, float]:
     gates = own.gates[: T * B * S * H].reshape(T, B, S, H)[there]  # as a pass counts steps and rows
     return {
         gate: _near(gates[:, slot], -1.0 if gate in "gn" else 0.0, 1.0)
-        for slot, gate in enumerate(SLOTS[layer.cell])
+        for slot, gate in enumerate(SLOTS[layer.cell, layer.gates])
     }
 
 

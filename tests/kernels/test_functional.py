@@ -14,21 +14,13 @@ all_variants = pytest.mark.parametrize("variant", VARIANTS)
 both_modules = pytest.mark.parametrize("module", [reference, functional], ids=["reference", "functional"])
 
 
-# What the reference can do and the kernels cannot yet.
-AHEAD = {
-    "lstm_forward": {"weight_hr", "weight_ci", "weight_cf", "weight_co", "coupled_gates", "cell_clip"},
-    "gru_forward": {"reset_after"},
-}
-
-
 def test_same_names_and_signatures():
     assert sorted(functional.__all__) == sorted(reference.__all__)
     for cell in GATES:
         for direction in ("forward", "backward"):
             fast, plain = (getattr(module, f"{cell}_{direction}") for module in (functional, reference))
             parameters, expected = (inspect.signature(function).parameters for function in (fast, plain))
-            ahead = AHEAD.get(plain.__name__, set())
-            assert list(parameters) == [name for name in expected if name not in ahead]
+            assert list(parameters) == list(expected)
             for name, parameter in parameters.items():
                 assert (parameter.kind, parameter.default) == (expected[name].kind, expected[name].default)
 
@@ -94,6 +86,53 @@ def test_other_wrong_arguments_are_named(module):
     plain = make("rnn-tanh", 4, 2, 3, 5)
     with pytest.raises(ValueError, match=r"^nonlinearity: expected .*softplus"):
         module.rnn_forward(plain.x, **plain.weights, nonlinearity="softplus")
+
+
+@both_modules
+@pytest.mark.parametrize(
+    ("wrong", "kind", "message"),
+    [
+        ({"cell_clip": 0}, ValueError, r"^cell_clip: expected a positive number, got 0$"),
+        ({"cell_clip": -1.0}, ValueError, r"^cell_clip: expected a positive number, got -1\.0$"),
+        ({"cell_clip": np.nan}, ValueError, r"^cell_clip: expected a positive number, got nan$"),
+        ({"cell_clip": True}, TypeError, r"^cell_clip: expected a positive number, got True$"),
+        ({"cell_clip": "1"}, TypeError, r"^cell_clip: expected a positive number, got '1'$"),
+        ({"weight_ci": np.zeros(5)}, ValueError, r"^weight_cf: expected an array, as the other peepholes"),
+        ({"weight_cf": np.zeros(5)}, ValueError, r"^weight_ci: expected an array, as the other peepholes"),
+        ({"weight_hr": np.zeros((4, 5))}, ValueError, r"^weight_hr: expected shape \[5, 5\], got \(4, 5\)$"),
+        ({"weight_hr": np.zeros((5, 4))}, ValueError, r"^weight_hr: expected shape \[5, 5\], got \(5, 4\)$"),
+        ({"weight_hr": np.zeros((5, 5), int)}, TypeError, r"^weight_hr: expected dtype .* got int64$"),
+    ],
+    ids=str,
+)
+def test_wrong_options_of_the_lstm_are_named(module, wrong, kind, message):
+    case = make("lstm", 4, 2, 3, 5)
+    with pytest.raises(kind, match=message):
+        module.lstm_forward(case.x, **case.weights, **wrong)
+
+
+@both_modules
+@pytest.mark.parametrize("coupled_gates", [False, True])
+def test_wrong_peepholes_are_named(module, coupled_gates):
+    case = make("lstm", 4, 2, 3, 5, peephole=True, coupled_gates=coupled_gates)
+    for name in [name for name in case.weights if name.startswith("weight_c")]:
+        others = {key: weight for key, weight in case.weights.items() if key != name}
+        with pytest.raises(ValueError, match=rf"^{name}: expected an array, as the other peepholes"):
+            module.lstm_forward(case.x, **others, coupled_gates=coupled_gates)
+        with pytest.raises(ValueError, match=rf"^{name}: expected shape \[5\], got \(5, 5\)"):
+            module.lstm_forward(case.x, **others, **{name: np.eye(5)}, coupled_gates=coupled_gates)
+        with pytest.raises(TypeError, match=rf"^{name}: expected dtype float32 or float64, got int64"):
+            module.lstm_forward(case.x, **others, **{name: np.ones(5, int)}, coupled_gates=coupled_gates)
+    if coupled_gates:
+        with pytest.raises(ValueError, match=r"^weight_cf: expected None with coupled_gates, got an array"):
+            module.lstm_forward(case.x, **case.weights, weight_cf=np.zeros(5), coupled_gates=True)
+
+
+@both_modules
+def test_coupled_weights_of_four_blocks_are_refused(module):
+    case = make("lstm", 4, 2, 3, 5)
+    with pytest.raises(ValueError, match=r"^weight_hh: expected shape \[3\*H, H\].*got \(20, 5\)"):
+        module.lstm_forward(case.x, **case.weights, coupled_gates=True)
 
 
 def test_a_used_tape_is_refused():

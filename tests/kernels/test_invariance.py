@@ -9,12 +9,12 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import Case, all_variants, backward, evaluate, forward, make, pass_forward, run
+from cases import Case, all_options, backward, evaluate, forward, make, pass_forward, run
 from tolerances import OUTPUTS, assert_same_bits
 
 from rnnfast import _core, functional
 
-pytestmark = [all_variants, pytest.mark.parametrize("dtype", ["float32", "float64"])]
+pytestmark = [all_options, pytest.mark.parametrize("dtype", ["float32", "float64"])]
 both_directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 
 
@@ -36,16 +36,16 @@ def of_sequences(results: dict[str, np.ndarray], chosen: slice = slice(None)) ->
 
 @both_directions
 @pytest.mark.parametrize("sizes", [(3, 7), (5, 33)], ids=str)
-def test_alone_or_in_any_batch(variant, dtype, sizes, reverse, isa):
-    whole = make(variant, 5, 13, *sizes, dtype=dtype, reverse=reverse)
+def test_alone_or_in_any_batch(name, dtype, sizes, reverse, isa):
+    whole = make(name, 5, 13, *sizes, dtype=dtype, reverse=reverse)
     want = run(functional, whole)
     for B in range(1, 13):
         for chosen in (slice(0, B), slice(13 - B, 13)):
             assert_same_bits(of_sequences(run(functional, rows(whole, chosen))), of_sequences(want, chosen))
 
 
-def test_alone_or_in_a_batch_of_several_panels(variant, dtype):
-    whole = make(variant, 3, 100, 5, 40, dtype=dtype)
+def test_alone_or_in_a_batch_of_several_panels(name, dtype):
+    whole = make(name, 3, 100, 5, 40, dtype=dtype)
     want = run(functional, whole)
     for B in (1, 2, 48, 49, 50, 96, 97, 98):
         assert_same_bits(
@@ -53,8 +53,8 @@ def test_alone_or_in_a_batch_of_several_panels(variant, dtype):
         )
 
 
-def test_a_neighbour_that_is_not_finite(variant, dtype, isa):
-    whole = make(variant, 5, 7, 3, 18, dtype=dtype)
+def test_a_neighbour_that_is_not_finite(name, dtype, isa):
+    whole = make(name, 5, 7, 3, 18, dtype=dtype)
     want = run(functional, whole)
     x = whole.x.copy()
     x[:, 3], x[:, 5, 0] = np.nan, np.inf
@@ -67,8 +67,8 @@ def test_a_neighbour_that_is_not_finite(variant, dtype, isa):
 
 @both_directions
 @pytest.mark.parametrize("cuts", [[0, 2, 9], [0, 1, 4, 4, 8, 9], range(10)], ids=["two", "uneven", "steps"])
-def test_whole_or_in_chunks(variant, dtype, cuts, reverse, isa):
-    case = make(variant, 9, 5, 4, 19, dtype=dtype, reverse=reverse)
+def test_whole_or_in_chunks(name, dtype, cuts, reverse, isa):
+    case = make(name, 9, 5, 4, 19, dtype=dtype, reverse=reverse)
     want = run(functional, case)
     chunks = [slice(first, last) for first, last in itertools.pairwise(cuts)]
     if reverse:
@@ -93,15 +93,15 @@ def test_whole_or_in_chunks(variant, dtype, cuts, reverse, isa):
 
 @both_directions
 @pytest.mark.parametrize("shape", [(200, 13, 3, 65), (300, 1, 3, 18)], ids=str)
-def test_training_or_evaluation(variant, dtype, shape, reverse, isa):
-    case = make(variant, *shape, dtype=dtype, reverse=reverse)
+def test_training_or_evaluation(name, dtype, shape, reverse, isa):
+    case = make(name, *shape, dtype=dtype, reverse=reverse)
     training, _ = pass_forward(functional, case)
     assert_same_bits(evaluate(functional, case), training)
 
 
 @pytest.mark.parametrize("shape", [(5, 1, 3, 7), (4, 13, 5, 33), (3, 6, 40, 64)], ids=str)
-def test_any_kernels(variant, dtype, shape, restored):
-    case = make(variant, *shape, dtype=dtype)
+def test_any_kernels(name, dtype, shape, restored):
+    case = make(name, *shape, dtype=dtype)
     first, *others = _core.available_isas()
     _core.force_isa(first)
     want = run(functional, case)
@@ -113,8 +113,8 @@ def test_any_kernels(variant, dtype, shape, restored):
 @both_directions
 @pytest.mark.parametrize("split", [None, "rows", "units"])
 @pytest.mark.parametrize("shape", [(7, 1, 5, 70), (6, 13, 5, 33), (30, 8, 40, 128)], ids=str)
-def test_any_number_of_threads(variant, dtype, shape, reverse, split, restored):
-    case = make(variant, *shape, dtype=dtype, reverse=reverse)
+def test_any_number_of_threads(name, dtype, shape, reverse, split, restored):
+    case = make(name, *shape, dtype=dtype, reverse=reverse)
     _core.set_num_threads(1)
     want = run(functional, case)
     _core.force_split(split)
@@ -127,8 +127,8 @@ def test_any_number_of_threads(variant, dtype, shape, reverse, split, restored):
 
 
 @both_directions
-def test_batch_first_or_time_first(variant, dtype, reverse, isa):
-    case = make(variant, 6, 5, 4, 19, dtype=dtype, reverse=reverse)
+def test_batch_first_or_time_first(name, dtype, reverse, isa):
+    case = make(name, 6, 5, 4, 19, dtype=dtype, reverse=reverse)
 
     def batch_first(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array.transpose(1, 0, 2)).transpose(1, 0, 2)

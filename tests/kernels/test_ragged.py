@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import Case, all_variants, backward, bends, forward, make, run
+from cases import OPTIONS, Case, all_options, backward, bends, forward, make, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close, assert_same_bits
@@ -24,20 +24,20 @@ SHAPES = [
 ]  # T, B, I, H
 
 
-def bent(variant: str, shape: tuple[int, ...], *, which: str = "both", seed: int = 0, **how) -> Case:
+def bent(name: str, shape: tuple[int, ...], *, which: str = "both", seed: int = 0, **how) -> Case:
     """A case with lengths, with resets or with both, that gives the states of every step."""
     bend = bends(shape[0], shape[1], seed)
     bend = {name: value for name, value in bend.items() if which in (name, "both")}
-    return make(variant, *shape, return_states=True, **bend, **how)
+    return make(name, *shape, return_states=True, **bend, **how)
 
 
-@all_variants
+@all_options
 @both_dtypes
 @both_directions
 @pytest.mark.parametrize("which", ["lengths", "reset", "both"])
-def test_the_reference_agrees(variant, dtype, reverse, which, isa):
+def test_the_reference_agrees(name, dtype, reverse, which, isa):
     for shape in SHAPES:
-        case = bent(variant, shape, which=which, dtype=dtype, reverse=reverse)
+        case = bent(name, shape, which=which, dtype=dtype, reverse=reverse)
         want = run(reference, case.astype(np.float64))
         assert_close(run(functional, case), want, case.K)
 
@@ -45,11 +45,11 @@ def test_the_reference_agrees(variant, dtype, reverse, which, isa):
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_the_reference_agrees_on_any_shape(data):
-    variant = data.draw(st.sampled_from(["rnn-tanh", "lstm", "gru"]))
+    name = data.draw(st.sampled_from(list(OPTIONS)))
     shape = tuple(data.draw(st.integers(low, high)) for low, high in [(0, 12), (0, 9), (1, 5), (1, 40)])
     which = data.draw(st.sampled_from(["lengths", "reset", "both"]))
     case = bent(
-        variant, shape, which=which, seed=data.draw(st.integers(0, 99)), reverse=data.draw(st.booleans())
+        name, shape, which=which, seed=data.draw(st.integers(0, 99)), reverse=data.draw(st.booleans())
     )
     assert_close(run(functional, case), run(reference, case), case.K)
 
@@ -73,31 +73,31 @@ def alone(case: Case, b: int) -> Case:
     )
 
 
-@all_variants
+@all_options
 @both_dtypes
 @both_directions
-def test_each_sequence_has_the_bits_that_it_has_alone(variant, dtype, reverse, isa):
-    case = bent(variant, (12, 11, 3, 19), dtype=dtype, reverse=reverse)
+def test_each_sequence_has_the_bits_that_it_has_alone(name, dtype, reverse, isa):
+    case = bent(name, (12, 11, 3, 19), dtype=dtype, reverse=reverse)
     together = run(functional, case)
     for b, length in enumerate(case.options["lengths"]):
         want = run(functional, alone(case, b))
-        for name in ("y", "dx", "states_h", "states_c"):
-            if name in together:
-                sequence = together[name][:, b : b + 1]
-                assert_same_bits({name: sequence[:length]}, {name: want[name]})
-                assert not sequence[length:].any(), name
-        for name in ("h", "c", "dh", "dc"):
-            if name in together:
-                assert_same_bits({name: together[name][b : b + 1]}, {name: want[name]})
+        for result in ("y", "dx", "states_h", "states_c"):
+            if result in together:
+                sequence = together[result][:, b : b + 1]
+                assert_same_bits({result: sequence[:length]}, {result: want[result]})
+                assert not sequence[length:].any(), result
+        for result in ("h", "c", "dh", "dc"):
+            if result in together:
+                assert_same_bits({result: together[result][b : b + 1]}, {result: want[result]})
 
 
-@all_variants
+@all_options
 @both_dtypes
 @both_directions
 @pytest.mark.parametrize("split", [None, "rows", "units"])
 @pytest.mark.parametrize("shape", [(7, 3, 5, 70), (300, 13, 5, 33)], ids=str)
-def test_threads_do_not_change_a_bit(variant, dtype, reverse, split, shape, restored):
-    case = bent(variant, shape, dtype=dtype, reverse=reverse)
+def test_threads_do_not_change_a_bit(name, dtype, reverse, split, shape, restored):
+    case = bent(name, shape, dtype=dtype, reverse=reverse)
     rf.set_num_threads(1)
     want = run(functional, case)
     _core.force_split(split)
@@ -106,10 +106,10 @@ def test_threads_do_not_change_a_bit(variant, dtype, reverse, split, shape, rest
         assert_same_bits(run(functional, case), want)
 
 
-@all_variants
+@all_options
 @both_directions
-def test_nothing_is_read_past_a_sequence_s_end(variant, reverse, isa):
-    case = bent(variant, (9, 7, 3, 18), reverse=reverse)
+def test_nothing_is_read_past_a_sequence_s_end(name, reverse, isa):
+    case = bent(name, (9, 7, 3, 18), reverse=reverse)
     want = run(functional, case)
     past = np.arange(9)[:, np.newaxis] >= case.options["lengths"]
 
@@ -127,14 +127,14 @@ def test_nothing_is_read_past_a_sequence_s_end(variant, reverse, isa):
     assert_same_bits(run(functional, case), want)
 
 
-@all_variants
+@all_options
 @both_directions
-def test_not_even_nan_crosses_a_reset(variant, reverse, isa):
+def test_not_even_nan_crosses_a_reset(name, reverse, isa):
     """The episode before a reset is NaN in every way: what comes after it does not notice."""
     T, B, border = 8, 3, 5
     reset = np.zeros((T, B), bool)
     reset[border] = True
-    case = make(variant, T, B, 4, 18, reset=reset, reverse=reverse)
+    case = make(name, T, B, 4, 18, reset=reset, reverse=reverse)
     clean = run(functional, case)
     nan = slice(None, border)
     x, dy = case.x.copy(), case.dy.copy()
@@ -150,34 +150,34 @@ def test_not_even_nan_crosses_a_reset(variant, reverse, isa):
         {name: got[name][border:] for name in kept}, {name: clean[name][border:] for name in kept}
     )
     assert np.isnan(got["y"][:border]).any()
-    for name in ("dh", "dc") if reverse else ("h", "c"):
-        if name in got:
-            assert_same_bits({name: got[name]}, {name: clean[name]})
+    for part in ("dh", "dc") if reverse else ("h", "c"):
+        if part in got:
+            assert_same_bits({part: got[part]}, {part: clean[part]})
 
 
-@all_variants
-def test_all_sequences_empty(variant):
-    case = make(variant, 4, 3, 2, 5, lengths=np.zeros(3, int), return_states=True)
+@all_options
+def test_all_sequences_empty(name):
+    case = make(name, 4, 3, 2, 5, lengths=np.zeros(3, int), return_states=True)
     got = run(functional, case)
-    for name in ("y", "dx", *case.weights):
-        assert not got[name].any(), name
+    for result in ("y", "dx", *case.weights):
+        assert not got[result].any(), result
     for part, given_, dfinal in zip("hc", case.state, case.dstate, strict=False):
         np.testing.assert_array_equal(got[part], given_)
         np.testing.assert_array_equal(got["d" + part], dfinal)
 
 
-@all_variants
-def test_a_padded_batch_is_a_ragged_one(variant, isa):
-    plain = make(variant, 6, 5, 3, 18)
+@all_options
+def test_a_padded_batch_is_a_ragged_one(name, isa):
+    plain = make(name, 6, 5, 3, 18)
     full = plain._replace(
         options={**plain.options, "lengths": np.full(5, 6), "reset": np.zeros((6, 5), bool)}
     )
     assert_same_bits(run(functional, full), run(functional, plain))
 
 
-@all_variants
-def test_what_the_caller_writes_does_not_reach_the_tape(variant):
-    case = bent(variant, (6, 5, 3, 7))
+@all_options
+def test_what_the_caller_writes_does_not_reach_the_tape(name):
+    case = bent(name, (6, 5, 3, 7))
     want = run(functional, case)
     case.options["lengths"], case.options["reset"] = (
         case.options["lengths"].copy(),

@@ -810,6 +810,15 @@ def test_a_sequences_masks_do_not_depend_on_its_batch(cell: str) -> None:
     np.testing.assert_array_equal(layer.forward(x[:3], rng=3)[0], whole[:3])
 
 
+def test_masks_made_in_parts_are_the_same(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = build(cell, num_layers=3, dropout=0.5, bidirectional=True)
+    x, dy = numbers(T, B, I), numbers(T, B, 2 * H)
+    want = results(layer, x, None, dy, rng=3)
+    for size in (1, 2 * B * 2 * H):
+        monkeypatch.setattr("rnnfast.layers._MASK", size)
+        assert_same(results(layer, x, None, dy, rng=3), want)
+
+
 def test_a_refused_pass_draws_no_mask(cell: str) -> None:
     layer = build(cell, num_layers=2, dropout=0.5)
     with pytest.raises(ValueError, match=r"^x: "):

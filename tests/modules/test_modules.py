@@ -128,7 +128,7 @@ class TestStateless:
 def test_each_module_says_which_keywords_it_takes() -> None:
     chance = frozenset({"training", "rng"})
     for kind in (rf.RNN, rf.LSTM, rf.GRU, rf.Sequential):
-        assert kind.takes == chance | {"lengths", "reset"}
+        assert kind.takes == chance | {"lengths", "reset", "checkpoint"}
     assert rf.Dropout.takes == chance
     assert rf.Last.takes == {"lengths"}
     for kind in (rf.Linear, rf.Embedding):

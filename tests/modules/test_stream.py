@@ -18,6 +18,10 @@ LAYERS = {
     "gru": lambda **how: rf.GRU(5, 40, **how),
     "stack": lambda **how: rf.LSTM(5, 20, num_layers=3, **how),
     "no bias": lambda **how: rf.GRU(5, 6, bias=False, **how),
+    "peephole": lambda **how: rf.LSTM(5, 17, peephole=True, cell_clip=0.4, **how),
+    "coupled": lambda **how: rf.LSTM(5, 17, coupled_gates=True, **how),
+    "projection": lambda **how: rf.LSTM(5, 33, num_layers=2, proj_size=18, **how),
+    "reset before": lambda **how: rf.GRU(5, 20, num_layers=2, reset_after=False, **how),
 }
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 
@@ -33,9 +37,8 @@ def test_a_stream_gives_the_bits_of_its_layer(kind, dtype, batch, isa):
     layer = LAYERS[kind](dtype=dtype, rng=1)
     rng = np.random.default_rng(2)
     x = rng.normal(size=(6, batch, 5)).astype(dtype)
-    initial = tuple(
-        rng.normal(size=(layer.num_layers, batch, layer.hidden_size)).astype(dtype) for _ in layer.parts
-    )
+    _, zero = layer(x[:0])
+    initial = tuple(rng.normal(size=part.shape).astype(dtype) for part in parts(zero))
     initial = initial if len(initial) > 1 else initial[0]
     y, final = layer(x, initial)
     step = layer.stream(batch)
@@ -46,8 +49,9 @@ def test_a_stream_gives_the_bits_of_its_layer(kind, dtype, batch, isa):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
-def test_threads_do_not_change_a_bit(threads, restored):
-    layer = rf.LSTM(70, 100, num_layers=2, rng=0)
+@pytest.mark.parametrize("proj_size", [0, 40])
+def test_threads_do_not_change_a_bit(proj_size, threads, restored):
+    layer = rf.LSTM(70, 100, num_layers=2, proj_size=proj_size, rng=0)
     x = np.random.default_rng(0).normal(size=(4, 3, 70)).astype(np.float32)
     y, _ = layer(x)
     rf.set_num_threads(threads)

@@ -194,18 +194,40 @@ static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
 /* The slots of a weight or bias, as the loops give them: the GRU's r, z, n stand in slots n, r, z and r, z, q. */
 static Blocks window(const Pass *p, int state_side, const void *data, ptrdiff_t width)
 {
-    Blocks w = {.data = data, .height = p->H, .width = width, .count = (int)p->G};
-    for (int n = 0; n < w.count; n++) w.order[n] = p->cell == GRU && !state_side ? (n + 2) % 3 : n;
+    Blocks w = {.data = data, .height = p->H, .width = width, .count = (int)p->X};
+    for (int n = 0; n < w.count; n++)
+        w.order[n] = p->cell == GRU_BEFORE || (p->cell == GRU && !state_side) ? (n + 2) % 3 : n;
     return w;
 }
+
+/* Of W_hh, what the state's product has: the last G slots. */
+static Blocks step_window(const Pass *p, const void *data)
+{
+    Blocks w = window(p, 1, data, p->P);
+    w.count = (int)p->G;
+    for (int n = 0; n < w.count; n++) w.order[n] = w.order[p->X - p->G + n];
+    return w;
+}
+
+/* W_m, that of the second product: W_hr, or block n of the GRU's W_hh. */
+static Blocks second_window(const Pass *p, const void *data)
+{
+    return (Blocks){.data = data, .height = p->P, .width = p->H, .count = 1, .order = {p->cell == GRU_BEFORE ? 2 : 0}};
+}
+
+typedef struct {
+    const char *name;
+    int cell, nonlinearity, peephole;
+    ptrdiff_t P; /* 0: no projection */
+    double cell_clip;
+} Layer;
 
 typedef struct {
     uint64_t forward[2], backward[2], gradients[2];
 } PassHashes;
 
 /* Steps all rows and units: in one go, or in pieces. */
-static void run_step(void (*step)(const Pass *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t), const Pass *p,
-                     ptrdiff_t s, ptrdiff_t groups, int in_pieces)
+static void run_step(step_function *step, const Pass *p, ptrdiff_t s, ptrdiff_t groups, int in_pieces)
 {
     int row_turn = 1;
     for (ptrdiff_t b = 0, b_end; b < p->B; b = b_end) {
@@ -218,14 +240,20 @@ static void run_step(void (*step)(const Pass *, ptrdiff_t, ptrdiff_t, ptrdiff_t,
     }
 }
 
-/* The sum over all T*B rows, last step first, of d^T a, added up some rows at a time. a [T*B, K] is in two parts: the
- * first `inner` rows, and the rest. */
-static void weight_gradient(const Kernels *k, const Pass *p, ptrdiff_t K, ptrdiff_t c0, ptrdiff_t c1, const Rows *a,
-                            ptrdiff_t inner, const Rows *rest, const Blocks *dw, void *db, int in_pieces)
+/* All steps of rows without gaps or of a part of them, the last step first. */
+static Rows last_first(Rows all)
 {
-    const ptrdiff_t C = p->S * p->H, count = p->T * p->B, groups = k->groups_of(C), stride = k->operand_stride(K);
+    return rows(at(all.data, (T - 1) * all.s_stride), all.B, -all.s_stride, all.b_stride);
+}
+
+/* The sum over all T*B rows, last step first, of d^T a, added up some rows at a time: d [T*B, C] and a [T*B, K], the latter
+ * in two parts: the first `inner` rows, and the rest. */
+static void weight_gradient(const Kernels *k, const Rows *all_d, ptrdiff_t C, ptrdiff_t K, ptrdiff_t c0, ptrdiff_t c1,
+                            const Rows *a, ptrdiff_t inner, const Rows *rest, const Blocks *dw, void *db, int in_pieces)
+{
+    const ptrdiff_t count = T * all_d->B, groups = k->groups_of(C), stride = k->operand_stride(K);
     const GradientProduct product = {K, C, c0, c1, zeros(padded(k, C) * K)};
-    const Rows d = rows(at(p->gates.data, (p->T - 1) * p->B * C), p->B, -p->B * C, C);
+    const Rows d = last_first(*all_d);
     int turn = 1;
 
     for (ptrdiff_t q = 0, end; q < count; q = end) {
@@ -247,78 +275,123 @@ static void weight_gradient(const Kernels *k, const Pass *p, ptrdiff_t K, ptrdif
 }
 
 /* One layer forward and backward, over inputs from `seed`. */
-static void run_pass(const Kernels *k, int cell, int nonlinearity, ptrdiff_t B, ptrdiff_t H, int in_pieces, uint64_t seed,
+static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_t H, int in_pieces, uint64_t seed,
                      PassHashes *hashes)
 {
-    const ptrdiff_t S = cell == RNN ? 1 : 4, X = cell == GRU ? 3 : S, G = X;
-    const ptrdiff_t groups = k->groups_of(H), forward_groups = G == 1 ? groups : padded(k, H) / k->lanes;
-    Pass p = {.cell = cell, .nonlinearity = nonlinearity, .save = 1, .T = T, .B = B, .H = H, .S = S, .X = X, .G = G};
+    const int cell = layer->cell, has_c = cell == LSTM || cell == COUPLED;
+    const ptrdiff_t S = cell == RNN ? 1 : cell == LSTM || cell == GRU ? 4 : 3, X = cell == GRU ? 3 : S;
+    const ptrdiff_t G = cell == GRU_BEFORE ? 2 : X, P = layer->P ? layer->P : H;
+    const ptrdiff_t forward_groups = G == 1 ? k->groups_of(H) : padded(k, H) / k->lanes;
+    Pass p = {.cell = cell, .nonlinearity = layer->nonlinearity, .save = 1, .phases = layer->P || cell == GRU_BEFORE ? 2 : 1,
+              .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G, .cell_clip = layer->cell_clip};
     uint64_t *hash;
 
     random_state = seed;
-    void *x = numbers(T * B * I, 2), *w_ih = numbers(G * H * I, 1), *w_hh = numbers(G * H * H, 0.5);
-    void *b_ih = numbers(G * H, 1), *b_hh = numbers(G * H, 1), *dy = numbers(T * B * H, 1);
-    const Blocks ih = window(&p, 0, w_ih, I), hh = window(&p, 1, w_hh, H);
+    void *x = numbers(T * B * I, 2), *w_ih = numbers(X * H * I, 1), *w_hh = numbers(X * H * P, 0.5);
+    void *b_ih = numbers(X * H, 1), *b_hh = numbers(X * H, 1), *dy = numbers(T * B * P, 1);
+    const Blocks ih = window(&p, 0, w_ih, I), hh = step_window(&p, w_hh);
     const Blocks bias_ih = window(&p, 0, b_ih, 1), bias_hh = window(&p, 1, b_hh, 1);
     void *w_project = zeros(padded(k, X * H) * I), *bias = zeros(S * H);
-    void *w_step = zeros(G * padded(k, H) * H), *gates = zeros(T * B * S * H), *y = zeros(T * B * H);
-    p.h0 = numbers(B * H, 1);
+    void *w_step = zeros(G * padded(k, H) * P), *gates = zeros(T * B * S * H), *y = zeros(T * B * P);
+    p.h0 = numbers(B * P, 1);
     p.c0 = numbers(B * H, 1);
-    p.zeros = zeros(H);
-    if (cell == LSTM) p.c = rows(zeros(T * B * H), B, B * H, H);
+    p.zeros = zeros(H > P ? H : P);
+    if (has_c) p.c = rows(zeros(T * B * H), B, B * H, H);
     p.gates = rows(gates, B, B * S * H, S * H);
-    p.y = rows(y, B, B * H, H);
+    p.y = rows(y, B, B * P, P);
     p.w_step = w_step;
+    void *w_second = layer->P ? numbers(P * H, 0.5) : w_hh;
+    const Blocks m = second_window(&p, w_second);
+    if (p.phases == 2) {
+        void *w_m = zeros(padded(k, P) * H);
+        p.w_m = w_m;
+        p.m = rows(zeros(T * B * H), B, B * H, H);
+        k->pack_by_rows(&m, w_m, 0, k->groups_of(P));
+    }
+    if (layer->peephole) {
+        p.w_ci = numbers(H, 1);
+        if (cell == LSTM) p.w_cf = numbers(H, 1);
+        p.w_co = numbers(H, 1);
+    }
 
     k->pack_by_rows(&ih, w_project, 0, k->groups_of(X * H));
     k->pack_by_gates(&hh, w_step, 0, G == 1 ? k->groups_of(H) : padded(k, H) / k->lanes);
     k->add_bias(&bias_ih, bias);
-    k->add_bias(&bias_hh, at(bias, (S - G) * H));
+    k->add_bias(&bias_hh, at(bias, (S - X) * H));
     const Product project = {I, X * H, (S - X) * H, rows(x, B, B * I, I), w_project, bias, p.gates};
     for (ptrdiff_t q = 0, end; q < T * B; q = end) {
         end = piece_end(q, T * B, in_pieces, 3);
         run_product(k, &project, q, end, in_pieces);
     }
-    for (ptrdiff_t s = 0; s < T; s++) run_step(k->step_forward[cell], &p, s, forward_groups, in_pieces);
+    for (ptrdiff_t s = 0; s < T; s++) {
+        run_step(k->step_forward[cell][0], &p, s, forward_groups, in_pieces);
+        if (p.phases == 2) run_step(k->step_forward[cell][1], &p, s, k->groups_of(P), in_pieces);
+    }
     hash = &hashes->forward[in_pieces];
-    *hash = checksum(*hash, y, T * B * H);
+    *hash = checksum(*hash, y, T * B * P);
     *hash = checksum(*hash, gates, T * B * S * H);
     if (p.c.data) *hash = checksum(*hash, p.c.data, T * B * H);
 
-    void *w_back = zeros(G * H * padded(k, H)), *w_dx = zeros(X * H * padded(k, I)), *dx = zeros(T * B * I);
-    p.dh = numbers(B * H, 1);
+    void *w_back = zeros(G * H * padded(k, P)), *w_dx = zeros(X * H * padded(k, I)), *dx = zeros(T * B * I);
+    p.dh = numbers(B * P, 1);
     void *dc = numbers(B * H, 1);
-    if (cell == LSTM) p.dc = dc;
-    p.dy = rows(dy, B, B * H, H);
+    if (has_c) p.dc = dc;
+    p.dy = rows(dy, B, B * P, P);
     p.w_back = w_back;
-    k->pack_by_columns(&hh, w_back, 0, k->groups_of(H));
+    if (p.phases == 2) {
+        void *w_m_back = zeros(P * padded(k, H));
+        p.w_m_back = w_m_back;
+        p.d_m = layer->P ? rows(zeros(T * B * P), B, B * P, P) : p.gates;
+        k->pack_by_columns(&m, w_m_back, 0, k->groups_of(H));
+    }
+    k->pack_by_columns(&hh, w_back, 0, k->groups_of(P));
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
-    for (ptrdiff_t s = T - 1; s >= -1; s--) run_step(k->step_backward[cell], &p, s, groups, in_pieces);
+    for (ptrdiff_t s = T - 1; s >= -1; s--) {
+        run_step(k->step_backward[cell][0], &p, s, k->groups_of(P), in_pieces);
+        if (p.phases == 2 && s >= 0) run_step(k->step_backward[cell][1], &p, s, k->groups_of(H), in_pieces);
+    }
     const Product back = {X * H, I, 0, p.gates, w_dx, NULL, rows(dx, B, B * I, I)};
     run_product(k, &back, 0, T * B, in_pieces);
     hash = &hashes->backward[in_pieces];
     *hash = checksum(*hash, gates, T * B * S * H);
     *hash = checksum(*hash, dx, T * B * I);
-    *hash = checksum(*hash, p.dh, B * H);
+    *hash = checksum(*hash, p.dh, B * P);
     if (p.c.data) *hash = checksum(*hash, p.dc, B * H);
 
-    void *dw_ih = zeros(G * H * I), *dw_hh = zeros(G * H * H), *db = zeros(padded(k, S * H)), *db_hh = zeros(G * H);
-    void *db_again = zeros(padded(k, S * H));
-    const Blocks dih = window(&p, 0, dw_ih, I), dhh = window(&p, 1, dw_hh, H), dbias = window(&p, 1, db_hh, 1);
-    const Rows x_back = rows(at(x, (T - 1) * B * I), B, -B * I, I), h_prev = rows(at(y, (T - 2) * B * H), B, -B * H, H);
-    const Rows h0 = rows((void *)p.h0, B, B * H, H);
-    weight_gradient(k, &p, I, 0, X * H, &x_back, T * B, NULL, &dih, db, in_pieces);
-    weight_gradient(k, &p, H, (S - G) * H, S * H, &h_prev, (T - 1) * B, &h0, &dhh, db_again, in_pieces);
-    k->unpack_bias(&dbias, at(db, (S - G) * H));
+    void *dw_ih = zeros(X * H * I), *dw_hh = zeros(X * H * P), *db = zeros(padded(k, S * H)), *db_hh = zeros(X * H);
+    void *db_again = zeros(padded(k, S * H)), *dw_hr = layer->P ? zeros(P * H) : dw_hh;
+    const Blocks dih = window(&p, 0, dw_ih, I), dhh = step_window(&p, dw_hh), dbias = window(&p, 1, db_hh, 1);
+    const Rows x_back = rows(at(x, (T - 1) * B * I), B, -B * I, I), h_prev = rows(at(y, (T - 2) * B * P), B, -B * P, P);
+    const Rows h0 = rows((void *)p.h0, B, B * P, P);
+    weight_gradient(k, &p.gates, S * H, I, 0, X * H, &x_back, T * B, NULL, &dih, db, in_pieces);
+    weight_gradient(k, &p.gates, S * H, P, (S - G) * H, S * H, &h_prev, (T - 1) * B, &h0, &dhh, db_again, in_pieces);
+    if (p.phases == 2) {
+        const Rows m_back = last_first(p.m);
+        const Blocks dm = second_window(&p, dw_hr);
+        weight_gradient(k, &p.d_m, P, H, 0, P, &m_back, T * B, NULL, &dm, zeros(padded(k, P)), in_pieces);
+    }
+    k->unpack_bias(&dbias, at(db, (S - X) * H));
     hash = &hashes->gradients[in_pieces];
-    *hash = checksum(*hash, dw_ih, G * H * I);
-    *hash = checksum(*hash, dw_hh, G * H * H);
+    *hash = checksum(*hash, dw_ih, X * H * I);
+    *hash = checksum(*hash, dw_hh, X * H * P);
     *hash = checksum(*hash, db, S * H);
-    *hash = checksum(*hash, db_hh, G * H);
+    *hash = checksum(*hash, db_hh, X * H);
+    if (layer->P) *hash = checksum(*hash, dw_hr, P * H);
+    if (layer->peephole) {
+        void *sums[] = {p.dw_ci = zeros(H), p.dw_cf = zeros(H), p.dw_co = zeros(H)};
+        for (ptrdiff_t s = T, s0; s > 0; s = s0) {
+            s0 = in_pieces ? s - 1 : 0;
+            for (ptrdiff_t j = 0, end; j < H; j = end) {
+                end = in_pieces && j + k->lanes < H ? j + k->lanes : H;
+                k->peephole_gradient(&p, s0, s, j, end);
+            }
+        }
+        for (int gate = 0; gate < 3; gate++) *hash = checksum(*hash, sums[gate], H);
+    }
     free_buffers();
 }
 
-static void check_passes(const Kernels *k, const char *cell_name, int cell, int nonlinearity)
+static void check_passes(const Kernels *k, const Layer *layer)
 {
     static const struct {
         ptrdiff_t B, H;
@@ -328,8 +401,8 @@ static void check_passes(const Kernels *k, const char *cell_name, int cell, int 
         PassHashes hashes = {{EMPTY, EMPTY}, {EMPTY, EMPTY}, {EMPTY, EMPTY}};
         char name[64];
         for (int in_pieces = 0; in_pieces < 2; in_pieces++)
-            run_pass(k, cell, nonlinearity, shapes[n].B, shapes[n].H, in_pieces, n + 1, &hashes);
-        const int end = snprintf(name, sizeof name, "%s B=%d H=%d ", cell_name, (int)shapes[n].B, (int)shapes[n].H);
+            run_pass(k, layer, shapes[n].B, shapes[n].H, in_pieces, n + 1, &hashes);
+        const int end = snprintf(name, sizeof name, "%s B=%d H=%d ", layer->name, (int)shapes[n].B, (int)shapes[n].H);
         snprintf(name + end, sizeof name - end, "forward");
         report(name, hashes.forward);
         snprintf(name + end, sizeof name - end, "backward");
@@ -341,6 +414,20 @@ static void check_passes(const Kernels *k, const char *cell_name, int cell, int 
 
 static void check(const Kernels *k)
 {
+    static const Layer layers[] = {
+        {"rnn tanh", RNN, TANH, 0, 0, 0},
+        {"rnn relu", RNN, RELU, 0, 0, 0},
+        {"rnn sigmoid", RNN, SIGMOID, 0, 0, 0},
+        {"rnn identity", RNN, IDENTITY, 0, 0, 0},
+        {"lstm", LSTM, TANH, 0, 0, 0},
+        {"gru", GRU, TANH, 0, 0, 0},
+        {"lstm peephole clip", LSTM, TANH, 1, 0, 0.5},
+        {"lstm projected", LSTM, TANH, 0, 19, 0},
+        {"coupled", COUPLED, TANH, 0, 0, 0},
+        {"coupled peephole projected", COUPLED, TANH, 1, 2, 0},
+        {"gru before", GRU_BEFORE, TANH, 0, 0, 0},
+    };
+
     size = k->real_size;
     random_state = 1;
     check_vmath(k);
@@ -350,12 +437,7 @@ static void check(const Kernels *k)
     check_product(k, 16, 64);
     check_product(k, 33, 195);
     check_product(k, 17000, 5); /* a long k, which is cut on every instruction set */
-    check_passes(k, "rnn tanh", RNN, TANH);
-    check_passes(k, "rnn relu", RNN, RELU);
-    check_passes(k, "rnn sigmoid", RNN, SIGMOID);
-    check_passes(k, "rnn identity", RNN, IDENTITY);
-    check_passes(k, "lstm", LSTM, TANH);
-    check_passes(k, "gru", GRU, TANH);
+    for (size_t n = 0; n < sizeof layers / sizeof *layers; n++) check_passes(k, &layers[n]);
 }
 
 /* 0: done; 2: no such instruction set in this build; 3: this machine does not run it. */

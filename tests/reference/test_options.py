@@ -99,7 +99,7 @@ def test_wrong_gradients_of_the_states_are_named(name):
     case = make(variant, 4, 2, 3, 5, return_states=True, **asked)
     _, tape = forward(reference, case)
     for dtype, shape, kind, message in (
-        (float, (4, 2, 6), ValueError, r"^dstates(\[0\])?: expected shape \[4, 2, \d\], got \(4, 2, 6\)"),
+        (float, (4, 2, 6), ValueError, r"^dstates(\[0\])?: expected shape \[4, 2, \d+\], got \(4, 2, 6\)"),
         (int, (4, 2, 5), TypeError, r"^dstates(\[0\])?: expected dtype float32 or float64, got int64"),
     ):
         wrong = tuple(np.zeros(shape, dtype) for _ in case.state)
@@ -110,50 +110,6 @@ def test_wrong_gradients_of_the_states_are_named(name):
             reference.lstm_backward(tape, None, None, dstates=np.zeros((4, 2, 5)))
         with pytest.raises(ValueError, match=r"^dstates\[1\]: expected shape \[4, 2, 5\], got \(2, 5\)"):
             reference.lstm_backward(tape, None, None, dstates=(None, np.zeros((2, 5))))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "kind", "message"),
-    [
-        ({"cell_clip": 0}, ValueError, r"^cell_clip: expected a positive number, got 0$"),
-        ({"cell_clip": -1.0}, ValueError, r"^cell_clip: expected a positive number, got -1\.0$"),
-        ({"cell_clip": np.nan}, ValueError, r"^cell_clip: expected a positive number, got nan$"),
-        ({"cell_clip": True}, TypeError, r"^cell_clip: expected a positive number, got True$"),
-        ({"cell_clip": "1"}, TypeError, r"^cell_clip: expected a positive number, got '1'$"),
-        ({"weight_ci": np.zeros(5)}, ValueError, r"^weight_cf: expected an array, as the other peepholes"),
-        ({"weight_cf": np.zeros(5)}, ValueError, r"^weight_ci: expected an array, as the other peepholes"),
-        ({"weight_hr": np.zeros((4, 5))}, ValueError, r"^weight_hr: expected shape \[5, 5\], got \(4, 5\)$"),
-        ({"weight_hr": np.zeros((5, 4))}, ValueError, r"^weight_hr: expected shape \[5, 5\], got \(5, 4\)$"),
-        ({"weight_hr": np.zeros((5, 5), int)}, TypeError, r"^weight_hr: expected dtype .* got int64$"),
-    ],
-    ids=str,
-)
-def test_wrong_options_of_the_lstm_are_named(wrong, kind, message):
-    case = make("lstm", 4, 2, 3, 5)
-    with pytest.raises(kind, match=message):
-        reference.lstm_forward(case.x, **case.weights, **wrong)
-
-
-@pytest.mark.parametrize("coupled_gates", [False, True])
-def test_wrong_peepholes_are_named(coupled_gates):
-    case = make("lstm", 4, 2, 3, 5, peephole=True, coupled_gates=coupled_gates)
-    for name in [name for name in case.weights if name.startswith("weight_c")]:
-        others = {key: weight for key, weight in case.weights.items() if key != name}
-        with pytest.raises(ValueError, match=rf"^{name}: expected an array, as the other peepholes"):
-            reference.lstm_forward(case.x, **others, coupled_gates=coupled_gates)
-        with pytest.raises(ValueError, match=rf"^{name}: expected shape \[5\], got \(5, 5\)"):
-            reference.lstm_forward(case.x, **others, **{name: np.eye(5)}, coupled_gates=coupled_gates)
-        with pytest.raises(TypeError, match=rf"^{name}: expected dtype float32 or float64, got int64"):
-            reference.lstm_forward(case.x, **others, **{name: np.ones(5, int)}, coupled_gates=coupled_gates)
-    if coupled_gates:
-        with pytest.raises(ValueError, match=r"^weight_cf: expected None with coupled_gates, got an array"):
-            reference.lstm_forward(case.x, **case.weights, weight_cf=np.zeros(5), coupled_gates=True)
-
-
-def test_coupled_weights_of_four_blocks_are_refused():
-    case = make("lstm", 4, 2, 3, 5)
-    with pytest.raises(ValueError, match=r"^weight_hh: expected shape \[3\*H, H\], got \(20, 5\)"):
-        reference.lstm_forward(case.x, **case.weights, coupled_gates=True)
 
 
 @all_variants

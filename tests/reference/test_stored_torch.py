@@ -1,6 +1,6 @@
 """The reference and the public layers give what `torch.nn` gave, gradients too (data/make_torch.py).
 
-The packed files hold ragged batches, which the reference alone is asked for here.
+The packed files hold ragged batches.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Stored:
         self.layers, self.directions = map(int, grid.split("x"))
         self.cell = cell[0]
         self.options: dict[str, Any] = {"nonlinearity": cell[1]} if self.cell == "rnn" else {}
-        if "lengths" in self.arrays:
-            self.options["lengths"] = self["lengths"]
+        self.how = {"lengths": self["lengths"]} if "lengths" in self.arrays else {}
+        self.projected = "weights.weight_hr_l0" in self.arrays
         self.parts = "hc" if self.cell == "lstm" else "h"
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -92,7 +92,9 @@ def stack_forward(stored: Stored):
                 name.removesuffix(suffix): array for name, array in weights.items() if name.endswith(suffix)
             }
             state = stored.state("state", len(tapes))
-            half, final, tape = forward(y, **own, state=state, reverse=direction == 1, **stored.options)
+            half, final, tape = forward(
+                y, **own, state=state, reverse=direction == 1, **stored.options, **stored.how
+            )
             halves.append(half)
             finals.append(final)
             tapes.append(tape)
@@ -142,19 +144,20 @@ def test_reference(stored):
     )
 
 
-@from_files(*FILES)
+@from_files(*FILES, *PACKED)
 def test_layers(stored):
     layer_class = getattr(rnnfast, stored.cell.upper())
+    options = stored.options | ({"proj_size": stored["state.h"].shape[2]} if stored.projected else {})
     layer = layer_class(
         stored["x"].shape[2],
-        stored["state.h"].shape[2],
+        stored["state.c" if stored.projected else "state.h"].shape[2],
         num_layers=stored.layers,
         bidirectional=stored.directions == 2,
         dtype=stored.dtype,
-        **stored.options,
+        **options,
     )
     layer.load_state_dict(stored.under("weights"))
-    y, final, tape = layer.forward(stored["x"], stored.state("state"))
+    y, final, tape = layer.forward(stored["x"], stored.state("state"), **stored.how)
     dx, dstate = layer.backward(tape, stored["dy"], stored.state("dfinal"))
     stored.assert_results(
         {
@@ -165,7 +168,7 @@ def test_layers(stored):
             **{f"grads.{name}": parameter.grad for name, parameter in layer.named_parameters()},
         }
     )
-    y_eval, final_eval = layer(stored["x"], stored.state("state"))
+    y_eval, final_eval = layer(stored["x"], stored.state("state"), **stored.how)
     assert_same_bits(
         {"y": y_eval, **stored.named("final", final_eval)}, {"y": y, **stored.named("final", final)}
     )

@@ -99,6 +99,24 @@ def test_ragged_sequences_count_where_they_are():
     np.testing.assert_allclose(found.norms, np.sqrt(squares), rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        rf.LSTM(I, H, proj_size=3, peephole=True, rng=0),
+        rf.LSTM(I, H, coupled_gates=True, cell_clip=0.5, rng=0),
+        rf.GRU(I, H, reset_after=False, rng=0),
+    ],
+    ids=repr,
+)
+def test_every_kind_of_gate(layer):
+    width = layer.proj_size or H
+    found = rf.probe(layer, linear_loss, numbers(T, B, I), numbers(T, B, width)).passes[0]
+    assert found.norms.all()
+    np.testing.assert_allclose(found.share.sum(), 1)
+    assert sorted(found.saturation) == sorted(found.spectral_radius)
+    assert len(found.saturation) == layer.gates
+
+
 @pytest.mark.parametrize("last", [False, True])
 def test_a_model_is_left_as_it_is(last):
     model = rf.Sequential(
@@ -133,3 +151,5 @@ def test_what_cannot_be_probed_is_named():
         rf.probe(rf.Linear(2, 2), rf.losses.mse, numbers(3, 2), numbers(3, 2))
     with pytest.raises(ValueError, match=r"^origins: expected at least 1, got 0"):
         rf.probe(rf.GRU(I, H), linear_loss, numbers(T, B, I), numbers(T, B, H), origins=0)
+    with pytest.raises(ValueError, match=r"^checkpoint: expected None"):
+        rf.probe(rf.GRU(I, H), linear_loss, numbers(T, B, I), numbers(T, B, H), checkpoint=True)

@@ -1,0 +1,156 @@
+"""A pass that saves the state at the start of each segment of time, and no gates: memory for a second run.
+
+`pass_forward` and `pass_backward` stand beside those of `functional`, and run them on views of one segment
+after another. The way back runs each segment forward again, the last first, now with gates, and goes back
+through it. Griewank 1992; for recurrent networks Gruslys et al. 2016.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnfast import _core, functional
+from rnnfast.functional import Array, Input, States
+
+ROWS = 512  # that a segment has at least, if it is chosen here: packed weights must be worth it
+REPEATS = 2  # how often it has each token of an embedded x then, as all of x must to be embedded
+
+
+class Segment(NamedTuple):
+    """Some steps of a pass, and the state before it takes them: (h,) or (h, c), each [B, H]; None is zero."""
+
+    steps: slice
+    sequences: _core.Sequences | None
+    state: States | None
+
+
+class Checkpoints(NamedTuple):
+    """What one pass leaves for its backward pass; it refers to x and the weights: leave them unwritten."""
+
+    cell: _core.Cell
+    number: int
+    x: Input
+    segments: list[Segment]  # as the pass took them
+    spare: list[Array] | None
+
+
+def segment_length(checkpoint: bool | int | None, x: Input) -> int | None:
+    """The steps of a segment that a checked `checkpoint` means for this x; None: no checkpoints.
+
+    True is about sqrt(T): as many states are kept then as there are steps whose gates are.
+    """
+    if checkpoint is None or checkpoint is False:
+        return None
+    if checkpoint is not True:
+        return checkpoint
+    T, B, _ = x.shape
+    rows = max(ROWS, REPEATS * len(x.table)) if isinstance(x, _core.Embedded) else ROWS
+    return max(math.isqrt(T), -(-rows // max(1, B)))
+
+
+def pass_forward(
+    cell: _core.Cell,
+    number: int,
+    x: Input,
+    initial: States | None,
+    y: Array,
+    final: Sequence[Array],
+    *,
+    length: int,
+    sequences: _core.Sequences | None = None,
+    c_steps: Array | None = None,
+    spare: list[Array] | None = None,
+) -> Checkpoints:
+    """As `functional.pass_forward`, in segments of `length` steps; the states have their first axis."""
+    T = y.shape[0]
+    last = _entries(final, number)
+    y = functional.own_columns(y, number, last[0].shape[-1])
+    cuts = range(0, max(T, 1), length)
+    segments = []
+    state = None if initial is None else _entries(initial, number)
+    for s0 in reversed(cuts) if cell.reverse else cuts:
+        steps = slice(s0, min(s0 + length, T))
+        part = None if sequences is None else sequences.part(steps.start, steps.stop)
+        segments.append(Segment(steps, part, state))
+        state = last if len(segments) == len(cuts) else _like(last)
+        functional.pass_forward(
+            cell,
+            0,
+            _part(x, steps),
+            segments[-1].state,
+            y[steps],
+            state,
+            sequences=part,
+            c_steps=None if c_steps is None else c_steps[steps],
+            save=False,
+        )
+    return Checkpoints(cell, number, x, segments, spare)
+
+
+def pass_backward(
+    tape: Checkpoints,
+    dy: Array | None,
+    dfinal: States | None,
+    dx: Array | None,
+    dinitial: Sequence[Array],
+    retain: bool = False,
+    dc_steps: Array | None = None,
+) -> dict[str, Array]:
+    """As `functional.pass_backward`; a tape that is retained costs nothing here."""
+    first = _entries(dinitial, tape.number)
+    B, H = first[0].shape
+    dy = None if dy is None else functional.own_columns(dy, tape.number, H)
+    dstate = None if dfinal is None else _entries(dfinal, tape.number)
+    embedded = isinstance(tape.x, _core.Embedded)
+    grads: dict[str, Array] = {}
+    for segment in reversed(tape.segments):
+        steps = segment.steps
+        y = _core.blank(steps.stop - steps.start, B, H, first[0].dtype)
+        again = functional.pass_forward(
+            tape.cell,
+            0,
+            _part(tape.x, steps),
+            segment.state,
+            y,
+            _like(first),
+            sequences=segment.sequences,
+            spare=tape.spare,
+        )
+        assert again is not None
+        share = None if dx is None else np.empty_like(dx) if embedded else dx[steps]
+        before = first if segment is tape.segments[0] else _like(first)
+        fresh = functional.pass_backward(
+            again,
+            None if dy is None else dy[steps],
+            dstate,
+            share,
+            before,
+            dc_steps=None if dc_steps is None else dc_steps[steps],
+        )
+        if share is not None and embedded:
+            fresh["table"] = share
+        for name, gradient in fresh.items():
+            grads[name] = np.add(grads[name], gradient, out=gradient) if name in grads else gradient
+        dstate = before
+    if dx is not None and embedded:
+        dx[...] = grads.pop("table")
+    return grads
+
+
+def _part(x: Input, steps: slice) -> Input:
+    """Some steps of x."""
+    return _core.Embedded(x.table, x.tokens[steps]) if isinstance(x, _core.Embedded) else x[steps]
+
+
+def _entries(state: States, number: int) -> tuple[Any, ...]:
+    """The state of one pass, of those of all."""
+    return tuple([None if part is None else part[number] for part in state])
+
+
+def _like(state: Sequence[Array]) -> tuple[Array, ...]:
+    """An uninitialised state."""
+    return tuple([np.empty_like(part) for part in state])

@@ -37,7 +37,8 @@ void threads_insist(int always) { (void)always; }
 #else
 
 enum { MAX_WORKERS = 256, SPINS = 500, YIELDS = 300 };
-enum { LATE_NS = 1000000, TIMES_ALONE = 10 }; /* waiting as long as a slice of the scheduler; jobs of that time to stay alone */
+enum { LATE_NS = 1000000, TIMES_ALONE = 10, MOST_ALONE_NS = 1000000000 }; /* waiting as long as a slice of the scheduler
+    counts; the time to stay alone then, in times of that job, and at most */
 
 #if defined(__x86_64__)
 #define PAUSE() __builtin_ia32_pause()
@@ -234,7 +235,8 @@ void threads_run(job_function *function, void *job, int workers)
         if (pool.workers) signal_wait(&pool.done, seen);
         if (waited > LATE_NS) {
             const long long end = clock_ns(), took = end - begin;
-            if (2 * waited > took) atomic_store(&pool.alone_until, end + TIMES_ALONE * took);
+            const long long alone = TIMES_ALONE * took < MOST_ALONE_NS ? TIMES_ALONE * took : MOST_ALONE_NS;
+            if (2 * waited > took) atomic_store(&pool.alone_until, end + alone);
         }
         atomic_store(&pool.taken, 0);
     } else {

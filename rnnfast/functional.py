@@ -336,12 +336,20 @@ def checked_clip(cell_clip: Any) -> float | None:
     return float(cell_clip)
 
 
+def _array(name: str, value: Any) -> Array:
+    """`value` as a plain array; a ragged list is refused by name."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, got {type(value).__name__} ({error})") from error
+
+
 def checked_lengths(lengths: Any, T: int, B: int) -> Array | None:
     """`lengths` as [B] of intp, each in 0..T; None for None."""
     if lengths is None:
         return None
-    lengths = np.asarray(lengths)
-    if lengths.dtype.kind not in "iu":
+    lengths = _array("lengths", lengths)
+    if lengths.dtype.kind not in "iu" and lengths.size:
         raise TypeError(f"lengths: expected an integer dtype, got {lengths.dtype}")
     if lengths.shape != (B,):
         raise ValueError(f"lengths: expected shape [{B}], got {lengths.shape}")
@@ -355,7 +363,7 @@ def checked_reset(reset: Any, shape: tuple[int, ...]) -> Array | None:
     """`reset` as an array of bool of this shape; None for None."""
     if reset is None:
         return None
-    reset = np.asarray(reset)
+    reset = _array("reset", reset)
     if reset.dtype != np.bool_:
         raise TypeError(f"reset: expected dtype bool, got {reset.dtype}")
     if reset.shape != shape:
@@ -410,15 +418,17 @@ def _forward(
     for name, array in given.items():
         given[name] = _floats(name, array, (P, H) if name == "weight_hr" else (H,), dtype)
     widths = (P, H) if cell == "lstm" else (H,)
-    initial = _states("state", state, widths, (B,), dtype)
+    initial = tuple(
+        None if part is None else part.copy() for part in _states("state", state, widths, (B,), dtype)
+    )  # the tape keeps it, and the caller may go on writing into a state
     sequences = sequences_of(checked_lengths(lengths, T, B), checked_reset(reset, (T, B)), T, B)
     y = np.empty((T, B, P), dtype)
     final = tuple(np.empty((B, width), dtype) for width in widths)
     c_steps = np.zeros((T, B, H), dtype) if return_states and cell == "lstm" else None
     what = _core.Cell(cell, weight_ih, weight_hh, bias_ih, bias_hh, **given, **how)
     tape = pass_forward(what, 0, x, initial, y, final, sequences=sequences, c_steps=c_steps)
+    y.flags.writeable = False  # of its owner too: no view can be unlocked
     y = y.view()
-    y.flags.writeable = False
     if not return_states:
         return y, final, tape
     return y, final, tape, (y.copy(),) if c_steps is None else (y.copy(), c_steps.copy())

@@ -66,6 +66,8 @@ class Recurrent(Module):
         self.dropout = checks.probability("dropout", dropout)
         self.bidirectional = bool(bidirectional)
         self._directions = 2 if self.bidirectional else 1
+        # The last axis of each part of the state; the first is also y's of one direction.
+        self._widths = (self.proj_size or self.hidden_size, self.hidden_size)[: len(self.parts)]
         kind = checks.float_dtype(dtype)
         source = checks.generator(rng)
         bound = self.hidden_size**-0.5
@@ -93,11 +95,6 @@ class Recurrent(Module):
     def _further_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of what parameters a pass has beside weights and biases."""
         return {}
-
-    @property
-    def _widths(self) -> tuple[int, ...]:
-        """The last axis of each part of the state; the first is also y's of one direction."""
-        return (self.proj_size or self.hidden_size, self.hidden_size)[: len(self.parts)]
 
     def _derive(self) -> None:
         """Set up what copies do not take along: each pass's cell, and buffers to use again."""
@@ -249,8 +246,7 @@ class Recurrent(Module):
         tape = Tape(self, _Saved(tapes, key, self.dropout, layout, y.shape))
         if not return_states:
             return read_only(y), self._state_of(final, *layout), tape
-        for part in states:
-            part.setflags(write=False)
+        states = tuple([read_only(part) for part in states])
         return read_only(y), self._state_of(final, *layout), tape, self._states_of(states, *layout)
 
     def stream(self, batch: int = 1) -> Stream:
@@ -299,6 +295,8 @@ class Recurrent(Module):
         sequences = None
         if lengths is not None or reset is not None:
             if lengths is not None and not batched:
+                if np.ndim(lengths):
+                    raise ValueError(f"lengths: expected one integer, as x is unbatched, got {lengths!r}")
                 lengths = np.asarray(lengths)[np.newaxis]
             reset = functional.checked_reset(reset, shape[:-1])
             reset = None if reset is None else _time_major(reset, *layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,6 +51,8 @@ def pack_sequences(
     >>> [sequence.shape for sequence in rf.unpack_sequences(y, lengths)]
     [(1, 4), (3, 4)]
     """
+    if not isinstance(sequences, Iterable):
+        raise TypeError(f"sequences: expected a sequence of arrays, got {type(sequences).__name__}")
     arrays = [as_array(f"sequences[{n}]", sequence) for n, sequence in enumerate(sequences)]
     if not arrays:
         raise ValueError("sequences: expected at least one, got none")
@@ -61,7 +63,7 @@ def pack_sequences(
         if array.shape[1:] != first.shape[1:]:
             want = ", ".join(map(str, ("T", *first.shape[1:])))
             raise ValueError(f"sequences[{n}]: expected shape [{want}] as sequences[0], got {array.shape}")
-        if array.dtype != first.dtype:
+        if array.dtype != first.dtype and array.size:
             raise TypeError(f"sequences[{n}]: expected {first.dtype} as sequences[0], got {array.dtype}")
     lengths = np.array([len(array) for array in arrays], np.int64)
     x = np.zeros((len(arrays), int(lengths.max()), *first.shape[1:]), first.dtype)

@@ -2,7 +2,6 @@
 
 _KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 _NONLINEARITIES = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENTITY}
-_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ci", "weight_cf", "weight_co")
 
 @cython.auto_pickle(False)
 cdef class Cell:
@@ -18,6 +17,8 @@ cdef class Cell:
     cdef readonly bint reverse
     cdef readonly Py_ssize_t input_size, hidden_size, output_size
     cdef readonly object name, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, weight_ci, weight_cf, weight_co
+    cdef list weights       # (name, weight) of those that there are
+    cdef object name_m      # the name of the weight that W_m, of the second product, is in; None: no second product
 
     def __init__(self, name, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh, reverse=False,
                  nonlinearity="tanh", *, weight_hr=None, weight_ci=None, weight_cf=None, weight_co=None, coupled_gates=False,
@@ -29,21 +30,21 @@ cdef class Cell:
         self.hidden_size = self.output_size if weight_hr is None else weight_hr.shape[1]
         self.name, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = name, weight_ih, weight_hh, bias_ih, bias_hh
         self.weight_hr, self.weight_ci, self.weight_cf, self.weight_co = weight_hr, weight_ci, weight_cf, weight_co
+        weights = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh,
+                   "weight_hr": weight_hr, "weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
+        self.weights = [(name, weight) for name, weight in weights.items() if weight is not None]
+        self.name_m = "weight_hh" if self.kind == GRU_BEFORE else None if weight_hr is None else "weight_hr"
 
     cdef void describe(self, Pass *p) noexcept:
         """What a pass of this cell is, whatever it runs on."""
         set_cell(p, self.kind)
         p.nonlinearity, p.cell_clip = self.nonlinearity, self.cell_clip
-        p.H, p.P, p.phases = self.hidden_size, self.output_size, 1 if self.name_m() is None else 2
+        p.H, p.P, p.phases = self.hidden_size, self.output_size, 1 if self.name_m is None else 2
         p.w_ci, p.w_cf, p.w_co = data(self.weight_ci), data(self.weight_cf), data(self.weight_co)
 
-    cdef bint has_c(self) noexcept:
+    cdef inline bint has_c(self) noexcept:
         """Whether the state has a part c."""
         return self.kind == LSTM or self.kind == COUPLED
-
-    cdef name_m(self):
-        """The name of the weight that W_m, of the second product, is in; None if there is no second product."""
-        return "weight_hh" if self.kind == GRU_BEFORE else None if self.weight_hr is None else "weight_hr"
 
     @property
     def slots(self):
@@ -54,8 +55,7 @@ cdef class Cell:
 
     def new_gradients(self):
         """Uninitialised gradients of the weights, by name."""
-        weights = {name: getattr(self, name) for name in _WEIGHTS}
-        return {name: like(weight) for name, weight in weights.items() if weight is not None}
+        return {name: like(weight) for name, weight in self.weights}
 
     cdef Rows own_columns(self, cnp.ndarray array, Py_ssize_t number):
         """The rows of this pass's columns in the [T, B, D*P] array of all directions."""

@@ -73,7 +73,7 @@ def linear_forward(x, weight, bias, y):
     if bias is not None:
         memcpy(parts[1], data(bias), N * size)
         job.product.bias = parts[1]
-    planned = plan(k, 1, 2.0 * M * K * N, M, 1, 0, START_NS)
+    planned = plan(k, 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
     with nogil:
         threads_run(linear_forward_worker, &job, planned.workers)
         workspace_give(block)
@@ -95,7 +95,7 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
             dbias[...] = 0
         return
     memset(&job, 0, sizeof(job))
-    planned = plan(k, 2, 2.0 * M * K * N, M, 1, 0, START_NS)
+    planned = plan(k, 2, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
     job.operand_size = GRADIENT_ROWS * k.operand_stride(K)
     sizes = [0 if dx is None else N * padded(K, k) * size, GRADIENT_ROWS * padded(N, k) * size,
              planned.workers * job.operand_size * size, padded(N, k) * size, padded(N, k) * K * size]

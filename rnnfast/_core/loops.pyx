@@ -183,14 +183,14 @@ cpdef forward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.
     job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, LEAST_ROWS)
     job.w_ih, job.w_hh = window(p, False, data(cell.weight_ih), I), step_window(p, data(cell.weight_hh))
     if p.phases == 2:
-        job.w_m = second_window(p, data(getattr(cell, cell.name_m())))
+        job.w_m = second_window(p, data(getattr(cell, cell.name_m)))
     job.b_ih, job.b_hh = data(cell.bias_ih), data(cell.bias_hh)
     rows = projected = <double>ragged.rows / T
     if embedded is not None:
         job.V = cnp.PyArray_DIM(embedded.table, 0)
         projected = <double>job.V / T
     planned = plan(k, T, 2.0 * (projected * I + rows * P) * p.X * H, max(1, ragged.rows // T), hidden_groups(k, p),
-                   <double>P * H * p.X * size, START_NS)
+                   <double>P * H * p.X * size, p.phases, START_NS)
     job.split = planned.split
 
     sizes = [I * padded(p.X * H, k) * size, p.G * padded(H, k) * P * size, p.S * H * size, max(H, P) * size,
@@ -461,6 +461,8 @@ def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.n
     if ragged.rows == 0:
         for gradient in grads.values():
             gradient[...] = 0
+        if embedded is not None and dx is not None:
+            dx[...] = 0
         return
     T = ragged.T
     cell.describe(p)
@@ -472,39 +474,40 @@ def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.n
     if embedded is not None:
         projected = <double>V / T
     planned = plan(k, 2 * T, 2.0 * (projected * I + rows * P) * p.X * H, max(1, ragged.rows // T), k.groups_of(P),
-                   <double>P * H * p.X * size, START_NS)
+                   <double>P * H * p.X * size, p.phases, START_NS)
     job.split = planned.split
     job.operand_size = GRADIENT_ROWS * max(k.operand_stride(I), k.operand_stride(H), k.operand_stride(P))
 
     sizes = [0 if dx is None else p.X * H * padded(I, k) * size, p.G * H * padded(P, k) * size,
              GRADIENT_ROWS * padded(p.S * H, k) * size, planned.workers * job.operand_size * size,
              padded(p.S * H, k) * size, padded(p.S * H, k) * I * size, padded(p.S * H, k) * P * size, max(H, P) * size,
-             V * p.X * H * size, 0 if embedded is None else padded(p.X * H, k) * size, V * I * size,
-             8 * B * sizeof(Py_ssize_t) if ragged.order != NULL else 0, 0, 0, 0, 0, 0, 0]
+             V * p.X * H * size, 0 if embedded is None else padded(p.X * H, k) * size, 0, 0, V * I * size,
+             8 * B * sizeof(Py_ssize_t) if ragged.order != NULL else 0, 0, 0, 0, 0]
     if p.phases == 2:
-        sizes[12], sizes[13], sizes[14] = padded(P, k) * size, padded(P, k) * H * size, P * padded(H, k) * size
+        sizes[10], sizes[11], sizes[14] = padded(P, k) * size, padded(P, k) * H * size, P * padded(H, k) * size
         sizes[15], sizes[16] = GRADIENT_ROWS * padded(P, k) * size, 2 * job.chunk * B * H * size
         sizes[17] = 0 if cell.weight_hr is None else 2 * job.chunk * B * P * size
     block = workspace_take(18, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weights and the sums of their gradients")
-    for n in (4, 5, 6, 7, 8, 9, 12, 13):
+    for n in range(4, 12):
         memset(parts[n], 0, sizes[n])
     job.w_dx, job.w_back, job.packed_d, job.operand, job.db = parts[0], parts[1], parts[2], parts[3], parts[4]
-    p.zeros, place = parts[7], <Py_ssize_t *>parts[11]
+    p.zeros, place = parts[7], <Py_ssize_t *>parts[13]
     job.w_ih, job.w_hh = window(p, False, data(cell.weight_ih), I), step_window(p, data(cell.weight_hh))
     job.w_ih_grad, job.w_hh_grad = window(p, False, data(grads["weight_ih"]), I), step_window(p, data(grads["weight_hh"]))
     if p.phases == 2:
-        job.db_m, job.w_second, job.packed_d_m, job.m = parts[12], parts[14], parts[15], parts[16]
+        job.db_m, job.w_second, job.packed_d_m, job.m = parts[10], parts[14], parts[15], parts[16]
         job.d_m = NULL if cell.weight_hr is None else parts[17]
-        job.dw_m = GradientProduct(H, P, 0, P, parts[13])
-        job.w_m = second_window(p, data(getattr(cell, cell.name_m())))
-        job.w_m_grad = second_window(p, data(grads[cell.name_m()]))
+        job.dw_m = GradientProduct(H, P, 0, P, parts[11])
+        job.w_m = second_window(p, data(getattr(cell, cell.name_m)))
+        job.w_m_grad = second_window(p, data(grads[cell.name_m]))
         p.w_m_back = job.w_second
-    for name in ("weight_ci", "weight_cf", "weight_co"):
-        if name in grads:
-            grads[name][...] = 0
-    p.dw_ci, p.dw_cf, p.dw_co = data(grads.get("weight_ci")), data(grads.get("weight_cf")), data(grads.get("weight_co"))
+    if p.w_co != NULL:
+        p.dw_ci, p.dw_cf, p.dw_co = data(grads["weight_ci"]), data(grads.get("weight_cf")), data(grads["weight_co"])
+        for name in grads:
+            if name.startswith("weight_c"):
+                grads[name][...] = 0
     job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, parts[5])
     job.dw_hh = GradientProduct(P, p.S * H, (p.S - p.G) * H, p.S * H, parts[6])
     p.w_back = job.w_back
@@ -526,7 +529,7 @@ def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.n
         job.h0 = in_order(Rows(<void *>p.h0, B, 0, P, NULL, NULL), ragged, False, place + 5 * B, k)
     if embedded is not None:
         job.embedded = embedded.lookup(ragged, cell.reverse, place + 4 * B, parts[8], p.X * H)
-        token_gradients(&job, V, data(dx), embedded.named_rows(ragged, parts[10], k), parts[9])
+        token_gradients(&job, V, data(dx), embedded.named_rows(ragged, parts[12], k), parts[9])
     else:
         job.x = last_first(in_order(rows_of(x), ragged, cell.reverse, place + 4 * B, k), T, ragged.start_back, k)
         if dx is not None:
@@ -566,7 +569,7 @@ def dropout_mask(seed, call, layer, shape, double p, dtype, Py_ssize_t t0=0):
     mask = np.empty(shape, dtype)
     cdef MaskJob job = MaskJob(kernels_for(mask), seed & 0xFFFFFFFFFFFFFFFF, call & 0xFFFFFFFF, layer & 0xFFFFFFFF,
                                t0, shape[0], shape[1], shape[2], p, data(mask))
-    cdef Plan planned = plan(job.k, job.T, 20.0 * job.B * job.N, job.T, 1, 0, START_NS)
+    cdef Plan planned = plan(job.k, job.T, 20.0 * job.B * job.N, job.T, 1, 0, 1, START_NS)
     with nogil:
         threads_run(mask_worker, &job, planned.workers)
     return mask

@@ -20,13 +20,13 @@ cdef double efficiency(Py_ssize_t rows) noexcept nogil:
     return 0.5 if rows <= 1 else 0.7 if rows == 2 else 0.8 if rows == 3 else 0.9
 
 cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, Py_ssize_t groups, double weight_bytes,
-               double start) noexcept nogil:
+               int phases, double start) noexcept nogil:
     """How many workers a call gets, and how they split it: the shortest of three estimates, in nanoseconds per step.
 
     A step costs its flops at the tile's efficiency, or the weights' way from the L3 cache where they exceed the L2,
     whichever is longer. Split by rows, every worker reads all weights, for fewer rows; split by units, each reads its
-    part and waits at a barrier. More workers than cores never help; what would save no more than a start costs stays
-    on one thread."""
+    part and waits at a barrier after each phase. More workers than cores never help; what would save no more than a start
+    costs stays on one thread."""
     cdef double rate = FLOPS_PER_NS * k.lanes
     cdef double slow = weight_bytes / L3_BYTES_PER_NS if weight_bytes > l2 else 0
     cdef double alone = max(step_flops / (rate * efficiency(B)), slow), by_rows, by_units, best
@@ -36,7 +36,7 @@ cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, 
     if forced_split >= 0:
         return Plan(n_rows if forced_split == BY_ROWS else n_units, forced_split)
     by_rows = max(step_flops * rows / max(1, B) / (rate * efficiency(rows)), slow) if n_rows > 1 else alone
-    by_units = (max(step_flops * units / groups / (rate * efficiency(B)), slow * units / groups) + BARRIER_NS
+    by_units = (max(step_flops * units / groups / (rate * efficiency(B)), slow * units / groups) + phases * BARRIER_NS
                 if n_units > 1 else alone)
     best = min(by_rows, by_units)
     if (alone - best) * steps < start or alone < 1.05 * best:

@@ -111,7 +111,7 @@ cdef class Stepper:
             w_ih = window(&layer.p, False, data(cell.weight_ih), layer.project.K)
             w_hh = step_window(&layer.p, data(cell.weight_hh))
             if layer.p.phases == 2:
-                w_m = second_window(&layer.p, data(getattr(cell, cell.name_m())))
+                w_m = second_window(&layer.p, data(getattr(cell, cell.name_m)))
             pack_for_forward(self.job.k, &layer.p, &w_ih, <void *>layer.project.w, &w_hh, <void *>layer.p.w_step, &w_m,
                              <void *>layer.p.w_m, 0, 1)
             add_biases(self.job.k, &layer.p, data(cell.bias_ih), data(cell.bias_hh), <void *>layer.project.bias)
@@ -141,7 +141,7 @@ cdef class Stepper:
                 layer.p.c = packed_rows(c + n * B * H * size, B, H, NULL)
         layer = self.job.layer
         planned = plan(self.job.k, self.job.layers, 2.0 * B * 2 * P * layer.p.X * H, 1, hidden_groups(self.job.k, &layer.p),
-                       2.0 * P * H * layer.p.X * size, STEP_START_NS)
+                       2.0 * P * H * layer.p.X * size, layer.p.phases, STEP_START_NS)
         threads_run(step_worker, &self.job, planned.workers)
         memcpy(data(y), after + (self.job.layers - 1) * nbytes, nbytes)
         self.now = 1 - self.now

@@ -97,6 +97,8 @@ class Last(Stateless):
         steps = self._steps(x, axis)
         T, B, N = steps.shape
         if lengths is not None and x.ndim == 2:
+            if np.ndim(lengths):
+                raise ValueError(f"lengths: expected one integer, as x is unbatched, got {lengths!r}")
             lengths = np.asarray(lengths)[np.newaxis]
         checked = checked_lengths(lengths, T, B)
         ends = np.full(B, T) if checked is None else checked

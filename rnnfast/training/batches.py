@@ -144,7 +144,10 @@ def source(
 def batch_weight(model: Module, x: Any, targets: Any, how: Mapping[str, Any]) -> int:
     """How much a batch's mean loss counts: its number of targets, or of those that mask and lengths keep."""
     mask = within_lengths(model, x, how.get("lengths"), how.get("mask"))
-    return int(np.size(targets) if mask is None else np.count_nonzero(mask))
+    if mask is None:
+        return int(np.size(targets))
+    each = max(1, np.size(targets) // max(1, np.size(mask)))  # targets that one entry of the mask stands for
+    return int(np.count_nonzero(mask)) * each
 
 
 def _batch_axes(model: Module, x: NDArray, targets: NDArray) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast.nn import checks
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
 
@@ -98,7 +99,17 @@ def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any
         within = np.arange(shape[1]) < lengths[:, np.newaxis]
     else:
         within = np.arange(shape[0])[:, np.newaxis] < lengths
-    return within if mask is None else within & np.asarray(mask)
+    if mask is None:
+        return within
+    mask = checks.as_array("mask", mask)
+    if mask.dtype != np.bool_:
+        raise TypeError(f"mask: expected bool, got {mask.dtype}")
+    axes = min(mask.ndim, within.ndim)
+    if mask.shape[:axes] != within.shape[:axes]:
+        raise ValueError(f"mask: expected shape {within.shape} and y's further axes, got {mask.shape}")
+    ndim = max(mask.ndim, within.ndim)  # what either lacks are trailing axes
+    spread = [part.reshape(part.shape + (1,) * (ndim - part.ndim)) for part in (mask, within)]
+    return spread[0] & spread[1]
 
 
 def is_batch_first(model: Module) -> bool:

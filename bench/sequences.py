@@ -45,19 +45,22 @@ class Pair:
         self.layer.zero_grad()
         y, _, tape = self.layer.forward(self.x, **how)
         dx, _ = self.layer.backward(tape, self.dy)
-        return y, dx
+        return y, dx, *[parameter.grad for parameter in self.layer.parameters()]
 
     def torch_input(self) -> Any:
         self.theirs.zero_grad()
         return torch.from_numpy(self.x).requires_grad_()
+
+    def torch_results(self, x: Any, y: Any) -> Any:
+        y.backward(torch.from_numpy(self.dy))
+        return y.detach().numpy(), x.grad.numpy(), *[w.grad.numpy() for w in self.theirs.parameters()]
 
     def packed(self) -> Any:
         x = self.torch_input()
         rnn = torch.nn.utils.rnn
         y, _ = self.theirs(rnn.pack_padded_sequence(x, torch.from_numpy(self.lengths), enforce_sorted=False))
         y, _ = rnn.pad_packed_sequence(y, total_length=len(self.x))
-        y.backward(torch.from_numpy(self.dy))
-        return y.detach().numpy(), x.grad.numpy()
+        return self.torch_results(x, y)
 
     def cut(self) -> Any:
         x = self.torch_input()
@@ -75,9 +78,7 @@ class Pair:
                     else state * keep[end]
                 )
             start = end
-        y = torch.cat(pieces)
-        y.backward(torch.from_numpy(self.dy))
-        return y.detach().numpy(), x.grad.numpy()
+        return self.torch_results(x, torch.cat(pieces))
 
     def calls(self) -> dict[str, Callable[[], Any]]:
         return {

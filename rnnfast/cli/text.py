@@ -114,6 +114,11 @@ class Streams:
         self._x = np.ascontiguousarray(symbols[: steps * batch].reshape(batch, steps).T)
         self._targets = np.ascontiguousarray(symbols[1 : steps * batch + 1].reshape(batch, steps).T)
 
+    @property
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """x and targets of all steps, [steps, B]."""
+        return self._x, self._targets
+
     def __len__(self) -> int:
         return -(-len(self._x) // self.seq_len)
 

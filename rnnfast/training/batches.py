@@ -1,4 +1,4 @@
-"""Batches from what `fit` and `evaluate` are given: arrays cut along the batch axis, or the caller's own."""
+"""What `fit` and `evaluate` are given, cut into updates: batches of sequences, whole or window by window."""
 
 from __future__ import annotations
 
@@ -12,21 +12,48 @@ from numpy.typing import NDArray
 from rnnfast.nn import checks
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
-from rnnfast.training.grad import within_lengths
+from rnnfast.training.bptt import Sequences, Window, check_windows
+from rnnfast.training.grad import Loss, counted, evaluate_loss, loss_and_grad, within_lengths
 
-__all__ = ["Batch", "Source", "batch_weight", "source"]
+__all__ = ["Batch", "Source", "source"]
 
-Batch = tuple[Any, Any, dict[str, Any]]
-"""x, targets, keywords for loss_and_grad."""
+
+class Batch:
+    """Sequences that are run whole, for one update; `how` are keywords of loss_and_grad."""
+
+    last = True
+
+    def __init__(self, model: Module, x: Any, targets: Any, how: dict[str, Any]) -> None:
+        self.x, self.given, self.how = x, targets, how
+        self._model = model
+
+    @property
+    def targets(self) -> int:
+        """The number of targets."""
+        return int(np.size(self.given))
+
+    @property
+    def weight(self) -> int:
+        """The number of targets that the loss is the mean of."""
+        mask = within_lengths(self._model, self.x, self.how.get("lengths"), self.how.get("mask"))
+        return counted(self.given, mask)
+
+    def loss_and_grad(self, loss: Loss, state: Any) -> tuple[float, Any]:
+        """Add the gradients: the loss, and the final state."""
+        return loss_and_grad(self._model, loss, self.x, self.given, state, **self.how)
+
+    def evaluate(self, loss: Loss, state: Any) -> tuple[float, Any]:
+        """The loss and the final state."""
+        return evaluate_loss(self._model, loss, self.x, self.given, state, **self.how)
 
 
 class Source:
-    """Batches, epoch by epoch.
+    """What the updates of an epoch are made from, epoch by epoch.
 
     Attributes
     ----------
     count : int or None
-        Batches in an epoch, where known.
+        Updates in an epoch, where known.
     once : bool
         There is one epoch only: the batches come from an iterator.
     shuffle : bool
@@ -37,16 +64,24 @@ class Source:
     once = False
     shuffle = False
 
-    def epoch(self, number: int, start: int = 0, rng: np.random.Generator | None = None) -> Iterator[Batch]:
-        """The batches of an epoch from the given one on, in an order drawn from `rng` if there is one."""
+    def epoch(
+        self, number: int, start: int = 0, rng: np.random.Generator | None = None
+    ) -> Iterator[Batch] | Iterator[Window]:
+        """What an epoch's updates are made from, one by one, from the given one on.
+
+        The sequences stand in an order drawn from `rng`, if there is one.
+        """
         raise NotImplementedError
 
 
 class _Arrays(Source):
     """`x` and `targets`, cut along one axis of each."""
 
-    def __init__(self, x: NDArray, targets: NDArray, axes: tuple[int, int], batch_size: int | None) -> None:
-        self._pair = x, targets
+    def __init__(
+        self, model: Module, x: NDArray, targets: NDArray, axes: tuple[int, int], batch_size: int | None
+    ) -> None:
+        self._model = model
+        self.pair = x, targets
         self._axes = axes
         self._rows = x.shape[axes[0]]
         self._size = min(batch_size or self._rows, self._rows)
@@ -59,15 +94,16 @@ class _Arrays(Source):
             rows = slice(low, low + self._size)
             x, targets = (
                 array[(slice(None),) * axis + (rows,)] if order is None else array.take(order[rows], axis)
-                for array, axis in zip(self._pair, self._axes, strict=True)
+                for array, axis in zip(self.pair, self._axes, strict=True)
             )
-            yield x, targets, {}
+            yield Batch(self._model, x, targets, {})
 
 
 class _Given(Source):
     """The caller's own batches."""
 
-    def __init__(self, name: str, data: Any) -> None:
+    def __init__(self, model: Module, name: str, data: Any) -> None:
+        self._model = model
         self._name = name
         self._data = data
         self.count = len(data) if hasattr(data, "__len__") else None
@@ -82,7 +118,23 @@ class _Given(Source):
                     f"{self._name}: expected batches (x, targets) or (x, targets, keywords), got {got}"
                 )
             x, targets, *keywords = item
-            yield x, targets, dict(*keywords)
+            yield Batch(self._model, x, targets, dict(*keywords))
+
+
+class _Windows(Source):
+    """The batches of another source, window by window along their time: an update after k1 steps."""
+
+    def __init__(self, model: Module, batches: _Arrays | _Given, k1: int, k2: int, count: int | None) -> None:
+        self._model = model
+        self._batches = batches
+        self._k1, self._k2 = k1, k2
+        self.count, self.once, self.shuffle = count, batches.once, batches.shuffle
+
+    def epoch(self, number: int, start: int = 0, rng: np.random.Generator | None = None) -> Iterator[Window]:
+        for batch in self._batches.epoch(number, 0, rng):
+            windows = Sequences(self._model, batch.x, batch.given, batch.how).windows(self._k1, self._k2)
+            yield from windows[start:]
+            start = max(0, start - len(windows))
 
 
 def source(
@@ -93,16 +145,38 @@ def source(
     batch_size: int | None,
     axes: tuple[int, int] | None,
     stateful: bool,
+    truncate: tuple[int, int] | None,
     shuffle: bool | None = False,
 ) -> Source:
-    """The batches that `data` stands for; `name` is what errors call it.
+    """The updates that `data` stands for; `name` is what errors call it.
 
     Arrays, a pair ``(x, targets)``, are cut along the batch axis: `axes` names that of each. By default it is
     axis 1 of x, as layers want it, or axis 0 with ``batch_first`` (the model's first module that has this
     attribute decides) and for a model without recurrent layers; targets have the same axis where they begin
     with x's first two axes, and axis 0 where they do not or the model holds a `Last`: there is one for each
-    sequence then.
+    sequence then. With ``truncate=(k1, k2)`` the batches are cut into windows of k1 steps.
     """
+    batches = _batches(name, data, model, batch_size, axes, stateful, shuffle)
+    if truncate is None:
+        return batches
+    if not isinstance(truncate, (tuple, list)) or len(truncate) != 2:
+        raise TypeError(f"truncate: expected (k1, k2), got {truncate!r}")
+    check_windows(model, *truncate)
+    count = None
+    if isinstance(batches, _Arrays) and batches.count is not None:
+        count = batches.count * len(Sequences(model, *batches.pair, {}).windows(*truncate))
+    return _Windows(model, batches, *truncate, count)
+
+
+def _batches(
+    name: str,
+    data: Any,
+    model: Module,
+    batch_size: int | None,
+    axes: tuple[int, int] | None,
+    stateful: bool,
+    shuffle: bool | None,
+) -> _Arrays | _Given:
     if not (isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], np.ndarray)):
         if shuffle:
             raise ValueError(
@@ -113,7 +187,7 @@ def source(
                 f"{name}: expected a pair of arrays (x, targets), an iterable of batches, or a function from "
                 f"the epoch to one, got {type(data).__name__}"
             )
-        return _Given(name, data)
+        return _Given(model, name, data)
 
     x, targets = data[0], checks.as_array(f"{name}[1]", data[1])
     axes = _batch_axes(model, x, targets) if axes is None else axes
@@ -129,7 +203,7 @@ def source(
         raise ValueError(f"{name}: expected at least one sequence, got shape {x.shape}")
     if batch_size is not None:
         checks.positive("batch_size", batch_size)
-    arrays = _Arrays(x, targets, axes, batch_size)
+    arrays = _Arrays(model, x, targets, axes, batch_size)
     if stateful and shuffle:
         raise ValueError("shuffle: expected None or False with stateful=True: batches go on from each other")
     arrays.shuffle = not stateful if shuffle is None else shuffle
@@ -139,15 +213,6 @@ def source(
             f"got {batch_size}"
         )
     return arrays
-
-
-def batch_weight(model: Module, x: Any, targets: Any, how: Mapping[str, Any]) -> int:
-    """How much a batch's mean loss counts: its number of targets, or of those that mask and lengths keep."""
-    mask = within_lengths(model, x, how.get("lengths"), how.get("mask"))
-    if mask is None:
-        return int(np.size(targets))
-    each = max(1, np.size(targets) // max(1, np.size(mask)))  # targets that one entry of the mask stands for
-    return int(np.count_nonzero(mask)) * each
 
 
 def _batch_axes(model: Module, x: NDArray, targets: NDArray) -> tuple[int, int]:

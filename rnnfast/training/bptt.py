@@ -11,9 +11,17 @@ import numpy as np
 from rnnfast.functional import checked_lengths
 from rnnfast.nn import checks
 from rnnfast.nn.module import Module
-from rnnfast.training.grad import Loss, apply_loss, check_keywords, is_batch_first, within_lengths
+from rnnfast.training.grad import (
+    Loss,
+    apply_loss,
+    check_keywords,
+    counted,
+    evaluation_only,
+    is_batch_first,
+    within_lengths,
+)
 
-__all__ = ["truncated_bptt"]
+__all__ = ["Sequences", "Window", "check_windows", "truncated_bptt"]
 
 
 def truncated_bptt(
@@ -45,8 +53,7 @@ def truncated_bptt(
     **how
         ``mask``: handed to the loss, laid out as the targets' first axes. Anything else is a keyword of the
         model's forward, such as ``reset``, ``lengths`` or ``checkpoint``: arrays are cut into windows, and
-        ``lengths`` also make a mask for the loss. An integer ``rng`` seeds the masks of all windows, which
-        differ.
+        ``lengths`` also make a mask for the loss. One ``rng`` seeds the masks of all windows, which differ.
 
     Yields
     ------
@@ -81,7 +88,14 @@ def truncated_bptt(
     >>> len(losses), bool(np.mean(losses[-20:]) < 0.2 * np.mean(losses[:20]))
     (200, True)
     """
-    k1, k2 = checks.positive("k1", k1), checks.positive("k2", k2)
+    check_windows(model, k1, k2)
+    return _passes(model, loss, Sequences(model, x, targets, how).windows(k1, k2), state)
+
+
+def check_windows(model: Module, k1: int, k2: int) -> None:
+    """Refuse sizes of windows that cannot be, and a model that cannot run window by window."""
+    checks.positive("k1", k1)
+    checks.positive("k2", k2)
     if k2 < k1:
         raise ValueError(f"k2: expected at least k1 = {k1}, got {k2}")
     for module in model.modules():
@@ -92,45 +106,34 @@ def truncated_bptt(
                 "model: expected layers of one direction (the reverse one begins at the end of all steps), "
                 f"got a bidirectional {type(module).__name__}"
             )
-    check_keywords(model, how, {"mask"})
-    if how.get("rng") is not None:
-        how["rng"] = checks.generator(how["rng"])  # one for all windows
-    data = _Sequences(model, x, targets, how)
-    return _windows(model, loss, data, k1, k2, state, how)
 
 
-def _windows(
-    model: Module, loss: Loss, data: _Sequences, k1: int, k2: int, state: Any, how: dict[str, Any]
-) -> Iterator[tuple[float, Any]]:
-    back = k2 - k1
-    states = {0: state}
-    for begin in range(0, data.T, k1):
-        end = min(begin + k1, data.T)
-        start, following = max(0, begin - back), max(0, end - back)  # of this window's run, of the next one's
-        own = data.steps(begin - start, end - start)
+def _passes(model: Module, loss: Loss, windows: list[Window], state: Any) -> Iterator[tuple[float, Any]]:
+    for window in windows:
         model.zero_grad()
-        states = {start: states[start]}
-        passes = []
-        for s0, s1 in pairwise(sorted({start, following, end})):
-            x, bends = data.inputs(s0, s1)
-            y, states[s1], tape = model.forward(x, states[s0], **how, **bends)
-            passes.append((s0 - start, s1 - start, y, tape))
-        y = passes[0][2] if len(passes) == 1 else np.concatenate([y for *_, y, _ in passes], data.axis)
-        value, dy = apply_loss(loss, y[own], *data.wanted(begin, end))
-        if start < begin:  # the steps before the window have no loss of their own
-            dy_own, dy = dy, np.zeros(y.shape, y.dtype)
-            dy[own] = dy_own
-        dstate = None
-        for s0, s1, _, tape in reversed(passes):
-            _, dstate = model.backward(tape, dy[data.steps(s0, s1)], dstate, input_grad=False)
-        yield value, states[end]
+        value, state, final = window.run(loss, state)
+        yield value, final
 
 
-class _Sequences:
-    """x, targets and what goes with them, cut along time; it takes those it knows out of `how`."""
+class Sequences:
+    """x, targets and the keywords that go with them, as the windows along their time see them.
+
+    Parameters
+    ----------
+    model, x, targets
+        As for :func:`truncated_bptt`.
+    how : dict
+        Its keywords; those that are checked and cut here are taken out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`truncated_bptt`.
+    """
 
     def __init__(self, model: Module, x: Any, targets: Any, how: dict[str, Any]) -> None:
-        self._model = model
+        check_keywords(model, how, {"mask"})
+        self.model = model
         self._x = checks.as_array("x", x)
         shape = self._x.shape
         batched = len(shape) == (3 if self._x.dtype.kind == "f" else 2)  # integers have no axis of units
@@ -146,6 +149,14 @@ class _Sequences:
             checked_lengths(lengths if batched else [lengths], self.T, shape[1 - self.axis] if batched else 1)
             lengths = np.asarray(lengths)
         self._lengths = lengths
+        rng = how.pop("rng", None)
+        checks.check_rng(rng)
+        self._seed = None if rng is None else checks.seed(rng)
+        self.how = how
+
+    def windows(self, k1: int, k2: int) -> list[Window]:
+        """All steps, k1 by k1, with gradients that go back k2 steps."""
+        return [Window(self, begin, min(begin + k1, self.T), back=k2 - k1) for begin in range(0, self.T, k1)]
 
     def inputs(self, s0: int, s1: int) -> tuple[np.ndarray, dict[str, Any]]:
         """x in the steps s0..s1, and the keywords that go with it."""
@@ -155,7 +166,13 @@ class _Sequences:
     def wanted(self, s0: int, s1: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Targets in the steps s0..s1, and the mask of those that count."""
         x, lengths, mask = self._cut(self._x, s0, s1), self._ends(s0, s1), self._cut(self._mask, s0, s1)
-        return self._cut(self._targets, s0, s1), within_lengths(self._model, x, lengths, mask)
+        return self._cut(self._targets, s0, s1), within_lengths(self.model, x, lengths, mask)
+
+    def chance(self, window: int, s0: int) -> dict[str, int]:
+        """The seed of the masks of a window's pass over the steps from s0 on, as a keyword; none without."""
+        if self._seed is None:
+            return {}
+        return {"rng": int(np.random.default_rng([self._seed, window, s0]).integers(2**63))}
 
     def steps(self, s0: int, s1: int) -> tuple[slice, ...]:
         """What picks these steps out of an array."""
@@ -176,3 +193,65 @@ class _Sequences:
 
     def _ends(self, s0: int, s1: int) -> np.ndarray | None:
         return None if self._lengths is None else np.clip(self._lengths - s0, 0, s1 - s0)
+
+
+class Window:
+    """Steps begin..end of some sequences: one update, by gradients that go back `back` steps further.
+
+    Attributes
+    ----------
+    last : bool
+        It ends where the sequences end.
+    """
+
+    def __init__(self, data: Sequences, begin: int, end: int, back: int) -> None:
+        self._data = data
+        self._begin, self._end = begin, end
+        self._start = max(0, begin - back)  # gradients end here; the state here is what a run begins with
+        self._following = max(0, end - back)  # where the next window's run will start
+        self.last = end == data.T
+
+    @property
+    def targets(self) -> int:
+        """The number of targets."""
+        return int(np.size(self._data.wanted(self._begin, self._end)[0]))
+
+    @property
+    def weight(self) -> int:
+        """The number of targets that the loss is the mean of."""
+        return counted(*self._data.wanted(self._begin, self._end))
+
+    def run(self, loss: Loss, state: Any) -> tuple[float, Any, Any]:
+        """Add the gradients of a run from the state at its start.
+
+        Returns the loss, the state where the next window's run starts, and the state after the last step.
+        """
+        data, model = self._data, self._data.model
+        own = data.steps(self._begin - self._start, self._end - self._start)
+        states = {self._start: state}
+        passes = []
+        for s0, s1 in pairwise(sorted({self._start, self._following, self._end})):
+            x, bends = data.inputs(s0, s1)
+            how = data.how | bends | data.chance(self._begin, s0)
+            y, states[s1], tape = model.forward(x, states[s0], **how)
+            passes.append((s0 - self._start, s1 - self._start, y, tape))
+        y = passes[0][2] if len(passes) == 1 else np.concatenate([y for *_, y, _ in passes], data.axis)
+        value, dy = apply_loss(loss, y[own], *data.wanted(self._begin, self._end))
+        if self._start < self._begin:  # the steps before the window have no loss of their own
+            dy_own, dy = dy, np.zeros(y.shape, y.dtype)
+            dy[own] = dy_own
+        dstate = None
+        for s0, s1, _, tape in reversed(passes):
+            _, dstate = model.backward(tape, dy[data.steps(s0, s1)], dstate, input_grad=False)
+        return value, states[self._following], states[self._end]
+
+    def loss_and_grad(self, loss: Loss, state: Any) -> tuple[float, Any]:
+        """Add the gradients: the loss, and the state that what comes next begins with."""
+        value, following, final = self.run(loss, state)
+        return value, final if self.last else following
+
+    def evaluate(self, loss: Loss, state: Any) -> tuple[float, Any]:
+        """The loss of the window's own steps from the state before them, and the state after them."""
+        x, bends = self._data.inputs(self._begin, self._end)
+        y, state = self._data.model(x, state, **evaluation_only(self._data.how), **bends)
+        return apply_loss(loss, y, *self._data.wanted(self._begin, self._end))[0], state

@@ -18,8 +18,9 @@ from rnnfast.nn.clip import clip_grad_norm
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
 from rnnfast.nn.schedules import Schedule
-from rnnfast.training.batches import Source, batch_weight, source
-from rnnfast.training.grad import Loss, evaluate_loss, loss_and_grad
+from rnnfast.training.batches import Batch, Source, source
+from rnnfast.training.bptt import Window
+from rnnfast.training.grad import Loss
 from rnnfast.training.history import History
 from rnnfast.training.progress import ProgressBar, describe_loss
 from rnnfast.training.run import Run
@@ -40,6 +41,7 @@ def fit(
     batch_size: int | None = 32,
     shuffle: bool | None = None,
     stateful: bool = False,
+    truncate: tuple[int, int] | None = None,
     validation: Any = None,
     patience: int | None = None,
     schedule: Schedule | None = None,
@@ -81,9 +83,13 @@ def fit(
     shuffle : bool, optional
         Draw arrays in a new order each epoch. By default yes, unless `stateful`.
     stateful : bool, default False
-        Each batch starts from the state in which the one before ended, without a gradient between them:
-        truncated backpropagation through time. Each epoch starts from zero. Row b of a batch goes on from row
-        b of the one before, so all batches are of one size.
+        Each batch starts from the state in which the one before ended, without a gradient between them. Each
+        epoch starts from zero. Row b of a batch goes on from row b of the one before, so all batches are of
+        one size.
+    truncate : (k1, k2), optional
+        Truncated backpropagation through time, as :func:`truncated_bptt` does it: an update after every k1
+        steps of a batch, by gradients that go back k2 >= k1 steps. Events, steps and the schedule count these
+        updates. Evaluation goes k1 steps at a time, too, to the same loss with less memory.
     validation : as data, optional
         Evaluated after each epoch, and when the run ends within one. The model ends with the parameters that
         had the lowest validation loss, however the run ends.
@@ -150,7 +156,12 @@ def fit(
             raise ValueError(f"{name}: expected a number above 0, got {bound!r}")
     if metadata is not None and "fit" in metadata:
         raise ValueError('metadata: expected other keys than "fit", which holds the run itself')
-    how: dict[str, Any] = {"batch_size": batch_size, "axes": axes, "stateful": stateful}
+    how: dict[str, Any] = {
+        "batch_size": batch_size,
+        "axes": axes,
+        "stateful": stateful,
+        "truncate": truncate,
+    }
     train = source("data", data, model, shuffle=shuffle, **how)
     held_out = None if validation is None else source("validation", validation, model, **how)
     if epochs is None and (minutes is None or train.once):
@@ -206,13 +217,14 @@ def evaluate(
     *,
     batch_size: int | None = 32,
     stateful: bool = False,
+    truncate: tuple[int, int] | None = None,
     axes: tuple[int, int] | None = None,
 ) -> float:
     """The mean loss over all batches, each weighted by its number of targets (those its mask keeps).
 
     Parameters
     ----------
-    model, loss, data, batch_size, stateful, axes
+    model, loss, data, batch_size, stateful, truncate, axes
         As for :func:`fit`. The model evaluates: no dropout, nothing saved.
 
     Returns
@@ -233,19 +245,21 @@ def evaluate(
     >>> bool(np.isclose(evaluate(model, rf.losses.mse, (x, model(x)[0] + 2)), 4.0))
     True
     """
-    batches = source("data", data, model, batch_size=batch_size, axes=axes, stateful=stateful)
-    return _mean_loss("data", model, loss, batches, 0, stateful)
+    updates = source(
+        "data", data, model, batch_size=batch_size, axes=axes, stateful=stateful, truncate=truncate
+    )
+    return _mean_loss("data", loss, updates, 0, stateful)
 
 
-def _mean_loss(name: str, model: Module, loss: Loss, batches: Source, epoch: int, stateful: bool) -> float:
+def _mean_loss(name: str, loss: Loss, updates: Source, epoch: int, stateful: bool) -> float:
     total, weight = 0.0, 0
     state: Any = None
-    for x, targets, how in batches.epoch(epoch):
-        value, final = evaluate_loss(model, loss, x, targets, state, **how)
-        state = final if stateful else None
-        share = batch_weight(model, x, targets, how)
-        total += value * share
-        weight += share
+    for update in updates.epoch(epoch):
+        value, state = update.evaluate(loss, state)
+        if update.last and not stateful:
+            state = None
+        total += value * update.weight
+        weight += update.weight
     if weight == 0:
         raise ValueError(f"{name}: expected at least one target, got none")
     return total / weight
@@ -326,11 +340,11 @@ class _Loop:
         self._emit("end")
 
     def _rest_of_epoch(self) -> str:
-        """Train on the epoch's batches that are left, all of them ("") or until something ends the run."""
+        """Make the epoch's updates that are left, all of them ("") or until something ends the run."""
         run = self._run
         order = run.order_rng() if self._train.shuffle else None
-        for x, targets, how in self._train.epoch(run.epoch, run.batch, order):
-            self._step(x, targets, how)
+        for update in self._train.epoch(run.epoch, run.batch, order):
+            self._step(update)
             self._emit("step")
             if run.stopping:
                 return "callback"
@@ -340,24 +354,20 @@ class _Loop:
                 self._save()
         return ""
 
-    def _step(self, x: Any, targets: Any, how: dict[str, Any]) -> None:
+    def _step(self, update: Batch | Window) -> None:
         run, model, optimizer = self._run, self._run.model, self._run.optimizer
         if self._schedule is not None:
             optimizer.lr = run.base_lr * self._schedule(run.step)
         model.zero_grad()
-        value, state = loss_and_grad(model, self._loss, x, targets, run.state, **how)
+        value, state = update.loss_and_grad(self._loss, run.state)
         value = float(value)
         self._refuse_unless_finite("loss", value)
         if self._clip_norm is not None:
             self._refuse_unless_finite("gradient norm", clip_grad_norm(optimizer.params, self._clip_norm))
         with self._interrupts.held():
             optimizer.step()
-            run.advance(
-                value,
-                batch_weight(model, x, targets, how),
-                np.size(targets),
-                state if self._stateful else None,
-            )
+            goes_on = self._stateful or not update.last
+            run.advance(value, update.weight, update.targets, state if goes_on else None)
 
     def _refuse_unless_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):
@@ -371,7 +381,7 @@ class _Loop:
             return
         run = self._run
         began = run.seconds
-        value = _mean_loss("validation", run.model, self._loss, self._held_out, run.epoch, self._stateful)
+        value = _mean_loss("validation", self._loss, self._held_out, run.epoch, self._stateful)
         run.paused += run.seconds - began
         with self._interrupts.held():
             run.judge(value)

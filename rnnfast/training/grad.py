@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from rnnfast.nn import checks
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
 
-__all__ = ["Loss", "evaluate_loss", "loss_and_grad"]
+__all__ = ["Loss", "counted", "evaluate_loss", "loss_and_grad"]
 
 Loss = Callable[..., tuple[float, np.ndarray]]
 
@@ -81,7 +81,7 @@ def evaluate_loss(
     check_keywords(model, how, {"mask", "grads"})
     mask = how.pop("mask", None)
     how.pop("grads", None)
-    y, state = model(x, state, **{name: value for name, value in how.items() if name not in _FORWARD_ONLY})
+    y, state = model(x, state, **evaluation_only(how))
     return apply_loss(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))[0], state
 
 
@@ -110,6 +110,19 @@ def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any
     ndim = max(mask.ndim, within.ndim)  # what either lacks are trailing axes
     spread = [part.reshape(part.shape + (1,) * (ndim - part.ndim)) for part in (mask, within)]
     return spread[0] & spread[1]
+
+
+def evaluation_only(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the keywords of a model's forward those that evaluation takes as well."""
+    return {name: value for name, value in how.items() if name not in _FORWARD_ONLY}
+
+
+def counted(targets: Any, mask: Any) -> int:
+    """How much a mean loss counts among others: its number of targets, or of those that the mask keeps."""
+    if mask is None:
+        return int(np.size(targets))
+    each = max(1, np.size(targets) // max(1, np.size(mask)))  # targets that one entry of the mask stands for
+    return int(np.count_nonzero(mask)) * each
 
 
 def is_batch_first(model: Module) -> bool:

@@ -35,13 +35,13 @@ class Run:
     epochs : int or None
         How many there will be, where there is a limit.
     batch : int
-        Batches done of the present epoch.
+        Updates made in the present epoch: one for each batch, or for each window of it.
     batches : int or None
-        Batches in an epoch, where known.
+        Updates in an epoch, where known.
     step : int
         Updates made, from the first run on.
     loss : float
-        Of the last batch.
+        Of the last update.
     validation : float or None
         The latest validation loss.
     best : float or None
@@ -49,7 +49,7 @@ class Run:
     improved : bool
         Whether the latest validation loss was the lowest so far.
     state
-        The model's state after the last batch of a stateful run.
+        What the next update begins with, where the state goes on.
     targets : int
         How many targets this call of fit has trained on.
     """

@@ -216,10 +216,11 @@ def test_masks_of_dropout_differ_from_window_to_window_and_repeat_by_seed():
             pass
         return got
 
-    first, second = seen(5)
-    assert (first != second).any()
-    for rng in (5, np.random.default_rng(5)):
-        np.testing.assert_array_equal(seen(rng), [first, second])
+    for chance in (int, np.random.default_rng):
+        first, second = seen(chance(5))
+        assert (first != second).any()
+        np.testing.assert_array_equal(seen(chance(5)), [first, second])
+        assert (seen(chance(6))[0] != first).any()
 
 
 def test_checkpoints_within_windows():

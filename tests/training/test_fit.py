@@ -399,14 +399,16 @@ def whole_run(path: Path | None = None, **options: Any) -> tuple[rf.Sequential, 
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 4, 6, 8])
-@pytest.mark.parametrize("stateful", [False, True])
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
-    tmp_path: Path, stop_at: int, stateful: bool
-) -> None:
+@pytest.mark.parametrize("way", ["whole", "stateful", "windows", "overlapping windows", "windows of lists"])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path, stop_at: int, way: str) -> None:
     path = tmp_path / "run.npz"
-    batches: Any = Streams(3) if stateful else data()
+    stateful = way in ("stateful", "windows of lists")
+    batches: Any = data()
+    if stateful:
+        batches = [(x, targets, {"rng": 7}) for x, targets in Streams(3)]
     options = {
         "stateful": stateful,
+        "truncate": {"windows": (4, 4), "overlapping windows": (2, 5), "windows of lists": (4, 5)}.get(way),
         "batch_size": 8,  # three batches an epoch
         "epochs": 4,
         "validation": Streams(2, seed=1) if stateful else data(1, 8),
@@ -440,6 +442,48 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
         fit(again, batches, resume=path, **options).loss == want_history.loss
     )  # there is nothing left to do
     assert np.array_equal(weights(again), weights(want))
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(4, 4), (3, 5), (6, 6), (9, 9)])
+def test_truncated_runs_make_the_updates_of_truncated_bptt(k1: int, k2: int) -> None:
+    x, targets = data()
+    lengths = np.random.default_rng(2).integers(1, T + 1, N)
+    mask = np.random.default_rng(3).random((T, N)) < 0.7
+    got, want = build(dropout=0.2), build(dropout=0.2)
+    history = fit(got, [(x, targets, {"lengths": lengths, "mask": mask})], truncate=(k1, k2), epochs=2)
+
+    optimizer = rf.optim.Adam(want.parameters(), lr=0.02)
+    losses = []
+    for _ in range(2):
+        windows = rf.truncated_bptt(
+            want, rf.losses.cross_entropy, x, targets, k1, k2, lengths=lengths, mask=mask
+        )
+        for loss, _ in windows:
+            optimizer.step()
+            losses.append(loss)
+    assert np.array_equal(weights(got), weights(want))
+    assert history.batch_loss == losses
+    assert history.step == [len(losses) // 2, len(losses)]
+    counts = [mask[t : t + k1] & (np.arange(T)[t : t + k1, None] < lengths) for t in range(0, T, k1)]
+    first = losses[: len(counts)]
+    assert history.loss[0] == pytest.approx(np.average(first, weights=[count.sum() for count in counts]))
+
+
+def test_evaluation_in_windows_is_that_of_whole_sequences() -> None:
+    model = build(dropout=0.2)
+    x, targets = data()
+    batches = [(x, targets, {"lengths": np.arange(N) % (T + 1), "rng": 3})]
+    whole = evaluate(model, rf.losses.cross_entropy, batches)
+    assert evaluate(model, rf.losses.cross_entropy, batches, truncate=(4, 5)) == pytest.approx(whole)
+    assert evaluate(model, rf.losses.cross_entropy, (x, targets), truncate=(1, 1)) == pytest.approx(
+        evaluate(model, rf.losses.cross_entropy, (x, targets))
+    )
+
+
+def test_the_updates_of_an_epoch_are_counted_before_it() -> None:
+    seen_counts = set()
+    fit(build(), data(), batch_size=8, truncate=(4, 4), callbacks=[lambda run: seen_counts.add(run.batches)])
+    assert seen_counts == {6}
 
 
 def test_a_checkpoint_holds_the_best_weights_and_the_last(tmp_path: Path) -> None:
@@ -807,6 +851,10 @@ def test_history_says_what_it_is() -> None:
             ValueError,
             "batch_size: expected a divisor of the 20 sequences",
         ),
+        ({"truncate": 4}, TypeError, r"truncate: expected \(k1, k2\), got 4"),
+        ({"truncate": (4, 3)}, ValueError, "k2: expected at least k1 = 4, got 3"),
+        ({"truncate": (0, 3)}, ValueError, "k1: expected at least 1, got 0"),
+        ({"truncate": (2, 3.5)}, TypeError, "k2: expected an integer"),
         ({"axes": (1, 2)}, ValueError, r"data\[1\]: expected a batch axis 2, got shape \(6, 20\)"),
         (
             {"validation": (data()[0], data(sequences=3)[1])},
@@ -834,6 +882,12 @@ def test_arguments_that_cannot_be_are_refused_before_anything_is_written(
         ([data()[0]], {}, TypeError, r"data: expected batches \(x, targets\) or .*, got ndarray"),
         ([(*data(), {}, 3)], {}, TypeError, "data: .* got 4 entries"),
         ([data()], {"shuffle": True}, ValueError, "shuffle: expected None or False with batches of your own"),
+        (
+            (data()[0], data()[1][0]),
+            {"truncate": (2, 2)},
+            ValueError,
+            "targets: expected 6 steps along axis 0",
+        ),
         (data(sequences=0), {}, ValueError, r"data: expected at least one sequence, got shape \(6, 0, 2\)"),
         (data()[0], {}, TypeError, "data: expected a pair of arrays .*, got ndarray"),
         ({"x": 1}, {}, TypeError, "data: .* got dict"),

@@ -1,6 +1,6 @@
 """A pass that saves the state at the start of each segment of time, and no gates: memory for a second run.
 
-`pass_forward` and `pass_backward` stand beside those of `functional`, and run them on views of one segment
+`pass_forward` and `pass_backward` stand beside those of `passes`, and run them on views of one segment
 after another. The way back runs each segment forward again, the last first, now with gates, and goes back
 through it. Griewank 1992; for recurrent networks Gruslys et al. 2016.
 """
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnfast import _core, functional
-from rnnfast.functional import Array, Input, States
+from rnnfast import _core, passes
+from rnnfast.passes import Array, Input, States
 
 ROWS = 512  # that a segment has at least, if it is chosen here: packed weights must be worth it
 REPEATS = 2  # how often it has each token of an embedded x then, as all of x must to be embedded
@@ -65,10 +65,10 @@ def pass_forward(
     c_steps: Array | None = None,
     spare: list[Array] | None = None,
 ) -> Checkpoints:
-    """As `functional.pass_forward`, in segments of `length` steps; the states have their first axis."""
+    """As `passes.pass_forward`, in segments of `length` steps; the states have their first axis."""
     T = y.shape[0]
     last = _entries(final, number)
-    y = functional.own_columns(y, number, last[0].shape[-1])
+    y = passes.own_columns(y, number, last[0].shape[-1])
     cuts = range(0, max(T, 1), length)
     segments = []
     state = None if initial is None else _entries(initial, number)
@@ -77,7 +77,7 @@ def pass_forward(
         part = None if sequences is None else sequences.part(steps.start, steps.stop)
         segments.append(Segment(steps, part, state))
         state = last if len(segments) == len(cuts) else _like(last)
-        functional.pass_forward(
+        passes.pass_forward(
             cell,
             0,
             _part(x, steps),
@@ -100,17 +100,17 @@ def pass_backward(
     retain: bool = False,
     dc_steps: Array | None = None,
 ) -> dict[str, Array]:
-    """As `functional.pass_backward`; a tape that is retained costs nothing here."""
+    """As `passes.pass_backward`; a tape that is retained costs nothing here."""
     first = _entries(dinitial, tape.number)
     B, H = first[0].shape
-    dy = None if dy is None else functional.own_columns(dy, tape.number, H)
+    dy = None if dy is None else passes.own_columns(dy, tape.number, H)
     dstate = None if dfinal is None else _entries(dfinal, tape.number)
     embedded = isinstance(tape.x, _core.Embedded)
     grads: dict[str, Array] = {}
     for segment in reversed(tape.segments):
         steps = segment.steps
         y = _core.blank(steps.stop - steps.start, B, H, first[0].dtype)
-        again = functional.pass_forward(
+        again = passes.pass_forward(
             tape.cell,
             0,
             _part(tape.x, steps),
@@ -123,7 +123,7 @@ def pass_backward(
         assert again is not None
         share = None if dx is None else np.empty_like(dx) if embedded else dx[steps]
         before = first if segment is tape.segments[0] else _like(first)
-        fresh = functional.pass_backward(
+        fresh = passes.pass_backward(
             again,
             None if dy is None else dy[steps],
             dstate,

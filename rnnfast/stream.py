@@ -15,7 +15,7 @@ from rnnfast.nn import checks
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from rnnfast.layers import Recurrent
+    from rnnfast.recurrent import Recurrent
 
 
 class Stream(_core.Stepper):

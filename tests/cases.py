@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from rnnfast import _core
+from rnnfast import _core, passes
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 VARIANTS = {
@@ -173,37 +173,33 @@ def _named(prefix: str, cell: str, state: Any) -> dict[str, np.ndarray]:
 
 
 def cell_of(case: Case) -> _core.Cell:
-    """What the passes of `functional` run."""
+    """What `passes` runs."""
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     extra = {name: weight for name, weight in case.weights.items() if name not in names}
     return _core.Cell(case.cell, *map(case.weights.get, names), **extra, **case.options)
 
 
-def evaluate(functional: ModuleType, case: Case) -> dict[str, np.ndarray]:
-    """`functional.evaluate` of a stack of one pass, as `forward` gives its outputs."""
-    y, h, c = functional.evaluate([cell_of(case)], 1, case.x, case.state, False)
+def evaluate(case: Case) -> dict[str, np.ndarray]:
+    """`passes.evaluate` of a stack of one pass, as `forward` gives its outputs."""
+    y, h, c = passes.evaluate([cell_of(case)], 1, case.x, case.state, False)
     return {"y": y, "h": h[0]} | ({} if c is None else {"c": c[0]})
 
 
-def pass_forward(
-    functional: ModuleType, case: Case, *, spare: list | None = None
-) -> tuple[dict[str, np.ndarray], Any]:
-    """`functional.pass_forward` on arrays of its own, as `forward` gives it."""
+def pass_forward(case: Case, *, spare: list | None = None) -> tuple[dict[str, np.ndarray], Any]:
+    """`passes.pass_forward` on arrays of its own, as `forward` gives it."""
     T, B, _ = case.x.shape
     H = case.state[0].shape[1]
     y = np.full((T, B, H), np.nan, case.x.dtype)
     final = tuple(np.full_like(part, np.nan) for part in case.state)
-    tape = functional.pass_forward(cell_of(case), 0, case.x, case.state, y, final, spare=spare)
+    tape = passes.pass_forward(cell_of(case), 0, case.x, case.state, y, final, spare=spare)
     return {"y": y, **dict(zip("hc", final, strict=False))}, tape
 
 
-def pass_backward(
-    functional: ModuleType, case: Case, tape: Any, *, retain: bool = False
-) -> dict[str, np.ndarray]:
-    """`functional.pass_backward` into arrays of its own, as `backward` gives it."""
+def pass_backward(case: Case, tape: Any, *, retain: bool = False) -> dict[str, np.ndarray]:
+    """`passes.pass_backward` into arrays of its own, as `backward` gives it."""
     dx = np.full_like(case.x, np.nan)
     dinitial = tuple(np.full_like(part, np.nan) for part in case.state)
-    grads = functional.pass_backward(tape, case.dy, case.dstate, dx, dinitial, retain=retain)
+    grads = passes.pass_backward(tape, case.dy, case.dstate, dx, dinitial, retain=retain)
     return {"dx": dx, **dict(zip(("dh", "dc"), dinitial, strict=False)), **grads}
 
 

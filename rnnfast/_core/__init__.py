@@ -20,6 +20,7 @@ try:
         get_num_threads,
         linear_backward,
         linear_forward,
+        runs_so_far,
         set_num_threads,
         vmath,
     )
@@ -48,6 +49,7 @@ __all__ = [
     "get_num_threads",
     "linear_backward",
     "linear_forward",
+    "runs_so_far",
     "set_num_threads",
     "vmath",
 ]

@@ -144,7 +144,7 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
 
 cpdef forward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.ndarray y, cnp.ndarray h, c,
               gates, c_steps):
-    """One layer in one direction; shapes as in `functional.pass_forward`.
+    """One layer in one direction; shapes as in `passes.pass_forward`.
 
     The states are those of all passes, of which this one reads and writes entry `number`; y is that of all directions.
     gates [T*B*S*H or more] are kept for `backward`; None keeps nothing. c_steps (lstm) gets the c of every step, as
@@ -165,7 +165,9 @@ cpdef forward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.
     cdef Embedded embedded = x if isinstance(x, Embedded) else None
     cdef double rows, projected  # of the state's and the input's products in each step, on average
     cdef Plan planned
+    global runs
 
+    runs += 1
     memset(&job, 0, sizeof(job))
     ragged[0] = shape_of(sequences, T, B)
     if ragged.order != NULL or ragged.rows == 0:  # sequences without a step keep their state
@@ -450,7 +452,9 @@ def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.n
     cdef Py_ssize_t V = 0 if embedded is None else cnp.PyArray_DIM(embedded.table, 0)
     cdef double rows, projected
     cdef Plan planned
+    global runs
 
+    runs += 1
     memset(&job, 0, sizeof(job))
     ragged[0] = shape_of(sequences, T, B)
     begin(entry(dh, number), entry(dh_final, number), B * P * size)

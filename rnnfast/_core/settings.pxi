@@ -1,4 +1,4 @@
-# Which kernels and how many threads every call uses: the only state that outlives a call.
+# Which kernels and how many threads every call uses, and a count of calls: the only state that outlives a call.
 
 cdef const Implementation *chosen = NULL
 cdef int threads = 1
@@ -7,6 +7,12 @@ cdef double l2 = l2_bytes()
 cdef int forced_split = -1  # -1: the cost model decides; BY_UNITS, BY_ROWS
 cdef enum:
     BY_UNITS, BY_ROWS
+cdef unsigned long long runs = 0  # passes and single steps so far; written with the GIL held
+
+def runs_so_far():
+    """How many passes and single steps the kernels have run: the proof that a call reached them."""
+    return runs
+
 
 cdef const Implementation *find(name) except NULL:
     """The implementation of that name, or the best one that runs here if name is None."""

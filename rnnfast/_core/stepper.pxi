@@ -130,7 +130,9 @@ cdef class Stepper:
         cdef char *after = <char *>data(self.hs) + (1 - self.now) * self.job.layers * nbytes
         cdef char *c = <char *>data(self.c)
         cdef Plan planned
+        global runs
 
+        runs += 1
         for n in range(self.job.layers):
             layer = &self.job.layer[n]
             layer.project.a = packed_rows(data(x) if n == 0 else after + (n - 1) * nbytes, B, layer.project.K, NULL)

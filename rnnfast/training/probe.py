@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnfast import functional
-from rnnfast.layers import Recurrent
+from rnnfast import passes
 from rnnfast.nn import checks
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module, Tape
 from rnnfast.nn.sequential import Sequential
+from rnnfast.recurrent import Recurrent
 from rnnfast.training.grad import Loss, apply_loss, check_keywords, within_lengths
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def probe(
     return Probe(float(value), float(total), found)
 
 
-Pass = tuple[str, Recurrent, functional.Tape]
+Pass = tuple[str, Recurrent, passes.Tape]
 
 
 def _passes(model: Module, tape: Tape, prefix: str) -> Iterator[Pass]:
@@ -268,7 +268,7 @@ def _share(squares: np.ndarray) -> np.ndarray:
     return norms / max(norms.sum(), np.finfo(float).tiny)
 
 
-def _weight_figures(layer: Recurrent, own: functional.Tape) -> tuple[dict[str, float], dict[str, float]]:
+def _weight_figures(layer: Recurrent, own: passes.Tape) -> tuple[dict[str, float], dict[str, float]]:
     """Spectral radius and orthogonality defect of each gate's block of the recurrent weight."""
     radius, defect = {}, {}
     blocks = np.split(own.cell.weight_hh.astype(float), layer.gates)
@@ -282,13 +282,13 @@ def _weight_figures(layer: Recurrent, own: functional.Tape) -> tuple[dict[str, f
     return radius, defect
 
 
-def _saturation(layer: Recurrent, own: functional.Tape) -> dict[str, float]:
+def _saturation(layer: Recurrent, own: passes.Tape) -> dict[str, float]:
     """The share of each gate's activations near an end of its range."""
     T, B, _ = own.y.shape
     H, S = own.cell.hidden_size, own.cell.slots
     if layer.cell == "rnn":
         ends = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}.get(getattr(layer, "nonlinearity", ""))
-        h = functional.own_columns(own.y, own.number, H)
+        h = passes.own_columns(own.y, own.number, H)
         return {} if ends is None else {"a": _near(h[np.arange(T)[:, np.newaxis] < _lengths(own)], *ends)}
     there = np.arange(T)[:, np.newaxis] < np.sort(_lengths(own))[::-1]
     gates = own.gates[: T * B * S * H].reshape(T, B, S, H)[there]  # as a pass counts steps and rows
@@ -298,7 +298,7 @@ def _saturation(layer: Recurrent, own: functional.Tape) -> dict[str, float]:
     }
 
 
-def _lengths(own: functional.Tape) -> np.ndarray:
+def _lengths(own: passes.Tape) -> np.ndarray:
     """How many steps each sequence has, [B]."""
     T, B, _ = own.y.shape
     lengths = None if own.sequences is None else own.sequences.lengths

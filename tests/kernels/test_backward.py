@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close, assert_same_bits
 
-from rnnfast import _core, functional, reference
+from rnnfast import _core, functional, passes, reference
 
 pytestmark = pytest.mark.usefixtures("dirty_memory")
 SIZES = [("T", 0, 9), ("B", 0, 20), ("I", 1, 70), ("H", 1, 70)]
@@ -126,7 +126,7 @@ def test_a_pass_writes_its_views_and_nothing_else(name, dtype, isa):
     T, B, I = 5, 3, 4
     case = make(name, T, B, I, 18, dtype=dtype, reverse=True)
     want = run(functional, case)
-    _, tape = pass_forward(functional, case)
+    _, tape = pass_forward(case)
     room = np.full((B, T, 3 * I), np.nan, dtype)  # batch first, with a neighbour on either side
     dx = room.transpose(1, 0, 2)[:, :, I : 2 * I]
     P = case.dy.shape[2]
@@ -134,7 +134,7 @@ def test_a_pass_writes_its_views_and_nothing_else(name, dtype, isa):
     dy = wide.transpose(1, 0, 2)[:, :, P:]
     dy[:] = case.dy
     dinitial = tuple(np.empty_like(part) for part in case.state)
-    grads = functional.pass_backward(tape, dy, case.dstate, dx, dinitial)
+    grads = passes.pass_backward(tape, dy, case.dstate, dx, dinitial)
     got = {"dx": dx, **dict(zip(("dh", "dc"), dinitial, strict=False)), **grads}
     assert_same_bits(got, {name: want[name] for name in got})
     assert np.isnan(room[:, :, :I]).all()
@@ -146,9 +146,9 @@ def test_a_pass_writes_its_views_and_nothing_else(name, dtype, isa):
 def test_a_pass_without_dx(name, dtype):
     case = make(name, 5, 3, 4, 18, dtype=dtype)
     want = run(functional, case)
-    _, tape = pass_forward(functional, case)
+    _, tape = pass_forward(case)
     dinitial = tuple(np.empty_like(part) for part in case.state)
-    grads = functional.pass_backward(tape, case.dy, case.dstate, None, dinitial)
+    grads = passes.pass_backward(tape, case.dy, case.dstate, None, dinitial)
     got = {**dict(zip(("dh", "dc"), dinitial, strict=False)), **grads}
     assert_same_bits(got, {name: want[name] for name in got})
 
@@ -157,12 +157,12 @@ def test_a_pass_without_dx(name, dtype):
 @both_dtypes
 def test_a_retained_tape_gives_the_same_bits_again(name, dtype, isa):
     case = make(name, 5, 3, 4, 18, dtype=dtype)
-    outputs, tape = pass_forward(functional, case)
-    first = pass_backward(functional, case, tape, retain=True)
+    outputs, tape = pass_forward(case)
+    first = pass_backward(case, tape, retain=True)
     other = case._replace(dy=None, dstate=tuple(-part for part in case.dstate))
-    pass_backward(functional, other, tape, retain=True)
-    assert_same_bits(pass_backward(functional, case, tape, retain=True), first)
-    assert_same_bits(pass_backward(functional, case, tape), first)
+    pass_backward(other, tape, retain=True)
+    assert_same_bits(pass_backward(case, tape, retain=True), first)
+    assert_same_bits(pass_backward(case, tape), first)
     assert_same_bits(outputs | first, run(functional, case))
 
 
@@ -173,8 +173,8 @@ def test_spare_buffers_leave_no_trace(name, dtype, isa):
     for shape in [(6, 4, 3, 20), (5, 3, 4, 18), (7, 5, 2, 33), (5, 3, 4, 18)]:
         case = make(name, *shape, dtype=dtype)
         want = run(functional, case)
-        outputs, tape = pass_forward(functional, case, spare=spare)
-        assert_same_bits(outputs | pass_backward(functional, case, tape), want)
+        outputs, tape = pass_forward(case, spare=spare)
+        assert_same_bits(outputs | pass_backward(case, tape), want)
         assert spare, "backward gives its buffers back"
         for buffer in spare:
             buffer.fill(np.nan)

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import rnnfast as rf
 from rnnfast import _core
 
 BEST_FIRST = ("neon", "avx512", "avx2", "scalar")
@@ -57,3 +59,14 @@ def test_force_isa(restored):
         with pytest.raises(ValueError, match="mmx"):
             _core.force_isa("mmx")
         assert _core.get_isa() == isa
+
+
+def test_every_pass_and_every_step_is_counted():
+    layer = rf.GRU(2, 3, num_layers=2, bidirectional=True)
+    before = _core.runs_so_far()
+    *_, tape = layer.forward(np.ones((4, 1, 2), np.float32))
+    assert _core.runs_so_far() == before + 4
+    layer.backward(tape)
+    assert _core.runs_so_far() == before + 8
+    rf.GRU(2, 3, num_layers=2).stream()(np.ones(2, np.float32))
+    assert _core.runs_so_far() == before + 9

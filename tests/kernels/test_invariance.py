@@ -95,8 +95,8 @@ def test_whole_or_in_chunks(name, dtype, cuts, reverse, isa):
 @pytest.mark.parametrize("shape", [(200, 13, 3, 65), (300, 1, 3, 18)], ids=str)
 def test_training_or_evaluation(name, dtype, shape, reverse, isa):
     case = make(name, *shape, dtype=dtype, reverse=reverse)
-    training, _ = pass_forward(functional, case)
-    assert_same_bits(evaluate(functional, case), training)
+    training, _ = pass_forward(case)
+    assert_same_bits(evaluate(case), training)
 
 
 @pytest.mark.parametrize("shape", [(5, 1, 3, 7), (4, 13, 5, 33), (3, 6, 40, 64)], ids=str)
@@ -123,7 +123,7 @@ def test_any_number_of_threads(name, dtype, shape, reverse, split, restored):
         got = run(functional, case)
         assert_same_bits(got, want)
         outputs = {name: got[name] for name in OUTPUTS if name in got}
-        assert_same_bits(evaluate(functional, case), outputs)
+        assert_same_bits(evaluate(case), outputs)
 
 
 @both_directions

@@ -12,7 +12,7 @@ import rnnfast as rf
 from rnnfast import reference
 from rnnfast.cli.measure.peers import PEERS
 from rnnfast.cli.measure.problems import Contender, Functions, Problem
-from rnnfast.layers import Recurrent
+from rnnfast.recurrent import Recurrent
 
 __all__ = ["Rnnfast", "absent_peers", "contenders", "limited_threads"]
 

@@ -1,0 +1,593 @@
+"""What all recurrent layers are: stacks of passes over time, with their parameters, states and tapes.
+
+A pass is run by `passes` or, with checkpoints, by `checkpointed`; here passes are put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from rnnfast import _core, checkpointed, functional, passes
+from rnnfast.nn import checks
+from rnnfast.nn.module import Module, Tape, read_only
+from rnnfast.nn.parameter import Parameter
+from rnnfast.stream import Stream
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+
+class Recurrent(Module):
+    """What RNN, LSTM and GRU share: all but their equations, their options and the parts of their state.
+
+    A pass is one layer in one direction; passes are numbered ``layer * D + direction``, as the states'
+    first axis. Inside, sequences are ``[T, B, ·]`` and a state is a tuple of ``[num_layers*D, B, ·]``, one
+    array per part. P is the width of h and y: H, unless an LSTM projects.
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})
+    cell: ClassVar[str]  # the name the kernels know it by
+    gates: int
+    parts: ClassVar[tuple[str, ...]] = ("h",)
+    options: ClassVar[
+        dict[str, Any]
+    ] = {}  # the cell's, with their defaults: attributes, and `Cell`'s keywords
+    proj_size: int = 0  # the LSTM alone lets it be chosen
+    _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
+
+    def __init_subclass__(cls) -> None:
+        # One with passes of its own expects arrays.
+        own = ("__call__", "forward", "backward")
+        cls._reads_embedded = all(getattr(cls, name) is getattr(Recurrent, name) for name in own)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: DTypeLike = "float32",
+        rng: checks.Rng = None,
+    ) -> None:
+        super().__init__()
+        self.input_size = checks.positive("input_size", input_size)
+        self.hidden_size = checks.positive("hidden_size", hidden_size)
+        self.num_layers = checks.positive("num_layers", num_layers)
+        self.bias = bool(bias)
+        self.batch_first = bool(batch_first)
+        self.dropout = checks.probability("dropout", dropout)
+        self.bidirectional = bool(bidirectional)
+        self._directions = 2 if self.bidirectional else 1
+        # The last axis of each part of the state; the first is also y's of one direction.
+        self._widths = (self.proj_size or self.hidden_size, self.hidden_size)[: len(self.parts)]
+        kind = checks.float_dtype(dtype)
+        source = checks.generator(rng)
+        bound = self.hidden_size**-0.5
+        for suffix, shapes in self._shapes():
+            for name, shape in shapes.items():
+                self._parameters[name + suffix] = Parameter(source.uniform(-bound, bound, shape).astype(kind))
+        self._seed_masks(source)
+        self._derive()
+
+    def _shapes(self) -> list[tuple[str, dict[str, tuple[int, ...]]]]:
+        """The suffix of each pass's parameters, and their shapes by name."""
+        rows, width = self.gates * self.hidden_size, self._widths[0]
+        every = []
+        for layer in range(self.num_layers):
+            columns = self.input_size if layer == 0 else self._directions * width
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, columns), "weight_hh": (rows, width)}
+            if self.bias:
+                shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+            shapes |= self._further_shapes()
+            every += [(f"_l{layer}{direction}", shapes) for direction in ("", "_reverse")[: self._directions]]
+        return every
+
+    def _further_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of what parameters a pass has beside weights and biases."""
+        return {}
+
+    def _derive(self) -> None:
+        """Set up what copies do not take along: each pass's cell, and buffers to use again."""
+        self._dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
+        self._suffixes = [suffix for suffix, _ in self._shapes()]
+        options = {name: getattr(self, name) for name in self.options}
+        self._cells = []
+        for suffix, shapes in self._shapes():
+            weights: dict[str, Any] = {"bias_ih": None, "bias_hh": None}
+            weights |= {name: self._parameters[name + suffix].data for name in shapes}
+            self._cells.append(
+                _core.Cell(self.cell, reverse=suffix.endswith("_reverse"), **weights, **options)
+            )
+        self._spare: list[Any] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in self._derived}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._derive()
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        return_states: bool = False,
+    ) -> tuple[Any, ...]:
+        """Evaluate: no dropout, and nothing is saved.
+
+        Parameters
+        ----------
+        x : array_like
+            ``[T, B, input_size]`` (``[B, T, input_size]`` with batch_first), or ``[T, input_size]``
+            unbatched. Floats of another dtype than the layer's are cast.
+        state : optional
+            The initial state, ``[num_layers*D, B, hidden_size]`` (unbatched: ``[num_layers*D,
+            hidden_size]``) with D = 2 if bidirectional, else 1; for LSTM a pair (h, c) of such arrays, h with
+            proj_size in place of hidden_size where that is given. None, also for a part of it, means zeros.
+        lengths : array_like of integers, optional
+            ``[B]``, with batch_first too (unbatched: one integer): how many steps each sequence has, 0..T, in
+            any order. Nothing is read past them; the reverse direction starts at each sequence's own end.
+        reset : array_like of bool, optional
+            Laid out as x's first two axes. True where x[t, b] is the first observation of an episode: the
+            state is set to zero before it is read. In the reverse direction, which comes from the other side,
+            the state is set to zero before x[t-1, b] is read. Nothing crosses, neither values nor gradients.
+        return_states : bool
+            Give the state at every step too.
+
+        Returns
+        -------
+        y : numpy.ndarray
+            ``[T, B, D*hidden_size]`` (D*proj_size), laid out as x: the last layer's h at each step, the
+            reverse direction's after the forward's; zero past the lengths.
+        state
+            The final state, in the initial state's form: of each sequence after its last step (of length 0:
+            the initial one); the reverse direction's is the one at step 0.
+        states
+            Only with `return_states`: the state after reading x[t], in the form of `state` with the axes of
+            time and batch in x's order: ``[num_layers*D, T, B, hidden_size]``; zero past the lengths.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong shape or dtype.
+        """
+        inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
+        if return_states:
+            y, final, states, _ = self._run(inputs, initial, sequences, layout, None, _evaluate, True)
+            return _as_given(y, *layout), self._state_of(final, *layout), self._states_of(states, *layout)
+        y, h, c = passes.evaluate(
+            self._cells, self._directions, inputs, initial, layout.batch_first, sequences
+        )
+        return _as_given(y, *layout), self._state_of((h,) if c is None else (h, c), *layout)
+
+    def forward(
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        training: bool = True,
+        rng: checks.Rng = None,
+        checkpoint: bool | int | None = None,
+        return_states: bool = False,
+    ) -> tuple[Any, ...]:
+        """Run and save what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like
+            As in calling the layer. The tape holds it by reference: leave it unwritten until `backward`.
+        state, lengths, reset, return_states : optional
+            As in calling the layer.
+        training : bool
+            False: no dropout.
+        rng : int, numpy.random.Generator or None
+            The seed of this pass's dropout masks, in place of the layer's own: an integer gives the same
+            masks at every call.
+        checkpoint : bool, int or None
+            How many steps a segment has; True: about sqrt(T). Each pass then keeps its state at the start of
+            each segment, and none of its gates: `backward` runs the segments again, with the weights that
+            it finds. Everything has the same bits but the weights' gradients, whose sums are rounded
+            otherwise.
+
+        Returns
+        -------
+        y : numpy.ndarray
+            As in calling the layer, but read-only: the tape shares its memory.
+        state
+            The final state, the caller's own.
+        tape : Tape
+            For `backward`.
+        states
+            Only with `return_states`: as in calling the layer, before dropout, and read-only.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong shape or dtype.
+
+        Examples
+        --------
+        >>> import numpy as np, rnnfast as rf
+        >>> gru = rf.GRU(3, 5, rng=0)
+        >>> x = np.ones((10_000, 2, 3), np.float32)
+        >>> y, h, tape = gru.forward(x, checkpoint=True)
+        >>> dx, dh = gru.backward(tape, np.ones_like(y))
+        >>> y, h, tape = gru.forward(x)
+        >>> np.array_equal(gru.backward(tape, np.ones_like(y))[0], dx)
+        True
+        """
+        if rng is not None:
+            checks.check_rng(rng)
+        if checkpoint is not None:
+            checkpoint = checks.checkpoint(checkpoint)
+        inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
+        if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
+            initial = tuple([None if part is None else part.copy() for part in initial])
+        key = self._mask_key(rng) if training and self.dropout and self.num_layers > 1 else None
+        length = checkpointed.segment_length(checkpoint, inputs)
+        run = passes.pass_forward if length is None else partial(checkpointed.pass_forward, length=length)
+        y, final, states, tapes = self._run(inputs, initial, sequences, layout, key, run, return_states)
+        y = _as_given(y, *layout)
+        tape = Tape(self, _Saved(tapes, key, self.dropout, layout, y.shape))
+        if not return_states:
+            return read_only(y), self._state_of(final, *layout), tape
+        states = tuple([read_only(part) for part in states])
+        return read_only(y), self._state_of(final, *layout), tape, self._states_of(states, *layout)
+
+    def stream(self, batch: int = 1) -> Stream:
+        """This layer, one step a call: weights packed once, state kept.
+
+        Parameters
+        ----------
+        batch : int
+            B, the sequences that go on side by side.
+
+        Returns
+        -------
+        Stream
+            ``y_t = step(x_t)`` from ``[B, input_size]`` to ``[B, hidden_size]`` (proj_size; with batch 1 also
+            without the axis B), ``step.state``, ``step.reset(mask)``, ``step.refresh()``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `batch` is no positive integer, or the layer is bidirectional.
+        """
+        return Stream(self, batch)
+
+    def _checked(
+        self, x: Any, state: Any, lengths: Any, reset: Any
+    ) -> tuple[passes.Input, Any, _core.Sequences | None, _Layout]:
+        """x as [T, B, I], the parts of the state (None: zero), lengths and resets, the caller's layout."""
+        embedded = isinstance(x, _core.Embedded)
+        if not embedded:
+            x = checks.floats("x", x, self._dtype)
+        shape = x.shape
+        batched = len(shape) == 3
+        if not 2 <= len(shape) <= 3 or shape[-1] != self.input_size:
+            axes = "B, T" if self.batch_first else "T, B"
+            raise ValueError(
+                f"x: expected shape [{axes}, {self.input_size}] or, unbatched, [T, {self.input_size}], "
+                f"got {shape}"
+            )
+        layout = _Layout(batched, batched and self.batch_first)
+        if embedded:
+            table = checks.block(checks.floats("x", x.table, self._dtype))
+            inputs: passes.Input = _core.Embedded(table, _time_major(x.tokens, *layout))
+        else:
+            inputs = _time_major(checks.rows(x), *layout)
+        T, B, _ = inputs.shape
+        sequences = None
+        if lengths is not None or reset is not None:
+            if lengths is not None and not batched:
+                if np.ndim(lengths):
+                    raise ValueError(f"lengths: expected one integer, as x is unbatched, got {lengths!r}")
+                lengths = np.asarray(lengths)[np.newaxis]
+            reset = functional.checked_reset(reset, shape[:-1])
+            reset = None if reset is None else _time_major(reset, *layout)
+            sequences = functional.sequences_of(functional.checked_lengths(lengths, T, B), reset, T, B)
+        if state is not None:
+            state = self._checked_state("state", state, (len(self._cells), *((B,) if batched else ())))
+            state = self._parts_of(state, batched)
+        return inputs, state, sequences, layout
+
+    def _run(
+        self,
+        x: passes.Input,
+        initial: Any,
+        sequences: _core.Sequences | None,
+        layout: _Layout,
+        key: tuple[int, int] | None,
+        run: Callable[..., Any],
+        return_states: bool,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...], list[Any]]:
+        """All passes, each by `run`: y [T, B, D*P], the parts of the final state and of all, the tapes."""
+        T, B, _ = x.shape
+        dtype, D, P = self._dtype, self._directions, self._widths[0]
+        final = self._blank_state(B)
+        states = (
+            tuple([self._blank_states(T, B, width, layout) for width in self._widths])
+            if return_states
+            else ()
+        )
+        tapes = []
+        for layer in range(self.num_layers):
+            last = layer == self.num_layers - 1
+            y = _core.blank(T, B, D * P, dtype, layout.batch_first and last)
+            for number in range(layer * D, (layer + 1) * D):
+                tape = run(
+                    self._cells[number],
+                    number,
+                    x,
+                    initial,
+                    y,
+                    final,
+                    sequences=sequences,
+                    c_steps=states[1][number] if len(states) > 1 else None,
+                    spare=self._spare,
+                )
+                tapes.append(tape)
+                if return_states:
+                    states[0][number] = passes.own_columns(y, number, P)
+            x = y
+            if key is not None and not last:
+                x = _core.blank(T, B, D * P, dtype)  # the tape keeps y as it is
+                _drop(y, key, layer, self.dropout, x)
+        return y, final, states, tapes
+
+    def _blank_state(self, B: int) -> tuple[np.ndarray, ...]:
+        """The parts of a state, uninitialised."""
+        return tuple([_core.blank(len(self._cells), B, width, self._dtype) for width in self._widths])
+
+    def _blank_states(self, T: int, B: int, width: int, layout: _Layout) -> np.ndarray:
+        """Zeros for one part of the state at every step: [passes, T, B, width] in the caller's layout."""
+        count = len(self._cells)
+        if layout.batch_first:
+            return np.zeros((count, B, T, width), self._dtype).swapaxes(1, 2)
+        return np.zeros((count, T, B, width), self._dtype)
+
+    def backward(
+        self,
+        tape: Tape,
+        dy: ArrayLike | None = None,
+        dstate: Any = None,
+        *,
+        dstates: Any = None,
+        input_grad: bool = True,
+        retain: bool = False,
+        grads: dict[str, np.ndarray] | None = None,
+    ) -> tuple[np.ndarray | None, Any]:
+        """Go back through one forward pass: gradients of its input, initial state and parameters.
+
+        Parameters
+        ----------
+        tape : Tape
+            From this layer's `forward`. It is used up, unless `retain`.
+        dy : array_like, optional
+            The gradient of y, of y's shape. None means zero. Past the lengths it is not read.
+        dstate : optional
+            The gradient of the final state, in the state's form. None means zero, as does any part of it.
+        dstates : optional
+            The gradient of the state at every step, in the form in which ``return_states=True`` gives it; it
+            adds to those of y and of the final state. None means zero, as does any part of it.
+        input_grad, retain, grads
+            As every module's `backward` has them.
+
+        Returns
+        -------
+        dx : numpy.ndarray or None
+            The gradient of x, of its shape, zero past the lengths; None with ``input_grad=False``.
+        dstate
+            The gradient of the initial state, in the state's form.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Before anything is written: the tape is another module's or used up, or an argument has the wrong
+            shape or dtype.
+        """
+        given = dstate if dstates is None else _StateGradients(dstate, dstates)
+        return super().backward(tape, dy, given, input_grad=input_grad, retain=retain, grads=grads)
+
+    def _check_gradients(
+        self, saved: _Saved, dy: ArrayLike | None, dstate: Any
+    ) -> tuple[np.ndarray | None, Any]:
+        last, every = dstate if isinstance(dstate, _StateGradients) else (dstate, None)
+        count, B = len(saved.tapes), saved.tapes[0].x.shape[1]
+        if dy is not None:
+            dy = checks.shaped("dy", dy, self._dtype, saved.y_shape)
+        if last is not None:
+            last = self._checked_state("dstate", last, (count, *((B,) if saved.layout.batched else ())))
+        if every is None:
+            return dy, last
+        every = self._checked_state("dstates", every, (count, *saved.y_shape[:-1]))
+        return dy, _StateGradients(last, every)
+
+    def _backward(
+        self, saved: _Saved, dy: np.ndarray | None, dstate: Any, input_grad: bool, retain: bool
+    ) -> tuple[np.ndarray | None, Any, dict[str, np.ndarray]]:
+        tapes, key, p, layout, _ = saved
+        dtype, D, P = self._dtype, self._directions, self._widths[0]
+        if dy is not None:
+            dy = _time_major(checks.rows(dy), *layout)
+        last, every = dstate if isinstance(dstate, _StateGradients) else (dstate, None)
+        dfinal = None if last is None else self._parts_of(last, layout.batched)
+        dh_steps, dc_steps = self._steps_of(every, layout)
+        x = tapes[0].x
+        T, B, _ = x.shape
+        dinitial = self._blank_state(B)
+        run = (checkpointed if isinstance(tapes[0], checkpointed.Checkpoints) else passes).pass_backward
+        embedded = isinstance(x, _core.Embedded)  # then dx is the gradient of its table
+        fresh: dict[str, np.ndarray] = {}
+        for layer in reversed(range(self.num_layers)):
+            columns = D * P if layer else self.input_size
+            numbers = range(layer * D, (layer + 1) * D)
+            if dh_steps is not None:
+                later = np.concatenate([dh_steps[number] for number in numbers], axis=-1)
+                dy = later if dy is None else np.add(dy, later, out=later)
+            dx = None
+            for number in numbers:
+                share = None
+                if layer or input_grad:
+                    share = (
+                        np.empty_like(x.table)
+                        if embedded and layer == 0
+                        else _core.blank(T, B, columns, dtype, layout.batch_first and layer == 0)
+                    )
+                gradients = run(
+                    tapes[number],
+                    dy,
+                    dfinal,
+                    share,
+                    dinitial,
+                    retain,
+                    None if dc_steps is None else dc_steps[number],
+                )
+                for name, gradient in gradients.items():
+                    fresh[name + self._suffixes[number]] = gradient
+                dx = share if dx is None or share is None else np.add(dx, share, out=dx)
+            if key is not None and layer:
+                assert dx is not None
+                _drop(dx, key, layer - 1, p, dx)
+            dy = dx
+        dx = dy if dy is None or embedded else _as_given(dy, *layout)
+        return dx, self._state_of(dinitial, *layout), fresh
+
+    def _checked_state(self, name: str, value: Any, leading: tuple[int, ...]) -> Any:
+        """`value`, a state in the caller's form, as the layer's floats; one of two parts may be None.
+
+        `leading` are its axes but the last.
+        """
+        if len(self.parts) == 1:
+            if isinstance(value, tuple):
+                raise TypeError(f"{name}: expected one array {self.parts[0]}, got a tuple")
+            return checks.shaped(name, value, self._dtype, (*leading, *self._widths))
+        if not isinstance(value, (tuple, list)) or len(value) != len(self.parts):
+            came = f"{len(value)} of them" if isinstance(value, (tuple, list)) else type(value).__name__
+            raise TypeError(f"{name}: expected a pair ({', '.join(self.parts)}) of arrays, got {came}")
+        return tuple(
+            [
+                None
+                if array is None
+                else checks.shaped(f"{name} {part}", array, self._dtype, (*leading, width))
+                for part, array, width in zip(self.parts, value, self._widths, strict=True)
+            ]
+        )
+
+    def _parts_of(self, state: Any, batched: bool) -> tuple[Any, ...]:
+        """The parts of a state in the caller's form, each a C-contiguous [num_layers*D, B, ·] or None."""
+        parts = state if len(self.parts) > 1 else (state,)
+        return tuple(
+            [None if part is None else checks.block(part if batched else part[:, None]) for part in parts]
+        )
+
+    def _state_of(self, parts: tuple[np.ndarray, ...], batched: bool, _: bool) -> Any:
+        """The state in the caller's form."""
+        if not batched:
+            parts = tuple([part[:, 0] for part in parts])
+        return parts if len(parts) > 1 else parts[0]
+
+    def _states_of(self, parts: tuple[np.ndarray, ...], batched: bool, batch_first: bool) -> Any:
+        """The states [passes, T, B, ·] of all steps in the caller's form."""
+        if not batched:
+            parts = tuple([part[:, :, 0] for part in parts])
+        elif batch_first:
+            parts = tuple([part.swapaxes(1, 2) for part in parts])
+        return parts if len(parts) > 1 else parts[0]
+
+    def _steps_of(self, states: Any, layout: _Layout) -> tuple[Any, Any]:
+        """h and c of `states` in the caller's form: None, or [passes, T, B, ·], the last axis contiguous."""
+        parts = states if isinstance(states, (tuple, list)) else (states,)
+        steps: list[Any] = [None, None]
+        for n, part in enumerate(parts):
+            if part is not None:
+                part = checks.rows(part)
+                if not layout.batched:
+                    part = part[:, :, np.newaxis]
+                steps[n] = part.swapaxes(1, 2) if layout.batch_first else part
+        return steps[0], steps[1]
+
+    def __repr__(self) -> str:
+        options = [f"{self.input_size}, {self.hidden_size}"]
+        defaults = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+            "proj_size": 0,
+            "peephole": False,
+            **self.options,
+        }
+        options += [
+            f"{name}={value!r}"
+            for name, default in defaults.items()
+            if (value := getattr(self, name, default)) != default
+        ]
+        return f"{type(self).__name__}({', '.join(options)}, dtype={str(self.dtype)!r})"
+
+
+class _Layout(NamedTuple):
+    """How the caller lays out sequences: [T, B, ·]; batch first [B, T, ·]; not batched [T, ·]."""
+
+    batched: bool
+    batch_first: bool
+
+
+class _StateGradients(NamedTuple):
+    """The gradients of the final state and of the state at every step, where `backward` is given both."""
+
+    last: Any
+    every: Any
+
+
+class _Saved(NamedTuple):
+    """What `forward` leaves for `backward`: a tape per pass, the masks' key and p, the caller's layout."""
+
+    tapes: list[Any]
+    key: tuple[int, int] | None
+    p: float
+    layout: _Layout
+    y_shape: tuple[int, ...]
+
+
+_evaluate = partial(passes.pass_forward, save=False)
+
+_MASK = 2**20  # about how many numbers of a mask there are at a time
+
+
+def _drop(array: np.ndarray, key: tuple[int, int], layer: int, p: float, out: np.ndarray) -> None:
+    """out = the [T, B, N] array times the mask of a layer, of which only some steps are ever there."""
+    T, B, N = array.shape
+    steps = max(1, _MASK // max(1, B * N))
+    for t in range(0, T, steps):
+        part = array[t : t + steps]
+        mask = _core.dropout_mask(*key, layer, part.shape, p, array.dtype, t)
+        np.multiply(part, mask, out=out[t : t + steps])
+
+
+def _time_major(array: np.ndarray, batched: bool, batch_first: bool) -> np.ndarray:
+    """A sequence laid out as the caller's, seen as [T, B, ·]."""
+    if not batched:
+        return array[:, None]
+    return array.swapaxes(0, 1) if batch_first else array
+
+
+def _as_given(array: np.ndarray, batched: bool, batch_first: bool) -> np.ndarray:
+    """A [T, B, ·] sequence, seen laid out as the caller's."""
+    if not batched:
+        return array[:, 0]
+    return array.swapaxes(0, 1) if batch_first else array

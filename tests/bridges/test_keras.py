@@ -1,0 +1,158 @@
+"""Keras's weights: stored results of Keras are reproduced, and what goes in comes out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tolerances import error
+
+import rnnfast as rf
+from rnnfast import _core
+from rnnfast.keras import from_layer, get_weights, load_weights
+
+STORED = np.load(Path(__file__).parents[1] / "data" / "keras.npz")
+CASES = sorted({name.split(".")[0] for name in STORED.files})
+BUILDERS: dict[str, Any] = {
+    "rnn-tanh": lambda **how: rf.RNN(4, 5, **how),
+    "rnn-relu": lambda **how: rf.RNN(4, 5, nonlinearity="relu", **how),
+    "lstm": lambda **how: rf.LSTM(4, 5, **how),
+    "lstm-no-bias": lambda **how: rf.LSTM(4, 5, bias=False, **how),
+    "gru": lambda **how: rf.GRU(4, 5, **how),
+    "gru-before": lambda **how: rf.GRU(4, 5, reset_after=False, **how),
+}
+
+
+def stored(case: str, part: str) -> list[np.ndarray]:
+    """The stored arrays `<case>.<part>.0` and so on."""
+    count = sum(name.startswith(f"{case}.{part}.") for name in STORED.files)
+    return [STORED[f"{case}.{part}.{n}"] for n in range(count)]
+
+
+def build(case: str, dtype: str = "float64") -> Any:
+    name = case.removesuffix("-bidirectional")
+    return BUILDERS[name](bidirectional=case != name, batch_first=True, dtype=dtype, rng=0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stored_results_of_keras_are_reproduced(case: str) -> None:
+    layer = build(case)
+    load_weights(layer, stored(case, "weights"))
+    before = _core.runs_so_far()
+    y, state = layer(STORED[f"{case}.x"])
+    assert _core.runs_so_far() > before
+    assert error(y, STORED[f"{case}.y"]) < 1e-12
+    parts = state if isinstance(state, tuple) else (state,)
+    ours = [part[direction] for direction in range(len(parts[0])) for part in parts]
+    for got, want in zip(ours, stored(case, "state"), strict=True):
+        assert error(got, want) < 1e-12
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_goes_in_comes_out(case: str) -> None:
+    weights = stored(case, "weights")
+    layer = build(case)
+    load_weights(layer, weights)
+    for got, want in zip(get_weights(layer), weights, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_of_ours_come_back_as_the_same_function(case: str) -> None:
+    layer, other = build(case), build(case)
+    for parameter in layer.parameters():  # both biases of every cell
+        parameter.data[...] = np.random.default_rng(parameter.size).standard_normal(parameter.shape)
+    load_weights(other, get_weights(layer))
+    x = STORED[f"{case}.x"]
+    assert error(other(x)[0], layer(x)[0]) < 1e-12
+
+
+def test_a_stack_takes_its_layers_one_after_the_other() -> None:
+    stack = rf.GRU(4, 5, num_layers=2, dtype="float64", rng=0)
+    lower, upper = rf.GRU(4, 5, dtype="float64", rng=1), rf.GRU(5, 5, dtype="float64", rng=2)
+    load_weights(stack, [*get_weights(lower), *get_weights(upper)])
+    x = np.random.default_rng(0).standard_normal((7, 3, 4))
+    np.testing.assert_array_equal(stack(x)[0], upper(lower(x)[0])[0])
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (rf.LSTM(2, 3, peephole=True), "without peephole"),
+        (rf.LSTM(2, 3, coupled_gates=True), "without coupled_gates"),
+        (rf.LSTM(2, 3, cell_clip=1.0), "without cell_clip"),
+        (rf.LSTM(2, 4, proj_size=3), "without proj_size"),
+    ],
+)
+def test_layers_that_keras_lacks_are_refused(layer: Any, message: str) -> None:
+    for call in (lambda: get_weights(layer), lambda: load_weights(layer, [])):
+        with pytest.raises(ValueError, match=f"^layer: expected one {message}"):
+            call()
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_is_written() -> None:
+    layer = rf.GRU(2, 3, rng=0)
+    before = layer.state_dict()
+    weights = get_weights(rf.GRU(2, 3, rng=1))
+    with pytest.raises(ValueError, match=r"^weights: expected 3 arrays, got 2"):
+        load_weights(layer, weights[:2])
+    with pytest.raises(ValueError, match=r"^weights\[2\]: expected shape \(2, 9\), got \(9,\)"):
+        load_weights(layer, [*weights[:2], weights[2][0]])
+    with pytest.raises(TypeError, match=r"^weights\[1\]: expected float32"):
+        load_weights(layer, [weights[0], weights[1].astype(int), weights[2]])
+    with pytest.raises(TypeError, match=r"^layer: expected an RNN, LSTM or GRU, got Linear"):
+        load_weights(rf.Linear(2, 3), weights)  # type: ignore[arg-type]
+    for name, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    return pytest.importorskip("keras")
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("SimpleRNN", {"activation": "linear"}),
+        ("SimpleRNN", {"activation": "sigmoid", "use_bias": False}),
+        ("LSTM", {}),
+        ("GRU", {}),
+        ("GRU", {"reset_after": False}),
+    ],
+)
+def test_a_keras_layer_becomes_one_of_ours(keras: Any, kind: str, options: dict, bidirectional: bool) -> None:
+    theirs = getattr(keras.layers, kind)(5, return_sequences=True, **options)
+    if bidirectional:
+        theirs = keras.layers.Bidirectional(theirs)
+    x = np.random.default_rng(0).standard_normal((3, 7, 4)).astype(np.float32)
+    want = keras.ops.convert_to_numpy(theirs(x))
+    before = _core.runs_so_far()
+    y, _ = from_layer(theirs)(x)
+    assert _core.runs_so_far() > before
+    assert error(y, want) < 1e-5
+
+
+def test_keras_layers_without_a_counterpart_are_refused(keras: Any) -> None:
+    layers = keras.layers
+    for layer, message in (
+        (layers.LSTM(3), "one that is built"),
+        (layers.LSTM(3, activation="relu"), "activation='tanh', got 'relu'"),
+        (layers.GRU(3, recurrent_activation="hard_sigmoid"), "recurrent_activation='sigmoid'"),
+        (layers.GRU(3, go_backwards=True), "go_backwards=False"),
+        (layers.SimpleRNN(3, activation="gelu"), "activation to be one of 'tanh', .* got 'gelu'"),
+        (layers.Bidirectional(layers.LSTM(3), merge_mode="sum"), "merge_mode='concat', got 'sum'"),
+    ):
+        if "built" not in message:
+            layer(np.ones((1, 2, 2), np.float32))
+        with pytest.raises(ValueError, match=f"^keras_layer: expected {message}"):
+            from_layer(layer)
+    with pytest.raises(
+        TypeError, match=r"^keras_layer: expected a SimpleRNN, LSTM or GRU of Keras, got Dense"
+    ):
+        from_layer(layers.Dense(3))

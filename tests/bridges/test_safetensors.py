@@ -1,0 +1,137 @@
+"""Weights in safetensors files: round trips, PyTorch's own files, and files that do not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rnnfast as rf
+
+pytest.importorskip("safetensors")
+
+from safetensors.numpy import load_file, save_file
+
+from rnnfast import safetensors
+
+
+def build(rng: int = 0) -> rf.Sequential:
+    return rf.Sequential(rf.LSTM(2, 3, bidirectional=True, rng=rng), rf.Linear(6, 4, rng=rng + 1))
+
+
+def assert_equal(model: rf.Module, weights: dict[str, np.ndarray]) -> None:
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, weights[name])
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    model, other = build(), build(7)
+    safetensors.save(path, model, metadata={"a": "b"})
+    assert os.listdir(tmp_path) == [path.name]
+    assert load_file(path).keys() == model.state_dict().keys()
+    assert safetensors.load(path, other) == {"a": "b"}
+    assert_equal(other, model.state_dict())
+
+
+def test_a_layer_out_of_a_larger_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    layer, other = rf.GRU(2, 3, rng=0), rf.GRU(2, 3, rng=1)
+    entries = {f"encoder.gru.{name}": array for name, array in layer.state_dict().items()}
+    save_file({**entries, "head.weight": np.ones((2, 2), np.int8)}, path)
+    assert safetensors.load(path, other, prefix="encoder.gru.") == {}
+    assert_equal(other, layer.state_dict())
+    safetensors.save(tmp_path / "again.safetensors", layer, prefix="encoder.gru.")
+    assert load_file(tmp_path / "again.safetensors").keys() == entries.keys()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_other_floats_are_cast(tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "model.safetensors"
+    weights = {name: array.astype(dtype) for name, array in build().state_dict().items()}
+    save_file(weights, path)
+    model = build(5)
+    safetensors.load(path, model)
+    assert_equal(model, {name: array.astype("float32") for name, array in weights.items()})
+
+
+def test_a_file_of_pytorch(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file as save_torch
+
+    path = tmp_path / "model.safetensors"
+    lstm = torch.nn.LSTM(2, 3, num_layers=2)
+    save_torch(lstm.state_dict(), path)
+    layer = rf.LSTM(2, 3, num_layers=2)
+    safetensors.load(path, layer)
+    x = np.random.default_rng(0).standard_normal((4, 1, 2)).astype(np.float32)
+    want = lstm(torch.from_numpy(x))[0].detach().numpy()
+    np.testing.assert_allclose(layer(x)[0], want, atol=1e-6)
+
+
+def changed(entries: dict[str, np.ndarray], **changes: Any) -> dict[str, np.ndarray]:
+    """The entries with some replaced; None leaves one out. "__" stands for a dot."""
+    entries = {**entries, **{name.replace("__", "."): array for name, array in changes.items()}}
+    return {name: array for name, array in entries.items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"1__bias": None}, "expected an entry 1.bias, got none"),
+        ({"1__bias": np.zeros(5, np.float32)}, r"1\.bias: expected shape \(4,\), got \(5,\)"),
+        ({"1__bias": np.zeros(4, np.int32)}, r"1\.bias: expected floats, got I32"),
+        ({"more": np.zeros(4, np.float32)}, "more: expected only the model's parameters"),
+    ],
+)
+def test_a_file_that_does_not_fit_changes_nothing(tmp_path: Path, changes: dict, message: str) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(changed(build().state_dict(), **changes), path)
+    model = build(5)
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=message):
+        safetensors.load(path, model)
+    assert_equal(model, before)
+
+
+def test_a_prefix_that_nothing_has_and_a_file_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    safetensors.save(path, build())
+    with pytest.raises(
+        ValueError, match=r"^prefix: expected one that names in .* begin with, got 'encoder.'"
+    ):
+        safetensors.load(path, build(), prefix="encoder.")
+    with pytest.raises(FileNotFoundError):
+        safetensors.load(tmp_path / "none.safetensors", build())
+    with pytest.raises(TypeError, match=r"^metadata: expected text by text, got 'epochs': 3"):
+        safetensors.save(path, build(), metadata={"epochs": 3})  # type: ignore[dict-item]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damaged_files_are_value_errors(tmp_path_factory: Any, data: st.DataObject) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "model.safetensors"
+    safetensors.save(path, build())
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans(), "cut"):
+        del content[data.draw(st.integers(0, len(content) - 1), "length") :]
+    else:
+        length = struct.unpack("<Q", content[:8])[0]
+        header = json.loads(content[8 : 8 + length])
+        name = data.draw(st.sampled_from(sorted(set(header) - {"__metadata__"})), "entry")
+        header[name][data.draw(st.sampled_from(["shape", "data_offsets"]), "field")] = [2**62, 2**62]
+        text = json.dumps(header).encode()
+        content[: 8 + length] = struct.pack("<Q", len(text)) + text
+    path.write_bytes(content)
+    model = build(3)
+    before = model.state_dict()
+    with pytest.raises(ValueError, match="expected"):
+        safetensors.load(path, model)
+    assert_equal(model, before)

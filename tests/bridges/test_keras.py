@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tolerances import error
+from tolerances import FORWARD, STORED_KERAS, error
 
 import rnnfast as rf
 from rnnfast import _core
@@ -32,7 +32,7 @@ def stored(case: str, part: str) -> list[np.ndarray]:
     return [STORED[f"{case}.{part}.{n}"] for n in range(count)]
 
 
-def build(case: str, dtype: str = "float64") -> Any:
+def build(case: str, dtype: str = "float32") -> Any:
     name = case.removesuffix("-bidirectional")
     return BUILDERS[name](bidirectional=case != name, batch_first=True, dtype=dtype, rng=0)
 
@@ -44,11 +44,11 @@ def test_stored_results_of_keras_are_reproduced(case: str) -> None:
     before = _core.runs_so_far()
     y, state = layer(STORED[f"{case}.x"])
     assert _core.runs_so_far() > before
-    assert error(y, STORED[f"{case}.y"]) < 1e-12
+    assert error(y, STORED[f"{case}.y"]) <= STORED_KERAS
     parts = state if isinstance(state, tuple) else (state,)
     ours = [part[direction] for direction in range(len(parts[0])) for part in parts]
     for got, want in zip(ours, stored(case, "state"), strict=True):
-        assert error(got, want) < 1e-12
+        assert error(got, want) <= STORED_KERAS
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -67,7 +67,7 @@ def test_weights_of_ours_come_back_as_the_same_function(case: str) -> None:
         parameter.data[...] = np.random.default_rng(parameter.size).standard_normal(parameter.shape)
     load_weights(other, get_weights(layer))
     x = STORED[f"{case}.x"]
-    assert error(other(x)[0], layer(x)[0]) < 1e-12
+    assert error(other(x)[0], layer(x)[0]) <= FORWARD["float32"]
 
 
 def test_a_stack_takes_its_layers_one_after_the_other() -> None:
@@ -135,7 +135,7 @@ def test_a_keras_layer_becomes_one_of_ours(keras: Any, kind: str, options: dict,
     before = _core.runs_so_far()
     y, _ = from_layer(theirs)(x)
     assert _core.runs_so_far() > before
-    assert error(y, want) < 1e-5
+    assert error(y, want) <= STORED_KERAS
 
 
 def test_keras_layers_without_a_counterpart_are_refused(keras: Any) -> None:

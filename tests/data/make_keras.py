@@ -1,7 +1,8 @@
 """Makes keras.npz beside it: layers of Keras with random weights, and their outputs (made with 3.15.1).
 
 Each array is called `<case>.<name>`: `weights.0` … as `get_weights()` gives them, x, y and the final states
-`state.0` …; the case says what was built. Run it with KERAS_BACKEND=torch or another backend.
+`state.0` …; the case says what was built. They are float32, because Keras
+computes some of these cells in float32 whatever their dtype. It runs with KERAS_BACKEND=torch or another.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ def case_arrays(kind: type, options: dict, bidirectional: bool, rng: np.random.G
     layer = kind(H, return_sequences=True, return_state=True, **options)
     if bidirectional:
         layer = keras.layers.Bidirectional(layer)
-    x = rng.standard_normal((B, T, I))
+    x = rng.standard_normal((B, T, I), np.float32)
     layer(x)
-    weights = [0.5 * rng.standard_normal(weight.shape) for weight in layer.get_weights()]
+    weights = [0.5 * rng.standard_normal(weight.shape, np.float32) for weight in layer.get_weights()]
     layer.set_weights(weights)
     y, *state = (keras.ops.convert_to_numpy(array) for array in layer(x))
     arrays = {"x": x, "y": y}
@@ -38,7 +39,6 @@ def case_arrays(kind: type, options: dict, bidirectional: bool, rng: np.random.G
 
 
 def main() -> None:
-    keras.config.set_floatx("float64")
     rng = np.random.default_rng(0)
     np.savez_compressed(
         Path(__file__).parent / "keras.npz",

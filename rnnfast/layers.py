@@ -614,7 +614,7 @@ class RNN(Recurrent):
     bidirectional : bool
         Each layer also runs from the last step to the first, with weights of its own; D = 2 instead of 1.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
-        f.
+        What f is.
     dtype : {"float32", "float64"}
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
@@ -633,7 +633,7 @@ class RNN(Recurrent):
 
     References
     ----------
-    J. L. Elman, "Finding structure in time", Cognitive Science 14 (1990).
+    Elman, "Finding structure in time", Cognitive Science 14 (1990).
 
     Examples
     --------

@@ -145,7 +145,7 @@ def probe(
     Returns
     -------
     Probe
-        With `.plot()`.
+        With a method `plot`.
 
     Raises
     ------

@@ -1,0 +1,44 @@
+"""How Sphinx makes the pages of this folder: `make docs`, with rnnfast installed. Nothing is fetched."""
+
+from __future__ import annotations
+
+from sphinx.application import Sphinx
+
+import rnnfast
+
+project = "rnnfast"
+author = "the rnnfast authors"
+copyright = author
+version = release = rnnfast.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc"]
+exclude_patterns = ["_build"]
+suppress_warnings = ["toc.empty_glob"]  # folders whose pages are optional
+
+# Markdown: formulas between dollars and in ```math blocks, links to headings of any page
+myst_enable_extensions = ["dollarmath", "attrs_inline"]
+myst_fence_as_directive = ["math"]
+myst_heading_anchors = 3
+
+# Docstrings: numpydoc; what stands in single backticks is a name, and a link where it is a documented one
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say types, with shapes
+numpydoc_show_class_members = False
+
+html_theme = "furo"
+html_title = "rnnfast"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+html_show_sphinx = False
+html_copy_source = False
+
+
+def to_pages(app: Sphinx, name: str, source: list[str]) -> None:
+    """Point links that leave this folder at the pages that show those files."""
+    for file in ("CONTRIBUTING", "CHANGELOG"):
+        source[0] = source[0].replace(f"](../{file}.md", f"]({file.lower()}.md")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", to_pages)

@@ -11,12 +11,12 @@ author = "the rnnfast authors"
 copyright = author
 version = release = rnnfast.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.viewcode", "numpydoc"]
 exclude_patterns = ["_build"]
 suppress_warnings = ["toc.empty_glob"]  # folders whose pages are optional
 
 # Markdown: formulas between dollars and in ```math blocks, links to headings of any page
-myst_enable_extensions = ["dollarmath", "attrs_inline"]
+myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
 

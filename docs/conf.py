@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from sphinx.application import Sphinx
 
 import rnnfast
@@ -13,7 +15,6 @@ version = release = rnnfast.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.viewcode", "numpydoc"]
 exclude_patterns = ["_build"]
-suppress_warnings = ["toc.empty_glob"]  # folders whose pages are optional
 
 # Markdown: formulas between dollars and in ```math blocks, links to headings of any page
 myst_enable_extensions = ["dollarmath"]
@@ -21,6 +22,7 @@ myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
 
 # Docstrings: numpydoc; what stands in single backticks is a name, and a link where it is a documented one
+highlight_language = "none"
 default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say types, with shapes
@@ -42,3 +44,6 @@ def to_pages(app: Sphinx, name: str, source: list[str]) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", to_pages)
+    # Some tables of contents name folders that may be empty. This warning has no type that could be suppressed.
+    toctrees = logging.getLogger("sphinx.sphinx.directives.other")
+    toctrees.addFilter(lambda record: "didn't match any documents" not in str(record.msg))

@@ -1,13 +1,16 @@
 """The pages of docs/: their Python runs and prints what they say, and the API's leave no public name out.
 
-A page's ```python blocks run one after the other, in one namespace and an empty folder. A ```text block that
-follows one at once is what it prints. Where a block imports a package that is not installed, the page ends.
+A page's ```python blocks run one after the other, in one namespace and an empty folder. A block of ``>>>``
+shows its own output; behind any other, a ```text block that follows at once is what it prints. A page ends
+where it needs an optional package that is not installed.
 """
 
 from __future__ import annotations
 
+import doctest
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,26 +18,43 @@ import rnnfast as rf
 from rnnfast import training
 
 DOCS = Path(__file__).parents[1] / "docs"
-EXTRAS = {"matplotlib", "torch"}
+OPTIONAL = {"matplotlib", "pandas", "sklearn", "statsmodels", "torch"}
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n?^```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
 
 
 def pages() -> list[str]:
-    found = (path.relative_to(DOCS) for path in DOCS.rglob("*.md") if "_build" not in path.parts)
-    return sorted(str(page) for page in found if BLOCK.search((DOCS / page).read_text(encoding="utf-8")))
+    found = [path for path in DOCS.rglob("*.md") if "_build" not in path.parts]
+    return sorted(str(path.relative_to(DOCS)) for path in found if BLOCK.search(path.read_text("utf-8")))
+
+
+def run(code: str, page: str, line: int, namespace: dict[str, Any]) -> None:
+    """Run a block that begins at a line of its page."""
+    if not code.startswith(">>>"):
+        exec(compile("\n" * line + code, page, "exec"), namespace)
+        return
+    session = doctest.DocTestParser().get_doctest(code, {}, page, page, line)
+    session.globs = namespace
+    try:
+        doctest.DebugRunner(optionflags=doctest.ELLIPSIS).run(session, clear_globs=False)
+    except doctest.UnexpectedException as error:
+        raise error.exc_info[1] from None
+    except doctest.DocTestFailure as failure:
+        pytest.fail(f"{page}: {failure.example.source}{failure.example.want}came as\n{failure.got}")
 
 
 @pytest.mark.parametrize("page", pages())
 def test_it_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     text = (DOCS / page).read_text(encoding="utf-8")
-    namespace: dict[str, object] = {}
+    namespace: dict[str, Any] = {}
     for block in BLOCK.finditer(text):
         code, printed = block.groups()
-        for name in EXTRAS & set(re.findall(r"^\s*(?:import|from) (\w+)", code, re.MULTILINE)):
-            pytest.importorskip(name)
-        line = text.count("\n", 0, block.start()) + 1
-        exec(compile("\n" * line + code, page, "exec"), namespace)  # a traceback has the page's lines
+        try:
+            run(code, page, text.count("\n", 0, block.start()) + 1, namespace)
+        except ImportError as error:
+            if getattr(error.__cause__ or error, "name", None) not in OPTIONAL:
+                raise
+            pytest.skip(f"from here on: {error}")
         shown = capsys.readouterr().out
         assert printed is None or shown == printed
 

@@ -44,6 +44,6 @@ def to_pages(app: Sphinx, name: str, source: list[str]) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", to_pages)
-    # Some tables of contents name folders that may be empty. This warning has no type that could be suppressed.
+    # Tables of contents may name folders that are empty; that warning has no type to suppress it by.
     toctrees = logging.getLogger("sphinx.sphinx.directives.other")
     toctrees.addFilter(lambda record: "didn't match any documents" not in str(record.msg))

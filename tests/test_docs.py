@@ -71,4 +71,5 @@ def public_names() -> set[str]:
 def test_the_api_has_every_public_name():
     text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
     documented = set(re.findall(r"^\.\. (?:autoclass|autofunction|py:data):: (\S+)$", text, re.MULTILINE))
-    assert not public_names() - documented
+    modules = set(re.findall(r"^\.\. automodule:: (\S+)\n   :members:", text, re.MULTILINE))  # all of them
+    assert not {name for name in public_names() - documented if name.rpartition(".")[0] not in modules}

@@ -61,7 +61,7 @@ class PassProbe:
 
 @dataclass(frozen=True)
 class Probe:
-    """What :func:`probe` found.
+    """What :func:`rnnfast.probe` found.
 
     Attributes
     ----------

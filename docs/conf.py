@@ -31,7 +31,7 @@ numpydoc_show_class_members = False
 html_theme = "furo"
 html_title = "rnnfast"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["style.css"]
 html_show_sphinx = False
 html_copy_source = False
 

@@ -1,7 +1,7 @@
 # One word for each thing one does here; run them inside a virtual environment. `make build` once, then the others.
 PYTHON ?= python
 
-.PHONY: build test lint doctest bench coverage deep neon clean
+.PHONY: build test lint doctest docs bench coverage deep neon clean
 
 build:  ## compile and install in place, with all that developing needs
 	$(PYTHON) -m pip install "setuptools>=77" "Cython>=3.1" "numpy>=2.0"
@@ -16,6 +16,9 @@ lint:
 
 doctest:  ## the examples in docstrings
 	$(PYTHON) -m pytest --doctest-modules --pyargs rnnfast
+
+docs:  ## the site, in docs/_build; needs `pip install -e ".[docs]"`
+	$(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build
 
 bench:  ## the kernels against the reference, the layers against installed peers
 	$(PYTHON) -m pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-max-time=0.3
@@ -40,4 +43,4 @@ neon:  ## the NEON kernels, cross-compiled and run under qemu-user
 
 clean:
 	$(MAKE) -C tests/neon clean
-	rm -rf build dist *.egg-info rnnfast/_core/*.so rnnfast/_core/*.c
+	rm -rf build dist docs/_build *.egg-info rnnfast/_core/*.so rnnfast/_core/*.c

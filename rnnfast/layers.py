@@ -31,7 +31,7 @@ class RNN(Recurrent):
     bidirectional : bool
         Each layer also runs from the last step to the first, with weights of its own; D = 2 instead of 1.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
-        f.
+        What f is.
     dtype : {"float32", "float64"}
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
@@ -50,7 +50,7 @@ class RNN(Recurrent):
 
     References
     ----------
-    J. L. Elman, "Finding structure in time", Cognitive Science 14 (1990).
+    Elman, "Finding structure in time", Cognitive Science 14 (1990).
 
     Examples
     --------
@@ -270,13 +270,13 @@ class GRU(Recurrent):
         above.
     bidirectional : bool
         Each layer also runs from the last step to the first, with weights of its own; D = 2 instead of 1.
+    reset_after : bool
+        Whether r acts after the product with W_hn (as in PyTorch, cuDNN and Keras 3) or before it, as in
+        later versions of the paper; that takes two products a step, one after the other, and is slower.
     dtype : {"float32", "float64"}
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
         Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
-    reset_after : bool
-        Whether r acts after the product with W_hn (as in PyTorch, cuDNN and Keras 3) or before it, as in
-        later versions of the paper; that takes two products a step, one after the other, and is slower.
 
     Attributes
     ----------

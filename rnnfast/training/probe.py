@@ -61,7 +61,7 @@ class PassProbe:
 
 @dataclass(frozen=True)
 class Probe:
-    """What :func:`probe` found.
+    """What :func:`rnnfast.probe` found.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ def probe(
     Returns
     -------
     Probe
-        With `.plot()`.
+        With a method `plot`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Simple models without a recurrent network, so that a network's score means something. They use NumPy alone."""
+"""Simple models without a recurrent network, that give a score its meaning. They use NumPy alone."""
 
 from rnnfast.baselines.ngram import NGram
 from rnnfast.baselines.window import Tanh, Window, window_model

@@ -1,4 +1,4 @@
-"""Count models of symbol sequences: n-grams with interpolated Witten-Bell or Kneser-Ney smoothing, in NumPy."""
+"""Count models of symbol sequences: n-grams with Witten-Bell or Kneser-Ney smoothing, in NumPy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["NGram"]
-
 
 SMOOTHINGS = ("witten-bell", "kneser-ney")
 
@@ -30,26 +29,27 @@ class _Level(NamedTuple):
 class NGram:
     """An n-gram model of integer symbols, interpolated with all shorter ones.
 
-    With h a context, h' the same without its oldest symbol, c(h s) how often symbol s follows it in the training
-    symbols, c(h) = Σ_s c(h s), and n_k(h) the number of symbols that follow it k times, Witten-Bell smoothing is
+    With h a context, h' the same without its oldest symbol, c(h s) how often symbol s follows it in the
+    training symbols, c(h) = Σ_s c(h s), and n_k(h) the number of symbols that follow it k times, Witten-Bell
+    smoothing is
 
         p(s | h) = (c(h s) + d(h) · p(s | h')) / (c(h) + d(h)),    d(h) = n_1(h) + n_2(h) + …
 
-    and (modified) Kneser-Ney smoothing takes a discount D off each count and shares out what this leaves over,
+    and (modified) Kneser-Ney smoothing takes a discount D off each count and shares out what this spares,
 
         p(s | h) = (c(h s) - D(c(h s)) + γ(h) · p(s | h')) / c(h),
         γ(h) = D(1) n_1(h) + D(2) n_2(h) + D(3) (n_3(h) + n_4(h) + …),    D(k) = D(3) for k > 3,
 
-    where c is a count at the greatest length only: at each shorter one it is the number of different symbols seen
-    in front of h s, since what follows an unseen context is what follows many of them. The discounts of a length
-    come from n_k, how many of its grams have the count k:
+    where c is a count at the greatest length only: at each shorter one it is the number of different symbols
+    seen in front of h s, since what follows an unseen context is what follows many of them. The discounts of
+    a length come from n_k, how many of its grams have the count k:
 
         Y = n_1 / (n_1 + 2 n_2),    D(k) = k - (k+1) · Y · n_{k+1} / n_k,
 
-    and where these do not exist or lie outside of 0 < D(k) ≤ k, as with little text, they all are Y (1/2 without
-    any n_1). Either recursion ends in the uniform distribution, and a context never seen leaves p(s | h) =
-    p(s | h'). So each symbol of the vocabulary has a probability above zero, and they sum to one. Order 1 is a
-    unigram model, order 2 a bigram model.
+    and where these do not exist or are not above 0, as with little text, all are Y (1/2 without any n_1).
+    Either recursion ends in the uniform distribution, and after a context never seen p(s | h) is p(s | h').
+    So each symbol of the vocabulary has a probability above zero, and they sum to one. Order 1 is a unigram
+    model, order 2 a bigram model.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class NGram:
         contexts = 1
         shorter: _Grams | None = None
         for _ in range(order):
-            grams = _Grams(*np.unique(places * self.vocabulary + rest, True, True, True), contexts)
+            grams = _counted(places * self.vocabulary + rest, contexts)
             if smoothing == "witten-bell":
                 self._levels.append(_witten_bell(grams, self.vocabulary))
             elif shorter is not None:
@@ -214,7 +214,15 @@ class _Grams(NamedTuple):
 
     def by_context(self, weights: NDArray[Any], vocabulary: int) -> NDArray[np.float64]:
         """Sums of the grams' weights over those of one context, [C+1], the last 0."""
-        return np.bincount(self.keys // vocabulary, weights, minlength=self.contexts + 1)
+        sums = np.bincount(self.keys // vocabulary, weights, minlength=self.contexts + 1)
+        return sums.astype(np.float64, copy=False)
+
+
+def _counted(keys: NDArray[np.int64], contexts: int) -> _Grams:
+    """The grams of one length, of the key at each place."""
+    return _Grams(
+        *np.unique(keys, return_index=True, return_inverse=True, return_counts=True), contexts=contexts
+    )
 
 
 def _witten_bell(grams: _Grams, vocabulary: int) -> _Level:

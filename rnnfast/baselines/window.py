@@ -1,7 +1,7 @@
 """The neural language model of a fixed window: vectors of the last symbols, a hidden layer, a softmax.
 
-What a recurrent network is to be compared with: the same vectors and the same logits, and between them no state
-but the last few symbols.
+What a recurrent network is to be compared with: the same vectors and the same logits, and between them no
+state but the last few symbols.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 
 from rnnfast.nn import checks
+from rnnfast.nn.dropout import Dropout
 from rnnfast.nn.embedding import Embedding
 from rnnfast.nn.linear import Linear
 from rnnfast.nn.module import Module, Stateless, Tape
@@ -29,6 +30,7 @@ def window_model(
     embedding: int = 32,
     hidden: int = 256,
     layers: int = 1,
+    dropout: float = 0.0,
     rng: checks.Rng = None,
 ) -> Sequential:
     """The neural language model of Bengio et al., without its direct connections.
@@ -37,8 +39,8 @@ def window_model(
 
         h = tanh(W [e(s[t-n+1]) … e(s[t])] + b),    p(s[t+1] | the past) = softmax(U h + d),
 
-    zeros in place of vectors before the beginning. What lies further back than n symbols it cannot see, and W grows
-    with n.
+    zeros in place of vectors before the beginning. What lies further back than n symbols it cannot see, and W
+    grows with n.
 
     Parameters
     ----------
@@ -52,8 +54,10 @@ def window_model(
         Units of a hidden layer.
     layers : int
         Hidden layers on one another.
+    dropout : float
+        Rate of dropout after the vectors and after each hidden layer.
     rng : int, numpy.random.Generator or None
-        Seeds the parameters.
+        Seeds the parameters and the masks.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def window_model(
     Raises
     ------
     TypeError, ValueError
-        If an argument is no positive integer.
+        If an argument is of the wrong kind or out of range.
 
     References
     ----------
@@ -84,9 +88,13 @@ def window_model(
     """
     source = checks.generator(rng)
     width = checks.positive("window", window) * checks.positive("embedding", embedding)
-    modules: list[Module] = [Embedding(vocabulary, embedding, rng=source), Window(window)]
+    modules: list[Module] = [
+        Embedding(vocabulary, embedding, rng=source),
+        Dropout(dropout, rng=source),
+        Window(window),
+    ]
     for _ in range(checks.positive("layers", layers)):
-        modules += [Linear(width, hidden, rng=source), Tanh()]
+        modules += [Linear(width, hidden, rng=source), Tanh(), Dropout(dropout, rng=source)]
         width = hidden
     return Sequential(*modules, Linear(hidden, vocabulary, rng=source))
 
@@ -104,11 +112,9 @@ class Window(Module):
     TypeError, ValueError
         If `size` is no positive integer.
 
-    Notes
-    -----
-    The state is the last size - 1 steps of x, [size-1, B, N]: a sequence may be fed whole, in chunks or by
-    `stream`. What lies behind a sequence's end, in a batch of several lengths, would be part of it: such a batch
-    is to be scored with a mask, and its final state is not to be used.
+    Notes ----- The state is the last size - 1 steps of x, [size-1, B, N]: a sequence may be fed whole, in
+    chunks or by `stream`. What lies behind a sequence's end, in a batch of several lengths, would be part of
+    it: such a batch is to be scored with a mask, and its final state is not to be used.
 
     Examples
     --------
@@ -174,9 +180,10 @@ class Window(Module):
             raise ValueError(f"x: expected shape [T, B, N], got {x.shape}")
         T, B, N = x.shape
         before = (self.size - 1, B, N)
-        earlier = np.zeros(before, x.dtype) if state is None else checks.shaped("state", state, x.dtype, before)
+        if state is None:
+            state = np.zeros(before, x.dtype)
         sight = self._sight(reset, T, B)
-        steps = np.concatenate([earlier, x])
+        steps = np.concatenate([checks.shaped("state", state, x.dtype, before), x])
         y = np.empty((T, B, self.size * N), x.dtype)
         for place, part in enumerate(self._parts(y)):
             part[:] = _seen(steps[place : place + T], self.size - 1 - place, sight[:T])
@@ -222,7 +229,7 @@ class Window(Module):
         input_grad: bool,
         retain: bool,
     ) -> tuple[np.ndarray | None, np.ndarray, dict[str, np.ndarray]]:
-        (T, B, width), dtype, before, sight = saved
+        (T, B, width), dtype, _, sight = saved
         dsteps = np.zeros((T + self.size - 1, B, width // self.size), dtype)
         if dy is not None:
             for place, part in enumerate(self._parts(dy)):
@@ -275,12 +282,11 @@ class WindowStream:
 
     @state.setter
     def state(self, state: ArrayLike | None) -> None:
-        before = None if state is None else checks.any_floats("state", state).copy()
-        if before is not None and (before.ndim != 3 or before.shape[:2] != (self._window.size - 1, self._batch)):
-            raise ValueError(
-                f"state: expected shape [{self._window.size - 1}, {self._batch}, N], got {before.shape}"
-            )
-        self._state = before
+        held = None if state is None else checks.any_floats("state", state).copy()
+        steps, batch = self._window.size - 1, self._batch
+        if held is not None and (held.ndim != 3 or held.shape[:2] != (steps, batch)):
+            raise ValueError(f"state: expected shape [{steps}, {batch}, N], got {held.shape}")
+        self._state = held
 
     def reset(self, mask: ArrayLike | None = None) -> None:
         """Empty the window: of the sequences in `mask`, bool [B], or of all."""
@@ -323,5 +329,5 @@ class Tanh(Stateless):
 
 
 def _seen(steps: np.ndarray, lag: int | np.ndarray, sight: np.ndarray) -> np.ndarray:
-    """The steps [..., B, N] where they lie no more than `sight` [..., B] back, else zeros; always a new array."""
+    """The steps [..., B, N] where they lie at most `sight` [..., B] back, else zeros; a new array."""
     return np.where((lag <= sight)[..., np.newaxis], steps, steps.dtype.type(0))

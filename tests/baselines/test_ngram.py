@@ -101,7 +101,8 @@ def test_by_hand():
 
 
 def test_kneser_ney_by_hand():
-    # aabab over {a, b, c}. Pairs: aa, ab twice, ba. In front of a stand a and b, in front of b stands a alone.
+    # aabab over {a, b, c}. Pairs: aa, ab twice, ba. In front of a stand a and b, in front of b stands a
+    # alone.
     model = NGram([0, 0, 1, 0, 1], vocabulary=3, order=2, smoothing="kneser-ney")
     short = 1 / 3  # Y of one symbol with one predecessor and one with two
     unigram = [(2 - short + 2 * short / 3) / 3, (1 - short + 2 * short / 3) / 3, 2 * short / 9]

@@ -1,0 +1,16 @@
+"""A text to train on, in little time, and the one line that a command ends with when it fails."""
+
+from __future__ import annotations
+
+from rnnfast.cli.main import main
+
+TEXT = "".join(f"{n} green bottles hanging on the wall,\nand if {n % 7} should fall ...\n" for n in range(40))
+SMALL = ["--hidden", "8", "--batch", "4", "--seq-len", "16", "--lr", "0.02"]
+
+
+def fails(capsys, *arguments):
+    """The one line, beside those that show progress, that a command ends with."""
+    assert main([str(argument) for argument in arguments]) == 2
+    (error,) = (line for line in capsys.readouterr().err.splitlines() if not line.startswith("epoch "))
+    assert error.startswith(f"rnnfast {arguments[0]}: error: ")
+    return error

@@ -96,8 +96,8 @@ def distribution(
     p /= p.sum()
     if top_p is not None:
         order = np.argsort(-p, kind="stable")
-        before = np.cumsum(p[order]) - p[order]  # what the likelier symbols have together
-        p[order[before >= top_p]] = 0.0
+        likelier = np.append(0.0, np.cumsum(p[order])[:-1])  # what those before each symbol have together
+        p[order[likelier >= top_p]] = 0.0
         p /= p.sum()
     return p
 

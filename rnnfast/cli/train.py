@@ -216,13 +216,14 @@ def _check_length(text: Text, chosen: dict[str, Any]) -> None:
 
 
 def _print_text(text: Text) -> None:
-    unit, known = text.alphabet.unit, len(text.alphabet.known)
+    total, known = len(text.training) + len(text.held_out), len(text.alphabet.known)
+    further = {
+        "character": f"{known} different ones",
+        "byte": f"{total:,} bytes",
+        "word": f"{total:,} words, {known:,} different ones known",
+    }
     print(f"text        {text.name}")
-    if text.alphabet.unit == "character":
-        print(f"            {len(text.content):,} characters, {known} different ones")
-    else:
-        total = len(text.training) + len(text.held_out)
-        print(f"            {len(text.content):,} characters; {total:,} {unit}s, {known:,} known ones")
+    print(f"            {len(text.content):,} characters, {further[text.alphabet.unit]}")
     print(f"            {len(text.training):,} to train on, the last {len(text.held_out):,} held out")
     if text.spelling_bits:
         unknown = (text.held_out == text.alphabet.unknown).mean()

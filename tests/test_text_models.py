@@ -264,6 +264,8 @@ def test_one_cell_of_the_ladder_and_less_time(folder, capsys):
     assert "window of 2, 8 units" in printed
     assert "RNN, 8 units" in printed
     assert "GRU" not in printed
+    assert main([*run[:-2], "--cell", "window"]) == 0
+    assert capsys.readouterr().out.count("\nwindow of 8, 8 units") == 1
 
 
 @pytest.mark.usefixtures("low_ladder")

@@ -1,4 +1,4 @@
-"""Draws ladder_text.png from ladder_text.txt, which `rnnfast train --compare` printed: bits by order and by size."""
+"""Draws ladder_text.png from ladder_text.txt, which `rnnfast train --compare` printed."""
 
 from __future__ import annotations
 

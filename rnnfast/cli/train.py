@@ -94,7 +94,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--compare",
         action="store_true",
-        help="a table from count models to the LSTM in place of one model (with --cell: that network)",
+        help="a table from count models to the LSTM in place of one model (--cell: window and that one)",
     )
 
 
@@ -136,7 +136,8 @@ def _compare(options: argparse.Namespace) -> int:
     text, chosen = _text_and_options(options)
     _check_length(text, chosen)
     _print_text(text)
-    return ladder.compare(text, chosen, cells=CELLS if options.cell is None else ("window", options.cell))
+    cells = [cell for cell in CELLS if options.cell in (None, cell) or cell == "window"]
+    return ladder.compare(text, chosen, cells=cells)
 
 
 def _check_files(output: str, resume: str | None, plot: str | None) -> None:

@@ -248,7 +248,7 @@ def test_the_ladder_is_the_scores_of_its_models(folder, capsys, kind):
         "epochs": 2,
         "seed": 3,
     }
-    gru = textmodel.build_chosen(len(sample.alphabet), chosen | {"cell": "gru"})
+    gru = textmodel.build(len(sample.alphabet), chosen | {"cell": "gru"})
     textmodel.train(gru, sample, chosen, judged=False)
     assert rows["GRU, 8 units"][2] == f"{textmodel.held_out_bits(gru, sample):.3f}"
     assert re.search(r"best count model  \S.*: \d+\.\d{3} bits/", printed)

@@ -10,7 +10,7 @@ import rnnfast as rf
 from rnnfast.baselines import NGram
 from rnnfast.cli.errors import INTERRUPTED
 from rnnfast.cli.text import Text
-from rnnfast.cli.textmodel import build_chosen, held_out_bits, name_of, train
+from rnnfast.cli.textmodel import build, held_out_bits, name_of, train
 
 __all__ = ["compare"]
 
@@ -49,7 +49,7 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
     networks: dict[str, float] = {}
     for cell in cells:
         options = {**chosen, "cell": cell}
-        network = build_chosen(len(text.alphabet), options)
+        network = build(len(text.alphabet), options)
         history = train(network, text, options, judged=False)
         if history.interrupted:
             print(f"\nInterrupted: {name_of(options)} and what comes after it are missing.")

@@ -24,7 +24,6 @@ __all__ = [
     "CHECKPOINT",
     "DEFAULTS",
     "build",
-    "build_chosen",
     "held_out_bits",
     "load",
     "name_of",
@@ -57,43 +56,28 @@ CLIP_NORM = 1.0
 VALIDATION_STREAMS = 8  # the held-out text is read in so many streams after each epoch, and in one at the end
 
 
-def build(
-    symbols: int,
-    *,
-    cell: str,
-    hidden: int,
-    layers: int,
-    window: int = 8,
-    dropout: float = 0.0,
-    seed: int = 0,
-) -> rf.Sequential:
+def build(symbols: int, chosen: dict[str, Any]) -> rf.Sequential:
     """Embedding, dropout, recurrent layers, dropout, and a linear layer that gives a logit for each symbol.
+
+    The cell "window" is none, but tanh layers on a window of the last symbols.
 
     Parameters
     ----------
     symbols : int
         Size of the alphabet.
-    cell : {"window", "rnn", "gru", "lstm"}
-        The recurrent cell; "window" is none, but tanh layers on a window of the last symbols.
-    hidden, layers : int
-        Units of a layer, and how many stand on one another.
-    window : int
-        How many symbols the window holds.
-    dropout : float
-        Rate of dropout after the embedding, between the layers, and after them.
-    seed : int
-        Of the weights and the masks.
+    chosen : dict
+        The options, as in `DEFAULTS`, of which those of the model are read.
 
     Returns
     -------
     Sequential
         From integers [T, B] to logits [T, B, symbols].
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(chosen["seed"])
+    cell, hidden, layers, dropout = (chosen[name] for name in ("cell", "hidden", "layers", "dropout"))
     if cell == "window":
-        return window_model(
-            symbols, window, embedding=EMBEDDING, hidden=hidden, layers=layers, dropout=dropout, rng=rng
-        )
+        how = {"hidden": hidden, "layers": layers, "dropout": dropout}
+        return window_model(symbols, chosen["window"], embedding=EMBEDDING, rng=rng, **how)
     recurrent = {"rnn": rf.RNN, "gru": rf.GRU, "lstm": rf.LSTM}[cell]
     return rf.Sequential(
         rf.Embedding(symbols, EMBEDDING, rng=rng),
@@ -109,12 +93,6 @@ def name_of(chosen: dict[str, Any]) -> str:
     layers = "" if chosen["layers"] == 1 else f"{chosen['layers']} layers of "
     cell = f"window of {chosen['window']}" if chosen["cell"] == "window" else chosen["cell"].upper()
     return f"{cell}, {layers}{chosen['hidden']} units"
-
-
-def build_chosen(symbols: int, chosen: dict[str, Any]) -> rf.Sequential:
-    """The model of these options."""
-    parts = ("cell", "hidden", "layers", "window", "dropout", "seed")
-    return build(symbols, **{name: chosen[name] for name in parts})
 
 
 def load(path: str) -> tuple[rf.Sequential, Alphabet, dict[str, Any]]:
@@ -138,7 +116,7 @@ def load(path: str) -> tuple[rf.Sequential, Alphabet, dict[str, Any]]:
     try:
         options = {name: DEFAULTS[name] for name in ADDED} | metadata["options"]
         alphabet = restored(options["symbols"], metadata["alphabet"])
-        model = build_chosen(len(alphabet), options)
+        model = build(len(alphabet), options)
         model.load_state_dict(model_arrays(arrays))
     except (KeyError, TypeError, ValueError) as error:
         raise CommandError(f"{path}: damaged: {error}") from None

@@ -20,7 +20,7 @@ from rnnfast.cli.textmodel import (
     CELLS,
     CHECKPOINT,
     DEFAULTS,
-    build_chosen,
+    build,
     held_out_bits,
     load,
     name_of,
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     text, chosen = _text_and_options(options)
     _check_length(text, chosen)
 
-    model = build_chosen(len(text.alphabet), chosen)
+    model = build(len(text.alphabet), chosen)
     _print_text(text)
     counts = _print_count_models(text)
     _print_plan(model, text, chosen, output)

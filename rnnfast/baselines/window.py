@@ -55,7 +55,7 @@ def window_model(
     layers : int
         Hidden layers on one another.
     dropout : float
-        Rate of dropout after the vectors and after each hidden layer.
+        Rate of dropout after each hidden layer.
     rng : int, numpy.random.Generator or None
         Seeds the parameters and the masks.
 
@@ -88,11 +88,7 @@ def window_model(
     """
     source = checks.generator(rng)
     width = checks.positive("window", window) * checks.positive("embedding", embedding)
-    modules: list[Module] = [
-        Embedding(vocabulary, embedding, rng=source),
-        Dropout(dropout, rng=source),
-        Window(window),
-    ]
+    modules: list[Module] = [Embedding(vocabulary, embedding, rng=source), Window(window)]
     for _ in range(checks.positive("layers", layers)):
         modules += [Linear(width, hidden, rng=source), Tanh(), Dropout(dropout, rng=source)]
         width = hidden

@@ -59,7 +59,7 @@ VALIDATION_STREAMS = 8  # the held-out text is read in so many streams after eac
 def build(symbols: int, chosen: dict[str, Any]) -> rf.Sequential:
     """Embedding, dropout, recurrent layers, dropout, and a linear layer that gives a logit for each symbol.
 
-    The cell "window" is none, but tanh layers on a window of the last symbols.
+    The cell "window" is none: it is tanh layers, dropout after each, on a window of the last symbols.
 
     Parameters
     ----------

@@ -15,8 +15,7 @@ from rnnfast.cli.textmodel import build, held_out_bits, name_of, train
 __all__ = ["compare"]
 
 SMOOTHINGS = {"witten-bell": "Witten-Bell", "kneser-ney": "Kneser-Ney"}
-ORDERS = (3, 5, 8, 12, 20)  # beyond the unigram and the bigram
-EPOCHS = 20  # of each network, unless told otherwise
+ORDERS = (3, 5, 8)  # beyond the unigram and the bigram
 
 
 def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:

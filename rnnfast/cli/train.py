@@ -76,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--epochs",
         type=positive_integer,
         metavar="N",
-        help=f"readings of the text, in total ({DEFAULTS['epochs']}; with --compare {ladder.EPOCHS})",
+        help=f"readings of the text, in total ({DEFAULTS['epochs']})",
     )
     length.add_argument("--minutes", type=positive, metavar="X", help="train for so long instead")
     add("--lr", type=positive, metavar="X", help=f"highest learning rate of Adam ({DEFAULTS['lr']})")
@@ -160,7 +160,7 @@ def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]
     """The text and all options: the command line's, and on --resume the checkpoint's where that is silent."""
     given = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
     if options.resume is None:
-        chosen = _combine(DEFAULTS | ({"epochs": ladder.EPOCHS} if options.compare else {}), given)
+        chosen = _combine(DEFAULTS, given)
         if chosen["symbols"] == "words":
             chosen["vocabulary"] = chosen["vocabulary"] or VOCABULARY
         elif "vocabulary" in given:

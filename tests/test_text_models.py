@@ -262,10 +262,14 @@ def test_one_cell_of_the_ladder_and_less_time(folder, capsys):
     printed = capsys.readouterr().out
     assert "0.002 minutes each" in printed
     assert "window of 2, 8 units" in printed
+    assert "learning rates: window 0.02, rnn 0.02;" in printed
     assert "RNN, 8 units" in printed
     assert "GRU" not in printed
-    assert main([*run[:-2], "--cell", "window"]) == 0
-    assert capsys.readouterr().out.count("\nwindow of 8, 8 units") == 1
+    run = ["train", "text.txt", "--hidden", "8", "--batch", "4", "--seq-len", "16", "--epochs", "1"]
+    assert main([*run, "--compare", "--cell", "window"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\nwindow of 8, 8 units") == 1
+    assert "learning rates: window 0.005;" in printed
 
 
 @pytest.mark.usefixtures("low_ladder")

@@ -16,6 +16,12 @@ __all__ = ["compare"]
 
 SMOOTHINGS = {"witten-bell": "Witten-Bell", "kneser-ney": "Kneser-Ney"}
 ORDERS = (3, 5, 8)  # beyond the unigram and the bigram
+RATES = {
+    "window": 0.005,
+    "rnn": 0.002,
+    "gru": 0.002,
+    "lstm": 0.005,
+}  # a rate that suits each on the default text
 
 
 def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
@@ -25,7 +31,8 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
     ----------
     text : Text
     chosen : dict
-        The options of the networks, as in `textmodel.DEFAULTS`; ``cell`` is not read.
+        The options of the networks, as in `textmodel.DEFAULTS`; ``cell`` is not read, and where ``lr`` is
+        None each has the learning rate of `RATES`.
     cells : sequence of str
         The networks.
 
@@ -34,7 +41,8 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
     int
         The exit code: 0, or that after Ctrl-C, which ends it with the rungs done so far.
     """
-    _print_terms(text, chosen)
+    rates = {cell: chosen["lr"] or RATES[cell] for cell in cells}
+    _print_terms(text, chosen, rates)
     counting: dict[str, float] = {}
     for smoothing, name in SMOOTHINGS.items():
         for order in (1, 2, *ORDERS):
@@ -46,8 +54,8 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
             counting[f"{rung}, {name}"] = bits
             _print_rung(text, f"{rung}, {name}", model.grams, seconds, bits)
     networks: dict[str, float] = {}
-    for cell in cells:
-        options = {**chosen, "cell": cell}
+    for cell, rate in rates.items():
+        options = {**chosen, "cell": cell, "lr": rate}
         network = build(len(text.alphabet), options)
         history = train(network, text, options, judged=False)
         if history.interrupted:
@@ -60,14 +68,15 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
     return 0
 
 
-def _print_terms(text: Text, chosen: dict[str, Any]) -> None:
+def _print_terms(text: Text, chosen: dict[str, Any], rates: dict[str, float]) -> None:
     """What the networks have in common, and the table's head."""
     unit = text.alphabet.short
     length = f"{chosen['minutes']:g} minutes each" if chosen["minutes"] else f"{chosen['epochs']} epochs each"
     print(
         f"networks    {length}, {chosen['batch']} streams x {chosen['seq_len']} {text.alphabet.unit}s;"
-        f" Adam, learning rate {chosen['lr']:g} along a cosine; dropout {chosen['dropout']:g}\n"
-        f"            the held-out text is read once, at the end; threads: {rf.get_num_threads()}"
+        f" dropout {chosen['dropout']:g}; threads: {rf.get_num_threads()}\n"
+        f"            learning rates: {', '.join(f'{cell} {rate:g}' for cell, rate in rates.items())};"
+        f" the held-out text is read once, at the end"
     )
     for heads in (
         ("\n", "parameters", "training", "bits", "perplexity", "bits"),

@@ -79,7 +79,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"readings of the text, in total ({DEFAULTS['epochs']})",
     )
     length.add_argument("--minutes", type=positive, metavar="X", help="train for so long instead")
-    add("--lr", type=positive, metavar="X", help=f"highest learning rate of Adam ({DEFAULTS['lr']})")
+    add(
+        "--lr",
+        type=positive,
+        metavar="X",
+        help=f"highest learning rate of Adam ({DEFAULTS['lr']}; with --compare, of each network its own)",
+    )
     add("--dropout", type=rate, metavar="P", help=f"rate of dropout ({DEFAULTS['dropout']})")
     add("--seed", type=seed, metavar="N", help=f"of weights and dropout ({DEFAULTS['seed']})")
     add(
@@ -137,7 +142,7 @@ def _compare(options: argparse.Namespace) -> int:
     _check_length(text, chosen)
     _print_text(text)
     cells = [cell for cell in CELLS if options.cell in (None, cell) or cell == "window"]
-    return ladder.compare(text, chosen, cells=cells)
+    return ladder.compare(text, chosen | {"lr": options.lr}, cells=cells)
 
 
 def _check_files(output: str, resume: str | None, plot: str | None) -> None:

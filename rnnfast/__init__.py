@@ -21,7 +21,7 @@ from rnnfast.layers import GRU, LSTM, RNN
 from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Parameter, Sequential
 
 if TYPE_CHECKING:
-    from rnnfast import baselines, reference
+    from rnnfast import baselines, reference, sampling
     from rnnfast.nn import init, losses, optim, schedules
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
     from rnnfast.ragged import pack_sequences, unpack_sequences
@@ -45,6 +45,7 @@ _ON_FIRST_USE = {
     "pack_sequences": "rnnfast.ragged",
     "probe": "rnnfast.training",
     "reference": "rnnfast.reference",
+    "sampling": "rnnfast.sampling",
     "save": "rnnfast.training",
     "schedules": "rnnfast.nn.schedules",
     "truncated_bptt": "rnnfast.training",
@@ -77,6 +78,7 @@ __all__ = [
     "pack_sequences",
     "probe",
     "reference",
+    "sampling",
     "save",
     "schedules",
     "set_num_threads",

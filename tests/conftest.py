@@ -1,13 +1,16 @@
-"""Fixtures that choose the kernels and the threads of a test, and put back what they found."""
+"""Fixtures: kernels and threads of a test, put back as they were found, and folders for the command."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import SMALL, TEXT
 
-from rnnfast import _core, functional
+from rnnfast import _core, functional, get_num_threads, set_num_threads
+from rnnfast.cli.main import main
 
 
 @pytest.fixture(params=_core.available_isas())
@@ -35,3 +38,21 @@ def dirty_memory() -> None:
     x, weight, bias = (np.full(shape, np.nan, np.float32) for shape in ((2, 8, 100), (400, 100), (400,)))
     *_, tape = functional.lstm_forward(x, weight, weight, bias, bias)
     functional.lstm_backward(tape, None, None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder of its own, with a text in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT)
+    threads = get_num_threads()
+    yield tmp_path
+    set_num_threads(threads)
+
+
+@pytest.fixture
+def trained(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The folder, with a checkpoint in it."""
+    assert main(["train", "text.txt", *SMALL, "--epochs", "2"]) == 0
+    capsys.readouterr()
+    return folder

@@ -15,6 +15,7 @@ import time
 
 import numpy as np
 import pytest
+from commands import SMALL, TEXT, fails, interrupted_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,36 +27,6 @@ from rnnfast.cli.measure import contenders, problems, report, suite, timing
 from rnnfast.cli.measure.cases import STEPS
 from rnnfast.nn import optim
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
-
-TEXT = "".join(f"{n} green bottles hanging on the wall,\nand if {n % 7} should fall ...\n" for n in range(40))
-SMALL = ["--hidden", "8", "--batch", "4", "--seq-len", "16", "--lr", "0.02"]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working folder of its own, with a text in it."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text(TEXT)
-    threads = rf.get_num_threads()
-    yield tmp_path
-    rf.set_num_threads(threads)
-
-
-@pytest.fixture
-def trained(folder, capsys):
-    """The folder, with a checkpoint in it."""
-    assert main(["train", "text.txt", *SMALL, "--epochs", "2"]) == 0
-    capsys.readouterr()
-    return folder
-
-
-def fails(capsys, *arguments):
-    """The one line, beside those that show progress, that a command ends with."""
-    assert main([str(argument) for argument in arguments]) == 2
-    (error,) = (line for line in capsys.readouterr().err.splitlines() if not line.startswith("epoch "))
-    assert error.startswith(f"rnnfast {arguments[0]}: error: ")
-    return error
-
 
 # ---- train
 
@@ -93,18 +64,8 @@ def test_a_resumed_run_has_the_bits_of_one_that_never_stopped(folder, capsys, mo
     assert main([*run, "--output", "whole.npz"]) == 0
     whole = capsys.readouterr().out
 
-    update = optim.Adam.step
-    updates = 0
-
-    def interrupted(self):
-        nonlocal updates
-        update(self)
-        updates += 1
-        if updates == 60:  # within the second epoch
-            signal.raise_signal(signal.SIGINT)
-
     with monkeypatch.context() as patched:
-        patched.setattr(optim.Adam, "step", interrupted)
+        patched.setattr(optim.Adam, "step", interrupted_after(60))  # within the second epoch
         assert main([*run, "--output", "parts.npz"]) == 130
     printed = capsys.readouterr().out
     assert "rnnfast train --resume parts.npz" in printed
@@ -189,21 +150,19 @@ def test_the_default_text_and_its_last_tenth():
 def test_characters_that_only_the_held_out_part_has_share_one_symbol():
     content = "ab" * 45 + "axyzababab"
     sample = text.Text("sample", (), content)
-    assert sample.alphabet.characters == "ab"
+    assert sample.alphabet.known == "ab"
     assert sample.held_out.tolist() == [0, 2, 2, 2, 0, 1, 0, 1, 0, 1]
     assert sample.held_out_from_before.tolist() == [1, *sample.held_out.tolist()]
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(2, 60), st.integers(1, 7), st.integers(1, 5))
-def test_streams_go_on_where_they_stopped(length, seq_len, batch):
+@given(st.integers(2, 60), st.integers(1, 5))
+def test_streams_stand_side_by_side(length, batch):
     batch = min(batch, length - 1)
-    windows = list(text.Streams(np.arange(length), seq_len, batch))
-    assert len(windows) == len(text.Streams(np.arange(length), seq_len, batch))
-    x, targets = (np.concatenate(part) for part in zip(*windows, strict=True))
+    x, targets = text.streams(np.arange(length), batch)
     np.testing.assert_array_equal(targets, x + 1)
     np.testing.assert_array_equal(x.T.ravel(), np.arange((length - 1) // batch * batch))
-    assert all(len(window) == seq_len for window, _ in windows[:-1])
+    assert x.shape[1] == batch
 
 
 def test_several_files_are_joined(folder):
@@ -494,7 +453,7 @@ def test_a_disk_that_is_full(folder, capsys, monkeypatch):
     def full(*arguments, **keywords):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("rnnfast.cli.train.fit", full)
+    monkeypatch.setattr("rnnfast.cli.textmodel.fit", full)
     assert "rnnfast-model.npz: No space left" in fails(capsys, "train", "text.txt", *SMALL)
 
 

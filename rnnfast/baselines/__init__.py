@@ -1,5 +1,6 @@
-"""Simple models without a network, so that a network's score means something. They use NumPy alone."""
+"""Simple models without a recurrent network, that give a score its meaning. They use NumPy alone."""
 
 from rnnfast.baselines.ngram import NGram
+from rnnfast.baselines.window import Tanh, Window, window_model
 
-__all__ = ["NGram"]
+__all__ = ["NGram", "Tanh", "Window", "window_model"]

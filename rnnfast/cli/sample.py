@@ -1,15 +1,26 @@
-"""`rnnfast sample`: text from a character model that `rnnfast train` made."""
+"""`rnnfast sample`: text from a model that `rnnfast train` made."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
 
-from rnnfast.cli.charmodel import generate, load
+import numpy as np
+from numpy.typing import NDArray
+
+import rnnfast as rf
+from rnnfast.cli.alphabets import Alphabet
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.options import non_negative, positive_integer, seed, whole_number
-from rnnfast.cli.train import CHECKPOINT
+from rnnfast.cli.options import non_negative, positive_integer, probability, seed, whole_number
+from rnnfast.cli.textmodel import CHECKPOINT, load
 
-__all__ = ["add_options", "run"]
+__all__ = ["TEMPERATURE", "add_options", "generate", "run"]
+
+TEMPERATURE = 0.8  # unless --temperature says otherwise
+CHANCE = ("temperature", "top_k", "top_p", "seed")  # the options that a beam search has no use for
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,34 +34,124 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"from `rnnfast train` ({CHECKPOINT})",
     )
     add("--prompt", default="", metavar="TEXT", help="what the model reads first and goes on from")
-    add("--length", type=whole_number, default=500, metavar="N", help="characters to draw (500)")
+    add(
+        "--length",
+        type=whole_number,
+        default=500,
+        metavar="N",
+        help="symbols to draw: characters, bytes or words (500)",
+    )
     add(
         "--temperature",
         type=non_negative,
-        default=0.8,
         metavar="X",
-        help="low: safe, high: wild, 0: likeliest (0.8)",
+        help=f"low: safe, high: wild, 0: likeliest ({TEMPERATURE})",
     )
-    add("--top-k", type=positive_integer, metavar="K", help="draw among the K likeliest characters only")
+    add("--top-k", type=positive_integer, metavar="K", help="draw among the K likeliest symbols only")
+    add(
+        "--top-p",
+        type=probability,
+        metavar="P",
+        help="draw among the fewest symbols that have the probability P together",
+    )
     add("--seed", type=seed, metavar="N", help="the same seed, the same text")
+    add(
+        "--beam",
+        type=positive_integer,
+        metavar="N",
+        help="the likeliest text that a search of this width finds, not a drawn one",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print text drawn from a trained character model, character by character."""
+    """Print text from a trained model: drawn symbol by symbol, or the likeliest that a beam search finds."""
     model, alphabet, _ = load(options.checkpoint)
-    unknown = sorted(set(options.prompt) - set(alphabet.characters))
+    unknown = alphabet.missing(options.prompt)
     if unknown:
         raise CommandError(f"--prompt: the model's text has no {', '.join(map(repr, unknown))}")
+    given: dict[str, Any] = {
+        name: getattr(options, name) for name in CHANCE if getattr(options, name) is not None
+    }
+    if options.beam is not None:
+        for name in given:
+            raise CommandError(f"--{name.replace('_', '-')}: not with --beam, which leaves nothing to chance")
+        _print_likeliest(model, alphabet, options)
+        return 0
     print(options.prompt, end="", flush=True)
-    for character in generate(
-        model,
-        alphabet,
-        prompt=options.prompt,
-        length=options.length,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        seed=options.seed,
-    ):
-        print(character, end="", flush=True)
+    for piece in generate(model, alphabet, prompt=options.prompt, length=options.length, **given):
+        print(piece, end="", flush=True)
     print()
     return 0
+
+
+def generate(
+    model: rf.Sequential,
+    alphabet: Alphabet,
+    *,
+    prompt: str = "",
+    length: int = 300,
+    temperature: float = TEMPERATURE,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+) -> Iterator[str]:
+    """Text that the model writes, symbol by symbol.
+
+    Parameters
+    ----------
+    model, alphabet
+        As `load` gives them.
+    prompt : str
+        What the model reads first; when empty, a newline (or the alphabet's first symbol).
+    length : int
+        How many symbols to draw.
+    temperature, top_k, top_p
+        As for :func:`rnnfast.sampling.distribution`.
+    seed : int, optional
+        The same seed, the same text.
+
+    Yields
+    ------
+    str
+        Mostly the text of one symbol.
+    """
+    numbers = rf.sampling.generate(
+        model,
+        _first(alphabet, prompt),
+        length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        exclude=_unwritable(alphabet),
+        rng=seed,
+    )
+    yield from alphabet.decode(numbers)
+
+
+def _print_likeliest(model: rf.Sequential, alphabet: Alphabet, options: argparse.Namespace) -> None:
+    best = rf.sampling.beam_search(
+        model,
+        _first(alphabet, options.prompt),
+        options.length,
+        options.beam,
+        exclude=_unwritable(alphabet),
+    )[0]
+    print(options.prompt + "".join(alphabet.decode(best.symbols)), flush=True)
+    each = -best.log_probability / math.log(2) / max(len(best.symbols), 1)
+    print(
+        f"{len(best.symbols)} {alphabet.unit}s, log probability {best.log_probability:.3f}:"
+        f" {each:.3f} bits/{alphabet.short}",
+        file=sys.stderr,
+    )
+
+
+def _first(alphabet: Alphabet, prompt: str) -> NDArray[np.int64]:
+    """The numbers of the prompt, or of what stands for an empty one."""
+    if prompt:
+        return alphabet.encode(prompt)
+    return np.zeros(1, np.int64) if alphabet.missing("\n") else alphabet.encode("\n")
+
+
+def _unwritable(alphabet: Alphabet) -> tuple[int, ...]:
+    """The symbols that stand for no text."""
+    return () if alphabet.unknown is None else (alphabet.unknown,)

@@ -1,22 +1,25 @@
-"""Text for the character model: where it comes from, its alphabet, its held-out part, its windows."""
+"""Text for a model: where it comes from, its symbols, its held-out part, its windows."""
 
 from __future__ import annotations
 
 import platform
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.baselines import NGram
+from rnnfast.cli.alphabets import ALPHABETS, Characters, Words
 from rnnfast.cli.errors import CommandError
 
-__all__ = ["Alphabet", "Streams", "Text", "default_text", "read_text"]
+__all__ = ["Text", "default_text", "read_text", "streams"]
 
 
 class Text:
-    """A text cut into a training part and the held-out last tenth, with the alphabet of the training part.
+    """A text cut into a training part and the held-out last tenth, in symbols of the training part.
 
     Parameters
     ----------
@@ -26,9 +29,26 @@ class Text:
         The files it was read from; none for the default text.
     content : str
         The whole text, at least 20 characters.
+    symbols : {"characters", "bytes", "words"}
+        What it is written in.
+    vocabulary : int, optional
+        How many words are known, the most frequent of the training part; by default all.
+
+    Attributes
+    ----------
+    alphabet : Alphabet
+    training, held_out : ndarray of int
+        The symbols of the first nine tenths of the characters, and of the last tenth.
     """
 
-    def __init__(self, name: str, files: Sequence[str], content: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        files: Sequence[str],
+        content: str,
+        symbols: str = "characters",
+        vocabulary: int | None = None,
+    ) -> None:
         if len(content) < 20:
             raise CommandError(f"{name}: {len(content)} characters are too short a text to train on")
         self.name = name
@@ -36,98 +56,77 @@ class Text:
         self.content = content
         self.crc32 = zlib.crc32(content.encode("utf-8"))
         self.cut = len(content) - len(content) // 10
-        self.alphabet = Alphabet("".join(sorted(set(content[: self.cut]))))
-        self._symbols = self.alphabet.encode(content)
-
-    @property
-    def training(self) -> NDArray[np.int64]:
-        """The symbols of the first nine tenths."""
-        return self._symbols[: self.cut]
-
-    @property
-    def held_out(self) -> NDArray[np.int64]:
-        """The symbols of the last tenth."""
-        return self._symbols[self.cut :]
+        self.alphabet = ALPHABETS[symbols].of(content[: self.cut], vocabulary)
+        self.training = self.alphabet.encode(content[: self.cut])
+        self.held_out = self.alphabet.encode(content[self.cut :])
 
     @property
     def held_out_from_before(self) -> NDArray[np.int64]:
         """The held-out symbols and the one in front of them, from which a network predicts the first."""
-        return self._symbols[self.cut - 1 :]
+        return np.concatenate([self.training[-1:], self.held_out])
+
+    def bits_per_character(self, bits_per_symbol: float) -> float:
+        """What a mean over the held-out symbols comes to for each character of the held-out part.
+
+        Unknown words are spelt out, at the cost that `spelling_bits` has for them.
+        """
+        bits = bits_per_symbol * len(self.held_out) + self.spelling_bits
+        return bits / (len(self.content) - self.cut)
+
+    @cached_property
+    def spelling_bits(self) -> float:
+        """The bits that spell all unknown words of the held-out part, each with an end mark.
+
+        A 5-gram of characters gives them, made of the different words of the training part, each once.
+        Characters that the training part lacks share one symbol, and that costs no more: as in a text of
+        characters.
+        """
+        words = self.alphabet
+        if not isinstance(words, Words) or not (self.held_out == words.unknown).any():
+            return 0.0
+        training, held_out = self.content[: self.cut], self.content[self.cut :]
+        characters = Characters.of(training)
+        end = np.array([len(characters)])
+
+        def spelt(tokens: Iterable[str]) -> NDArray[np.int64]:
+            return np.concatenate([part for token in tokens for part in (characters.encode(token), end)])
+
+        model = NGram(spelt(dict.fromkeys(words.cut(training))), len(characters) + 1, 5, "kneser-ney")
+        known = set(words.known)
+        unknown = spelt(token for token in words.cut(held_out) if token not in known)
+        return model.bits_per_symbol(unknown) * len(unknown)
 
 
-class Alphabet:
-    """Characters numbered from 0, and one number more for every character that is not among them.
+def streams(symbols: NDArray[np.int64], batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Symbols laid out as `batch` streams of equal length side by side, and the symbols one step later.
 
-    Parameters
-    ----------
-    characters : str
-        Each character once; its position is its number.
-
-    Examples
-    --------
-    >>> from rnnfast.cli.text import Alphabet
-    >>> alphabet = Alphabet("abc")
-    >>> alphabet.encode("cab!").tolist(), len(alphabet)
-    ([2, 0, 1, 3], 4)
-    """
-
-    def __init__(self, characters: str) -> None:
-        self.characters = characters
-        self._numbers = {character: number for number, character in enumerate(characters)}
-
-    def __len__(self) -> int:
-        return len(self.characters) + 1
-
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """The numbers of a text's characters, [len(text)]."""
-        unknown = len(self.characters)
-        return np.fromiter((self._numbers.get(c, unknown) for c in text), np.int64, len(text))
-
-
-class Streams:
-    """Symbols laid out as parallel streams, in windows of consecutive steps, for truncated backpropagation.
-
-    The symbols are cut into `batch` streams of equal length (fewer than `batch` are left over at the end).
-    Iterating gives one epoch: x, the next `seq_len` symbols of each stream, and targets, the symbols one step
-    later. Each column of a window goes on where it stopped in the window before; the last may be shorter.
+    Fewer than `batch` symbols are left over at the end.
 
     Parameters
     ----------
     symbols : ndarray of int, shape [N]
         The sequence, N > batch.
-    seq_len : int
-        Steps of a window, T.
     batch : int
-        Streams side by side, B.
+        B.
+
+    Returns
+    -------
+    x, targets : ndarray of int, shape [(N-1)//B, B]
 
     Examples
     --------
     >>> import numpy as np
-    >>> from rnnfast.cli.text import Streams
-    >>> [(x.tolist(), targets.tolist()) for x, targets in Streams(np.arange(7), seq_len=2, batch=2)]
-    [([[0, 3], [1, 4]], [[1, 4], [2, 5]]), ([[2, 5]], [[3, 6]])]
+    >>> from rnnfast.cli.text import streams
+    >>> x, targets = streams(np.arange(7), batch=2)
+    >>> x.T.tolist(), targets.T.tolist()
+    ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
     """
-
-    def __init__(self, symbols: NDArray[np.int64], seq_len: int, batch: int) -> None:
-        steps = (len(symbols) - 1) // batch
-        self.seq_len = seq_len
-        self._x = np.ascontiguousarray(symbols[: steps * batch].reshape(batch, steps).T)
-        self._targets = np.ascontiguousarray(symbols[1 : steps * batch + 1].reshape(batch, steps).T)
-
-    @property
-    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """x and targets of all steps, [steps, B]."""
-        return self._x, self._targets
-
-    def __len__(self) -> int:
-        return -(-len(self._x) // self.seq_len)
-
-    def __iter__(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        for t in range(0, len(self._x), self.seq_len):
-            yield self._x[t : t + self.seq_len], self._targets[t : t + self.seq_len]
+    used = (len(symbols) - 1) // batch * batch
+    x, targets = symbols[:used], symbols[1 : used + 1]
+    return np.ascontiguousarray(x.reshape(batch, -1).T), np.ascontiguousarray(targets.reshape(batch, -1).T)
 
 
-def default_text() -> Text:
+def default_text(symbols: str = "characters", vocabulary: int | None = None) -> Text:
     """Python's own help texts, `pydoc_data.topics`, joined by newlines in the sorted order of their keys."""
     try:
         from pydoc_data.topics import topics
@@ -136,13 +135,13 @@ def default_text() -> Text:
             "this Python has no pydoc_data.topics, the default text: name a text file"
         ) from None
     name = f"pydoc_data.topics of Python {platform.python_version()}"
-    return Text(name, (), "\n".join(topics[key] for key in sorted(topics)))
+    return Text(name, (), "\n".join(topics[key] for key in sorted(topics)), symbols, vocabulary)
 
 
-def read_text(files: Sequence[str]) -> Text:
+def read_text(files: Sequence[str], symbols: str = "characters", vocabulary: int | None = None) -> Text:
     """Text files (UTF-8), joined by newlines in the order given; without any, the default text."""
     if not files:
-        return default_text()
+        return default_text(symbols, vocabulary)
     parts = []
     for file in files:
         try:
@@ -153,4 +152,4 @@ def read_text(files: Sequence[str]) -> Text:
             raise CommandError(f"{file}: not UTF-8 text (byte {error.start})") from None
         except ValueError as error:  # a name that no file can have
             raise CommandError(f"{file!r}: {error}") from None
-    return Text(", ".join(files), files, "\n".join(parts))
+    return Text(", ".join(files), files, "\n".join(parts), symbols, vocabulary)

@@ -1,4 +1,4 @@
-"""`rnnfast train`: a character model of a text, beside count models of the same text."""
+"""`rnnfast train`: a model of a text, beside count models of the same text."""
 
 from __future__ import annotations
 
@@ -10,51 +10,56 @@ from typing import Any
 
 import rnnfast as rf
 from rnnfast.baselines import NGram
-from rnnfast.cli.charmodel import CELLS, KIND, build, generate, load
+from rnnfast.cli import ladder
+from rnnfast.cli.alphabets import ALPHABETS
 from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
-from rnnfast.cli.text import Streams, Text, read_text
-from rnnfast.nn import losses, optim, schedules
-from rnnfast.training.checkpoint import read_checkpoint
-from rnnfast.training.fit import evaluate, fit
-from rnnfast.training.history import History
-from rnnfast.training.run import Run
-
-__all__ = ["CHECKPOINT", "add_options", "run"]
-
-CHECKPOINT = (
-    "rnnfast-model.npz"  # where the checkpoint goes, in the current directory, unless --output says otherwise
+from rnnfast.cli.sample import generate
+from rnnfast.cli.text import Text, read_text
+from rnnfast.cli.textmodel import (
+    CELLS,
+    CHECKPOINT,
+    DEFAULTS,
+    build,
+    held_out_bits,
+    load,
+    name_of,
+    train,
+    windows_of,
 )
-DEFAULTS: dict[str, Any] = {
-    "cell": "lstm",
-    "hidden": 320,
-    "layers": 1,
-    "dropout": 0.25,
-    "seq_len": 64,
-    "batch": 16,
-    "lr": 0.005,
-    "epochs": 12,
-    "minutes": None,
-    "seed": 0,
-}
+from rnnfast.training.checkpoint import read_checkpoint
+from rnnfast.training.history import History
+
+__all__ = ["add_options", "run"]
+
 ON_RESUME = {"lr", "epochs", "minutes"}  # what a resumed run may change; the rest stays as it was
-WARMUP = 0.03  # the part of the run over which the learning rate rises; then it falls along a cosine
-CLIP_NORM = 1.0
-VALIDATION_STREAMS = 8  # the held-out text is read in so many streams after each epoch, and in one at the end
+VOCABULARY = 4000  # words known, unless --vocabulary says otherwise
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rnnfast train`."""
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="UTF-8 text, several are joined (Python's own help texts)")
-    add("--cell", choices=CELLS, help=f"recurrent cell ({DEFAULTS['cell']})")
+    add("--symbols", choices=ALPHABETS, help=f"what the text is written in ({DEFAULTS['symbols']})")
     add(
-        "--hidden",
+        "--vocabulary",
         type=positive_integer,
-        metavar="H",
-        help=f"units of each recurrent layer ({DEFAULTS['hidden']})",
+        metavar="N",
+        help=f"known words, with --symbols words: the most frequent ({VOCABULARY})",
     )
-    add("--layers", type=positive_integer, metavar="N", help=f"recurrent layers ({DEFAULTS['layers']})")
+    add(
+        "--cell",
+        choices=CELLS,
+        help=f"recurrent cell, or tanh layers on a window of symbols ({DEFAULTS['cell']})",
+    )
+    add(
+        "--window",
+        type=positive_integer,
+        metavar="N",
+        help=f"symbols in the window of --cell window ({DEFAULTS['window']})",
+    )
+    add("--hidden", type=positive_integer, metavar="H", help=f"units of each layer ({DEFAULTS['hidden']})")
+    add("--layers", type=positive_integer, metavar="N", help=f"layers on one another ({DEFAULTS['layers']})")
     add(
         "--seq-len",
         type=positive_integer,
@@ -75,7 +80,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"readings of the text, in total ({DEFAULTS['epochs']})",
     )
     length.add_argument("--minutes", type=positive, metavar="X", help="train for so long instead")
-    add("--lr", type=positive, metavar="X", help=f"highest learning rate of Adam ({DEFAULTS['lr']})")
+    add(
+        "--lr",
+        type=positive,
+        metavar="X",
+        help=f"highest learning rate of Adam ({DEFAULTS['lr']}; with --compare, of each network its own)",
+    )
     add("--dropout", type=rate, metavar="P", help=f"rate of dropout ({DEFAULTS['dropout']})")
     add("--seed", type=seed, metavar="N", help=f"of weights and dropout ({DEFAULTS['seed']})")
     add(
@@ -87,25 +97,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="FILE", help=f"the checkpoint ({CHECKPOINT}; on --resume, the one resumed)")
     add("--resume", metavar="CHECKPOINT", help="go on exactly where it stopped, with its text and options")
     add("--plot", metavar="FILE", help="draw the loss curves (needs matplotlib)")
+    add(
+        "--compare",
+        action="store_true",
+        help="a table from count models to the LSTM in place of one model (--cell: window and that one)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train a character model on a text: progress, held-out bits per character, a checkpoint, a sample."""
+    """Train a model on a text: progress, held-out bits per character, a checkpoint, a sample."""
+    if options.compare:
+        return _compare(options)
     output = options.output or options.resume or CHECKPOINT
     _check_files(output, options.resume, options.plot)
     if options.threads is not None:
         rf.set_num_threads(options.threads)
     text, chosen = _text_and_options(options)
-    training = Streams(text.training, chosen["seq_len"], chosen["batch"])
     _check_length(text, chosen)
 
-    model = build(
-        len(text.alphabet), **{name: chosen[name] for name in ("cell", "hidden", "layers", "dropout", "seed")}
-    )
+    model = build(len(text.alphabet), chosen)
     _print_text(text)
     counts = _print_count_models(text)
-    _print_plan(model, chosen, training, output)
-    history = _fit(model, text, chosen, training, output, options.resume)
+    _print_plan(model, text, chosen, output)
+    history = train(model, text, chosen, output=output, resume=options.resume)
     if history.interrupted:
         print(f"\nInterrupted. The checkpoint is saved; to go on: rnnfast train --resume {output}")
     else:
@@ -115,8 +129,21 @@ def run(options: argparse.Namespace) -> int:
         print("\na sample at temperature 0.8:\n")
         print("".join(generate(model, text.alphabet, length=600, seed=chosen["seed"])).strip("\n"))
     if options.plot:
-        _plot(history, counts, options.plot)
+        _plot(history, text, counts, options.plot)
     return INTERRUPTED if history.interrupted else 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    for name in ("output", "resume", "plot"):
+        if getattr(options, name) is not None:
+            raise CommandError(f"--{name}: not with --compare, which keeps no model; train the one you want")
+    if options.threads is not None:
+        rf.set_num_threads(options.threads)
+    text, chosen = _text_and_options(options)
+    _check_length(text, chosen)
+    _print_text(text)
+    cells = [cell for cell in CELLS if options.cell in (None, cell) or cell == "window"]
+    return ladder.compare(text, chosen | {"lr": options.lr}, cells=cells)
 
 
 def _check_files(output: str, resume: str | None, plot: str | None) -> None:
@@ -139,7 +166,14 @@ def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]
     """The text and all options: the command line's, and on --resume the checkpoint's where that is silent."""
     given = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
     if options.resume is None:
-        return read_text(options.files), _combine(DEFAULTS, given)
+        chosen = _combine(DEFAULTS, given)
+        if chosen["symbols"] == "words":
+            chosen["vocabulary"] = chosen["vocabulary"] or VOCABULARY
+        elif "vocabulary" in given:
+            raise CommandError(f"--vocabulary {given['vocabulary']}: goes with --symbols words")
+        if "window" in given and not options.compare and chosen["cell"] != "window":
+            raise CommandError(f"--window {given['window']}: goes with --cell window")
+        return read_text(options.files, chosen["symbols"], chosen["vocabulary"]), chosen
 
     _, _, metadata = load(options.resume)
     try:
@@ -153,7 +187,7 @@ def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]
         if given[name] != recorded[name]:
             option = "--" + name.replace("_", "-")
             raise CommandError(f"{option} {given[name]}: {options.resume} was trained with {recorded[name]}")
-    text = read_text(options.files or files)
+    text = read_text(options.files or files, recorded["symbols"], recorded["vocabulary"])
     if text.crc32 != crc32:
         raise CommandError(f"{text.name}: not the text that {options.resume} was trained on")
     return text, _combine(recorded, given)
@@ -161,10 +195,10 @@ def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]
 
 def _check_recorded(resume: str, recorded: dict[str, Any], files: Any) -> None:
     """Refuse what `rnnfast train` never records; `load` has checked what the model is built of."""
-    for name in ("seq_len", "batch", "epochs", "lr", "minutes"):
+    for name in ("vocabulary", "seq_len", "batch", "epochs", "lr", "minutes"):
         value = recorded[name]
         kinds = (int, float) if name in ("lr", "minutes") else (int,)
-        if value is None and name in ("epochs", "minutes"):
+        if value is None and name in ("vocabulary", "epochs", "minutes"):
             continue
         if type(value) not in kinds or not 0 < value < math.inf:
             raise CommandError(f"{resume}: damaged: {name} {value!r}")
@@ -183,70 +217,31 @@ def _check_length(text: Text, chosen: dict[str, Any]) -> None:
     if len(text.training) < needed:
         raise CommandError(
             f"{text.name}: too short: {chosen['batch']} streams (--batch) of {chosen['seq_len']} steps"
-            f" (--seq-len) take {needed:,} characters, its first nine tenths have {len(text.training):,}"
+            f" (--seq-len) take {needed:,} {text.alphabet.unit}s,"
+            f" its first nine tenths have {len(text.training):,}"
         )
-
-
-def _fit(
-    model: rf.Sequential,
-    text: Text,
-    chosen: dict[str, Any],
-    training: Streams,
-    output: str,
-    resume: str | None,
-) -> History:
-    length = chosen["minutes"] or chosen["epochs"] * len(training)
-    schedule = schedules.warmup(WARMUP * length, then=schedules.cosine((1.0 - WARMUP) * length))
-    held_out = text.held_out_from_before
-    streams = max(1, min(VALIDATION_STREAMS, len(held_out) // chosen["seq_len"]))
-    try:
-        return fit(
-            model,
-            losses.cross_entropy,
-            training.arrays,
-            optim.Adam(model.parameters(), lr=chosen["lr"]),
-            epochs=chosen["epochs"],
-            minutes=chosen["minutes"],
-            batch_size=None,
-            stateful=True,
-            truncate=(chosen["seq_len"], chosen["seq_len"]),
-            validation=Streams(held_out, chosen["seq_len"], streams).arrays,
-            schedule=schedules.in_minutes(schedule) if chosen["minutes"] else schedule,
-            clip_norm=CLIP_NORM,
-            checkpoint=output,
-            metadata={
-                "kind": KIND,
-                "options": chosen,
-                "alphabet": text.alphabet.characters,
-                "text": {"name": text.name, "files": text.files, "crc32": text.crc32},
-            },
-            resume=resume,
-            describe=_describe,
-            rng=chosen["seed"],
-        )
-    except OSError as error:
-        raise CommandError(f"{output}: {error.strerror or error}") from None
-    except FloatingPointError as error:
-        raise CommandError(f"{error}; a lower --lr may help") from None
-    except ValueError as error:
-        if resume is None or not str(error).startswith(f"{resume}: "):
-            raise
-        raise CommandError(str(error)) from None
-
-
-def _describe(run: Run) -> str:
-    text = f"loss {run.mean:.2f}  {run.mean / math.log(2):.3f} bits/char  {run.rate / 1000:.1f}k chars/s"
-    return text if run.validation is None else f"{text}  held out {run.validation / math.log(2):.3f}"
 
 
 def _print_text(text: Text) -> None:
+    total, known = len(text.training) + len(text.held_out), len(text.alphabet.known)
+    further = {
+        "character": f"{known} different ones",
+        "byte": f"{total:,} bytes",
+        "word": f"{total:,} words, {known:,} different ones known",
+    }
     print(f"text        {text.name}")
-    print(f"            {len(text.content):,} characters, {len(text.alphabet.characters)} different ones")
+    print(f"            {len(text.content):,} characters, {further[text.alphabet.unit]}")
     print(f"            {len(text.training):,} to train on, the last {len(text.held_out):,} held out")
+    if text.spelling_bits:
+        unknown = (text.held_out == text.alphabet.unknown).mean()
+        print(
+            f"            {unknown:.1%} of the held-out words are unknown;"
+            f" bits per character include {text.bits_per_character(0.0):.3f} for their spelling"
+        )
 
 
 def _print_count_models(text: Text) -> dict[str, float]:
-    """Held-out bits per character of count models, printed and returned."""
+    """Held-out bits per symbol of count models, printed and returned."""
     counts = {
         name: NGram(text.training, len(text.alphabet), order).bits_per_symbol(text.held_out)
         for name, order in (("unigram", 1), ("bigram", 2), ("5-gram", 5))
@@ -254,18 +249,20 @@ def _print_count_models(text: Text) -> dict[str, float]:
     print(
         "counting    "
         + "   ".join(f"{name} {bits:.3f}" for name, bits in counts.items())
-        + "   held-out bits/char"
+        + f"   held-out bits/{text.alphabet.short}"
     )
     return counts
 
 
-def _print_plan(model: rf.Sequential, chosen: dict[str, Any], training: Streams, output: str) -> None:
+def _print_plan(model: rf.Sequential, text: Text, chosen: dict[str, Any], output: str) -> None:
     size = sum(parameter.size for parameter in model.parameters())
     length = f"{chosen['minutes']:g} minutes" if chosen["minutes"] else f"{chosen['epochs']} epochs"
-    print(f"model       {_name(chosen)}; {size:,} parameters; dropout {chosen['dropout']:g}")
+    windows = windows_of(text, chosen)
+    print(f"model       {name_of(chosen)}; {size:,} parameters; dropout {chosen['dropout']:g}")
     print(
-        f"training    {length}, {len(training)} windows each:"
-        f" {chosen['batch']} streams x {chosen['seq_len']} characters; threads: {rf.get_num_threads()}"
+        f"training    {length}, {windows} windows each:"
+        f" {chosen['batch']} streams x {chosen['seq_len']} {text.alphabet.unit}s;"
+        f" threads: {rf.get_num_threads()}"
     )
     replaces = " (replaces the one there)" if Path(output).exists() else ""
     print(f"checkpoint  {output}{replaces}; Ctrl-C saves it and ends\n", flush=True)
@@ -273,27 +270,24 @@ def _print_plan(model: rf.Sequential, chosen: dict[str, Any], training: Streams,
 
 def _print_result(model: rf.Sequential, text: Text, chosen: dict[str, Any], counts: dict[str, float]) -> None:
     """Under the count models' figures the model's own, over the held-out text read from end to end."""
-    held_out = Streams(text.held_out_from_before, seq_len=2000, batch=1)
-    bits = evaluate(model, losses.cross_entropy, held_out, stateful=True) / math.log(2)
+    unit, bits = text.alphabet.unit, held_out_bits(model, text)
     rows = {("5-gram, Witten-Bell" if name == "5-gram" else name): value for name, value in counts.items()}
-    rows[_name(chosen)] = bits
+    rows[name_of(chosen)] = bits
     width = max(map(len, rows))
-    print("\nheld-out bits per character")
+    by_character = unit == "character"
+    print(f"\nheld-out bits per {unit}" + ("" if by_character else ", perplexity, bits per character"))
     for name, value in rows.items():
-        print(f"  {name:{width}}  {value:.3f}")
+        print(
+            f"  {name:{width}}  {value:.3f}"
+            + ("" if by_character else f"  {2**value:8.2f}  {text.bits_per_character(value):.3f}")
+        )
     difference = counts["5-gram"] - bits
     print(f"  {abs(difference):.3f} bits {'below' if difference > 0 else 'above'} the 5-gram")
 
 
-def _name(chosen: dict[str, Any]) -> str:
-    layers = "" if chosen["layers"] == 1 else f"{chosen['layers']} layers of "
-    return f"{chosen['cell'].upper()}, {layers}{chosen['hidden']} units"
-
-
-def _plot(history: History, counts: dict[str, float], path: str) -> None:
+def _plot(history: History, text: Text, counts: dict[str, float], path: str) -> None:
+    label = f"bits per {text.alphabet.unit}"
     try:
-        history.plot(
-            path, scale=1.0 / math.log(2), label="bits per character", lines={"5-gram": counts["5-gram"]}
-        )
+        history.plot(path, scale=1.0 / math.log(2), label=label, lines={"5-gram": counts["5-gram"]})
     except (OSError, ValueError) as error:  # a folder without write access; a format matplotlib does not know
         raise CommandError(f"--plot {path}: {error}") from None

@@ -1,0 +1,107 @@
+"""`rnnfast train --compare`: every kind of model of one text in a table, from counting to the LSTM."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import rnnfast as rf
+from rnnfast.baselines import NGram
+from rnnfast.cli.errors import INTERRUPTED
+from rnnfast.cli.text import Text
+from rnnfast.cli.textmodel import build, held_out_bits, name_of, train
+
+__all__ = ["compare"]
+
+SMOOTHINGS = {"witten-bell": "Witten-Bell", "kneser-ney": "Kneser-Ney"}
+ORDERS = (3, 5, 8)  # beyond the unigram and the bigram
+RATES = {
+    "window": 0.005,
+    "rnn": 0.002,
+    "gru": 0.002,
+    "lstm": 0.005,
+}  # a rate that suits each on the default text
+
+
+def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
+    """Print the ladder, a rung as soon as it is scored.
+
+    Parameters
+    ----------
+    text : Text
+    chosen : dict
+        The options of the networks, as in `textmodel.DEFAULTS`; ``cell`` is not read, and where ``lr`` is
+        None each has the learning rate of `RATES`.
+    cells : sequence of str
+        The networks.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or that after Ctrl-C, which ends it with the rungs done so far.
+    """
+    rates = {cell: chosen["lr"] or RATES[cell] for cell in cells}
+    _print_terms(text, chosen, rates)
+    counting: dict[str, float] = {}
+    for smoothing, name in SMOOTHINGS.items():
+        for order in (1, 2, *ORDERS):
+            rung = {1: "unigram", 2: "bigram"}.get(order, f"{order}-gram")
+            began = time.perf_counter()
+            model = NGram(text.training, len(text.alphabet), order, smoothing)
+            seconds = time.perf_counter() - began
+            bits = model.bits_per_symbol(text.held_out)
+            counting[f"{rung}, {name}"] = bits
+            _print_rung(text, f"{rung}, {name}", model.grams, seconds, bits)
+    networks: dict[str, float] = {}
+    for cell, rate in rates.items():
+        options = {**chosen, "cell": cell, "lr": rate}
+        network = build(len(text.alphabet), options)
+        history = train(network, text, options, judged=False)
+        if history.interrupted:
+            print(f"\nInterrupted: {name_of(options)} and what comes after it are missing.")
+            return INTERRUPTED
+        size = sum(parameter.size for parameter in network.parameters())
+        networks[name_of(options)] = bits = held_out_bits(network, text)
+        _print_rung(text, name_of(options), size, history.seconds[-1], bits)
+    _print_summary(text, counting, networks)
+    return 0
+
+
+def _print_terms(text: Text, chosen: dict[str, Any], rates: dict[str, float]) -> None:
+    """What the networks have in common, and the table's head."""
+    unit = text.alphabet.short
+    length = f"{chosen['minutes']:g} minutes each" if chosen["minutes"] else f"{chosen['epochs']} epochs each"
+    print(
+        f"networks    {length}, {chosen['batch']} streams x {chosen['seq_len']} {text.alphabet.unit}s;"
+        f" dropout {chosen['dropout']:g}; threads: {rf.get_num_threads()}\n"
+        f"            learning rates: {', '.join(f'{cell} {rate:g}' for cell, rate in rates.items())};"
+        f" the held-out text is read once, at the end"
+    )
+    for heads in (
+        ("\n", "parameters", "training", "bits", "perplexity", "bits"),
+        ("", "or counts", "seconds", f"per {unit}", f"per {unit}", "per char"),
+    ):
+        first, size, seconds, bits, perplexity, per_character = heads
+        print(
+            f"{first}{'':24}{size:>12}{seconds:>10}{bits:>10}{perplexity:>12}"
+            + _if_not_characters(text, f"{per_character:>10}")
+        )
+
+
+def _print_rung(text: Text, name: str, size: int, seconds: float, bits: float) -> None:
+    per_character = _if_not_characters(text, f"{text.bits_per_character(bits):10.3f}")
+    print(f"{name:24}{size:12,}{seconds:10.1f}{bits:10.3f}{2**bits:12.2f}{per_character}", flush=True)
+
+
+def _if_not_characters(text: Text, column: str) -> str:
+    """A column that a table of characters has already."""
+    return "" if text.alphabet.unit == "character" else column
+
+
+def _print_summary(text: Text, counting: dict[str, float], networks: dict[str, float]) -> None:
+    counted = min(counting, key=counting.__getitem__)
+    print(f"\nbest count model  {counted}: {counting[counted]:.3f} bits/{text.alphabet.short}")
+    for name, bits in networks.items():
+        difference = counting[counted] - bits
+        print(f"  {name:22}  {abs(difference):.3f} bits {'below' if difference > 0 else 'above'} it")

@@ -1,5 +1,43 @@
-"""Simple models without a network, so that a network's score means something. They use NumPy alone."""
+"""Simple models without a network, so that a network's score means something; for time series, the whole
+ladder from the last value to the LSTM. Two rungs of it need the extra ``forecast``, all else NumPy alone.
+"""
 
 from rnnfast.baselines.ngram import NGram
+from rnnfast.baselines.series import (
+    AutoRegression,
+    Convolution,
+    Forecast,
+    Forecaster,
+    LastValue,
+    LatentAutoregression,
+    Markov,
+    Perceptron,
+    Score,
+    SeasonalLastValue,
+    best,
+    climb,
+    ladder,
+    load_forecaster,
+    simplest,
+    table,
+)
 
-__all__ = ["NGram"]
+__all__ = [
+    "AutoRegression",
+    "Convolution",
+    "Forecast",
+    "Forecaster",
+    "LastValue",
+    "LatentAutoregression",
+    "Markov",
+    "NGram",
+    "Perceptron",
+    "Score",
+    "SeasonalLastValue",
+    "best",
+    "climb",
+    "ladder",
+    "load_forecaster",
+    "simplest",
+    "table",
+]

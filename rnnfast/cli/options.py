@@ -13,6 +13,7 @@ __all__ = [
     "positive_integer",
     "rate",
     "seed",
+    "share",
     "thread_count",
     "thread_counts",
     "whole_number",
@@ -44,6 +45,7 @@ thread_count = _option(int, lambda n: 1 <= n <= 256, "an integer from 1 to 256")
 seed = _option(int, lambda n: 0 <= n < 2**64, "an integer from 0 to 2**64 - 1")
 non_negative = _option(float, lambda n: 0.0 <= n < math.inf, "a number from 0")
 positive = _option(float, lambda n: 0.0 < n < math.inf, "a number above 0")
+share = _option(float, lambda n: 0.0 < n < 1.0, "a number between 0 and 1")
 rate = _option(float, lambda n: 0.0 <= n < 1.0, "a number from 0 to below 1")
 
 

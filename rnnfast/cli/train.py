@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import rnnfast as rf
 from rnnfast.baselines import NGram
 from rnnfast.cli.charmodel import CELLS, KIND, build, generate, load
 from rnnfast.cli.errors import INTERRUPTED, CommandError
+from rnnfast.cli.files import check_matplotlib, check_place, check_replaced
 from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
 from rnnfast.cli.text import Streams, Text, read_text
 from rnnfast.nn import losses, optim, schedules
-from rnnfast.training.checkpoint import read_checkpoint
 from rnnfast.training.fit import evaluate, fit
 from rnnfast.training.history import History
 from rnnfast.training.run import Run
@@ -121,18 +120,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_files(output: str, resume: str | None, plot: str | None) -> None:
     """What would fail only after the training, or write over other things than checkpoints, fails before."""
-    for option, file in (("--output", output), ("--plot", plot)):
-        if file is not None and not Path(file).absolute().parent.is_dir():
-            raise CommandError(f"{option} {file}: its folder does not exist")
-        if file is not None and Path(file).is_dir():
-            raise CommandError(f"{option} {file}: is a folder")
-    if output != resume and Path(output).exists():
-        try:
-            read_checkpoint(output)
-        except (OSError, ValueError):
-            raise CommandError(f"--output {output}: exists, and is no checkpoint to be replaced") from None
-    if plot and importlib.util.find_spec("matplotlib") is None:
-        raise CommandError('--plot needs matplotlib: pip install "rnnfast[cli]"')
+    check_place("--output", output)
+    if output != resume:
+        check_replaced("--output", output)
+    if plot is not None:
+        check_place("--plot", plot)
+        check_matplotlib("cli")
 
 
 def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:

@@ -66,6 +66,8 @@ class Forecaster:
         What learning took.
     horizon : int
         Up to which step `fit` has measured the intervals; 0 before it.
+    flat : bool
+        The series of `fit` was [N], not [N, S].
     """
 
     needs: ClassVar[str | None] = None
@@ -77,7 +79,7 @@ class Forecaster:
         self.settings = settings
         self.seconds = 0.0
         self.horizon = 0
-        self._flat = True  # series are [N], not [N, S]
+        self.flat = True
         self._mean = np.zeros(1)  # [S]
         self._std = np.ones(1)  # [S]
         self._residuals = np.zeros((0, 0, 1))  # [R, horizon, S] scaled, ascending along the first axis
@@ -139,7 +141,7 @@ class Forecaster:
         means = self._means(scaled, origins, horizon)
         self._residuals = np.sort(futures(scaled, origins, horizon) - means, axis=0)
         self._mean, self._std = mean, std
-        self._flat, self.horizon = np.ndim(series) == 1, horizon
+        self.flat, self.horizon = np.ndim(series) == 1, horizon
         return self
 
     def predict(self, history: ArrayLike, horizon: int | None = None, *, level: float = 0.9) -> Forecast:
@@ -196,8 +198,8 @@ class Forecaster:
         if not self.horizon:
             raise ValueError(f"{self.name}: expected a fitted forecaster, got one before its fit")
         values = checked_series("history", series)
-        if values.shape[1] != len(self._std) or (np.ndim(series) == 1) != self._flat:
-            expected = "[N]" if self._flat else f"[N, {len(self._std)}]"
+        if values.shape[1] != len(self._std) or (np.ndim(series) == 1) != self.flat:
+            expected = "[N]" if self.flat else f"[N, {len(self._std)}]"
             raise ValueError(f"history: expected shape {expected}, as in fit, got {np.shape(series)}")
         horizon = self.horizon if horizon is None else checks.positive("horizon", horizon)
         if horizon > self.horizon:
@@ -216,7 +218,7 @@ class Forecaster:
         means = self._means(scaled, places, horizon)
         lower, upper = self._bounds(scaled, places, means, level)
         parts = (self._mean + self._std * part for part in (means, lower, upper))
-        return Forecast(*(part[..., 0] if self._flat else part for part in parts))
+        return Forecast(*(part[..., 0] if self.flat else part for part in parts))
 
     @property
     def parameters(self) -> int:
@@ -250,7 +252,7 @@ class Forecaster:
             raise ValueError(f"{self.name}: expected a fitted forecaster, got one before its fit")
         arrays = {f"own.{name}": array for name, array in self._numbers().items()}
         arrays |= {"mean": self._mean, "std": self._std, "residuals": self._residuals}
-        own = {"class": type(self).__name__, "settings": self.settings, "flat": self._flat}
+        own = {"class": type(self).__name__, "settings": self.settings, "flat": self.flat}
         write_checkpoint(path, arrays, {**(metadata or {}), "kind": KIND, "forecaster": own})
 
     def restore(self, arrays: Mapping[str, NDArray], flat: bool) -> None:
@@ -263,7 +265,7 @@ class Forecaster:
             raise ValueError("scale or residuals that are not finite")
         self._take({n.removeprefix("own."): a for n, a in arrays.items() if n.startswith("own.")}, S)
         self._mean, self._std, self._residuals = mean, std, residuals
-        self._flat, self.horizon = flat, residuals.shape[1]
+        self.flat, self.horizon = flat, residuals.shape[1]
 
     def _check_length(self, N: int, start: int, horizon: int) -> None:
         if start < self.memory + self.examples:

@@ -97,6 +97,7 @@ class LatentAutoregression(Forecaster):
     def _means(
         self, series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int
     ) -> NDArray[np.float64]:
+        layer: Any
         layer, head = self._network
         S, O = series.shape[1], len(origins)
         x = series[: origins.max(initial=1), :, np.newaxis].astype(np.float32)

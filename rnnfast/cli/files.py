@@ -1,0 +1,49 @@
+"""The files that a command is to write: what would fail at its end fails at its beginning."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from rnnfast.cli.errors import CommandError
+from rnnfast.training.checkpoint import read_checkpoint
+
+__all__ = ["check_matplotlib", "check_place", "check_replaced", "write_text"]
+
+
+def check_place(option: str, file: str) -> None:
+    """Refuse a file in no folder, or that is one."""
+    if not Path(file).absolute().parent.is_dir():
+        raise CommandError(f"{option} {file}: its folder does not exist")
+    if Path(file).is_dir():
+        raise CommandError(f"{option} {file}: is a folder")
+
+
+def check_replaced(option: str, file: str) -> None:
+    """Refuse to write a checkpoint over anything that is none."""
+    if not Path(file).exists():
+        return
+    try:
+        read_checkpoint(file)
+    except (OSError, ValueError):
+        raise CommandError(f"{option} {file}: exists, and is no checkpoint to be replaced") from None
+
+
+def check_matplotlib(extra: str) -> None:
+    """Refuse to draw without matplotlib, which `extra` brings."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise CommandError(f'--plot needs matplotlib: pip install "rnnfast[{extra}]"')
+
+
+def write_text(option: str, file: str, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    target = Path(os.path.realpath(file))
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="")
+        draft.replace(target)
+    except OSError as error:
+        raise CommandError(f"{option} {file}: {error.strerror or error}") from None
+    finally:
+        draft.unlink(missing_ok=True)

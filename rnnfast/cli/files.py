@@ -9,7 +9,7 @@ from pathlib import Path
 from rnnfast.cli.errors import CommandError
 from rnnfast.training.checkpoint import read_checkpoint
 
-__all__ = ["check_matplotlib", "check_place", "check_replaced", "write_text"]
+__all__ = ["check_place", "check_plot", "check_replaced", "write_text"]
 
 
 def check_place(option: str, file: str) -> None:
@@ -30,10 +30,17 @@ def check_replaced(option: str, file: str) -> None:
         raise CommandError(f"{option} {file}: exists, and is no checkpoint to be replaced") from None
 
 
-def check_matplotlib(extra: str) -> None:
-    """Refuse to draw without matplotlib, which `extra` brings."""
+def check_plot(file: str, extra: str) -> None:
+    """Refuse a plot in no folder, of an unknown format, or without matplotlib, which `extra` brings."""
+    check_place("--plot", file)
     if importlib.util.find_spec("matplotlib") is None:
         raise CommandError(f'--plot needs matplotlib: pip install "rnnfast[{extra}]"')
+    from matplotlib.figure import Figure
+
+    known = Figure().canvas.get_supported_filetypes()
+    suffix = Path(file).suffix.lower().removeprefix(".")
+    if suffix and suffix not in known:
+        raise CommandError(f"--plot {file}: expected a suffix out of {', '.join(known)}, got .{suffix}")
 
 
 def write_text(option: str, file: str, text: str) -> None:

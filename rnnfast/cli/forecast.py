@@ -15,7 +15,7 @@ from rnnfast.baselines.series.forecaster import Forecast, Forecaster
 from rnnfast.baselines.series.ladder import Score, best, climb, ladder, simplest, table
 from rnnfast.baselines.series.saving import load_forecaster
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.files import check_matplotlib, check_place, check_replaced, write_text
+from rnnfast.cli.files import check_place, check_plot, check_replaced, write_text
 from rnnfast.cli.options import positive_integer, seed, share
 from rnnfast.cli.series.data import IRREGULAR, MISSING, Data, read_data
 from rnnfast.cli.series.plot import draw
@@ -42,7 +42,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--horizon", type=positive_integer, metavar="N", help=f"steps ahead ({HORIZON}; a model's own)")
     add("--lags", type=positive_integer, metavar="N", help=f"window of AR, MLP and convolution ({LAGS})")
     add("--season", type=positive_integer, metavar="N", help="steps of a season (by the dates, or none)")
-    add("--rung", action="append", choices=RUNGS, help="only this model; again for more (all)")
+    rungs = f"only this model, again for more: {', '.join(RUNGS)} (all)"
+    add("--rung", action="append", choices=RUNGS, metavar="NAME", help=rungs)
     add("--level", type=share, default=0.9, metavar="P", help="what the intervals are to hold (0.9)")
     add("--seed", type=seed, default=0, metavar="N", help="of the networks' training (0)")
     add("--missing", choices=MISSING, help=_help("values are missing", MISSING))
@@ -78,8 +79,8 @@ def run(options: argparse.Namespace) -> int:
     if options.plot is not None:
         try:
             draw(options.plot, data, forecast, forecaster.name, options.level)
-        except (OSError, ValueError) as error:  # matplotlib's for a suffix it does not know
-            raise CommandError(f"--plot {options.plot}: {error}") from None
+        except OSError as error:
+            raise CommandError(f"--plot {options.plot}: {error.strerror or error}") from None
     return 0
 
 
@@ -88,14 +89,13 @@ def _help(when: str, ways: dict[str, str]) -> str:
 
 
 def _check_files(options: argparse.Namespace) -> None:
-    for name in ("output", "plot", "save"):
-        file = getattr(options, name)
-        if file is not None:
-            check_place(f"--{name}", file)
+    if options.output is not None:
+        check_place("--output", options.output)
     if options.save is not None:
+        check_place("--save", options.save)
         check_replaced("--save", options.save)
     if options.plot is not None:
-        check_matplotlib("forecast")
+        check_plot(options.plot, "forecast")
     if options.model is not None:
         for name in ("lags", "season", "rung", "save"):
             if getattr(options, name) is not None:
@@ -161,7 +161,9 @@ def _rungs(data: Data, options: argparse.Namespace) -> list[Forecaster]:
             print(f'            without {", ".join(absent)}: pip install "rnnfast[forecast]" brings them')
         return [rung for name, rung in rungs.items() if name not in absent]
     if "season" in options.rung and season is None:
-        raise CommandError(f"--rung season: needs --season, which the {data.clock.name} does not suggest")
+        raise CommandError(
+            f"--rung season: needs --season, as steps of {data.clock.step_text()} suggest none"
+        )
     for name in options.rung:
         needs = rungs[name].needs
         if needs and not _is_there(needs):
@@ -178,7 +180,10 @@ def _too_much(data: Data, message: str) -> str:
     """A ValueError of the ladder as an error of the command."""
     if message.startswith("horizon: "):
         return f"--{message}"
-    return f"{data.path}: {message.removeprefix('series: ')}; fewer --lags or other --rung may do"
+    hint = (
+        "; fewer --lags, a shorter --season or another --rung may do" if "too short for " in message else ""
+    )
+    return f"{data.path}: {message.removeprefix('series: ')}{hint}"
 
 
 # ---- a model that was kept

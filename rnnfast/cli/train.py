@@ -11,7 +11,7 @@ import rnnfast as rf
 from rnnfast.baselines import NGram
 from rnnfast.cli.charmodel import CELLS, KIND, build, generate, load
 from rnnfast.cli.errors import INTERRUPTED, CommandError
-from rnnfast.cli.files import check_matplotlib, check_place, check_replaced
+from rnnfast.cli.files import check_place, check_plot, check_replaced
 from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
 from rnnfast.cli.text import Streams, Text, read_text
 from rnnfast.nn import losses, optim, schedules
@@ -124,8 +124,7 @@ def _check_files(output: str, resume: str | None, plot: str | None) -> None:
     if output != resume:
         check_replaced("--output", output)
     if plot is not None:
-        check_place("--plot", plot)
-        check_matplotlib("cli")
+        check_plot(plot, "cli")
 
 
 def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:

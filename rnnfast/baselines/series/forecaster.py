@@ -19,7 +19,7 @@ __all__ = ["KIND", "Forecast", "Forecaster", "checked_series"]
 
 KIND = "forecaster"  # metadata["kind"] of the files that `save` writes
 RESIDUALS = 1000  # origins of the validation part whose residuals are kept, at most
-LEAST_ORIGINS = 10  # and at least
+LEAST_RESIDUALS = 5  # and at least
 
 Self = TypeVar("Self", bound="Forecaster")
 
@@ -273,10 +273,11 @@ class Forecaster:
                 f"series: too short for {self.name}: expected at least {self.memory + self.examples} "
                 f"values in its training part, got {start} of {N}"
             )
-        if N - start < horizon + LEAST_ORIGINS - 1:
+        longest = N - start - LEAST_RESIDUALS + 1
+        if horizon > longest:
             raise ValueError(
-                f"horizon: too large, or the series too short: intervals for {horizon} steps need at least "
-                f"{horizon + LEAST_ORIGINS - 1} values in its validation part, got {N - start} of {N}"
+                f"horizon: expected at most {longest}, as the intervals come from the {N - start} values of "
+                f"the validation part, got {horizon}"
             )
 
     # What a subclass gives. Values are scaled; S is there for a single series too.
@@ -329,9 +330,8 @@ def checked_series(name: str, series: ArrayLike) -> NDArray[np.float64]:
     if values.ndim not in (1, 2) or 0 in values.shape:
         raise ValueError(f"{name}: expected shape [N] or [N, S], got {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError(
-            f"{name}: expected finite numbers, got {np.argwhere(~np.isfinite(values))[0]} without"
-        )
+        row = int(np.argwhere(~np.isfinite(values))[0, 0])
+        raise ValueError(f"{name}: expected finite numbers, got row {row}: {values[row]}")
     return values.astype(np.float64).reshape(len(values), -1)
 
 

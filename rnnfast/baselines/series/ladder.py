@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from rnnfast.baselines.series.autoregression import AutoRegression
 from rnnfast.baselines.series.convolution import Convolution
-from rnnfast.baselines.series.forecaster import Forecaster, checked_series, futures
+from rnnfast.baselines.series.forecaster import LEAST_RESIDUALS, Forecaster, checked_series, futures
 from rnnfast.baselines.series.latent import CELLS, LatentAutoregression
 from rnnfast.baselines.series.markov import Markov
 from rnnfast.baselines.series.perceptron import Perceptron
@@ -20,6 +20,7 @@ from rnnfast.nn import checks
 __all__ = ["Score", "best", "climb", "ladder", "simplest", "table"]
 
 ORIGINS = 500  # of the test part, at most: evenly spaced
+HELD_OUT = 0.2  # the validation part's share of what stands before the test part
 CLOSE = 1.05  # an error this many times the lowest counts as about as good
 
 
@@ -139,7 +140,7 @@ def climb(
     Raises
     ------
     TypeError, ValueError
-        As :meth:`Forecaster.fit`; or a test part shorter than the horizon.
+        As :meth:`Forecaster.fit`; or a series too short for the horizon.
 
     Examples
     --------
@@ -154,17 +155,20 @@ def climb(
     horizon = checks.positive("horizon", horizon)
     N = len(values)
     start = N - round(checks.probability("test", test) * N)
-    if N - start < horizon:
+    longest = min(N - start, round(HELD_OUT * start) - LEAST_RESIDUALS + 1)
+    if longest < 1:
         raise ValueError(
-            f"horizon: expected at most the test part's {N - start} values of {N}, got {horizon}"
+            f"series: expected enough values for a training, a validation and a test part, got {N}"
         )
+    if horizon > longest:
+        raise ValueError(f"horizon: expected at most {longest} for a series of {N} values, got {horizon}")
     origins = np.arange(start, N - horizon + 1)
     origins = origins[:: -(-len(origins) // ORIGINS)]
     shaped = values[:, 0] if np.ndim(series) == 1 else values
     actual = futures(values, origins, horizon)
     unit = values[:start].std(axis=0) if values.shape[1] > 1 else np.ones(1)
     for forecaster in forecasters:
-        forecaster.fit(shaped[:start], horizon=horizon, rng=rng)
+        forecaster.fit(shaped[:start], horizon=horizon, held_out=HELD_OUT, rng=rng)
         forecast = forecaster.roll(shaped, origins, level=level)
         mean, lower, upper = (part.reshape(actual.shape) for part in forecast)
         squares = np.mean(((mean - actual) / unit) ** 2, axis=(0, 2))  # [horizon]

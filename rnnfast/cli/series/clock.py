@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,9 @@ def dates_of(column: Any) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
     """A column's dates in UTC, NaT where one is missing, and where it has something else (NaT there too)."""
     pandas = package("pandas", "rnnfast forecast")
     given = column.notna() & (column.astype(str).str.strip() != "")
-    found = pandas.to_datetime(column.where(given), utc=True, errors="coerce")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of dates in no one format, which are NaT then
+        found = pandas.to_datetime(column.where(given), utc=True, errors="coerce")
     dates = found.dt.tz_localize(None).to_numpy("datetime64[us]")
     return dates, np.isnat(dates) & given.to_numpy(bool)
 

@@ -25,6 +25,7 @@ IRREGULAR = {  # what --irregular may be
     "resample": "one row for each step, the mean of the rows nearest to it; a step without any is missing",
     "ignore": "take the rows as they stand",
 }
+LOOK = 100  # rows that say whether a column holds dates
 GROWTH = 100  # times as many rows that resampling may make, at most
 
 
@@ -182,8 +183,9 @@ def _only_time(table: Table, columns: list[str]) -> str | None:
     for name, column in table.columns.items():
         if name in columns:
             continue
-        _, other = numbers(column)
-        if (name.lower() in NAMES and not other.any()) or (other.any() and not dates_of(column)[1].any()):
+        beginning = column.head(LOOK)
+        looks_like_dates = numbers(beginning)[1].any() and not dates_of(beginning)[1].any()
+        if name.lower() in NAMES or looks_like_dates:
             found.append(name)
     if len(found) > 1:
         raise CommandError(

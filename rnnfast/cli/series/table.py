@@ -70,7 +70,10 @@ def read_table(path: str) -> Table:
             raise CommandError(
                 f"{path}: expected a first line that names the columns, got {', '.join(names)}"
             )
-        frame = frame[(frame != "").any(axis=1)]  # no blank lines
+        filled = (frame != "").any(axis=1).to_numpy(copy=True)
+        if len(names) == 1 and filled.any():  # a blank line is a missing value, but at the end
+            filled[: np.flatnonzero(filled)[-1]] = True
+        frame = frame[filled]
         places = [f"line {row + 2}" for row in frame.index]
     if not len(frame):
         raise CommandError(f"{path}: expected rows, got none")

@@ -49,6 +49,6 @@ def draw(file: str, data: Data, forecast: Forecast, name: str, level: float) -> 
             label=f"{level:.0%} interval",
         )
         axes.set_ylabel(data.names[s])
-    rows[0].legend(loc="upper left", fontsize="small")
+    figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize="small")
     rows[-1].set_xlabel(data.clock.name)
     figure.savefig(file, dpi=120)

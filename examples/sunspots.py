@@ -23,8 +23,8 @@ HORIZON = 11  # years ahead
 
 rungs = rf.baselines.ladder(lags=24, season=11, updates=options.updates)
 scores = dict(zip(rungs, rf.baselines.climb(series, rungs.values(), horizon=HORIZON), strict=True))
-print(rf.baselines.table(list(scores.values())))
-best = rf.baselines.best(list(scores.values()))
+print(rf.baselines.score_table(list(scores.values())))
+best = rf.baselines.best_score(list(scores.values()))
 print(f"\n* lowest error over {HORIZON} years; errors in sunspots, intervals of 90%")
 
 figure = Figure(figsize=(9, 6), layout="constrained")

@@ -14,12 +14,12 @@ from rnnfast.baselines.series import (
     Perceptron,
     Score,
     SeasonalLastValue,
-    best,
+    best_score,
     climb,
     ladder,
     load_forecaster,
-    simplest,
-    table,
+    score_table,
+    simplest_score,
 )
 
 __all__ = [
@@ -34,10 +34,10 @@ __all__ = [
     "Perceptron",
     "Score",
     "SeasonalLastValue",
-    "best",
+    "best_score",
     "climb",
     "ladder",
     "load_forecaster",
-    "simplest",
-    "table",
+    "score_table",
+    "simplest_score",
 ]

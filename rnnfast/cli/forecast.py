@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from rnnfast.baselines.series.forecaster import Forecast, Forecaster
-from rnnfast.baselines.series.ladder import Score, best, climb, ladder, simplest, table
+from rnnfast.baselines.series.ladder import (
+    Score,
+    best_score,
+    climb,
+    ladder,
+    score_table,
+    simplest_score,
+)
 from rnnfast.baselines.series.saving import load_forecaster
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.files import check_place, check_plot, check_replaced, write_text
@@ -128,7 +135,7 @@ def _trained(data: Data, options: argparse.Namespace) -> Forecaster:
         raise CommandError(f"{data.path}: no model could be trained")
     _print_scores(data, scores, horizon, options.level)
 
-    chosen = best(scores).forecaster.unfitted()
+    chosen = best_score(scores).forecaster.unfitted()
     _show_progress(f"{chosen.name}, on all rows")
     try:
         chosen.fit(series, horizon=horizon, rng=options.seed)
@@ -250,9 +257,9 @@ def _print_scores(data: Data, scores: list[Score], horizon: int, level: float) -
     unit = "of the column" if len(data.names) == 1 else "of each column's standard deviation"
     steps = "step" if horizon == 1 else "steps"
     print(f"            the last {test:,} are the test: {horizon} {steps} ahead from row after row of them")
-    print(f"\n{table(scores)}\n")
+    print(f"\n{score_table(scores)}\n")
     print(f"Errors are root mean squares in the unit {unit}; {level:.0%} were to be covered.")
-    fewest = simplest(scores).forecaster.name
+    fewest = simplest_score(scores).forecaster.name
     print(f"* has the lowest over all steps; the fewest parameters within 5% of it: {fewest}")
 
 

@@ -14,11 +14,11 @@ from rnnfast.baselines import (
     Markov,
     Score,
     SeasonalLastValue,
-    best,
+    best_score,
     climb,
     ladder,
-    simplest,
-    table,
+    score_table,
+    simplest_score,
 )
 
 
@@ -62,7 +62,7 @@ def test_what_is_learnt_does_not_depend_on_the_test_part():
 
 def test_a_recurrent_rung_climbs_above_the_naive_ones():
     scores = list(climb(wave(400), [LastValue(), Markov(), LatentAutoregression("gru", 12, updates=300)]))
-    assert best(scores) is scores[2]
+    assert best_score(scores) is scores[2]
     assert scores[2].one_step < 0.6 * scores[0].one_step
 
 
@@ -92,9 +92,9 @@ def score(name, parameters, error):
 
 def test_the_table_marks_the_best_and_the_simplest_is_close_to_it():
     scores = [score("a", 0, 1.2), score("b", 10, 1.04), score("c", 1000, 1.0), score("d", 12, 1.01)]
-    assert best(scores).forecaster.name == "c"
-    assert simplest(scores).forecaster.name == "b"
-    head, *lines = table(scores).splitlines()
+    assert best_score(scores).forecaster.name == "c"
+    assert simplest_score(scores).forecaster.name == "b"
+    head, *lines = score_table(scores).splitlines()
     assert head.split() == ["parameters", "seconds", "1", "step", "2", "steps", "covered"]
     assert lines[2].split() == ["*", "c", "1,000", "0.50", "0.5", "1", "88%"]
     assert [line[0] for line in lines] == [" ", " ", "*", " "]

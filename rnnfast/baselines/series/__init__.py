@@ -16,7 +16,14 @@ packages        imports of what only some need
 from rnnfast.baselines.series.autoregression import AutoRegression
 from rnnfast.baselines.series.convolution import Convolution
 from rnnfast.baselines.series.forecaster import Forecast, Forecaster
-from rnnfast.baselines.series.ladder import Score, best, climb, ladder, simplest, table
+from rnnfast.baselines.series.ladder import (
+    Score,
+    best_score,
+    climb,
+    ladder,
+    score_table,
+    simplest_score,
+)
 from rnnfast.baselines.series.latent import LatentAutoregression
 from rnnfast.baselines.series.markov import Markov
 from rnnfast.baselines.series.perceptron import Perceptron
@@ -34,10 +41,10 @@ __all__ = [
     "Perceptron",
     "Score",
     "SeasonalLastValue",
-    "best",
+    "best_score",
     "climb",
     "ladder",
     "load_forecaster",
-    "simplest",
-    "table",
+    "score_table",
+    "simplest_score",
 ]

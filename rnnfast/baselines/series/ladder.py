@@ -17,7 +17,7 @@ from rnnfast.baselines.series.perceptron import Perceptron
 from rnnfast.baselines.series.windowed import LastValue, SeasonalLastValue
 from rnnfast.nn import checks
 
-__all__ = ["Score", "best", "climb", "ladder", "simplest", "table"]
+__all__ = ["Score", "best_score", "climb", "ladder", "score_table", "simplest_score"]
 
 ORIGINS = 500  # of the test part, at most: evenly spaced
 HELD_OUT = 0.2  # the validation part's share of what stands before the test part
@@ -183,18 +183,18 @@ def climb(
         )
 
 
-def best(scores: Sequence[Score]) -> Score:
+def best_score(scores: Sequence[Score]) -> Score:
     """The score with the lowest error over all steps; the first of those that are level."""
     return min(scores, key=lambda score: score.all_steps)
 
 
-def simplest(scores: Sequence[Score]) -> Score:
+def simplest_score(scores: Sequence[Score]) -> Score:
     """The score with the fewest parameters of those whose error is within 5% of the lowest."""
-    limit = CLOSE * best(scores).all_steps
+    limit = CLOSE * best_score(scores).all_steps
     return min((s for s in scores if s.all_steps <= limit), key=lambda s: (s.parameters, s.all_steps))
 
 
-def table(scores: Sequence[Score]) -> str:
+def score_table(scores: Sequence[Score]) -> str:
     """The scores as lines of text; ``*`` marks the lowest error over all steps.
 
     Parameters
@@ -212,7 +212,7 @@ def table(scores: Sequence[Score]) -> str:
     >>> import numpy as np, rnnfast as rf
     >>> rungs = [rf.baselines.LastValue(), rf.baselines.SeasonalLastValue(4)]
     >>> series = np.tile([0.0, 2.0, 2.0, 0.0], 50)
-    >>> for line in rf.baselines.table(list(rf.baselines.climb(series, rungs))).splitlines():
+    >>> for line in rf.baselines.score_table(list(rf.baselines.climb(series, rungs))).splitlines():
     ...     print(line[:38])
                                 parameters
       last value                         0
@@ -224,7 +224,7 @@ def table(scores: Sequence[Score]) -> str:
     width = max(20, *(len(score.forecaster.name) for score in scores))
     lines = [f"  {'':<{width}}  {'parameters':>14}  {'seconds':>8}{heads}  {'covered':>8}"]
     for score in scores:
-        mark = "*" if score is best(scores) else " "
+        mark = "*" if score is best_score(scores) else " "
         errors = [score.one_step, score.all_steps][: len(columns)]
         cells = "".join(f"{error:>11.4g}" for error in errors)
         lines.append(

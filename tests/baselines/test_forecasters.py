@@ -23,7 +23,7 @@ from rnnfast.baselines import (
     SeasonalLastValue,
     load_forecaster,
 )
-from rnnfast.baselines.series import training
+from rnnfast.baselines.series import latent, training
 from rnnfast.baselines.series.convolution import Flatten, ReLU, SlidingWindows
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -228,6 +228,29 @@ def test_scale_and_parameters_come_from_the_training_part_alone(name):
             np.testing.assert_array_equal(array, other)
 
 
+def test_a_latent_state_is_validated_on_the_validation_part_alone(monkeypatch):
+    series = wave(S=2)
+    seen = []
+    monkeypatch.setattr(latent, "train", lambda *arguments: seen.append(arguments))
+    LatentAutoregression("gru", 4, steps=30).fit(series)
+    _, (x, targets), _, [(_, later, how)], *_ = seen[0]
+    scaled = ((series - series[:128].mean(axis=0)) / series[:128].std(axis=0)).astype(np.float32)
+    np.testing.assert_array_equal(later[..., 0][how["mask"]].reshape(-1, 2), scaled[128:])
+    assert np.isin(x, scaled[:127]).all()
+    assert np.isin(targets, scaled[1:128]).all()
+    assert np.isin(scaled[:127], x).all()
+
+
+def test_the_perceptron_keeps_the_weights_of_the_lowest_validation_error():
+    pytest.importorskip("sklearn")
+    series = np.random.default_rng(0).standard_normal(160)  # where more updates make it worse
+    errors = []
+    for updates in (4, 12, 200):
+        model = Perceptron(6, updates=updates).fit(series, rng=0)
+        errors.append(np.mean((model.roll(series, np.arange(128, 160)).mean[:, 0] - series[128:]) ** 2))
+    assert errors[0] >= errors[1] >= errors[2]
+
+
 # ---- intervals
 
 
@@ -253,16 +276,16 @@ def test_intervals_hold_what_they_say(name, slack):
         np.testing.assert_allclose((upper - lower)[0], widths, rtol=0.08)
 
 
-def test_bounds_are_the_residuals_by_rank():
+@pytest.mark.parametrize(
+    ("R", "level", "ranks"),
+    [(19, 0.9, (1, 19)), (19, 0.5, (5, 15)), (20, 0.8, (2, 19)), (39, 0.9, (2, 38)), (8, 0.9, (1, 8))],
+)
+def test_bounds_are_the_residuals_by_rank(R, level, ranks):
     series = np.cumsum(np.random.default_rng(0).standard_normal(100))
-    model = LastValue().fit(series, held_out=0.19)  # 19 residuals: 5% and 95% are the outermost
-    residuals = np.diff(series)[-19:]
-    forecast = model.predict(series, level=0.9)
-    np.testing.assert_allclose(forecast.lower[0] - series[-1], residuals.min())
-    np.testing.assert_allclose(forecast.upper[0] - series[-1], residuals.max())
-    forecast = model.predict(series, level=0.5)
-    np.testing.assert_allclose(forecast.lower[0] - series[-1], np.sort(residuals)[4])
-    np.testing.assert_allclose(forecast.upper[0] - series[-1], np.sort(residuals)[14])
+    forecast = LastValue().fit(series, held_out=R / 100).predict(series, level=level)
+    residuals = np.sort(np.diff(series)[-R:])
+    bounds = [forecast.lower[0], forecast.upper[0]] - series[-1]
+    np.testing.assert_allclose(bounds, [residuals[rank - 1] for rank in ranks])
 
 
 # ---- several series

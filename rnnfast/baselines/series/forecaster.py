@@ -305,8 +305,9 @@ class Forecaster:
         are those of rank (R + 1)(1 ± level) / 2, rounded outwards, as far as there are so many.
         """
         R = len(self._residuals)
-        ranks = (math.floor((R + 1) * (1 - level) / 2), math.ceil((R + 1) * (1 + level) / 2))
-        low, high = (self._residuals[min(max(rank, 1), R) - 1, : means.shape[1]] for rank in ranks)
+        rank = math.ceil(round((R + 1) * (1 + level) / 2, 6))  # 38.0000000001 is meant to be 38
+        high = self._residuals[min(rank, R) - 1, : means.shape[1]]
+        low = self._residuals[max(R + 1 - rank, 1) - 1, : means.shape[1]]
         return means + low, means + high
 
     def _numbers(self) -> dict[str, NDArray]:

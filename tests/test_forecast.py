@@ -108,6 +108,14 @@ def test_kinds_of_files(folder, capsys, name):
     assert re.sub(r"0\.\d\d ", "", printed[0]) == re.sub(r"0\.\d\d ", "", printed[1])
 
 
+@pytest.mark.parametrize("name", [None, "when"])
+def test_the_index_of_a_parquet_file_is_its_time(folder, capsys, name):
+    pytest.importorskip("pyarrow")
+    pandas.DataFrame({"y": VALUES}, index=days().rename(name)).to_parquet("data.parquet")
+    printed = forecast(capsys, "data.parquet", *NAIVE)
+    assert f"120 rows, {name or 'time'} 2024-01-01 to 2024-04-29 in steps of 1 day" in printed
+
+
 def test_several_columns(folder, capsys):
     write("data.csv", {"y": VALUES, "z": 100 - 5 * VALUES, "day": days()})
     forecast(capsys, "data.csv", "--column", "z", "--column", "y", "--rung", "last", "--output", "out.csv")

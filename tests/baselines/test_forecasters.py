@@ -153,6 +153,15 @@ def test_the_convolutions_gradients():
     assert_gradients(model, rng.standard_normal((6, 7)))
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_states_of_long_histories_are_kept_in_chunks(cell, monkeypatch):
+    series, origins = wave(), [1, 9, 10, 11, 40, 160]
+    model = LatentAutoregression(cell, 6, steps=30, updates=5).fit(series, horizon=3, rng=0)
+    whole = model.roll(series, origins)
+    monkeypatch.setattr(latent, "CHUNK", 10)
+    np.testing.assert_array_equal(model.roll(series, origins), whole)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_latent_state_reads_the_history_and_then_its_own_forecasts(cell):
     series = wave()
@@ -344,6 +353,7 @@ def test_what_is_saved_forecasts_the_same_numbers(forecaster, S, tmp_path, monke
         ("residuals", np.zeros((3, 2))),
         ("residuals", np.full((6, 3, 1), np.nan)),
         ("std", np.ones(2)),
+        ("std", np.zeros(1)),
         ("own.0.weight_hh_l0", np.zeros((2, 2), np.float32)),
     ],
 )

@@ -130,6 +130,7 @@ class Forecaster:
             )
         scaled = (values - mean) / std
 
+        self.horizon = 0  # until all is learnt
         if self.needs is not None:
             package(self.needs, self.name)  # before the clock runs
         began = time.perf_counter()
@@ -263,6 +264,8 @@ class Forecaster:
             raise ValueError(f"scale {mean.shape}, {std.shape} and residuals {residuals.shape} do not match")
         if not all(np.isfinite(array).all() for array in (mean, std, residuals)):
             raise ValueError("scale or residuals that are not finite")
+        if not (std > 0.0).all():
+            raise ValueError("std: expected numbers above 0")
         self._take({n.removeprefix("own."): a for n, a in arrays.items() if n.startswith("own.")}, S)
         self._mean, self._std, self._residuals = mean, std, residuals
         self.flat, self.horizon = flat, residuals.shape[1]
@@ -273,7 +276,7 @@ class Forecaster:
                 f"series: too short for {self.name}: expected at least {self.memory + self.examples} "
                 f"values in its training part, got {start} of {N}"
             )
-        longest = N - start - LEAST_RESIDUALS + 1
+        longest = max(0, N - start - LEAST_RESIDUALS + 1)
         if horizon > longest:
             raise ValueError(
                 f"horizon: expected at most {longest}, as the intervals come from the {N - start} values of "

@@ -25,6 +25,8 @@ CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the tabl
     "lstm": ("LSTM", LSTM, {"forget_bias": 1.0}),
 }
 
+CHUNK = 4096  # steps
+
 
 class LatentAutoregression(Forecaster):
     """An autoregression on a state that sums up the whole past, in place of a window of it:
@@ -101,8 +103,15 @@ class LatentAutoregression(Forecaster):
         layer, head = self._network
         S, O = series.shape[1], len(origins)
         x = series[: origins.max(initial=1), :, np.newaxis].astype(np.float32)
-        *_, states = layer(x, return_states=True)  # [1, N, S, H] each part of them
-        parts = [part[:, origins - 1].reshape(1, O * S, -1) for part in _parts(states)]
+        state: Any = None
+        found: list[np.ndarray] = []  # each part of the state at the origins, [O, S, H]
+        for begin in range(0, len(x), CHUNK):  # the states of so many steps are in memory at once
+            _, state, states = layer(x[begin : begin + CHUNK], state, return_states=True)
+            here = (origins > begin) & (origins <= begin + CHUNK)
+            found = found or [np.empty((O, S, self.hidden), np.float32) for _ in _parts(states)]
+            for part, own in zip(found, _parts(states), strict=True):
+                part[here] = own[0, origins[here] - 1 - begin]
+        parts = [part.reshape(1, O * S, self.hidden) for part in found]
         state = tuple(parts) if len(parts) > 1 else parts[0]
         forecast, _ = head(parts[0])  # [1, O*S, 1]
         means = [forecast]

@@ -91,11 +91,16 @@ class Markov(Forecaster):
         }
 
     def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
-        chains = [_Chain(*(numbers[f"{s}.{name}"] for name in ("borders", "values", "p"))) for s in range(S)]
-        for chain in chains:
-            K = len(chain.values)
-            if chain.values.shape != (K,) or chain.borders.shape != (K + 1,) or chain.p.shape != (K, K):
-                raise ValueError(f"borders, values, p: expected [K+1], [K], [K, K] with K = {K}")
+        kind = np.dtype(np.float64)
+        chains = []
+        for s in range(S):
+            K = len(numbers[f"{s}.values"])
+            shapes = {"borders": (K + 1,), "values": (K,), "p": (K, K)}
+            chains.append(
+                _Chain(
+                    *(checks.shaped(name, numbers[f"{s}.{name}"], kind, own) for name, own in shapes.items())
+                )
+            )
         self._chains = chains
 
 

@@ -61,9 +61,9 @@ def read_table(path: str) -> Table:
         raise CommandError(f"{path}: no readable table: {str(error).strip().splitlines()[0]}") from None
     names = [str(name) for name in frame.columns]
     if suffix in PARQUET:
-        index = frame.index
-        if index.name is not None:  # pandas writes a named index as a column of its own kind
-            frame, names = frame.reset_index(), [str(index.name), *names]
+        if not isinstance(frame.index, pandas.RangeIndex):  # what pandas keeps beside the columns
+            frame = frame.reset_index(names=frame.index.name or "time")
+            names = [str(name) for name in frame.columns]
         places = [f"row {row + 1}" for row in range(len(frame))]
     else:
         if names and all(_is_number(name) for name in names):

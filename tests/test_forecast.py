@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from rnnfast.baselines import LastValue, Markov, Perceptron
 from rnnfast.baselines.series import training
 from rnnfast.cli.main import main
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
@@ -147,13 +148,15 @@ def test_a_plot(folder, capsys):
         (pandas.date_range("1900-06-15", periods=120, freq="YS"), "1 year", None, "2021-01-01"),
         (days(), "1 day", 7, "2024-04-30"),
         (np.arange(1900, 2020), "1", None, "2020"),
-        (0.1 * np.arange(120), "0.1", None, "12.0"),
+        (0.1 * np.arange(120), "0.1", None, "12"),
     ],
 )
 def test_steps_seasons_and_the_times_that_follow(folder, capsys, times, step, season, after):
     write("data.csv", {"time": times, "y": VALUES})
     printed = forecast(capsys, "data.csv", "--rung", "last", "--horizon", "3", "--output", "out.csv")
     assert f"in steps of {step}\n" in printed
+    assert rows("out.csv")[0]["time"] == after
+    forecast(capsys, "data.csv", "--rung", "last", "--horizon", "1", "--output", "out.csv")
     assert rows("out.csv")[0]["time"] == after
     if season is None:
         assert "needs --season" in fails(capsys, "data.csv", "--rung", "season", "--horizon", "3")
@@ -245,6 +248,16 @@ def test_rows_of_one_step_become_their_mean_and_disorder_is_put_right(folder, ca
         ("date,y\n2024-01-31,1\n2024-02-31,2\n", [], "line 3, column 'date': expected a date or a number"),
         ("date,y\n2024-01-31,1\n,2\n", [], "line 3, column 'date': expected a time, got none"),
         ("y,z\n1,\n2,\n", ["--column", "z", "--missing", "drop"], "data.csv: column 'z' has no value"),
+        (
+            "y,z\n1,\n,2\n",
+            ["--column", "y", "--column", "z", "--missing", "interpolate"],
+            "no row at which all of y, z have begun and none has ended",
+        ),
+        (
+            "time,y\n0,1\n1,2\n2,3\n1000000,4\n",
+            ["--irregular", "resample"],
+            "steps of 1 from 0 to 1000000 would make 1,000,001 rows of 4",
+        ),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_read_is_explained(folder, capsys, content, arguments, words):
@@ -312,8 +325,29 @@ def test_without_pandas_the_extra_is_named(folder, capsys, monkeypatch):
 def test_rungs_without_their_package_are_left_out(folder, capsys, monkeypatch):
     write("data.csv", {"day": days(), "y": VALUES})
     monkeypatch.setattr("rnnfast.cli.forecast._is_there", lambda module: "sklearn" not in module)
+    rungs = {"last": LastValue(), "markov": Markov(), "mlp": Perceptron(4)}
+    with monkeypatch.context() as patched:
+        patched.setattr("rnnfast.cli.forecast.ladder", lambda lags, season: rungs)
+        printed = forecast(capsys, "data.csv", "--horizon", "3")
+    assert 'without mlp: pip install "rnnfast[forecast]" brings them' in printed
+    assert "MLP" not in printed
+    assert "Markov(10)" in printed
     error = fails(capsys, "data.csv", "--rung", "mlp")
     assert '--rung mlp: needs sklearn: pip install "rnnfast[forecast]"' in error
+
+
+def test_a_rung_whose_training_fails_is_left_out(folder, capsys, monkeypatch):
+    def fail(*arguments):
+        raise FloatingPointError("loss: expected a finite number, got nan")
+
+    write("data.csv", {"day": days(), "y": VALUES})
+    monkeypatch.setattr(Markov, "_learn", fail)
+    assert main(["forecast", "data.csv", *NAIVE]) == 0
+    printed, said = capsys.readouterr()
+    assert "Markov(10) left out: loss: expected a finite number" in said
+    assert "* last value" in printed
+    assert main(["forecast", "data.csv", "--rung", "markov", "--horizon", "3"]) == 2
+    assert "data.csv: no model could be trained" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_the_ladder_and_writes_nothing(folder, capsys, monkeypatch):

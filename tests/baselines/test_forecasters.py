@@ -388,6 +388,19 @@ def test_a_series_that_cannot_be_is_refused(series, error, message):
         LastValue().fit(series)
 
 
+def test_the_convolutions_modules_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"x: expected shape \[\.\.\., W\] with W at least 3, got \(5, 2\)"):
+        SlidingWindows(3)(np.zeros((5, 2)))
+    with pytest.raises(ValueError, match=r"x: expected shape \[\.\.\., M, N\], got \(5,\)"):
+        Flatten()(np.zeros(5))
+    for module in (SlidingWindows(2), ReLU(), Flatten()):
+        x = np.ones((3, 4))
+        *_, tape = module.forward(x)
+        assert module.backward(tape, input_grad=False) == (None, None)
+        *_, tape = module.forward(x)
+        np.testing.assert_array_equal(module.backward(tape)[0], np.zeros((3, 4)))
+
+
 def test_other_refusals():
     series = wave()
     model = LastValue()

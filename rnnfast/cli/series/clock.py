@@ -35,6 +35,8 @@ class Clock:
         Positions are months; how far behind a month's beginning (below zero: its end) the dates stand.
     dates : bool
         Positions are dates.
+    step : optional
+        By default the commonest difference of positions.
     """
 
     def __init__(
@@ -43,12 +45,13 @@ class Clock:
         positions: NDArray[Any],
         months_at: np.timedelta64 | None = None,
         dates: bool = False,
+        step: Any = None,
     ) -> None:
         self.name = name
         self.positions = positions
         self._months_at = months_at
         self._dates = dates
-        self.step = self._commonest_step()
+        self.step = self._commonest_step() if step is None else step
 
     @classmethod
     def of(cls, table: Table, name: str | None) -> Clock:
@@ -83,8 +86,8 @@ class Clock:
         return Clock(self.name, self.positions[rows], self._months_at, self._dates)
 
     def moved(self, positions: NDArray[Any]) -> Clock:
-        """The same kind of clock at other positions."""
-        return Clock(self.name, positions, self._months_at, self._dates)
+        """The same kind of clock, of the same step, at other positions."""
+        return Clock(self.name, positions, self._months_at, self._dates, self.step)
 
     def after(self, count: int) -> Clock:
         """The clock that goes on for `count` steps."""
@@ -98,17 +101,15 @@ class Clock:
     def axis(self) -> NDArray[Any]:
         """What a plot's axis shows: datetime64 or numbers."""
         if self._months_at is not None:
-            border = self.positions.astype("datetime64[M]") + (
-                1 if self._months_at < np.timedelta64(0) else 0
-            )
-            return border.astype("datetime64[us]") + self._months_at
+            months = self.positions + (self._months_at < np.timedelta64(0))  # whose begin is the border
+            return months.astype("datetime64[M]").astype("datetime64[us]") + self._months_at
         return self.positions.astype("datetime64[us]") if self._dates else self.positions
 
     def labels(self) -> list[str]:
         """The times as text: numbers, or dates as ISO 8601 has them, in UTC where the file had zones."""
         axis = self.axis()
         if not self._dates:
-            return [str(value) for value in axis.tolist()]
+            return [str(value) if isinstance(value, int) else f"{value:.10g}" for value in axis.tolist()]
         whole_days = (axis == axis.astype("datetime64[D]")).all() and self.step % UNITS["day"] == 0
         days_or_months = whole_days or self._months_at is not None
         precision = next((p for p in "ms" if (axis == axis.astype(f"datetime64[{p}]")).all()), "us")

@@ -13,8 +13,10 @@ SHORT = {  # arguments, and words of the output
     "character_model": (["{text}"], "epoch 3: "),
     "long_sequence": (["--steps", "2000", "--updates", "2"], ""),
     "recurrent_policy": (["2"], "after 2 rollouts "),
+    "sunspots": (["--updates", "5"], "* "),
     "time_series": ([], "GRU "),
 }
+NEEDS = {"sunspots": ["matplotlib", "sklearn", "statsmodels"]}
 
 
 def test_every_example_is_here():
@@ -23,6 +25,8 @@ def test_every_example_is_here():
 
 @pytest.mark.parametrize("name", SHORT)
 def test_it_runs(name, tmp_path):
+    for package in NEEDS.get(name, []):
+        pytest.importorskip(package)
     arguments, words = SHORT[name]
     text = tmp_path / "text.txt"
     text.write_text("what is written twice is easily read twice. " * 100)

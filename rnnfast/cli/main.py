@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 import rnnfast as rf
-from rnnfast.cli import bench, info, sample, train
+from rnnfast.cli import bench, forecast, info, sample, train
 from rnnfast.cli.errors import FAILED, INTERRUPTED, CommandError
 
 __all__ = ["main"]
 
-COMMANDS = {"train": train, "sample": sample, "bench": bench, "info": info}
+COMMANDS = {"train": train, "sample": sample, "forecast": forecast, "bench": bench, "info": info}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

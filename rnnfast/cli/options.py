@@ -14,6 +14,7 @@ __all__ = [
     "probability",
     "rate",
     "seed",
+    "share",
     "thread_count",
     "thread_counts",
     "whole_number",
@@ -46,6 +47,7 @@ seed = _option(int, lambda n: 0 <= n < 2**64, "an integer from 0 to 2**64 - 1")
 non_negative = _option(float, lambda n: 0.0 <= n < math.inf, "a number from 0")
 positive = _option(float, lambda n: 0.0 < n < math.inf, "a number above 0")
 probability = _option(float, lambda n: 0.0 < n <= 1.0, "a number above 0, at most 1")
+share = _option(float, lambda n: 0.0 < n < 1.0, "a number between 0 and 1")
 rate = _option(float, lambda n: 0.0 <= n < 1.0, "a number from 0 to below 1")
 
 

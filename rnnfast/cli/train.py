@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rnnfast.baselines import NGram
 from rnnfast.cli import ladder
 from rnnfast.cli.alphabets import ALPHABETS
 from rnnfast.cli.errors import INTERRUPTED, CommandError
+from rnnfast.cli.files import check_place, check_plot, check_replaced
 from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
 from rnnfast.cli.sample import generate
 from rnnfast.cli.text import Text, read_text
@@ -27,7 +27,6 @@ from rnnfast.cli.textmodel import (
     train,
     windows_of,
 )
-from rnnfast.training.checkpoint import read_checkpoint
 from rnnfast.training.history import History
 
 __all__ = ["add_options", "run"]
@@ -148,18 +147,11 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _check_files(output: str, resume: str | None, plot: str | None) -> None:
     """What would fail only after the training, or write over other things than checkpoints, fails before."""
-    for option, file in (("--output", output), ("--plot", plot)):
-        if file is not None and not Path(file).absolute().parent.is_dir():
-            raise CommandError(f"{option} {file}: its folder does not exist")
-        if file is not None and Path(file).is_dir():
-            raise CommandError(f"{option} {file}: is a folder")
-    if output != resume and Path(output).exists():
-        try:
-            read_checkpoint(output)
-        except (OSError, ValueError):
-            raise CommandError(f"--output {output}: exists, and is no checkpoint to be replaced") from None
-    if plot and importlib.util.find_spec("matplotlib") is None:
-        raise CommandError('--plot needs matplotlib: pip install "rnnfast[cli]"')
+    check_place("--output", output)
+    if output != resume:
+        check_replaced("--output", output)
+    if plot is not None:
+        check_plot(plot, "cli")
 
 
 def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:

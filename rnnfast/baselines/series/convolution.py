@@ -1,0 +1,185 @@
+"""A one-dimensional convolution on a window, built of modules: sliding windows, Linear, ReLU, Linear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from rnnfast.baselines.series.training import train
+from rnnfast.baselines.series.windowed import Windowed, examples_of
+from rnnfast.nn import checks
+from rnnfast.nn.linear import Linear
+from rnnfast.nn.module import Stateless
+from rnnfast.nn.sequential import Sequential
+
+__all__ = ["Convolution", "Flatten", "ReLU", "SlidingWindows"]
+
+
+class SlidingWindows(Stateless):
+    """All windows of the last axis: ``[…, W]`` becomes ``[…, W-k+1, k]``. With Linear behind, a convolution.
+
+    Parameters
+    ----------
+    size : int
+        k.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.baselines.series.convolution import SlidingWindows
+    >>> module = SlidingWindows(2)
+    >>> y, _, tape = module.forward(np.array([1.0, 2.0, 3.0]))
+    >>> y.tolist(), module.backward(tape, np.ones_like(y))[0].tolist()
+    ([[1.0, 2.0], [2.0, 3.0]], [1.0, 2.0, 1.0])
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = checks.positive("size", size)
+
+    def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
+        x = checks.any_floats("x", x)
+        if x.ndim == 0 or x.shape[-1] < self.size:
+            raise ValueError(f"x: expected shape [..., W] with W at least {self.size}, got {x.shape}")
+        y = sliding_window_view(x, self.size, axis=-1).copy()
+        return y, (y.shape, y.dtype, x.shape)
+
+    def _backward(
+        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
+    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
+        (*_, windows, _), dtype, shape = saved
+        if not input_grad:
+            return None, None, {}
+        dx = np.zeros(shape, dtype)
+        if dy is not None:
+            for k in range(self.size):
+                dx[..., k : k + windows] += dy[..., k]
+        return dx, None, {}
+
+
+class ReLU(Stateless):
+    """y = max(x, 0).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.baselines.series.convolution import ReLU
+    >>> module = ReLU()
+    >>> y, _, tape = module.forward(np.array([-1.0, 2.0]))
+    >>> y.tolist(), module.backward(tape, np.ones(2))[0].tolist()
+    ([0.0, 2.0], [0.0, 1.0])
+    """
+
+    def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
+        x = checks.any_floats("x", x)
+        return np.maximum(x, 0), (x.shape, x.dtype, x > 0)
+
+    def _backward(
+        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
+    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
+        shape, dtype, above = saved
+        if not input_grad:
+            return None, None, {}
+        return np.zeros(shape, dtype) if dy is None else dy * above, None, {}
+
+
+class Flatten(Stateless):
+    """The last two axes as one: ``[…, M, N]`` becomes ``[…, M*N]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.baselines.series.convolution import Flatten
+    >>> Flatten()(np.zeros((5, 2, 3)))[0].shape
+    (5, 6)
+    """
+
+    def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
+        x = checks.any_floats("x", x)
+        if x.ndim < 2:
+            raise ValueError(f"x: expected shape [..., M, N], got {x.shape}")
+        y = x.reshape(*x.shape[:-2], -1).copy()
+        return y, (y.shape, y.dtype, x.shape)
+
+    def _backward(
+        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
+    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
+        _, dtype, shape = saved
+        if not input_grad:
+            return None, None, {}
+        return np.zeros(shape, dtype) if dy is None else dy.reshape(shape).copy(), None, {}
+
+
+class Convolution(Windowed):
+    """A one-dimensional convolution on the last W values, with a linear map on top:
+
+        z_{j,c} = relu(a_c + Σ_k K_{c,k} x_{t-W+j+k}),    x̂_t = b + Σ_{j,c} v_{j,c} z_{j,c}.
+
+    Its C kernels of k values look for the same patterns at each of the W - k + 1 places; they do not grow
+    with the window, the map on top does.
+
+    Parameters
+    ----------
+    window : int
+        W.
+    channels : int, default 8
+        C.
+    size : int, default 5
+        k, at most W; a shorter window takes its own length.
+    updates : int, default 1500
+        Updates of the weights, at most.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> series = np.sin(0.3 * np.arange(300))
+    >>> model = rf.baselines.Convolution(12, updates=100).fit(series, rng=0)
+    >>> model.parameters == (5 * 8 + 8) + (8 * 8 + 1)
+    True
+    """
+
+    def __init__(self, window: int, channels: int = 8, size: int = 5, *, updates: int = 1500) -> None:
+        window = checks.positive("window", window)
+        self.channels = checks.positive("channels", channels)
+        self.size = min(checks.positive("size", size), window)
+        self.updates = checks.positive("updates", updates)
+        super().__init__(window=window, channels=channels, size=size, updates=updates)
+        self.memory = window
+        self.name = f"convolution({window})"
+        self._network = self._build(None)
+
+    def _build(self, rng: checks.Rng) -> Sequential:
+        source = checks.generator(rng)
+        return Sequential(
+            SlidingWindows(self.size),
+            Linear(self.size, self.channels, rng=source),
+            ReLU(),
+            Flatten(),
+            Linear((self.memory - self.size + 1) * self.channels, 1, rng=source),
+        )
+
+    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
+        self._network = self._build(rng)
+        parts = ((self.memory, start), (start, len(series)))
+        data, validation = (
+            tuple(array.astype(np.float32) for array in (windows, targets[:, np.newaxis]))
+            for windows, targets in (examples_of(series, self.memory, *part) for part in parts)
+        )
+        train(self._network, data, len(data[0]), validation, self.updates, rng)
+
+    def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._network(windows)[0][..., 0]
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.data.size for parameter in self._network.parameters())
+
+    def _numbers(self) -> dict[str, NDArray]:
+        return self._network.state_dict()
+
+    def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
+        self._network.load_state_dict(numbers)

@@ -1,0 +1,137 @@
+"""The latent-state autoregression: every recurrent rung of the ladder is one, and they differ in the cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.baselines.series.forecaster import Forecaster
+from rnnfast.baselines.series.training import train
+from rnnfast.layers import GRU, LSTM, RNN
+from rnnfast.nn import checks
+from rnnfast.nn.linear import Linear
+from rnnfast.nn.sequential import Sequential
+
+__all__ = ["LatentAutoregression"]
+
+CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the table's name, the layer
+    "linear": ("linear latent state", RNN, {"nonlinearity": "identity"}),
+    "sigmoid": ("RNN, sigmoid", RNN, {"nonlinearity": "sigmoid"}),
+    "tanh": ("RNN, tanh", RNN, {"nonlinearity": "tanh"}),
+    "gru": ("GRU", GRU, {}),
+    "lstm": ("LSTM", LSTM, {"forget_bias": 1.0}),
+}
+
+CHUNK = 4096  # steps
+
+
+class LatentAutoregression(Forecaster):
+    """An autoregression on a state that sums up the whole past, in place of a window of it:
+
+        h_t = f(h_{t-1}, x_{t-1}),    x̂_t = v · h_t + b.
+
+    The cell is f, and each recurrent rung of the ladder is this model with its own:
+
+    - "linear": h_t = W h_{t-1} + u x_{t-1} + a, the plain form, a linear filter;
+    - "sigmoid", "tanh": the same, then the function, unit by unit: the vanilla RNN (Elman 1990);
+    - "gru", "lstm": gates that decide how much of the state stays (Cho et al. 2014, Hochreiter and
+      Schmidhuber 1997).
+
+    It learns from one-step errors, on overlapping stretches of the training part that each start from a zero
+    state. A forecast reads the whole history; from the second step on it reads its own forecasts. The number
+    of parameters depends on the units alone, however far back the state remembers.
+
+    Parameters
+    ----------
+    cell : {"linear", "sigmoid", "tanh", "gru", "lstm"}
+    hidden : int, default 32
+        Units of the state.
+    steps : int, default 100
+        Length of the stretches: how far gradients flow back.
+    updates : int, default 1500
+        Updates of the weights, at most.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> series = np.sin(0.3 * np.arange(300))
+    >>> model = rf.baselines.LatentAutoregression("gru", updates=200).fit(series, horizon=3, rng=0)
+    >>> bool(np.abs(model.predict(series).mean - np.sin(0.3 * np.arange(300, 303))).max() < 0.2)
+    True
+    >>> model.parameters == 3 * 32 * (1 + 32 + 2) + 32 + 1
+    True
+    """
+
+    def __init__(self, cell: str = "gru", hidden: int = 32, *, steps: int = 100, updates: int = 1500) -> None:
+        if cell not in CELLS:
+            raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {cell!r}")
+        self.cell = cell
+        self.hidden = checks.positive("hidden", hidden)
+        self.steps = checks.positive("steps", steps)
+        self.updates = checks.positive("updates", updates)
+        super().__init__(cell=cell, hidden=hidden, steps=steps, updates=updates)
+        self.name = CELLS[cell][0]
+        self._network = self._build(None)
+
+    def _build(self, rng: checks.Rng) -> Sequential:
+        source = checks.generator(rng)
+        _, layer, options = CELLS[self.cell]
+        return Sequential(layer(1, self.hidden, rng=source, **options), Linear(self.hidden, 1, rng=source))
+
+    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
+        self._network = self._build(rng)
+        x = series[:, :, np.newaxis].astype(np.float32)  # [N, S, 1]
+        length = min(self.steps, start - 1)
+        last = start - 1 - length
+        begins = np.append(np.arange(0, last, max(1, length // 4)), last)
+        stretches = np.concatenate([x[begin : begin + length + 1] for begin in begins], axis=1)
+        # Validation: one pass over what comes after `start`, with as much in front to find its state.
+        before = max(0, start - 1 - length)
+        later = x[before:]
+        counts = np.broadcast_to(np.arange(before + 1, len(x))[:, np.newaxis] >= start, later[1:].shape[:2])
+        validation = [(later[:-1], later[1:], {"mask": counts})]
+        data = (stretches[:-1], stretches[1:])
+        train(self._network, data, stretches.shape[1], validation, self.updates, rng)
+
+    def _means(
+        self, series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int
+    ) -> NDArray[np.float64]:
+        layer: Any
+        layer, head = self._network
+        S, O = series.shape[1], len(origins)
+        x = series[: origins.max(initial=1), :, np.newaxis].astype(np.float32)
+        state: Any = None
+        found: list[np.ndarray] = []  # each part of the state at the origins, [O, S, H]
+        for begin in range(0, len(x), CHUNK):  # the states of so many steps are in memory at once
+            _, state, states = layer(x[begin : begin + CHUNK], state, return_states=True)
+            here = (origins > begin) & (origins <= begin + CHUNK)
+            found = found or [np.empty((O, S, self.hidden), np.float32) for _ in _parts(states)]
+            for part, own in zip(found, _parts(states), strict=True):
+                part[here] = own[0, origins[here] - 1 - begin]
+        parts = [part.reshape(1, O * S, self.hidden) for part in found]
+        state = tuple(parts) if len(parts) > 1 else parts[0]
+        forecast, _ = head(parts[0])  # [1, O*S, 1]
+        means = [forecast]
+        for _ in range(horizon - 1):
+            y, state = layer(forecast, state)
+            forecast, _ = head(y)
+            means.append(forecast)
+        return np.concatenate(means).reshape(horizon, O, S).swapaxes(0, 1).astype(np.float64)
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.data.size for parameter in self._network.parameters())
+
+    def _numbers(self) -> dict[str, NDArray]:
+        return self._network.state_dict()
+
+    def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
+        self._network.load_state_dict(numbers)
+
+
+def _parts(state: Any) -> tuple[np.ndarray, ...]:
+    """h, or h and c."""
+    return state if isinstance(state, tuple) else (state,)

@@ -1,0 +1,155 @@
+"""A first-order Markov model of a series cut into levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.baselines.series.forecaster import Forecaster
+from rnnfast.nn import checks
+
+__all__ = ["Markov"]
+
+
+class Markov(Forecaster):
+    """A first-order Markov model: the level that the last value has decides on the next level's chances.
+
+    Each series by itself is cut into K levels at the quantiles of its training part. With n_ij the number of
+    times that level j came after level i there,
+
+        p(j | i) = (n_ij + α / K) / (Σ_j n_ij + α),
+
+    h steps ahead by the h-th power of this matrix. A level's value is the mean of its training values; its
+    density is even between its borders, and the intervals are the quantiles of the density that the chances
+    of all levels make. So they need no residuals.
+
+    Parameters
+    ----------
+    levels : int, default 10
+        K, at least 2. Levels whose borders fall together (many equal values) become one.
+    smoothing : float, default 1.0
+        α above 0: how many observations the even distribution counts for.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> series = np.tile([0.0, 1.0, 2.0], 50)    # each level has one successor
+    >>> forecast = rf.baselines.Markov(3, smoothing=1e-9).fit(series, horizon=2).predict(series)
+    >>> forecast.mean.round(6).tolist()
+    [0.0, 1.0]
+    """
+
+    def __init__(self, levels: int = 10, *, smoothing: float = 1.0) -> None:
+        self.levels = checks.integer("levels", levels, 2)
+        self.smoothing = checks.real("smoothing", smoothing)
+        if not self.smoothing > 0.0:
+            raise ValueError(f"smoothing: expected a number above 0, got {smoothing!r}")
+        super().__init__(levels=levels, smoothing=self.smoothing)
+        self.name = f"Markov({levels})"
+        self.examples = 2 * levels
+        self._chains: list[_Chain] = []  # one for each series
+
+    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
+        self._chains = [_Chain.of(column, self.levels, self.smoothing) for column in series[:start].T]
+
+    def _means(
+        self, series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int
+    ) -> NDArray[np.float64]:
+        return np.stack(
+            [
+                chain.chances(column[origins - 1], horizon) @ chain.values
+                for chain, column in zip(self._chains, series.T, strict=True)
+            ],
+            axis=2,
+        )
+
+    def _bounds(
+        self,
+        series: NDArray[np.float64],
+        origins: NDArray[np.integer],
+        means: NDArray[np.float64],
+        level: float,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        lower, upper = np.empty_like(means), np.empty_like(means)
+        for s, chain in enumerate(self._chains):
+            chances = chain.chances(series[origins - 1, s], means.shape[1])
+            lower[:, :, s] = chain.quantile(chances, (1 - level) / 2)
+            upper[:, :, s] = chain.quantile(chances, (1 + level) / 2)
+        return lower, upper
+
+    @property
+    def parameters(self) -> int:
+        return sum(chain.parameters for chain in self._chains)
+
+    def _numbers(self) -> dict[str, NDArray]:
+        return {
+            f"{s}.{name}": array
+            for s, chain in enumerate(self._chains)
+            for name, array in (("borders", chain.borders), ("values", chain.values), ("p", chain.p))
+        }
+
+    def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
+        kind = np.dtype(np.float64)
+        chains = []
+        for s in range(S):
+            K = len(numbers[f"{s}.values"])
+            shapes = {"borders": (K + 1,), "values": (K,), "p": (K, K)}
+            chains.append(
+                _Chain(
+                    *(checks.shaped(name, numbers[f"{s}.{name}"], kind, own) for name, own in shapes.items())
+                )
+            )
+        self._chains = chains
+
+
+class _Chain:
+    """The chain of one series."""
+
+    def __init__(
+        self, borders: NDArray[np.float64], values: NDArray[np.float64], p: NDArray[np.float64]
+    ) -> None:
+        self.borders = borders  # [K+1] ascending
+        self.values = values  # [K] the mean of each level
+        self.p = p  # [K, K] p[i, j]: from i to j
+
+    @classmethod
+    def of(cls, series: NDArray[np.float64], levels: int, smoothing: float) -> _Chain:
+        borders = np.unique(np.quantile(series, np.linspace(0.0, 1.0, levels + 1)))
+        chain = cls(borders, np.zeros(len(borders) - 1), np.zeros((0, 0)))
+        at = chain.level(series)
+        K = len(chain.values)
+        counts = np.bincount(at, minlength=K)
+        middles = (borders[1:] + borders[:-1]) / 2
+        chain.values = np.where(counts, np.bincount(at, series, K) / np.maximum(counts, 1), middles)
+        moves = np.bincount(at[:-1] * K + at[1:], minlength=K * K).reshape(K, K) + smoothing / K
+        chain.p = moves / moves.sum(axis=1, keepdims=True)
+        return chain
+
+    @property
+    def parameters(self) -> int:
+        """Borders, the levels' values, and of each row of p all but one."""
+        K = len(self.values)
+        return (K + 1) + K + K * (K - 1)
+
+    def level(self, values: NDArray[np.float64]) -> NDArray[np.integer]:
+        """In which level each value lies; beyond the outer borders, the outer levels."""
+        return np.searchsorted(self.borders[1:-1], values, side="right")
+
+    def chances(self, last: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:
+        """The chances [O, horizon, K] of each level at each step after the values `last` [O]."""
+        chances = np.empty((len(last), horizon, len(self.p)))
+        now = np.eye(len(self.p))[self.level(last)]
+        for j in range(horizon):
+            now = chances[:, j] = now @ self.p
+        return chances
+
+    def quantile(self, chances: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+        """The value below which `share` of the density with these chances [O, horizon, K] lies."""
+        below = np.cumsum(chances, axis=-1)
+        at = np.minimum((below < share).sum(axis=-1), len(self.p) - 1)
+        chance = np.take_along_axis(chances, at[..., np.newaxis], -1)[..., 0]
+        reached = np.take_along_axis(below, at[..., np.newaxis], -1)[..., 0] - chance
+        part = np.clip((share - reached) / chance, 0.0, 1.0)
+        return self.borders[at] + part * (self.borders[at + 1] - self.borders[at])

@@ -1,0 +1,17 @@
+"""Packages that only some rungs need, imported when one learns."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+__all__ = ["package"]
+
+
+def package(name: str, who: str) -> ModuleType:
+    """The module `name`; where it is absent, an ImportError that says who needs it and what brings it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        root = name.partition(".")[0]
+        raise ImportError(f'{who} needs {root}: pip install "rnnfast[forecast]"') from error

@@ -1,0 +1,75 @@
+"""Reads back what `Forecaster.save` wrote."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rnnfast.baselines.series.autoregression import AutoRegression
+from rnnfast.baselines.series.convolution import Convolution
+from rnnfast.baselines.series.forecaster import KIND, Forecaster
+from rnnfast.baselines.series.latent import LatentAutoregression
+from rnnfast.baselines.series.markov import Markov
+from rnnfast.baselines.series.perceptron import Perceptron
+from rnnfast.baselines.series.windowed import LastValue, SeasonalLastValue
+from rnnfast.training.checkpoint import read_checkpoint
+
+__all__ = ["load_forecaster"]
+
+CLASSES: dict[str, type[Forecaster]] = {
+    known.__name__: known
+    for known in (
+        LastValue,
+        SeasonalLastValue,
+        Markov,
+        AutoRegression,
+        Perceptron,
+        Convolution,
+        LatentAutoregression,
+    )
+}
+
+
+def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str, Any]]:
+    """A fitted forecaster from the file that its `save` wrote.
+
+    It forecasts the same numbers, and needs no package beyond NumPy to do so.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    forecaster : Forecaster
+    metadata : dict
+        What `save` was given.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It holds no forecaster, or is damaged: one line that opens with the path.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, rnnfast as rf
+    >>> series = np.sin(0.3 * np.arange(100))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "markov.npz")
+    ...     rf.baselines.Markov(5).fit(series).save(path, {"unit": "m"})
+    ...     model, metadata = rf.baselines.load_forecaster(path)
+    >>> model, metadata
+    (Markov(levels=5, smoothing=1.0), {'unit': 'm'})
+    """
+    arrays, metadata = read_checkpoint(path)
+    if metadata.pop("kind", None) != KIND:
+        raise ValueError(f"{os.fspath(path)}: an rnnfast checkpoint, but not one of a forecaster")
+    try:
+        own = metadata.pop("forecaster")
+        forecaster = CLASSES[own["class"]](**own["settings"])
+        forecaster.restore(arrays, bool(own["flat"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: damaged: {error}") from error
+    return forecaster, metadata

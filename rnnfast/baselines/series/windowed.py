@@ -1,0 +1,117 @@
+"""Forecasters that see a window, the last values alone; the two naive ones among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from rnnfast.baselines.series.forecaster import Forecaster
+from rnnfast.nn import checks
+
+__all__ = ["LastValue", "SeasonalLastValue", "Windowed", "examples_of"]
+
+
+class Windowed(Forecaster):
+    """One that computes the next value from the last `memory` ones: x̂_t = f(x_{t-W}, …, x_{t-1}).
+
+    Further steps come from the same function, with forecasts in place of values not yet known. `memory` is W.
+    """
+
+    def _means(
+        self, series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int
+    ) -> NDArray[np.float64]:
+        W, S = self.memory, series.shape[1]
+        values = np.empty((len(origins), S, W + horizon))  # the window, then the forecasts
+        values[:, :, :W] = sliding_window_view(series, W, axis=0)[origins - W]
+        for j in range(horizon):
+            values[:, :, W + j] = self._next(values[:, :, j : W + j])
+        return values[:, :, W:].transpose(0, 2, 1)
+
+    def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The value after each of the windows [O, S, W], oldest value first: [O, S]."""
+        raise NotImplementedError
+
+
+class _Naive(Windowed):
+    """One that repeats a value of its window, and learns nothing."""
+
+    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
+        pass
+
+    def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return windows[:, :, 0]
+
+    @property
+    def parameters(self) -> int:
+        return 0
+
+    def _numbers(self) -> dict[str, NDArray]:
+        return {}
+
+    def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
+        pass
+
+
+class LastValue(_Naive):
+    """The last value again: x̂_t = x_{t-1}. What does not beat it has learnt nothing.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> series = np.cumsum(np.random.default_rng(0).standard_normal(200))
+    >>> model = rf.baselines.LastValue().fit(series, horizon=3)
+    >>> forecast = model.predict(series)
+    >>> bool((forecast.mean == series[-1]).all()), model.parameters
+    (True, 0)
+    >>> bool((forecast.lower < forecast.mean).all() and (forecast.mean < forecast.upper).all())
+    True
+    """
+
+    name = "last value"
+
+
+class SeasonalLastValue(_Naive):
+    """The value of one season ago: x̂_t = x_{t-season}.
+
+    Parameters
+    ----------
+    season : int
+        How many steps a season has: 24 for the hours of a day, 12 for the months of a year.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> series = np.tile([1.0, 5.0, 2.0], 40)
+    >>> rf.baselines.SeasonalLastValue(3).fit(series, horizon=4).predict(series).mean.round(6).tolist()
+    [1.0, 5.0, 2.0, 1.0]
+    """
+
+    def __init__(self, season: int) -> None:
+        season = checks.positive("season", season)
+        super().__init__(season=season)
+        self.memory = season
+        self.name = f"last season({season})"
+
+
+def examples_of(
+    series: NDArray[np.float64], window: int, start: int, stop: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Each value of ``series[start:stop]`` of all series, and the window in front of it.
+
+    Parameters
+    ----------
+    series : ndarray [N, S]
+    window : int
+    start, stop : int
+        At least `window` values stand before `start`.
+
+    Returns
+    -------
+    windows : ndarray [(stop - start) * S, window]
+    targets : ndarray [(stop - start) * S]
+    """
+    windows = sliding_window_view(series[start - window : stop - 1], window, axis=0)  # [n, S, window]
+    return windows.reshape(-1, window), series[start:stop].reshape(-1)

@@ -1,0 +1,52 @@
+"""The files that a command is to write: what would fail at its end fails at its beginning."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from rnnfast.cli.errors import CommandError
+from rnnfast.files import written_whole
+from rnnfast.training.checkpoint import read_checkpoint
+
+__all__ = ["check_place", "check_plot", "check_replaced", "write_text"]
+
+
+def check_place(option: str, file: str) -> None:
+    """Refuse a file in no folder, or that is one."""
+    if not Path(file).absolute().parent.is_dir():
+        raise CommandError(f"{option} {file}: its folder does not exist")
+    if Path(file).is_dir():
+        raise CommandError(f"{option} {file}: is a folder")
+
+
+def check_replaced(option: str, file: str) -> None:
+    """Refuse to write a checkpoint over anything that is none."""
+    if not Path(file).exists():
+        return
+    try:
+        read_checkpoint(file)
+    except (OSError, ValueError):
+        raise CommandError(f"{option} {file}: exists, and is no checkpoint to be replaced") from None
+
+
+def check_plot(file: str, extra: str) -> None:
+    """Refuse a plot in no folder, of an unknown format, or without matplotlib, which `extra` brings."""
+    check_place("--plot", file)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise CommandError(f'--plot needs matplotlib: pip install "rnnfast[{extra}]"')
+    from matplotlib.figure import Figure
+
+    known = Figure().canvas.get_supported_filetypes()
+    suffix = Path(file).suffix.lower().removeprefix(".")
+    if suffix and suffix not in known:
+        raise CommandError(f"--plot {file}: expected a suffix out of {', '.join(known)}, got .{suffix}")
+
+
+def write_text(option: str, file: str, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    try:
+        with written_whole(file) as target:
+            target.write(text.encode("utf-8"))
+    except OSError as error:
+        raise CommandError(f"{option} {file}: {error.strerror or error}") from None

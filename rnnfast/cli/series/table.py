@@ -1,0 +1,122 @@
+"""A table as its file has it: CSV, TSV or Parquet, columns by name, each row with its place in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.baselines.series.packages import package
+from rnnfast.cli.errors import CommandError
+
+__all__ = ["Table", "numbers", "read_table"]
+
+MISSING = {"", "na", "n/a", "nan", "null", "none", "nat", "?", "-"}  # what stands for no value, in any case
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+PARQUET = {".parquet", ".pq"}
+
+
+class Table(NamedTuple):
+    """Columns of text or numbers.
+
+    Attributes
+    ----------
+    path : str
+    columns : dict of str to pandas.Series
+    places : list of str
+        Where each row stands, as messages say it: "line 2".
+    """
+
+    path: str
+    columns: dict[str, Any]
+    places: list[str]
+
+
+def read_table(path: str) -> Table:
+    """Read a file by its suffix, ``.gz`` behind it or not.
+
+    Raises
+    ------
+    CommandError
+        The file cannot be read, is no table, or its first line names no columns; pandas is not installed.
+    """
+    file = Path(path)
+    suffix = "".join(part for part in file.suffixes if part.lower() != ".gz")[-8:].lower()
+    suffix = "." + suffix.rpartition(".")[2]
+    if suffix not in SEPARATORS and suffix not in PARQUET:
+        raise CommandError(f"{path}: expected a file .csv, .tsv or .parquet")
+    try:
+        pandas = package("pandas", "rnnfast forecast")
+        if suffix in PARQUET:
+            package("pyarrow", "a Parquet file")
+    except ImportError as error:
+        raise CommandError(str(error)) from None
+    try:
+        frame = pandas.read_parquet(path) if suffix in PARQUET else _read_text(pandas, path, suffix)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, ArithmeticError, LookupError) as error:  # pandas' and pyarrow's own derive from these
+        raise CommandError(f"{path}: no readable table: {str(error).strip().splitlines()[0]}") from None
+    names = [str(name) for name in frame.columns]
+    if suffix in PARQUET:
+        if not isinstance(frame.index, pandas.RangeIndex):  # what pandas keeps beside the columns
+            frame = frame.reset_index(names=frame.index.name or "time")
+            names = [str(name) for name in frame.columns]
+        places = [f"row {row + 1}" for row in range(len(frame))]
+    else:
+        if names and all(_is_number(name) for name in names):
+            raise CommandError(
+                f"{path}: expected a first line that names the columns, got {', '.join(names)}"
+            )
+        filled = (frame != "").any(axis=1).to_numpy(copy=True)
+        if len(names) == 1 and filled.any():  # a blank line is a missing value, but at the end
+            filled[: np.flatnonzero(filled)[-1]] = True
+        frame = frame[filled]
+        places = [f"line {row + 2}" for row in frame.index]
+    if not len(frame):
+        raise CommandError(f"{path}: expected rows, got none")
+    columns = {name: frame.iloc[:, k].reset_index(drop=True) for k, name in enumerate(names)}
+    return Table(path, columns, places)
+
+
+def _read_text(pandas: Any, path: str, suffix: str) -> Any:
+    separator = SEPARATORS[suffix]
+    if suffix == ".csv":  # spreadsheets of some countries write semicolons
+        header = pandas.read_csv(path, sep="\0", nrows=0, encoding="utf-8-sig", engine="python")
+        line = "".join(map(str, header.columns))
+        separator = ";" if ";" in line and "," not in line else ","
+    return pandas.read_csv(
+        path,
+        sep=separator,
+        dtype=str,
+        keep_default_na=False,
+        skip_blank_lines=False,
+        index_col=False,
+        encoding="utf-8-sig",
+    ).fillna("")
+
+
+def numbers(column: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """A column's numbers, NaN where a value is missing, and where it has something else (NaN there too)."""
+    pandas = package("pandas", "rnnfast forecast")
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "iuf":
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        return np.where(np.isinf(values), np.nan, values), np.isinf(values)
+    if kind in "bmM":
+        return np.full(len(column), np.nan), np.ones(len(column), bool)
+    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
+    missing = text.str.lower().isin(MISSING).to_numpy(bool)
+    values = pandas.to_numeric(text.where(~missing, "nan"), errors="coerce").to_numpy(np.float64)
+    values = np.where(np.isinf(values), np.nan, values)
+    return values, np.isnan(values) & ~missing
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

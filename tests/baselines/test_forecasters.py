@@ -1,0 +1,447 @@
+"""The rungs of the ladder: each against an independent computation, none sees the future, intervals hold."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import sys
+
+import numpy as np
+import pytest
+from differences import assert_gradients
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rnnfast as rf
+from rnnfast.baselines import (
+    AutoRegression,
+    Convolution,
+    LastValue,
+    LatentAutoregression,
+    Markov,
+    Perceptron,
+    SeasonalLastValue,
+    load_forecaster,
+)
+from rnnfast.baselines.series import latent, training
+from rnnfast.baselines.series.convolution import Flatten, ReLU, SlidingWindows
+from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
+
+CELLS = ("linear", "sigmoid", "tanh", "gru", "lstm")
+NETWORKS = {cell: lambda cell=cell: LatentAutoregression(cell, 6, steps=30, updates=20) for cell in CELLS}
+NETWORKS["convolution"] = lambda: Convolution(6, 3, 4, updates=20)
+NETWORKS["mlp"] = lambda: Perceptron(6, 5, updates=20)
+PLAIN = {
+    "last": LastValue,
+    "season": lambda: SeasonalLastValue(7),
+    "markov": lambda: Markov(5),
+    "ar": lambda: AutoRegression(4),
+}
+NEEDS = {"ar": "statsmodels", "mlp": "sklearn"}
+
+
+def made(name):
+    """A new forecaster; its test is skipped where its package is absent."""
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    return (PLAIN | NETWORKS)[name]()
+
+
+@pytest.fixture(params=[*PLAIN, *NETWORKS])
+def forecaster(request):
+    return made(request.param)
+
+
+def wave(N=160, S=None, seed=0):
+    """Noisy sines, [N] or [N, S]."""
+    rng = np.random.default_rng(seed)
+    phases = 0.4 * np.arange(N)[:, np.newaxis] + np.arange(S or 1)
+    series = 3.0 + np.sin(phases) + 0.3 * rng.standard_normal((N, S or 1))
+    return series if S else series[:, 0]
+
+
+# ---- each rung against an independent computation
+
+
+def test_the_last_value_and_the_last_season_by_hand():
+    series = wave()
+    last = LastValue().fit(series, horizon=9).predict(series)
+    np.testing.assert_allclose(last.mean, [series[-1]] * 9)
+    season = SeasonalLastValue(7).fit(series, horizon=9).predict(series)
+    np.testing.assert_allclose(season.mean, [*series[-7:], *series[-7:-5]])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 99))
+def test_ar_is_least_squares(lags, seed):
+    pytest.importorskip("statsmodels")
+    series, start = wave(100, seed=seed), 80
+    rows = np.array([[1.0, *series[t - lags : t][::-1]] for t in range(lags, start)])
+    c, *phi = np.linalg.lstsq(rows, series[lags:start], rcond=None)[0]
+    values = list(series)
+    for _ in range(4):
+        values.append(c + sum(p * values[-1 - k] for k, p in enumerate(phi)))
+    model = AutoRegression(lags).fit(series, horizon=4)
+    np.testing.assert_allclose(model.predict(series).mean, values[-4:], rtol=1e-8)
+    assert model.parameters == lags + 1
+
+
+def markov_by_hand(series, levels, smoothing, start):
+    """Borders, the levels' means and the matrix, by loops."""
+    borders = sorted(set(np.quantile(series[:start], np.linspace(0, 1, levels + 1))))
+    K = len(borders) - 1
+    at = [min(sum(value >= border for border in borders[1:-1]), K - 1) for value in series[:start]]
+    p = np.full((K, K), smoothing / K)
+    for before, after in itertools.pairwise(at):
+        p[before, after] += 1
+    values = [np.mean([x for x, k in zip(series, at, strict=False) if k == level]) for level in range(K)]
+    return np.array(borders), np.array(values), p / p.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("rounded", [False, True])  # equal values make borders fall together
+def test_markov_is_counting(rounded):
+    series = wave(200).round(0) if rounded else wave(200)
+    borders, values, p = markov_by_hand(series, 6, 2.0, 160)
+    model = Markov(6, smoothing=2.0).fit(series, horizon=3)
+    forecast = model.predict(series, level=0.8)
+    K = len(values)
+    chance = np.eye(K)[np.searchsorted(borders[1:-1], series[-1], side="right")]
+    for j in range(3):
+        chance = chance @ p
+        np.testing.assert_allclose(forecast.mean[j], chance @ values)
+        for bound, share in ((forecast.lower[j], 0.1), (forecast.upper[j], 0.9)):
+            inside = np.clip(
+                (bound - borders[:-1]) / np.diff(borders), 0, 1
+            )  # of each level, what lies below
+            np.testing.assert_allclose(inside @ chance, share)
+    assert model.parameters == (K + 1) + K + K * (K - 1)
+
+
+def test_the_perceptron_is_its_equation():
+    pytest.importorskip("sklearn")
+    series = wave()
+    model = Perceptron(6, 5, updates=30).fit(series, rng=0)
+    numbers = model._numbers()
+    z = (series[-6:] - series[:128].mean()) / series[:128].std()
+    hidden = [max(0.0, float(u @ z + a)) for u, a in zip(numbers["U"].T, numbers["a"], strict=True)]
+    x = numbers["v"][:, 0] @ hidden + numbers["b"][0]
+    np.testing.assert_allclose(model.predict(series).mean, x * series[:128].std() + series[:128].mean())
+    assert model.parameters == sum(array.size for array in numbers.values()) == 5 * (6 + 2) + 1
+
+
+def test_the_convolution_is_its_equation():
+    series = wave()
+    model = Convolution(6, 3, 4, updates=20).fit(series, rng=0)
+    numbers = {name: array.astype(np.float64) for name, array in model._numbers().items()}
+    z = (series[-6:] - series[:128].mean()) / series[:128].std()
+    maps = [[np.correlate(z, kernel)[j] for kernel in numbers["1.weight"]] for j in range(3)]
+    x = np.maximum(maps + numbers["1.bias"], 0).ravel() @ numbers["4.weight"][0] + numbers["4.bias"][0]
+    expected = x * series[:128].std() + series[:128].mean()
+    np.testing.assert_allclose(model.predict(series).mean, expected, rtol=1e-5)
+    assert model.parameters == (4 * 3 + 3) + (3 * 3 + 1)
+
+
+def test_the_convolutions_gradients():
+    rng = np.random.default_rng(0)
+    model = rf.Sequential(
+        SlidingWindows(3),
+        rf.Linear(3, 4, dtype="float64", rng=1),
+        ReLU(),
+        Flatten(),
+        rf.Linear(5 * 4, 2, dtype="float64", rng=2),
+    )
+    assert_gradients(model, rng.standard_normal((6, 7)))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_states_of_long_histories_are_kept_in_chunks(cell, monkeypatch):
+    series, origins = wave(), [1, 9, 10, 11, 40, 160]
+    model = LatentAutoregression(cell, 6, steps=30, updates=5).fit(series, horizon=3, rng=0)
+    whole = model.roll(series, origins)
+    monkeypatch.setattr(latent, "CHUNK", 10)
+    np.testing.assert_array_equal(model.roll(series, origins), whole)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_latent_state_reads_the_history_and_then_its_own_forecasts(cell):
+    series = wave()
+    model = LatentAutoregression(cell, 6, steps=30, updates=20).fit(series, horizon=4, rng=0)
+    mean, std = series[:128].mean(), series[:128].std()
+    step = model._network.stream()
+    for value in (series - mean) / std:
+        x = step(np.array([[value]], np.float32))
+    expected = []
+    for _ in range(4):
+        expected.append(float(x[0, 0]) * std + mean)
+        x = step(x)
+    np.testing.assert_allclose(model.predict(series).mean, expected, rtol=1e-6)
+
+
+def test_the_linear_latent_state_is_a_linear_filter():
+    series = wave()
+    model = LatentAutoregression("linear", 3, steps=30, updates=20).fit(series, rng=0)
+    w = {name: array.astype(np.float64) for name, array in model._numbers().items()}
+    h = np.zeros(3)
+    for x in (series - series[:128].mean()) / series[:128].std():
+        h = w["0.weight_hh_l0"] @ h + w["0.weight_ih_l0"][:, 0] * x + w["0.bias_ih_l0"] + w["0.bias_hh_l0"]
+    expected = (w["1.weight"][0] @ h + w["1.bias"][0]) * series[:128].std() + series[:128].mean()
+    np.testing.assert_allclose(model.predict(series).mean, expected, rtol=1e-4)
+
+
+def test_windows_cost_parameters_and_states_do_not():
+    pytest.importorskip("sklearn")
+    series = wave(400)
+    counts = {W: Perceptron(W, updates=1).fit(series).parameters for W in (10, 20, 40)}
+    assert counts[40] - counts[20] == 2 * (counts[20] - counts[10]) == 20 * 32
+    counts = {T: LatentAutoregression("gru", steps=T, updates=1).fit(series).parameters for T in (10, 40)}
+    assert counts[10] == counts[40]
+
+
+# ---- nothing sees the future
+
+
+def test_no_forecast_depends_on_what_comes_after_it(forecaster):
+    series = wave()
+    forecaster.fit(series, horizon=5, rng=0)
+    origins = np.arange(10, 120, 10)
+    before = forecaster.roll(series, origins)
+    for k, origin in enumerate(origins):
+        changed = series.copy()
+        changed[origin:] = 1e6
+        after = forecaster.roll(changed, origins)
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one[: k + 1], other[: k + 1])
+
+
+def test_rolling_is_predicting_again_and_again(forecaster):
+    series = wave()
+    forecaster.fit(series, horizon=5, rng=0)
+    origins = np.array([20, 77, 160])
+    rolled = forecaster.roll(series, origins, 3, level=0.5)
+    for k, origin in enumerate(origins):
+        alone = forecaster.predict(series[:origin], 3, level=0.5)
+        for one, other in zip(rolled, alone, strict=True):
+            np.testing.assert_allclose(one[k], other, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["markov", "ar", "gru"])
+def test_scale_and_parameters_come_from_the_training_part_alone(name):
+    series = wave()
+    changed = series.copy()
+    changed[128:] *= 1.5  # the validation part
+    ours, theirs = (made(name).fit(values, rng=0) for values in (series, changed))
+    scale = series[:128].mean(), series[:128].std()
+    assert (ours._mean, ours._std) == (theirs._mean, theirs._std) == scale
+    if name != "gru":  # which ends its training early by the validation part
+        for array, other in zip(ours._numbers().values(), theirs._numbers().values(), strict=True):
+            np.testing.assert_array_equal(array, other)
+
+
+def test_a_latent_state_is_validated_on_the_validation_part_alone(monkeypatch):
+    series = wave(S=2)
+    seen = []
+    monkeypatch.setattr(latent, "train", lambda *arguments: seen.append(arguments))
+    LatentAutoregression("gru", 4, steps=30).fit(series)
+    _, (x, targets), _, [(_, later, how)], *_ = seen[0]
+    scaled = ((series - series[:128].mean(axis=0)) / series[:128].std(axis=0)).astype(np.float32)
+    np.testing.assert_array_equal(later[..., 0][how["mask"]].reshape(-1, 2), scaled[128:])
+    assert np.isin(x, scaled[:127]).all()
+    assert np.isin(targets, scaled[1:128]).all()
+    assert np.isin(scaled[:127], x).all()
+
+
+def test_the_perceptron_keeps_the_weights_of_the_lowest_validation_error():
+    pytest.importorskip("sklearn")
+    series = np.random.default_rng(0).standard_normal(160)  # where more updates make it worse
+    errors = []
+    for updates in (4, 12, 200):
+        model = Perceptron(6, updates=updates).fit(series, rng=0)
+        errors.append(np.mean((model.roll(series, np.arange(128, 160)).mean[:, 0] - series[128:]) ** 2))
+    assert errors[0] >= errors[1] >= errors[2]
+
+
+# ---- intervals
+
+
+@pytest.mark.parametrize(("name", "slack"), [("last", 0.03), ("ar", 0.03), ("markov", 0.04), ("gru", 0.03)])
+def test_intervals_hold_what_they_say(name, slack):
+    rng = np.random.default_rng(0)
+    series = np.zeros(6000)
+    for t in range(1, len(series)):
+        series[t] = 0.8 * series[t - 1] + rng.standard_normal()
+    makers = {"markov": lambda: Markov(30), "ar": lambda: AutoRegression(1)}
+    makers["gru"] = lambda: LatentAutoregression("gru", 8, updates=100)
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    model = makers.get(name, LastValue)().fit(series[:4000], horizon=3, rng=0)
+    origins = np.arange(4000, 5998)
+    actual = series[origins[:, np.newaxis] + np.arange(3)]
+    for level in (0.5, 0.9):
+        _, lower, upper = model.roll(series, origins, level=level)
+        covered = ((lower <= actual) & (actual <= upper)).mean(axis=0)
+        assert np.abs(covered - level).max() < slack, (level, covered)
+    if name == "ar":  # of which the widths are known: 1.645 standard deviations of the noise on both sides
+        widths = 2 * 1.645 * np.sqrt(np.cumsum(0.64 ** np.arange(3)))
+        np.testing.assert_allclose((upper - lower)[0], widths, rtol=0.08)
+
+
+@pytest.mark.parametrize(
+    ("R", "level", "ranks"),
+    [(19, 0.9, (1, 19)), (19, 0.5, (5, 15)), (20, 0.8, (2, 19)), (39, 0.9, (2, 38)), (8, 0.9, (1, 8))],
+)
+def test_bounds_are_the_residuals_by_rank(R, level, ranks):
+    series = np.cumsum(np.random.default_rng(0).standard_normal(100))
+    forecast = LastValue().fit(series, held_out=R / 100).predict(series, level=level)
+    residuals = np.sort(np.diff(series)[-R:])
+    bounds = [forecast.lower[0], forecast.upper[0]] - series[-1]
+    np.testing.assert_allclose(bounds, [residuals[rank - 1] for rank in ranks])
+
+
+# ---- several series
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_several_series_are_forecast_as_each_alone(name):
+    series = wave(S=3)
+    together = made(name).fit(series, horizon=4).predict(series)
+    for s in range(3):
+        alone = made(name).fit(series[:, s], horizon=4).predict(series[:, s])
+        for one, other in zip(together, alone, strict=True):
+            np.testing.assert_allclose(one[:, s], other, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_share_their_weights_and_keep_series_apart(name):
+    series = wave(S=3)
+    model = made(name).fit(series, horizon=4, rng=0)
+    assert model.parameters == made(name).fit(series[:, 0], rng=0).parameters
+    changed = series.copy()
+    changed[:, 2] += 1.0
+    before, after = model.predict(series).mean, model.predict(changed).mean
+    assert before.shape == (4, 3)
+    np.testing.assert_allclose(before[:, :2], after[:, :2], rtol=1e-12)
+    assert (before[:, 2] != after[:, 2]).all()
+
+
+# ---- the same numbers again
+
+
+def test_a_seed_gives_the_same_numbers(forecaster):
+    series = wave()
+    ours = forecaster.fit(series, horizon=3, rng=5).predict(series)
+    again = forecaster.unfitted().fit(series, horizon=3, rng=5).predict(series)
+    np.testing.assert_array_equal(ours, again)
+
+
+@pytest.mark.parametrize("S", [None, 2])
+def test_what_is_saved_forecasts_the_same_numbers(forecaster, S, tmp_path, monkeypatch):
+    series = wave(S=S)
+    forecaster.fit(series, horizon=3, rng=0)
+    forecaster.save(tmp_path / "model.npz", {"unit": "m"})
+    if forecaster.needs:
+        monkeypatch.setitem(sys.modules, forecaster.needs, None)
+    loaded, metadata = load_forecaster(tmp_path / "model.npz")
+    assert metadata == {"unit": "m"}
+    assert (type(loaded), loaded.settings) == (type(forecaster), forecaster.settings)
+    assert (loaded.parameters, loaded.horizon) == (forecaster.parameters, 3)
+    np.testing.assert_array_equal(loaded.predict(series), forecaster.predict(series))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("residuals", np.zeros((3, 2))),
+        ("residuals", np.full((6, 3, 1), np.nan)),
+        ("std", np.ones(2)),
+        ("std", np.zeros(1)),
+        ("own.0.weight_hh_l0", np.zeros((2, 2), np.float32)),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path, name, value):
+    path = tmp_path / "model.npz"
+    made("gru").fit(wave(), horizon=3, rng=0).save(path)
+    arrays, metadata = read_checkpoint(path)
+    write_checkpoint(path, arrays | {name: value}, metadata)
+    with pytest.raises(ValueError, match=r"model\.npz: damaged: "):
+        load_forecaster(path)
+    write_checkpoint(path, arrays, {"kind": "other"})
+    with pytest.raises(ValueError, match="not one of a forecaster"):
+        load_forecaster(path)
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("series", "error", "message"),
+    [
+        (["a", "b"], TypeError, "series: expected real numbers"),
+        (np.zeros((50, 2, 2)), ValueError, r"series: expected shape \[N\] or \[N, S\]"),
+        (np.append(wave(), np.nan), ValueError, r"series: expected finite numbers, got row 160"),
+        (np.full(100, 5.0), ValueError, "series: expected values that vary, got a constant"),
+        (np.stack([wave(), np.ones(160)], axis=1), ValueError, r"a constant in its first 128 \(column 1\)"),
+        (wave(12), ValueError, "series: too short for last value: expected at least 11 values"),
+    ],
+)
+def test_a_series_that_cannot_be_is_refused(series, error, message):
+    with pytest.raises(error, match=message):
+        LastValue().fit(series)
+
+
+def test_the_convolutions_modules_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"x: expected shape \[\.\.\., W\] with W at least 3, got \(5, 2\)"):
+        SlidingWindows(3)(np.zeros((5, 2)))
+    with pytest.raises(ValueError, match=r"x: expected shape \[\.\.\., M, N\], got \(5,\)"):
+        Flatten()(np.zeros(5))
+    for module in (SlidingWindows(2), ReLU(), Flatten()):
+        x = np.ones((3, 4))
+        *_, tape = module.forward(x)
+        assert module.backward(tape, input_grad=False) == (None, None)
+        *_, tape = module.forward(x)
+        np.testing.assert_array_equal(module.backward(tape)[0], np.zeros((3, 4)))
+
+
+def test_other_refusals():
+    series = wave()
+    model = LastValue()
+    with pytest.raises(ValueError, match="expected a fitted forecaster"):
+        model.predict(series)
+    with pytest.raises(ValueError, match="expected a fitted forecaster"):
+        model.save("model.npz")
+    with pytest.raises(ValueError, match=r"horizon: expected at most 28, .* got 29"):
+        model.fit(series, horizon=29)
+    model.fit(series, horizon=3)
+    with pytest.raises(ValueError, match="horizon: expected at most that of fit, 3, got 4"):
+        model.predict(series, 4)
+    with pytest.raises(ValueError, match="level: expected a share between 0 and 1, got 1"):
+        model.predict(series, level=1)
+    with pytest.raises(ValueError, match=r"history: expected shape \[N\], as in fit, got \(160, 2\)"):
+        model.predict(wave(S=2))
+    with pytest.raises(ValueError, match="history: expected at least 1 values before each forecast"):
+        model.roll(series, [0, 5])
+    with pytest.raises(TypeError, match="origins: expected integers"):
+        model.roll(series, [0.5])
+    with pytest.raises(ValueError, match="cell: expected one of linear"):
+        LatentAutoregression("transformer")
+    with pytest.raises(ValueError, match="smoothing: expected a number above 0"):
+        Markov(smoothing=0)
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_an_absent_package_is_named_with_the_extra(name, monkeypatch):
+    forecaster = (PLAIN | NETWORKS)[name]()
+    monkeypatch.setitem(sys.modules, forecaster.needs, None)
+    with pytest.raises(ImportError, match=rf'needs {NEEDS[name]}: pip install "rnnfast\[forecast\]"'):
+        forecaster.fit(wave())
+
+
+@pytest.mark.parametrize("name", ["gru", "convolution"])
+def test_ctrl_c_ends_the_training(name, monkeypatch):
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return mse(*arguments)
+
+    mse = training.mse
+    monkeypatch.setattr(training, "mse", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made(name).fit(wave())

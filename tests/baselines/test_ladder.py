@@ -1,0 +1,121 @@
+"""The ladder: one split for all, scores that a plain loop agrees with, a table that marks the best."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnfast.baselines import (
+    LastValue,
+    LatentAutoregression,
+    Markov,
+    Score,
+    SeasonalLastValue,
+    best_score,
+    climb,
+    ladder,
+    score_table,
+    simplest_score,
+)
+
+
+def wave(N=200, S=None):
+    rng = np.random.default_rng(1)
+    series = np.sin(0.4 * np.arange(N)[:, np.newaxis] + np.arange(S or 1)) + 0.2 * rng.standard_normal(
+        (N, S or 1)
+    )
+    return series if S else series[:, 0]
+
+
+@pytest.mark.parametrize("S", [None, 3])
+def test_scores_are_what_predicting_again_and_again_gives(S):
+    series, start, horizon = wave(S=S), 160, 4
+    scores = list(climb(series, [LastValue(), SeasonalLastValue(5), Markov(4)], horizon=horizon, level=0.7))
+    for score in scores:
+        misses, held = [], []
+        for origin in range(start, 200 - horizon + 1):
+            mean, lower, upper = score.forecaster.predict(series[:origin], level=0.7)
+            actual = series[origin : origin + horizon]
+            misses.append((mean - actual) / (1.0 if S is None else series[:start].std(axis=0)))
+            held.append((lower <= actual) & (actual <= upper))
+        misses = np.reshape(misses, (len(misses), horizon, -1))
+        np.testing.assert_allclose(score.one_step, np.sqrt((misses[:, 0] ** 2).mean()))
+        np.testing.assert_allclose(score.all_steps, np.sqrt((misses**2).mean()))
+        np.testing.assert_allclose(score.by_step, np.sqrt((misses**2).mean(axis=(0, 2))))
+        np.testing.assert_allclose(score.coverage, np.mean(held))
+        assert score.parameters == score.forecaster.parameters
+
+
+def test_what_is_learnt_does_not_depend_on_the_test_part():
+    series = wave()
+    changed = series.copy()
+    changed[160:] = np.random.default_rng(2).standard_normal(40) * 9
+    rungs = [[Markov(4), LatentAutoregression("gru", 4, updates=30)] for _ in range(2)]
+    for values, own in zip((series, changed), rungs, strict=True):
+        list(climb(values, own))
+    for ours, theirs in zip(*rungs, strict=True):
+        np.testing.assert_array_equal(ours.predict(series[:160]), theirs.predict(series[:160]))
+
+
+def test_a_recurrent_rung_climbs_above_the_naive_ones():
+    scores = list(climb(wave(400), [LastValue(), Markov(), LatentAutoregression("gru", 12, updates=300)]))
+    assert best_score(scores) is scores[2]
+    assert scores[2].one_step < 0.6 * scores[0].one_step
+
+
+def test_the_ladder_has_one_of_each():
+    rungs = ladder(lags=7, season=12, hidden=16)
+    assert [rung.name for rung in rungs.values()] == [
+        "last value",
+        "last season(12)",
+        "Markov(10)",
+        "AR(7)",
+        "MLP(7)",
+        "convolution(7)",
+        "linear latent state",
+        "RNN, sigmoid",
+        "RNN, tanh",
+        "GRU",
+        "LSTM",
+    ]
+    assert "season" not in ladder()
+
+
+def score(name, parameters, error):
+    forecaster = LastValue()
+    forecaster.name = name
+    return Score(forecaster, parameters, 0.5, error / 2, error, (error / 2, error), 0.875)
+
+
+def test_the_table_marks_the_best_and_the_simplest_is_close_to_it():
+    scores = [score("a", 0, 1.2), score("b", 10, 1.04), score("c", 1000, 1.0), score("d", 12, 1.01)]
+    assert best_score(scores).forecaster.name == "c"
+    assert simplest_score(scores).forecaster.name == "b"
+    head, *lines = score_table(scores).splitlines()
+    assert head.split() == ["parameters", "seconds", "1", "step", "2", "steps", "covered"]
+    assert lines[2].split() == ["*", "c", "1,000", "0.50", "0.5", "1", "88%"]
+    assert [line[0] for line in lines] == [" ", " ", "*", " "]
+
+
+@pytest.mark.parametrize(
+    ("N", "horizon", "message"),
+    [
+        (100, 13, "horizon: expected at most 12 for a series of 100 values, got 13"),
+        (20, 1, "series: expected enough values for a training, a validation and a test part, got 20"),
+    ],
+)
+def test_a_series_too_short_is_refused(N, horizon, message):
+    with pytest.raises(ValueError, match=message):
+        next(climb(wave(N), [LastValue()], horizon=horizon))
+    if horizon == 13:
+        next(climb(wave(N), [LastValue()], horizon=12))
+
+
+def test_the_snippets_of_the_tutorial_run():
+    for package in ("sklearn", "statsmodels"):
+        pytest.importorskip(package)
+    tutorial = Path(__file__).parents[2] / "docs" / "ladder" / "series.md"
+    assert doctest.testfile(str(tutorial), module_relative=False, encoding="utf-8").failed == 0

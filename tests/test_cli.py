@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rnnfast as rf
-from rnnfast.cli import options, text
+from rnnfast.cli import options
 from rnnfast.cli.errors import CommandError
+from rnnfast.cli.language import text
 from rnnfast.cli.main import main
 from rnnfast.cli.measure import contenders, problems, report, suite, timing
 from rnnfast.cli.measure.cases import STEPS
@@ -453,7 +454,7 @@ def test_a_disk_that_is_full(folder, capsys, monkeypatch):
     def full(*arguments, **keywords):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("rnnfast.cli.textmodel.fit", full)
+    monkeypatch.setattr("rnnfast.cli.language.textmodel.fit", full)
     assert "rnnfast-model.npz: No space left" in fails(capsys, "train", "text.txt", *SMALL)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import rnnfast as rf
 from rnnfast.baselines import NGram
-from rnnfast.cli import ladder, text, textmodel
-from rnnfast.cli.alphabets import ALPHABETS, Bytes, Characters, Words, restored
+from rnnfast.cli.language import ladder, text, textmodel
+from rnnfast.cli.language.alphabets import ALPHABETS, Bytes, Characters, Words, restored
 from rnnfast.cli.main import main
 from rnnfast.nn import optim
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint

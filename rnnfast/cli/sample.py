@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rnnfast as rf
-from rnnfast.cli.alphabets import Alphabet
 from rnnfast.cli.errors import CommandError
+from rnnfast.cli.language.alphabets import Alphabet
+from rnnfast.cli.language.textmodel import CHECKPOINT, load
 from rnnfast.cli.options import non_negative, positive_integer, probability, seed, whole_number
-from rnnfast.cli.textmodel import CHECKPOINT, load
 
 __all__ = ["TEMPERATURE", "add_options", "generate", "run"]
 

@@ -9,14 +9,12 @@ from typing import Any
 
 import rnnfast as rf
 from rnnfast.baselines import NGram
-from rnnfast.cli import ladder
-from rnnfast.cli.alphabets import ALPHABETS
 from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.files import check_place, check_plot, check_replaced
-from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
-from rnnfast.cli.sample import generate
-from rnnfast.cli.text import Text, read_text
-from rnnfast.cli.textmodel import (
+from rnnfast.cli.language import ladder
+from rnnfast.cli.language.alphabets import ALPHABETS
+from rnnfast.cli.language.text import Text, read_text
+from rnnfast.cli.language.textmodel import (
     CELLS,
     CHECKPOINT,
     DEFAULTS,
@@ -27,6 +25,8 @@ from rnnfast.cli.textmodel import (
     train,
     windows_of,
 )
+from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
+from rnnfast.cli.sample import generate
 from rnnfast.training.history import History
 
 __all__ = ["add_options", "run"]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnfast.baselines import NGram
-from rnnfast.cli.text import default_text
+from rnnfast.cli.language.text import default_text
 
 
 def followers(symbols, history):

@@ -9,8 +9,8 @@ from typing import Any
 import rnnfast as rf
 from rnnfast.baselines import NGram
 from rnnfast.cli.errors import INTERRUPTED
-from rnnfast.cli.text import Text
-from rnnfast.cli.textmodel import build, held_out_bits, name_of, train
+from rnnfast.cli.language.text import Text
+from rnnfast.cli.language.textmodel import build, held_out_bits, name_of, train
 
 __all__ = ["compare"]
 

@@ -10,9 +10,9 @@ import numpy as np
 
 import rnnfast as rf
 from rnnfast.baselines import window_model
-from rnnfast.cli.alphabets import Alphabet, restored
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.text import Text, streams
+from rnnfast.cli.language.alphabets import Alphabet, restored
+from rnnfast.cli.language.text import Text, streams
 from rnnfast.nn import losses, optim, schedules
 from rnnfast.training.checkpoint import model_arrays, read_checkpoint
 from rnnfast.training.fit import evaluate, fit

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.baselines import NGram
-from rnnfast.cli.alphabets import ALPHABETS, Characters, Words
 from rnnfast.cli.errors import CommandError
+from rnnfast.cli.language.alphabets import ALPHABETS, Characters, Words
 
 __all__ = ["Text", "default_text", "read_text", "streams"]
 
@@ -116,7 +116,7 @@ def streams(symbols: NDArray[np.int64], batch: int) -> tuple[NDArray[np.int64], 
     Examples
     --------
     >>> import numpy as np
-    >>> from rnnfast.cli.text import streams
+    >>> from rnnfast.cli.language.text import streams
     >>> x, targets = streams(np.arange(7), batch=2)
     >>> x.T.tolist(), targets.T.tolist()
     ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])

@@ -100,7 +100,7 @@ class Characters(_Tokens):
 
     Examples
     --------
-    >>> from rnnfast.cli.alphabets import Characters
+    >>> from rnnfast.cli.language.alphabets import Characters
     >>> alphabet = Characters("abc")
     >>> alphabet.encode("cab!").tolist(), len(alphabet)
     ([2, 0, 1, 3], 4)
@@ -134,7 +134,7 @@ class Words(_Tokens):
 
     Examples
     --------
-    >>> from rnnfast.cli.alphabets import Words
+    >>> from rnnfast.cli.language.alphabets import Words
     >>> alphabet = Words.of("The cat, the  dog.\\n", vocabulary=4)
     >>> alphabet.cut("The cat, the  dog.\\n")
     ['The', ' cat', ',', ' the', '  ', 'dog', '.', '\\n']
@@ -160,7 +160,7 @@ class Bytes(Alphabet):
 
     Examples
     --------
-    >>> from rnnfast.cli.alphabets import Bytes
+    >>> from rnnfast.cli.language.alphabets import Bytes
     >>> Bytes().encode("né").tolist()
     [110, 195, 169]
     >>> list(Bytes().decode([110, 195, 169, 195]))

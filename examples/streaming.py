@@ -66,7 +66,7 @@ def figure(bands: np.ndarray, sounds: np.ndarray, logits: np.ndarray) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         return print("no figure: matplotlib is not installed")
-    drawn = Figure(figsize=(8, 4), layout="constrained")
+    drawn = Figure(figsize=(7, 4), layout="constrained")
     above, below = drawn.subplots(2, 1, sharex=True)
     seconds = len(bands) * FRAME / RATE
     above.imshow(bands.T, origin="lower", aspect="auto", extent=(0, seconds, 0, RATE / 2000), cmap="magma")
@@ -76,7 +76,7 @@ def figure(bands: np.ndarray, sounds: np.ndarray, logits: np.ndarray) -> None:
     below.plot(at, 1 / (1 + np.exp(logits[:, 0] - logits[:, 1])), linewidth=1, label="probability of one")
     below.set(xlabel="seconds", xlim=(0, seconds), ylim=(-0.05, 1.05))
     below.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
-    drawn.savefig(options.figure, dpi=110)
+    drawn.savefig(options.figure, dpi=90)
     print("figure:", options.figure)
 
 

@@ -11,9 +11,12 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SHORT = {  # arguments, and what the output must match
-    "adding_problem": (["--steps", "20", "--cell", "gru"], r"gru +solved"),
+    "adding_problem": (["--steps", "20", "--cell", "gru", "--seconds", "60"], r"gru +solved"),
     "character_model": (["{text}"], r"epoch 3: 0\.[01]"),
-    "copy_memory": (["--delay", "10", "--cell", "linear-orthogonal"], r"orthogonal +solved"),
+    "copy_memory": (
+        ["--delay", "10", "--cell", "linear-orthogonal", "--seconds", "60"],
+        r"orthogonal +solved",
+    ),
     "digits": (["--epochs", "12"], r"GRU +9\d\.\d% of 397 right"),
     "long_sequence": (["--steps", "500", "--updates", "100"], r"right on new sequences: (0\.9|1)"),
     "recurrent_policy": (["16"], r"after 16 rollouts (9\d|100)% of the answers are right"),

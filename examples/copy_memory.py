@@ -31,7 +31,7 @@ SYMBOLS, SHOWN = 8, 5  # how many there are, how many are to be remembered
 WAIT, ANSWER = SYMBOLS, SYMBOLS + 1  # two more, which fill the delay and end it
 UPDATES = 50  # of the weights, between two looks at sequences held out
 SOLVED = 0.99
-RATES = {"rnn": 0.002, "linear": 0.0003, "irnn": 0.002, "lstm": 0.01, "gru": 0.01}
+RATES = {"rnn": 0.002, "linear": 0.0003, "irnn": 0.002, "lstm": 0.005, "gru": 0.01}
 
 
 def sequences(delay: int, B: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

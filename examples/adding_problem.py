@@ -19,7 +19,7 @@ import rnnfast as rf
 
 CELLS = ("rnn", "rnn-orthogonal", "irnn", "lstm", "lstm-forget", "gru", "gru-orthogonal")
 parser = argparse.ArgumentParser()
-parser.add_argument("--cell", nargs="+", choices=CELLS, default=["rnn", "lstm", "gru"])
+parser.add_argument("--cell", nargs="+", choices=CELLS, default=["rnn", "lstm-forget", "gru"])
 parser.add_argument("--steps", type=int, default=400, help="T, the length of the sequences")
 parser.add_argument("--seconds", type=float, default=120, help="of training, for each cell at most")
 parser.add_argument("--no-clip", action="store_true", help="leave the gradients as they are")

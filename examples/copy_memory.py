@@ -20,7 +20,7 @@ CELLS = ("rnn", "rnn-orthogonal", "linear-orthogonal", "irnn", "lstm", "lstm-for
 parser = argparse.ArgumentParser()
 parser.add_argument("--cell", nargs="+", choices=CELLS, default=CELLS)
 parser.add_argument("--delay", type=int, default=30, help="steps between the symbols and the answer")
-parser.add_argument("--seconds", type=float, default=20, help="of training, for each cell at most")
+parser.add_argument("--seconds", type=float, default=30, help="of training, for each cell at most")
 parser.add_argument("--no-clip", action="store_true", help="leave the gradients as they are")
 parser.add_argument("--table", action="store_true", help="all cells, clipped and not, at growing delays")
 parser.add_argument("--figure", default="copy_memory.png")
@@ -132,7 +132,7 @@ def figure(curves: dict[str, list[tuple[int, float, float]]]) -> None:
         _, seconds, shares = zip(*curve[:-1], strict=True)
         axes.plot(seconds, shares, label=name)
     axes.axhline(1 / SYMBOLS, color="0.6", linestyle=":", label="guessing")
-    axes.legend(loc="center right", fontsize="small")
+    drawn.legend(loc="outside right upper", fontsize="small")
     drawn.savefig(options.figure, dpi=110)
     print("figure:", options.figure)
 

@@ -1,0 +1,119 @@
+"""The recurrent operators in NumPy, written from ONNX's equations: for what the kernels do not compute.
+
+One direction each, with ONNX's own weights: X [T, B, I], W [G*H, I], R [G*H, H], B [2*G*H] or None (zero),
+P [3*H] or None, states [B, H]. The operators' definitions are the source of the equations: RNN, LSTM and GRU
+in https://onnx.ai/onnx/operators/. `clip` bounds the argument of every activation, h(Ct) among them, after
+all of its terms are summed; the state itself is not bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rnnfast.onnx.activations import Array
+from rnnfast.onnx.node import Node
+
+State = tuple[Array, ...]  # (H,) or, for the LSTM, (H, C)
+
+
+def run_direction(
+    node: Node,
+    direction: int,
+    X: Array,
+    W: Array,
+    R: Array,
+    B: Array | None,
+    P: Array | None,
+    state: State,
+    lengths: Array | None,
+) -> tuple[Array, State]:
+    """Y [T, B, H], zero past the lengths, and the state after each sequence's last step.
+
+    Examples
+    --------
+    >>> import numpy as np, onnx
+    >>> from rnnfast.onnx.cells import run_direction
+    >>> from rnnfast.onnx.node import read_node
+    >>> node = read_node(onnx.helper.make_node("RNN", ["x", "w", "r"], ["y"], activations=["Relu"]))
+    >>> X, one = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.ones((1, 1))
+    >>> Y, (H,) = run_direction(node, 0, X, one, one, None, None, (np.zeros((1, 1)),), None)
+    >>> Y.ravel().tolist(), H.tolist()
+    ([1.0, 3.0, 7.0], [[7.0]])
+    """
+    step = _STEPS[node.operator](node, direction, R, B, P)
+    T = len(X)
+    Y = np.zeros((*X.shape[:2], R.shape[1]), X.dtype)
+    with np.errstate(over="ignore"):  # e^x of a large x is infinite, as it should be
+        for t in reversed(range(T)) if node.reverse[direction] else range(T):
+            after = step(X[t] @ W.T, *state)
+            if lengths is not None:  # a reversed sequence starts at its own end
+                active = (t < lengths)[:, np.newaxis]
+                after = tuple(np.where(active, new, old) for new, old in zip(after, state, strict=True))
+                Y[t] = np.where(active, after[0], 0)
+            else:
+                Y[t] = after[0]
+            state = after
+    return Y, state
+
+
+def _rnn_step(node: Node, direction: int, R: Array, B: Array | None, P: Array | None) -> Callable[..., State]:
+    (f,) = _clipped(node, direction)
+    Wb, Rb = _biases(B)
+
+    def step(XW: Array, H: Array) -> State:
+        return (f(XW + H @ R.T + Wb + Rb),)
+
+    return step
+
+
+def _lstm_step(
+    node: Node, direction: int, R: Array, B: Array | None, P: Array | None
+) -> Callable[..., State]:
+    f, g, h = _clipped(node, direction)
+    Wb, Rb = _biases(B)
+    Pi, Po, Pf = (0, 0, 0) if P is None else np.split(P, 3)
+
+    def step(XW: Array, H: Array, C: Array) -> State:
+        i, o, forget, c = np.split(XW + H @ R.T + Wb + Rb, 4, axis=-1)
+        i = f(i + Pi * C)
+        forget = 1 - i if node.input_forget else f(forget + Pf * C)
+        C = forget * C + i * g(c)
+        return f(o + Po * C) * h(C), C
+
+    return step
+
+
+def _gru_step(node: Node, direction: int, R: Array, B: Array | None, P: Array | None) -> Callable[..., State]:
+    f, g = _clipped(node, direction)
+    Rz, Rr, Rh = np.split(R, 3)
+    (Wbz, Wbr, Wbh), (Rbz, Rbr, Rbh) = (
+        (0, 0, 0) if B is None else np.split(bias, 3) for bias in _biases(B)
+    )
+
+    def step(XW: Array, H: Array) -> State:
+        z, r, h = np.split(XW, 3, axis=-1)
+        z = f(z + H @ Rz.T + Wbz + Rbz)
+        r = f(r + H @ Rr.T + Wbr + Rbr)
+        h = g(h + (r * (H @ Rh.T + Rbh) if node.linear_before_reset else (r * H) @ Rh.T + Rbh) + Wbh)
+        return ((1 - z) * h + z * H,)
+
+    return step
+
+
+_STEPS = {"RNN": _rnn_step, "LSTM": _lstm_step, "GRU": _gru_step}
+
+
+def _biases(B: Array | None) -> list:
+    """Wb and Rb, one after the other in B."""
+    return [0, 0] if B is None else np.split(B, 2)
+
+
+def _clipped(node: Node, direction: int) -> list[Callable[[Array], Array]]:
+    """The activations of one direction, with their arguments bounded by the node's clip."""
+    functions: list[Callable[[Array], Array]] = list(node.activations[direction])
+    if node.clip is None:
+        return functions
+    clip = node.clip
+    return [lambda x, f=f: f(np.clip(x, -clip, clip)) for f in functions]

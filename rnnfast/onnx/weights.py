@@ -1,0 +1,126 @@
+"""ONNX's weights of a direction in rnnfast's names and order of gates, and back.
+
+ONNX stacks the gates of an LSTM as i, o, f, c, those of a GRU as z, r, h, and peepholes as i, o, f; W's and
+R's biases stand one after the other in B. rnnfast has PyTorch's order: i, f, g, o (i, g, o where f is 1 - i)
+and r, z, n.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rnnfast.onnx.node import Node
+
+Array = np.ndarray
+
+_ONNX_GATES = {"RNN": "h", "LSTM": "iofg", "GRU": "zrn"}
+_OUR_GATES = {"RNN": "h", "LSTM": "ifgo", "GRU": "rzn"}
+_COUPLED_GATES = "igo"
+_ONNX_PEEPHOLES = "iof"
+
+
+class Weights(NamedTuple):
+    """A node's weights, with ONNX's names and shapes: D directions, G gates.
+
+    Attributes
+    ----------
+    W, R : ndarray [D, G*H, I], [D, G*H, H]
+    B : ndarray [D, 2*G*H] or None
+    P : ndarray [D, 3*H] or None
+        The LSTM's peepholes.
+    """
+
+    W: Array
+    R: Array
+    B: Array | None = None
+    P: Array | None = None
+
+    def check(self, node: Node) -> None:
+        """Raise a ValueError or TypeError where a shape or dtype does not fit `node`."""
+        G, D = len(_ONNX_GATES[node.operator]), len(node.reverse)
+        shape = self.R.shape
+        H = shape[2] if node.hidden_size is None and len(shape) == 3 else node.hidden_size
+        if H == 0 or shape != (D, G * (H or 0), H):
+            H_word = "H" if H is None or H == 0 else H
+            raise ValueError(f"R: expected shape [{D}, {G}*{H_word}, {H_word}], got {shape}")
+        if self.W.ndim != 3 or self.W.shape[:2] != (D, G * H) or self.W.shape[2] == 0:
+            raise ValueError(f"W: expected shape [{D}, {G * H}, I] with I at least 1, got {self.W.shape}")
+        for name, array, width in (("B", self.B, 2 * G * H), ("P", self.P, 3 * H)):
+            if array is not None and array.shape != (D, width):
+                raise ValueError(f"{name}: expected shape [{D}, {width}], got {array.shape}")
+        for name, array in zip(self._fields, self, strict=True):
+            if array is not None and array.dtype != self.W.dtype:
+                raise TypeError(f"{name}: expected W's dtype {self.W.dtype}, got {array.dtype}")
+
+    def astype(self, dtype: np.dtype) -> Weights:
+        """The same in another dtype."""
+        return Weights(*(None if array is None else array.astype(dtype, copy=False) for array in self))
+
+
+def from_onnx(node: Node, weights: Weights, direction: int) -> dict[str, Array]:
+    """One direction's weights by rnnfast's names, in arrays of their own.
+
+    Examples
+    --------
+    >>> import numpy as np, onnx
+    >>> from rnnfast.onnx.node import read_node
+    >>> from rnnfast.onnx.weights import Weights, from_onnx
+    >>> node = read_node(onnx.helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=1))
+    >>> blocks = np.array([[["i"], ["o"], ["f"], ["c"]]])
+    >>> from_onnx(node, Weights(blocks, blocks), 0)["weight_ih"].ravel().tolist()
+    ['i', 'f', 'c', 'o']
+    """
+    theirs = _ONNX_GATES[node.operator]
+    ours = _COUPLED_GATES if node.input_forget else _OUR_GATES[node.operator]
+
+    def ordered(array: Array) -> Array:
+        blocks = dict(zip(theirs, np.split(array, len(theirs)), strict=True))
+        return np.concatenate([blocks[gate] for gate in ours])
+
+    W, R, B, P = (None if array is None else array[direction] for array in weights)
+    assert W is not None
+    assert R is not None
+    found = {"weight_ih": ordered(W), "weight_hh": ordered(R)}
+    if B is not None:
+        found["bias_ih"], found["bias_hh"] = map(ordered, np.split(B, 2))
+    if P is not None:
+        peepholes = zip(_ONNX_PEEPHOLES, np.split(P, 3), strict=True)
+        found |= {f"weight_c{gate}": block.copy() for gate, block in peepholes if gate in ours}
+    return found
+
+
+def to_onnx(operator: str, directions: list[dict[str, Array]], input_forget: bool = False) -> Weights:
+    """A node's weights from those of its directions by rnnfast's names.
+
+    Coupled gates leave ONNX's blocks of the forget gate zero: they are there, and nothing reads them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.onnx.weights import to_onnx
+    >>> blocks = np.array([[1.0], [2.0], [3.0]])  # r, z, n
+    >>> to_onnx("GRU", [{"weight_ih": blocks, "weight_hh": blocks}]).W.ravel().tolist()
+    [2.0, 1.0, 3.0]
+    """
+    ours = _COUPLED_GATES if input_forget else _OUR_GATES[operator]
+
+    def ordered(array: Array) -> Array:
+        blocks = dict(zip(ours, np.split(array, len(ours)), strict=True))
+        zero = np.zeros_like(array[: len(array) // len(ours)])
+        return np.concatenate([blocks.get(gate, zero) for gate in _ONNX_GATES[operator]])
+
+    def peepholes(given: dict[str, Array]) -> Array:
+        zero = np.zeros_like(given["weight_ci"])
+        return np.concatenate([given.get(f"weight_c{gate}", zero) for gate in _ONNX_PEEPHOLES])
+
+    first = directions[0]
+    return Weights(
+        np.stack([ordered(given["weight_ih"]) for given in directions]),
+        np.stack([ordered(given["weight_hh"]) for given in directions]),
+        np.stack([np.concatenate([ordered(given[name]) for name in ("bias_ih", "bias_hh")]) for given in directions])
+        if "bias_ih" in first
+        else None,
+        np.stack([peepholes(given) for given in directions]) if "weight_ci" in first else None,
+    )

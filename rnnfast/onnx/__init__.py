@@ -26,11 +26,15 @@ from rnnfast.onnx.backend import (
     run_node,
     supports_device,
 )
+from rnnfast.onnx.export import export
+from rnnfast.onnx.load import load_layers
 
 __all__ = [
     "Prepared",
     "Rnnfast",
+    "export",
     "is_compatible",
+    "load_layers",
     "prepare",
     "run_model",
     "run_node",

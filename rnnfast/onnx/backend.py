@@ -230,7 +230,7 @@ class Prepared(BackendRep):
         array = np.asarray(value)
         if declared.elem_type:
             dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type)
-            if array.dtype != dtype and dtype != object:
+            if array.dtype != dtype and dtype.kind != "O":
                 raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
         if declared.HasField("shape"):
             sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in declared.shape.dim]
@@ -279,7 +279,8 @@ class _Recurrent(OpRun):
 
     def _run(self, *inputs: Array | None, **attributes: Any) -> tuple[Array, ...]:
         try:
-            return self.recurrence(**dict(zip(self._inputs(), inputs, strict=False)))
+            named: dict[str, Any] = dict(zip(self._inputs(), inputs, strict=False))
+            return self.recurrence(**named)
         except (TypeError, ValueError) as error:
             raise ValueError(f"node {name_of(self.onnx_node)}: {error}") from error
 

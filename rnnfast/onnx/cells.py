@@ -1,9 +1,10 @@
 """The recurrent operators in NumPy, written from ONNX's equations: for what the kernels do not compute.
 
-One direction each, with ONNX's own weights: X [T, B, I], W [G*H, I], R [G*H, H], B [2*G*H] or None (zero),
-P [3*H] or None, states [B, H]. The operators' definitions are the source of the equations: RNN, LSTM and GRU
-in https://onnx.ai/onnx/operators/. `clip` bounds the argument of every activation, h(Ct) among them, after
-all of its terms are summed; the state itself is not bounded.
+With ONNX's own weights; of one direction they are W [G*H, I], R [G*H, H], B [2*G*H] or None (zero) and P
+[3*H] or None; X is [T, B, I], a part of the state [B, H]. The equations' source is the operators' definitions:
+RNN, LSTM and GRU in https://onnx.ai/onnx/operators/. `clip` bounds each pre-activation, after all of its
+terms are summed. The definition can be read as if it bounded the argument of h(Ct) too; onnxruntime and
+OpenVINO leave that as it is, and so does this.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rnnfast.onnx.activations import Array
+from rnnfast.onnx.activations import Activation, Array
 from rnnfast.onnx.node import Node
+from rnnfast.onnx.weights import Weights
 
 State = tuple[Array, ...]  # (H,) or, for the LSTM, (H, C)
 
@@ -21,11 +23,8 @@ State = tuple[Array, ...]  # (H,) or, for the LSTM, (H, C)
 def run_direction(
     node: Node,
     direction: int,
+    weights: Weights,
     X: Array,
-    W: Array,
-    R: Array,
-    B: Array | None,
-    P: Array | None,
     state: State,
     lengths: Array | None,
 ) -> tuple[Array, State]:
@@ -36,12 +35,15 @@ def run_direction(
     >>> import numpy as np, onnx
     >>> from rnnfast.onnx.cells import run_direction
     >>> from rnnfast.onnx.node import read_node
+    >>> from rnnfast.onnx.weights import Weights
     >>> node = read_node(onnx.helper.make_node("RNN", ["x", "w", "r"], ["y"], activations=["Relu"]))
-    >>> X, one = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.ones((1, 1))
-    >>> Y, (H,) = run_direction(node, 0, X, one, one, None, None, (np.zeros((1, 1)),), None)
+    >>> X, ones = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.ones((1, 1, 1))
+    >>> Y, (H,) = run_direction(node, 0, Weights(ones, ones), X, (np.zeros((1, 1)),), None)
     >>> Y.ravel().tolist(), H.tolist()
     ([1.0, 3.0, 7.0], [[7.0]])
     """
+    W, R = weights.W[direction], weights.R[direction]
+    B, P = (None if array is None else array[direction] for array in (weights.B, weights.P))
     step = _STEPS[node.operator](node, direction, R, B, P)
     T = len(X)
     Y = np.zeros((*X.shape[:2], R.shape[1]), X.dtype)
@@ -71,7 +73,8 @@ def _rnn_step(node: Node, direction: int, R: Array, B: Array | None, P: Array | 
 def _lstm_step(
     node: Node, direction: int, R: Array, B: Array | None, P: Array | None
 ) -> Callable[..., State]:
-    f, g, h = _clipped(node, direction)
+    f, g, _ = _clipped(node, direction)
+    h = node.activations[direction][2]
     Wb, Rb = _biases(B)
     Pi, Po, Pf = (0, 0, 0) if P is None else np.split(P, 3)
 
@@ -88,9 +91,7 @@ def _lstm_step(
 def _gru_step(node: Node, direction: int, R: Array, B: Array | None, P: Array | None) -> Callable[..., State]:
     f, g = _clipped(node, direction)
     Rz, Rr, Rh = np.split(R, 3)
-    (Wbz, Wbr, Wbh), (Rbz, Rbr, Rbh) = (
-        (0, 0, 0) if B is None else np.split(bias, 3) for bias in _biases(B)
-    )
+    (Wbz, Wbr, Wbh), (Rbz, Rbr, Rbh) = ((0, 0, 0) if B is None else np.split(bias, 3) for bias in _biases(B))
 
     def step(XW: Array, H: Array) -> State:
         z, r, h = np.split(XW, 3, axis=-1)
@@ -111,9 +112,10 @@ def _biases(B: Array | None) -> list:
 
 
 def _clipped(node: Node, direction: int) -> list[Callable[[Array], Array]]:
-    """The activations of one direction, with their arguments bounded by the node's clip."""
-    functions: list[Callable[[Array], Array]] = list(node.activations[direction])
-    if node.clip is None:
-        return functions
-    clip = node.clip
-    return [lambda x, f=f: f(np.clip(x, -clip, clip)) for f in functions]
+    """The activations of one direction, what they are given bounded by the node's clip."""
+    bound = np.inf if node.clip is None else node.clip
+
+    def clipped(f: Activation) -> Callable[[Array], Array]:
+        return lambda x: f(np.clip(x, -bound, bound))
+
+    return [clipped(f) for f in node.activations[direction]]

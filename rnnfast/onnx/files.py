@@ -167,9 +167,11 @@ def _read_external(model: onnx.ModelProto, folder: str, allowed: int) -> None:
         first = int(where.get("offset", "0"))
         length = int(where.get("length", str(size - first)))
         read[path] += length
-        if min(first, length) < 0 or first + length > size or read[path] > size or sum(read.values()) > allowed:
+        there = 0 <= first <= first + length <= size and read[path] <= size
+        if not there or sum(read.values()) > allowed:
             raise ValueError(
-                f"{tensor.name}: expected {length} bytes at {first} of {where['location']!r}, which has {size}"
+                f"{tensor.name}: expected {length} bytes at {first} of {where['location']!r} "
+                f"({size} bytes), and no more than {allowed} in all"
             )
         with open(path, "rb") as file:
             file.seek(first)

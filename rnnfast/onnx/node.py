@@ -41,7 +41,7 @@ class Node(NamedTuple):
     activations : tuple of tuple of Activation
         Of each direction f (RNN), f and g (GRU), or f, g and h (LSTM).
     clip : float or None
-        Bounds what the activations are given to -clip .. clip.
+        Bounds the pre-activations to -clip .. clip.
     batch_first : bool
         ``layout=1``.
     linear_before_reset, input_forget : bool

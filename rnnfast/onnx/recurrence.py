@@ -61,15 +61,12 @@ class Recurrence:
         weights = weights.astype(dtype)
         if self.path == "numpy":
             return weights
-        return [
-            _core.Cell(
-                node.operator.lower(),
-                reverse=reverse,
-                **{"bias_ih": None, "bias_hh": None, **from_onnx(node, weights, direction)},
-                **node.options(direction),
-            )
-            for direction, reverse in enumerate(node.reverse)
-        ]
+        cells = []
+        for direction, reverse in enumerate(node.reverse):
+            own: dict[str, Any] = {"bias_ih": None, "bias_hh": None, **from_onnx(node, weights, direction)}
+            own |= node.options(direction)
+            cells.append(_core.Cell(node.operator.lower(), reverse=reverse, **own))
+        return cells
 
     def __call__(
         self,
@@ -151,8 +148,7 @@ class Recurrence:
         finals: list[State] = []
         for d in range(D):
             initial = tuple(np.zeros((B, H), x.dtype) if part is None else part[d] for part in state)
-            own = (None if array is None else array[d] for array in weights)
-            Y[:, d], final = run_direction(self.node, d, x, *own, initial, lengths)
+            Y[:, d], final = run_direction(self.node, d, weights, x, initial, lengths)
             finals.append(final)
         return (np.moveaxis(Y, 2, 0) if self.node.batch_first else Y), [
             np.stack(part) for part in zip(*finals, strict=True)

@@ -40,23 +40,25 @@ class Weights(NamedTuple):
     def check(self, node: Node) -> None:
         """Raise a ValueError or TypeError where a shape or dtype does not fit `node`."""
         G, D = len(_ONNX_GATES[node.operator]), len(node.reverse)
-        shape = self.R.shape
-        H = shape[2] if node.hidden_size is None and len(shape) == 3 else node.hidden_size
-        if H == 0 or shape != (D, G * (H or 0), H):
-            H_word = "H" if H is None or H == 0 else H
-            raise ValueError(f"R: expected shape [{D}, {G}*{H_word}, {H_word}], got {shape}")
-        if self.W.ndim != 3 or self.W.shape[:2] != (D, G * H) or self.W.shape[2] == 0:
-            raise ValueError(f"W: expected shape [{D}, {G * H}, I] with I at least 1, got {self.W.shape}")
-        for name, array, width in (("B", self.B, 2 * G * H), ("P", self.P, 3 * H)):
-            if array is not None and array.shape != (D, width):
-                raise ValueError(f"{name}: expected shape [{D}, {width}], got {array.shape}")
-        for name, array in zip(self._fields, self, strict=True):
-            if array is not None and array.dtype != self.W.dtype:
+        H = node.hidden_size or (0, *self.R.shape)[-1]
+        shapes = {
+            "W": (D, G * H, (0, *self.W.shape)[-1]),
+            "R": (D, G * H, H),
+            "B": (D, 2 * G * H),
+            "P": (D, 3 * H),
+        }
+        for name, array in self._asdict().items():
+            if array is None:
+                continue
+            if array.dtype != self.W.dtype:
                 raise TypeError(f"{name}: expected W's dtype {self.W.dtype}, got {array.dtype}")
+            if array.shape != shapes[name] or array.size == 0:
+                raise ValueError(f"{name}: expected shape {list(shapes[name])}, got {array.shape}")
 
     def astype(self, dtype: np.dtype) -> Weights:
         """The same in another dtype."""
-        return Weights(*(None if array is None else array.astype(dtype, copy=False) for array in self))
+        cast = {name: array.astype(dtype) for name, array in self._asdict().items() if array is not None}
+        return Weights(**cast)
 
 
 def from_onnx(node: Node, weights: Weights, direction: int) -> dict[str, Array]:
@@ -79,14 +81,12 @@ def from_onnx(node: Node, weights: Weights, direction: int) -> dict[str, Array]:
         blocks = dict(zip(theirs, np.split(array, len(theirs)), strict=True))
         return np.concatenate([blocks[gate] for gate in ours])
 
-    W, R, B, P = (None if array is None else array[direction] for array in weights)
-    assert W is not None
-    assert R is not None
-    found = {"weight_ih": ordered(W), "weight_hh": ordered(R)}
+    W, R, B, P = weights
+    found = {"weight_ih": ordered(W[direction]), "weight_hh": ordered(R[direction])}
     if B is not None:
-        found["bias_ih"], found["bias_hh"] = map(ordered, np.split(B, 2))
+        found["bias_ih"], found["bias_hh"] = map(ordered, np.split(B[direction], 2))
     if P is not None:
-        peepholes = zip(_ONNX_PEEPHOLES, np.split(P, 3), strict=True)
+        peepholes = zip(_ONNX_PEEPHOLES, np.split(P[direction], 3), strict=True)
         found |= {f"weight_c{gate}": block.copy() for gate, block in peepholes if gate in ours}
     return found
 
@@ -115,12 +115,13 @@ def to_onnx(operator: str, directions: list[dict[str, Array]], input_forget: boo
         zero = np.zeros_like(given["weight_ci"])
         return np.concatenate([given.get(f"weight_c{gate}", zero) for gate in _ONNX_PEEPHOLES])
 
+    def biases(given: dict[str, Array]) -> Array:
+        return np.concatenate([ordered(given["bias_ih"]), ordered(given["bias_hh"])])
+
     first = directions[0]
     return Weights(
         np.stack([ordered(given["weight_ih"]) for given in directions]),
         np.stack([ordered(given["weight_hh"]) for given in directions]),
-        np.stack([np.concatenate([ordered(given[name]) for name in ("bias_ih", "bias_hh")]) for given in directions])
-        if "bias_ih" in first
-        else None,
+        np.stack([biases(given) for given in directions]) if "bias_ih" in first else None,
         np.stack([peepholes(given) for given in directions]) if "weight_ci" in first else None,
     )

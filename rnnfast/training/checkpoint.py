@@ -152,15 +152,21 @@ def write_checkpoint(
         raise TypeError(f"metadata: expected what JSON can hold ({error})") from error
     entries = {_HEADER: np.frombuffer(text.encode(), np.uint8), **entries}
 
+    with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in entries.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write to, that becomes `path` when the block ends, and is removed if it raises."""
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     draft = os.path.join(folder, f".{name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
     try:
         with open(draft, "xb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, array in entries.items():
-                    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, target)

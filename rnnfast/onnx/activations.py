@@ -9,14 +9,16 @@ import numpy as np
 
 Array = np.ndarray
 
-# name -> (function of x, alpha and beta; the default alpha, and beta: None where it has none)
+_REQUIRED = float("nan")  # ONNX takes defaults from the operators of the same names; these have none
+
+# name -> (function of x, alpha and beta; the default alpha, and beta: None where it has none to set)
 _TABLE: dict[str, tuple[Callable[[Array, float, float], Array], float | None, float | None]] = {
-    "Affine": (lambda x, alpha, beta: alpha * x + beta, 1.0, 0.0),
+    "Affine": (lambda x, alpha, beta: alpha * x + beta, _REQUIRED, _REQUIRED),
     "Elu": (lambda x, alpha, _: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0))), 1.0, None),
     "HardSigmoid": (lambda x, alpha, beta: np.clip(alpha * x + beta, 0, 1), 0.2, 0.5),
     "LeakyRelu": (lambda x, alpha, _: np.where(x >= 0, x, alpha * x), 0.01, None),
     "Relu": (lambda x, *_: np.maximum(x, 0), None, None),
-    "ScaledTanh": (lambda x, alpha, beta: alpha * np.tanh(beta * x), 1.0, 1.0),
+    "ScaledTanh": (lambda x, alpha, beta: alpha * np.tanh(beta * x), _REQUIRED, _REQUIRED),
     "Sigmoid": (lambda x, *_: np.exp(-np.logaddexp(0, -x)), None, None),
     "Softplus": (lambda x, *_: np.logaddexp(0, x), None, None),
     "Softsign": (lambda x, *_: x / (1 + abs(x)), None, None),
@@ -54,7 +56,8 @@ def read_activations(names: list[str], alphas: list[float], betas: list[float]) 
     Raises
     ------
     ValueError
-        ONNX has no such function, or there are more alphas or betas than functions that take one.
+        ONNX has no such function, a parameter without a default is missing, or there are more alphas or betas
+        than functions that take one.
 
     Examples
     --------
@@ -71,10 +74,12 @@ def read_activations(names: list[str], alphas: list[float], betas: list[float]) 
         known = _NAMES.get(name.lower())
         if known is None:
             raise ValueError(f"activations: expected some of {', '.join(_TABLE)}, got {name!r}")
-        parameters = [
-            0.0 if default is None else next(values, default)
-            for default, values in zip(_TABLE[known][1:], given.values(), strict=True)
-        ]
+        parameters = []
+        for (attribute, values), default in zip(given.items(), _TABLE[known][1:], strict=True):
+            value = 0.0 if default is None else next(values, default)
+            if value is _REQUIRED:
+                raise ValueError(f"{attribute}: expected a value for {known}, which has no default")
+            parameters.append(value)
         found.append(Activation(known, *parameters))
     for attribute, values in given.items():
         if next(values, None) is not None:

@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from rnnfast.onnx.files import check_model, read_model
-from rnnfast.onnx.node import OPERATORS, name_of, read_node
+from rnnfast.onnx.node import OPERATORS, name_of, names_of, read_node
 from rnnfast.onnx.recurrence import Recurrence
 from rnnfast.onnx.weights import Weights
 
@@ -34,7 +34,7 @@ class Rnnfast(Backend):
         Parameters
         ----------
         model : onnx.ModelProto, or the path of a file
-            Of opset 7 to 22. External data needs the path.
+            Of opset 7 or newer. External data needs the path.
         device : str
             ``"CPU"``.
 
@@ -51,21 +51,17 @@ class Rnnfast(Backend):
 
         Examples
         --------
-        >>> import numpy as np, onnx, rnnfast.onnx
-        >>> node = onnx.helper.make_node("RNN", ["x", "w", "r"], ["", "h"], name="cell", hidden_size=1)
-        >>> value = onnx.helper.make_tensor_value_info
-        >>> one = onnx.numpy_helper.from_array(np.ones((1, 1, 1), np.float32))
-        >>> inputs, outputs = [value("x", 1, ["T", "B", 1])], [value("h", 1, [1, "B", 1])]
-        >>> graph = onnx.helper.make_graph([node], "example", inputs, outputs)
-        >>> for name in ("w", "r"):
-        ...     one.name = name
-        ...     graph.initializer.append(one)
-        >>> opset = onnx.helper.make_opsetid("", 22)
-        >>> prepared = rnnfast.onnx.prepare(onnx.helper.make_model(graph, opset_imports=[opset]))
+        >>> import os, tempfile, numpy as np, rnnfast as rf, rnnfast.onnx
+        >>> gru = rf.GRU(3, 5, rng=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "gru.onnx")
+        ...     rnnfast.onnx.export(gru, path)
+        ...     prepared = rnnfast.onnx.prepare(path)
         >>> prepared.paths
-        {'cell': 'kernels'}
-        >>> prepared.run([np.ones((2, 1, 1), np.float32)])["h"].round(3).tolist()
-        [[[0.943]]]
+        {'GRU': 'kernels'}
+        >>> x = np.ones((7, 2, 3), np.float32)
+        >>> bool((prepared.run([x])["y"] == gru(x)[0]).all())
+        True
         """
         if not cls.supports_device(device):
             raise ValueError(f"device: expected 'CPU', got {device!r}")
@@ -161,9 +157,9 @@ class Prepared(BackendRep):
     inputs, outputs : list of str
         The graph's, in order; inputs that have a default value last.
     paths : dict of str to str
-        Where each recurrent node runs, by its name (without one, by its first output's): ``"kernels"`` or
-        ``"numpy"``. The logger ``rnnfast.onnx`` says so too: a node on the kernels at level INFO, one in
-        NumPy, with the reason, as a WARNING.
+        Where each recurrent node runs, by its name (by its first output's, if it has none of its own):
+        ``"kernels"`` or ``"numpy"``. The logger ``rnnfast.onnx`` says so too: a node on the kernels at level
+        INFO, one in NumPy, with the reason, as a WARNING.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -177,18 +173,10 @@ class Prepared(BackendRep):
         nodes: list[_Recurrent] = []
         self._evaluator = _evaluator(model, nodes)
         fixed = {name: self._evaluator.rt_inits_[name] for name in defaults - set(self.inputs)}
-        self.paths: dict[str, str] = {}
         for node in nodes:
             node.fix_weights(fixed)
-            name = name_of(node.onnx_node)
-            if name in self.paths:  # names need not be unique
-                name = node.output[0]
-            self.paths[name] = node.recurrence.path
-            reason = node.recurrence.node.without_kernel
-            if reason is None:
-                _log.info("%s %s: kernels", node.op_type, name)
-            else:
-                _log.warning("%s %s: NumPy, as no kernel has %s", node.op_type, name, reason)
+        names = names_of([node.onnx_node for node in nodes])
+        self.paths = {name: node.recurrence.path for name, node in zip(names, nodes, strict=True)}
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Run the model.
@@ -206,7 +194,8 @@ class Prepared(BackendRep):
         Raises
         ------
         TypeError, ValueError
-            An input is missing, unknown, or does not fit; the message names it.
+            An input is missing, unknown, or does not fit; the message names it. What the operators around the
+            recurrent ones raise comes from ONNX's evaluator as it is.
         """
         if isinstance(inputs, np.ndarray):
             inputs = [inputs]
@@ -256,11 +245,15 @@ class _Recurrent(OpRun):
         super().__init__(onnx_node, run_params)
         self.recurrence = Recurrence(read_node(onnx_node))
         self.made.append(self)
+        missing = self.recurrence.node.without_kernel
+        if missing is None:
+            _log.info("node %s: on the kernels", name_of(onnx_node))
+        else:
+            _log.warning("node %s: in NumPy, as no kernel has %s", name_of(onnx_node), missing)
 
     @property
     def output(self) -> list[str]:
-        """The names of the outputs, never empty: the evaluator files them by name, and has inputs that are
-        left out under the empty one."""
+        """The outputs' names, none of them empty: under that one the evaluator has inputs left out."""
         return [name or f"output {n} left out" for n, name in enumerate(self.onnx_node.output)]
 
     def fix_weights(self, fixed: Mapping[str, Array]) -> None:

@@ -1,10 +1,10 @@
 """The recurrent operators in NumPy, written from ONNX's equations: for what the kernels do not compute.
 
 With ONNX's own weights; of one direction they are W [G*H, I], R [G*H, H], B [2*G*H] or None (zero) and P
-[3*H] or None; X is [T, B, I], a part of the state [B, H]. The equations' source is the operators' definitions:
-RNN, LSTM and GRU in https://onnx.ai/onnx/operators/. `clip` bounds each pre-activation, after all of its
-terms are summed. The definition can be read as if it bounded the argument of h(Ct) too; onnxruntime and
-OpenVINO leave that as it is, and so does this.
+[3*H] or None; X is [T, B, I], a part of the state [B, H]. The equations are those of the operators'
+definitions, RNN, LSTM and GRU in https://onnx.ai/onnx/operators/. `clip` bounds each pre-activation, after
+all of its terms are summed. The definition can be read as if it bounded the argument of h(Ct) too;
+onnxruntime and OpenVINO leave that as it is, and so does this.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run_direction(
     step = _STEPS[node.operator](node, direction, R, B, P)
     T = len(X)
     Y = np.zeros((*X.shape[:2], R.shape[1]), X.dtype)
-    with np.errstate(over="ignore"):  # e^x of a large x is infinite, as it should be
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN come and go as in the kernels
         for t in reversed(range(T)) if node.reverse[direction] else range(T):
             after = step(X[t] @ W.T, *state)
             if lengths is not None:  # a reversed sequence starts at its own end

@@ -14,12 +14,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError
 
-Path = "str | os.PathLike[str]"
-
 _LARGEST = 2**31 - 1  # bytes of a model, its external data included: what protobuf allows
-_OLDEST, _NEWEST = 7, 22  # opsets whose recurrent nodes are known
+_OLDEST = 7  # the first opset with recurrent nodes as they are now
 
 
 def read_model(path: str | os.PathLike[str]) -> onnx.ModelProto:
@@ -70,8 +69,8 @@ def check_model(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises
     ------
     ValueError
-        It is not: what ONNX's own checker finds, an opset that is too old or too new, a tensor with another
-        number of elements than it declares.
+        It is not: what ONNX's own checker finds, an opset that is too old, a tensor with another number of
+        elements than it declares.
 
     Examples
     --------
@@ -82,7 +81,7 @@ def check_model(model: onnx.ModelProto) -> onnx.ModelProto:
     >>> check_model(model)
     Traceback (most recent call last):
         ...
-    ValueError: model: expected opset 7 to 22, got 6
+    ValueError: model: expected opset 7 or newer, got 6
     """
     for tensor in _tensors(model):
         _check_tensor(tensor)
@@ -94,7 +93,7 @@ def check_model(model: onnx.ModelProto) -> onnx.ModelProto:
         raise ValueError(f"model: {_one_line(error)}") from error
     for opset in model.opset_import:
         if opset.domain in ("", "ai.onnx") and opset.version < _OLDEST:
-            raise ValueError(f"model: expected opset {_OLDEST} to {_NEWEST}, got {opset.version}")
+            raise ValueError(f"model: expected opset {_OLDEST} or newer, got {opset.version}")
     return model
 
 

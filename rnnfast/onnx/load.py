@@ -11,7 +11,7 @@ import onnx
 
 from rnnfast import layers
 from rnnfast.onnx.files import nodes_of, read_model
-from rnnfast.onnx.node import OPERATORS, Node, name_of, read_node
+from rnnfast.onnx.node import OPERATORS, Node, names_of, read_node
 from rnnfast.onnx.weights import Weights, from_onnx
 from rnnfast.recurrent import Recurrent
 
@@ -28,7 +28,7 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     Parameters
     ----------
     path : str or path-like
-        A model of opset 7 to 22.
+        A model of opset 7 or newer.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     try:
         graph = _Graph(model.graph)
         return {stack[0].name: _layer(stack) for stack in graph.stacks()}
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
@@ -103,8 +103,9 @@ class _Graph:
         for node in graph.node:
             for name in dict.fromkeys(node.input if node.op_type != "Shape" else ()):
                 self.readers[name].append(node)
-            if node.op_type == "Constant" and node.attribute[0].HasField("t"):
-                self.constants[node.output[0]] = node.attribute[0].t
+            if node.op_type == "Constant":
+                values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
+                self.constants |= dict(zip(node.output, values, strict=False))
             elif node.op_type == "Identity" and node.input[0] in self.constants:
                 self.constants[node.output[0]] = self.constants[node.input[0]]
         recurrent = [node for node in graph.node if _is_recurrent(node)]
@@ -112,32 +113,23 @@ class _Graph:
         if inside:
             raise ValueError(f"graph: {inside} recurrent nodes inside of other nodes, which have no layer")
         self.nodes: dict[str, _Found] = {}
-        for proto in recurrent:
-            name = name_of(proto)
-            if name in self.nodes:  # names need not be unique
-                name = next(filter(None, proto.output))
-            try:
-                node = read_node(proto)
-                self.nodes[name] = _Found(name, proto, node, self._weights(proto, node))
-            except TypeError as error:
-                raise ValueError(f"node {name}: {error}") from error
+        for name, proto in zip(names_of(recurrent), recurrent, strict=True):
+            node = read_node(proto)
+            self.nodes[name] = _Found(name, proto, node, self._weights(name, proto, node))
 
-    def _weights(self, proto: onnx.NodeProto, node: Node) -> Weights:
+    def _weights(self, name: str, proto: onnx.NodeProto, node: Node) -> Weights:
         """The node's weights, checked."""
-        places = {"W": 1, "R": 2, "B": 3, "P": 7}
         found: dict[str, Any] = {}
-        for key, place in places.items():
-            name = proto.input[place] if place < len(proto.input) else ""
-            if name and name not in self.constants:
-                raise ValueError(
-                    f"node {name_of(proto)}: {key}: expected an array that the file holds, got {name!r}"
-                )
-            found[key] = onnx.numpy_helper.to_array(self.constants[name]) if name else None
+        for key, place in (("W", 1), ("R", 2), ("B", 3), ("P", 7)):
+            source = proto.input[place] if place < len(proto.input) else ""
+            if source and source not in self.constants:
+                raise ValueError(f"node {name}: {key}: expected an array that the file holds, got {source!r}")
+            found[key] = onnx.numpy_helper.to_array(self.constants[source]) if source else None
         weights = Weights(**found)
         try:
             weights.check(node)
-        except ValueError as error:
-            raise ValueError(f"node {name_of(proto)}: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"node {name}: {error}") from error
         return weights
 
     def stacks(self) -> list[list[_Found]]:
@@ -159,7 +151,7 @@ class _Graph:
 
     def _above(self, found: _Found) -> _Found | None:
         """The recurrent node whose X is all of this node's Y, the directions side by side."""
-        Y, D, H = found.proto.output[0], len(found.node.reverse), found.weights.R.shape[2]
+        Y, D, H = next(iter(found.proto.output), ""), len(found.node.reverse), found.weights.R.shape[2]
         reader = self._only_reader(Y)
         if reader is None:
             return None
@@ -208,7 +200,7 @@ class _Graph:
 
 
 def _is_recurrent(node: onnx.NodeProto) -> bool:
-    return node.op_type in OPERATORS and node.domain in ("", "ai.onnx")
+    return node.op_type in OPERATORS and node.domain == ""
 
 
 def _layer(stack: list[_Found]) -> Recurrent:
@@ -223,7 +215,6 @@ def _layer(stack: list[_Found]) -> Recurrent:
         missing = "other activations in each direction"
     if missing is not None:
         raise ValueError(f"node {name}: expected what a layer can be, got {missing}")
-    dtype = np.dtype(np.float64 if weights.W.dtype == np.float64 else np.float32)
     if node.operator == "LSTM":
         options[0]["peephole"] = weights.P is not None
     layer: Recurrent = getattr(layers, node.operator)(
@@ -233,7 +224,7 @@ def _layer(stack: list[_Found]) -> Recurrent:
         bias=weights.B is not None,
         batch_first=node.batch_first,
         bidirectional=D == 2,
-        dtype=dtype,
+        dtype=weights.computed,
         **options[0],
     )
     arrays: dict[str, Array] = {}
@@ -241,7 +232,7 @@ def _layer(stack: list[_Found]) -> Recurrent:
         if place and found.weights.W.shape[2] != D * H:
             raise ValueError(f"node {found.name}: W: expected I = {D * H}, got {found.weights.W.shape[2]}")
         for direction, suffix in enumerate(("", "_reverse")[:D]):
-            own = from_onnx(found.node, found.weights.astype(dtype), direction)
+            own = from_onnx(found.node, found.weights.cast(), direction)
             arrays |= {f"{key}_l{place}{suffix}": array for key, array in own.items()}
     layer.load_state_dict(arrays)
     return layer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onnx.helper import get_attribute_value
@@ -76,7 +78,7 @@ class Node(NamedTuple):
 
 
 def read_node(proto: NodeProto) -> Node:
-    """The attributes of a RNN, LSTM or GRU node of opset 7 to 22.
+    """The attributes of a RNN, LSTM or GRU node, as opsets 7 to 22 define them.
 
     Raises
     ------
@@ -100,11 +102,23 @@ def read_node(proto: NodeProto) -> Node:
 
 def name_of(proto: NodeProto) -> str:
     """The node's name; of one without, its first output's."""
-    return proto.name or next(filter(None, proto.output), proto.op_type)
+    return proto.name or _output(proto)
+
+
+def names_of(protos: Sequence[NodeProto]) -> list[str]:
+    """A name for each node: its own, if no other has it, else its first output's."""
+    count = Counter(proto.name for proto in protos)
+    return [name_of(proto) if count[proto.name] == 1 else _output(proto) for proto in protos]
+
+
+def _output(proto: NodeProto) -> str:
+    return next(filter(None, proto.output), proto.op_type)
 
 
 def _read(proto: NodeProto) -> Node:
     operator = proto.op_type
+    if len(proto.input) < 3 or not all(proto.input[:3]):
+        raise ValueError(f"inputs: expected X, W and R, got {list(proto.input)}")
     given: dict[str, Any] = {}
     for attribute in proto.attribute:
         if attribute.name not in _COMMON | _OWN[operator]:

@@ -13,7 +13,6 @@ from rnnfast.onnx.node import Node
 from rnnfast.onnx.weights import Weights, from_onnx
 
 Array = np.ndarray
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class Recurrence:
@@ -57,8 +56,7 @@ class Recurrence:
         """`weights`, checked, in the form that the path wants."""
         node = self.node
         weights.check(node)
-        dtype = _computed(weights.W.dtype)
-        weights = weights.astype(dtype)
+        weights = weights.cast()
         if self.path == "numpy":
             return weights
         cells = []
@@ -102,14 +100,15 @@ class Recurrence:
         TypeError, ValueError
             If an input has the wrong dtype or shape; the message names it.
         """
-        ready = self._ready if self._ready is not None else self._made_ready(Weights(W, R, B, P))
+        weights = Weights(W, R, B, P)
+        ready = self._made_ready(weights) if self._ready is None else self._ready
         D, H, I = len(self.node.reverse), R.shape[2], W.shape[2]
         given = X.dtype
         if given != W.dtype:
             raise TypeError(f"X: expected W's dtype {W.dtype}, got {given}")
         if X.ndim != 3 or X.shape[2] != I:
             raise ValueError(f"X: expected three axes, the last of {I}, got shape {X.shape}")
-        dtype = _computed(given)
+        dtype = weights.computed
         x = checks.rows(self._swapped(X.astype(dtype, copy=False)))
         T, batch, _ = x.shape
         state = []
@@ -160,13 +159,6 @@ class Recurrence:
     def _swapped(self, array: Array) -> Array:
         """The first two axes exchanged where the node's layout is batch first."""
         return array.swapaxes(0, 1) if self.node.batch_first else array
-
-
-def _computed(dtype: np.dtype) -> np.dtype:
-    """The dtype in which a node of this dtype is computed."""
-    if dtype.name not in _FLOATS:
-        raise TypeError(f"W: expected one of {', '.join(_FLOATS)}, got {dtype}")
-    return np.dtype(np.float64 if dtype.name == "float64" else np.float32)
 
 
 def _lengths(sequence_lens: Array | None, T: int, B: int) -> Array | None:

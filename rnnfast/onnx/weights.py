@@ -19,6 +19,7 @@ _ONNX_GATES = {"RNN": "h", "LSTM": "iofg", "GRU": "zrn"}
 _OUR_GATES = {"RNN": "h", "LSTM": "ifgo", "GRU": "rzn"}
 _COUPLED_GATES = "igo"
 _ONNX_PEEPHOLES = "iof"
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class Weights(NamedTuple):
@@ -50,15 +51,21 @@ class Weights(NamedTuple):
         for name, array in self._asdict().items():
             if array is None:
                 continue
-            if array.dtype != self.W.dtype:
-                raise TypeError(f"{name}: expected W's dtype {self.W.dtype}, got {array.dtype}")
+            if array.dtype.name not in _FLOATS or array.dtype != self.W.dtype:
+                expected = f"one dtype, of {', '.join(_FLOATS)}"
+                raise TypeError(f"{name}: expected {expected}, got {array.dtype} beside W's {self.W.dtype}")
             if array.shape != shapes[name] or array.size == 0:
                 raise ValueError(f"{name}: expected shape {list(shapes[name])}, got {array.shape}")
 
-    def astype(self, dtype: np.dtype) -> Weights:
-        """The same in another dtype."""
-        cast = {name: array.astype(dtype) for name, array in self._asdict().items() if array is not None}
-        return Weights(**cast)
+    @property
+    def computed(self) -> np.dtype:
+        """The dtype in which they are computed with: float64 theirs, else float32."""
+        return np.dtype(np.float64 if self.W.dtype == np.float64 else np.float32)
+
+    def cast(self) -> Weights:
+        """The same in the dtype in which they are computed with."""
+        given = {name: array for name, array in self._asdict().items() if array is not None}
+        return Weights(**{name: array.astype(self.computed, copy=False) for name, array in given.items()})
 
 
 def from_onnx(node: Node, weights: Weights, direction: int) -> dict[str, Array]:

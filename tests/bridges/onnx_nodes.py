@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
+
+if TYPE_CHECKING:
+    import onnx
 
 Arrays = dict[str, np.ndarray]
 
@@ -108,6 +110,8 @@ def make_model(
     opset: int = 14,
 ) -> onnx.ModelProto:
     """A model of one node; the inputs in `constant` are initializers, `outputs` are those it asks for."""
+    import onnx
+
     known = ("Y", "Y_h", "Y_c") if operator == "LSTM" else ("Y", "Y_h")
     asked = known if outputs is None else outputs
     names = [name if name in inputs else "" for name in INPUTS[: 8 if operator == "LSTM" else 6]]

@@ -65,7 +65,13 @@ class Rnnfast(Backend):
         """
         if not cls.supports_device(device):
             raise ValueError(f"device: expected 'CPU', got {device!r}")
-        return Prepared(check_model(model) if isinstance(model, onnx.ModelProto) else read_model(model))
+        if isinstance(model, onnx.ModelProto):
+            return Prepared(check_model(model))
+        checked = read_model(model)
+        try:
+            return Prepared(checked)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(model)}: {error}") from error
 
     @classmethod
     def run_model(

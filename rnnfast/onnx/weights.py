@@ -69,7 +69,7 @@ class Weights(NamedTuple):
 
 
 def from_onnx(node: Node, weights: Weights, direction: int) -> dict[str, Array]:
-    """One direction's weights by rnnfast's names, in arrays of their own.
+    """One direction's weights by rnnfast's names, in C-contiguous arrays of their own.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def from_onnx(node: Node, weights: Weights, direction: int) -> dict[str, Array]:
 
     def ordered(array: Array) -> Array:
         blocks = dict(zip(theirs, np.split(array, len(theirs)), strict=True))
-        return np.concatenate([blocks[gate] for gate in ours])
+        return np.ascontiguousarray(np.concatenate([blocks[gate] for gate in ours]))
 
     W, R, B, P = weights
     found = {"weight_ih": ordered(W[direction]), "weight_hh": ordered(R[direction])}

@@ -175,6 +175,7 @@ class Prepared(BackendRep):
         self.inputs = [value.name for value in values]
         self.outputs = [value.name for value in graph.output]
         self._types = {value.name: value.type.tensor_type for value in values}
+        self._named = namedtupledict("Outputs", self.outputs)
         self._needed = frozenset(self.inputs) - defaults
         nodes: list[_Recurrent] = []
         self._evaluator = _evaluator(model, nodes)
@@ -217,7 +218,7 @@ class Prepared(BackendRep):
             )
         given = {name: self._checked(name, array) for name, array in inputs.items()}
         results = self._evaluator.run(self.outputs, given)
-        return namedtupledict("Outputs", self.outputs)(*results)
+        return self._named(*results)
 
     def _checked(self, name: str, value: Any) -> Array:
         """`value` as an array, of the dtype and shape that the graph declares for this input."""

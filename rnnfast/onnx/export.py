@@ -24,13 +24,15 @@ _IR_VERSION = 8  # what came with this opset
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "identity": "Affine"}
 
 
-def export(model: Module, path: str | os.PathLike[str], *, lengths: bool = False) -> None:
+def export(
+    model: Module, path: str | os.PathLike[str], *, states: bool = False, lengths: bool = False
+) -> None:
     """Write a module as an ONNX file that computes what calling it does.
 
-    The graph's inputs are ``x`` and, for each recurrent layer, the initial state ``h_0`` (and ``c_0``), which
-    may be left out: it is then zero. Its outputs are ``y`` and the final states ``h_n`` (``c_n``). The state
-    of a layer inside of a Sequential has its place in front, ``0.h_0``, as parameters have. Shapes are the
-    module's own, ``batch_first`` included; T and B may differ from run to run.
+    The graph has the input ``x`` and the output ``y``, and for each recurrent layer an output ``h_n`` (and
+    ``c_n``), its final state. The state of a layer inside of a Sequential has its place in front, ``0.h_n``,
+    as parameters have. Shapes are the module's own, ``batch_first`` included; T and B may differ from run to
+    run.
 
     Parameters
     ----------
@@ -39,6 +41,9 @@ def export(model: Module, path: str | os.PathLike[str], *, lengths: bool = False
         of them.
     path : str or path-like
         The file, by convention ``*.onnx``; taken as it is. It is written whole or not at all.
+    states : bool
+        Whether the graph has inputs for the initial states, ``h_0`` (and ``c_0``), which each run must then
+        bring. Without them they are zero.
     lengths : bool
         Whether the graph has an input ``lengths``, int32 ``[B]``: how many steps, 1..T, each sequence has.
 
@@ -65,13 +70,13 @@ def export(model: Module, path: str | os.PathLike[str], *, lengths: bool = False
     ...     rnnfast.onnx.export(model, path)
     ...     prepared = rnnfast.onnx.prepare(path)
     >>> prepared.inputs, prepared.outputs
-    (['x', '0.h_0', '0.c_0'], ['y', '0.h_n', '0.c_n'])
+    (['x'], ['y', '0.h_n', '0.c_n'])
     >>> x = np.ones((5, 4, 3), np.float32)
     >>> result = prepared.run([x])
     >>> bool(np.allclose(result["y"], model(x)[0], atol=1e-6))
     True
     """
-    graph = _Graph(lengths)
+    graph = _Graph(states, lengths)
     graph.add_model(model)
     data = graph.model().SerializeToString()
     with written_whole(path) as file:
@@ -79,16 +84,15 @@ def export(model: Module, path: str | os.PathLike[str], *, lengths: bool = False
 
 
 class _Graph:
-    """A graph in the making; `add` puts a node at its end."""
+    """A graph in the making: nodes are added at its end, values go by their names."""
 
-    def __init__(self, lengths: bool) -> None:
+    def __init__(self, states: bool, lengths: bool) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.constants: dict[str, Array] = {}
+        self.states = states
         self.lengths = "lengths" if lengths else ""
-        self.batch = ""  # the value [1, B, 1], once a state needs it
-        self.batch_axis = 1  # of x
         # Of the value at the end: whether it still has an axis of time, and the size of its last axis.
         self.sequence = True
         self.width: int | str = "N"
@@ -104,8 +108,7 @@ class _Graph:
         if any(isinstance(part, Embedding) for part in modules[1:]):
             raise ValueError("model: expected an Embedding at its beginning alone, got one behind")
         ordered = [part for part in modules if isinstance(part, (Recurrent, Last))]
-        self.batch_axis = 0 if ordered and ordered[0].batch_first else 1
-        axes = ["T", "B"] if self.batch_axis else ["B", "T"]
+        axes = ["B", "T"] if ordered and ordered[0].batch_first else ["T", "B"]
         if isinstance(modules[0], Embedding):
             self.inputs.append(_value("x", np.dtype(np.int64), axes))
         else:
@@ -123,12 +126,14 @@ class _Graph:
         self.add("Identity", [y], "y")
         self.outputs.insert(0, _value("y", dtype, [*(axes if self.sequence else ["B"]), self.width]))
 
-    def add(self, operator: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        """A node with one output, which is called as it is; the name is returned."""
-        self.nodes.append(onnx.helper.make_node(operator, inputs, [name], name=name, **attributes))
-        return name
+    def add(self, operator: str, inputs: list[str], *outputs: str, name: str = "", **attributes: Any) -> str:
+        """Add a node, called as its first output if it has no name of its own; that output is returned."""
+        node = onnx.helper.make_node(operator, inputs, outputs, name=name or outputs[0], **attributes)
+        self.nodes.append(node)
+        return outputs[0]
 
     def constant(self, name: str, value: Any, dtype: Any = np.int64) -> str:
+        """Add an array that the file holds; its name is returned."""
         self.constants[name] = np.array(value, dtype, order="C")
         return name
 
@@ -146,7 +151,7 @@ class _Graph:
         onnx.checker.check_model(model)
         return model
 
-    # One method for each kind of module: x and the result are names of values.
+    # One method for each kind of module, from the name of x to that of y.
 
     def add_dropout(self, x: str, module: Dropout, prefix: str) -> str:
         return x
@@ -172,9 +177,7 @@ class _Graph:
         if not module.bidirectional:
             return self._last(x, axis, prefix)
         forward, reverse = prefix + "forward", prefix + "reverse"
-        self.nodes.append(
-            onnx.helper.make_node("Split", [x], [forward, reverse], name=prefix + "Split", axis=-1)
-        )
+        self.add("Split", [x], forward, reverse, axis=-1)
         zero = self.constant(prefix + "zero", 0)
         parts = [
             self._last(forward, axis, prefix),
@@ -200,10 +203,9 @@ class _Graph:
         attributes = _attributes(module)
         D, H, L = 2 if module.bidirectional else 1, module.hidden_size, module.num_layers
         self.width = D * H
-        batch = self._batch()
         if module.batch_first:
             x = self.add("Transpose", [x], prefix + "time_first", perm=[1, 0, 2])
-        initial = [self._initial(f"{prefix}{part}_0", module, batch) for part in module.parts]
+        initial = [self._initial(f"{prefix}{part}_0", module) for part in module.parts]
         finals: list[list[str]] = [[] for _ in module.parts]
         state_dict = module.state_dict()
         for layer in range(L):
@@ -218,7 +220,7 @@ class _Graph:
             outputs = [f"{name}.{key}" for key in ("Y", "Y_h", "Y_c")[: 1 + len(module.parts)]]
             for final, output in zip(finals, outputs[1:], strict=True):
                 final.append(output)
-            self.nodes.append(onnx.helper.make_node(operator, inputs, outputs, name=name, **attributes))
+            self.add(operator, inputs, *outputs, name=name, **attributes)
             if D == 1:
                 x = self.add("Squeeze", [outputs[0], self.constant("one", [1])], f"{name}.squeezed")
             else:  # [T, D, B, H] to [T, B, D*H]
@@ -230,29 +232,19 @@ class _Graph:
             self.outputs.append(_value(f"{prefix}{part}_n", module.dtype, [L * D, "B", H]))
         return self.add("Transpose", [x], prefix + "batch_first", perm=[1, 0, 2]) if module.batch_first else x
 
-    def _initial(self, name: str, module: Recurrent, batch: str) -> list[str]:
-        """An input [L*D, B, H] for a part of the state, by default zero; of each layer its [D, B, H]."""
+    def _initial(self, name: str, module: Recurrent) -> list[str]:
+        """Of a part of the state each layer's [D, B, H]; the whole is an input, if states are asked for."""
         L, H = module.num_layers, module.hidden_size
         D = 2 if module.bidirectional else 1
-        # The default has one sequence, and is expanded: how many there are is not known before the run.
-        self.inputs.append(_value(name, module.dtype, [L * D, f"B of {name}", H]))
-        self.constant(name, np.zeros((L * D, 1, H)), module.dtype)
-        whole = self.add("Expand", [name, batch], name + ".expanded")
+        if not self.states:
+            return [""] * L
+        self.inputs.append(_value(name, module.dtype, [L * D, "B", H]))
         if L == 1:
-            return [whole]
+            return [name]
         names = [f"{name}.l{layer}" for layer in range(L)]
         sizes = self.constant(name + ".sizes", [D] * L)
-        self.nodes.append(onnx.helper.make_node("Split", [whole, sizes], names, name=name + ".split", axis=0))
+        self.add("Split", [name, sizes], *names, axis=0)
         return names
-
-    def _batch(self) -> str:
-        """The value [1, B, 1], to expand a state with."""
-        if not self.batch:
-            axis = self.batch_axis
-            one = self.constant("one", [1])
-            size = self.add("Shape", ["x"], "batch_size", start=axis, end=axis + 1)
-            self.batch = self.add("Concat", [one, size, one], "batch", axis=0)
-        return self.batch
 
     def _need_sequence(self) -> None:
         if not self.sequence:

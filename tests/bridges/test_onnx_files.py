@@ -37,7 +37,7 @@ def parts_of(state: Any) -> list[np.ndarray]:
     return [state] if isinstance(state, np.ndarray) else [array for part in state for array in parts_of(part)]
 
 
-def assert_runs(path: Any, model: rf.Module, given: list[dict[str, np.ndarray]], wanted: list[Any]) -> None:
+def assert_runs(path: Any, given: list[dict[str, np.ndarray]], wanted: list[Any]) -> None:
     """One session of onnxruntime, and `prepare`, give for each of `given` the (y, state) wanted."""
     onnxruntime = pytest.importorskip("onnxruntime")
     onnxruntime.set_default_logger_severity(4)
@@ -71,17 +71,20 @@ def test_layers_there_and_back(name, stack, tmp_path):
         **options,
     )
     path = tmp_path / "layer.onnx"
-    rnnfast.onnx.export(layer, path, lengths=L > 1)
-    given, wanted = [], []
-    for T, B in ((4, 2), (1, 1), (6, 3)):  # T and B are free
-        x = floats(*((B, T) if batch_first else (T, B)), 3)
-        lengths = {"lengths": np.arange(1, B + 1).clip(max=T).astype(np.int32)} if L > 1 else {}
-        state = tuple(floats(L * (1 + bidirectional), B, 5, seed=n) for n, _ in enumerate(layer.parts))
-        for parts in ({}, dict(zip(("h_0", "c_0"), state, strict=False))):
+    for states in (False, True):
+        rnnfast.onnx.export(layer, path, states=states, lengths=L > 1)
+        given, wanted = [], []
+        for T, B in ((4, 2), (1, 1), (6, 3)):  # T and B are free
+            x = floats(*((B, T) if batch_first else (T, B)), 3)
+            lengths = {"lengths": np.arange(1, B + 1).clip(max=T).astype(np.int32)} if L > 1 else {}
+            parts = {}
+            if states:
+                names = [f"{part}_0" for part in layer.parts]
+                parts = {key: floats(L * (1 + bidirectional), B, 5, seed=n) for n, key in enumerate(names)}
             given.append({"x": x, **lengths, **parts})
-            initial = (state if len(state) > 1 else state[0]) if parts else None
-            wanted.append(layer(x, initial, **lengths))
-    assert_runs(path, layer, given, wanted)
+            initial = tuple(parts.values()) or None
+            wanted.append(layer(x, initial[0] if initial and len(initial) == 1 else initial, **lengths))
+        assert_runs(path, given, wanted)
     ((_, loaded),) = rnnfast.onnx.load_layers(path).items()
     assert type(loaded) is kind
     assert loaded.dtype == np.float32
@@ -123,20 +126,21 @@ def test_models_in_onnxruntime(name, lengths, tmp_path):
         own = {"lengths": np.array([T, 1, 2][:B], np.int32)} if lengths else {}
         given.append({"x": x, **own})
         wanted.append(model(x, **own))
-    assert_runs(path, model, given, wanted)
+    assert_runs(path, given, wanted)
 
 
 def test_names_and_shapes_are_in_the_file(tmp_path):
     path = tmp_path / "model.onnx"
-    rnnfast.onnx.export(MODELS["nested"](), path)
+    rnnfast.onnx.export(MODELS["nested"](), path, states=True, lengths=True)
     graph = onnx.load(path).graph
     shapes = {
         value.name: [dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim]
         for value in (*graph.input, *graph.output)
     }
-    assert list(shapes) == ["x", "0.0.h_0", "0.0.c_0", "1.h_0", "y", "0.0.h_n", "0.0.c_n", "1.h_n"]
+    assert list(shapes) == ["x", "lengths", "0.0.h_0", "0.0.c_0", "1.h_0", "y", "0.0.h_n", "0.0.c_n", "1.h_n"]
     assert (shapes["x"], shapes["y"]) == (["T", "B", 3], ["T", "B", 2])
-    assert (shapes["0.0.h_n"], shapes["1.h_n"]) == ([2, "B", 4], [1, "B", 2])
+    assert shapes["0.0.h_0"] == shapes["0.0.h_n"] == [2, "B", 4]
+    assert shapes["1.h_0"] == shapes["1.h_n"] == [1, "B", 2]
     assert list(rnnfast.onnx.load_layers(path)) == ["0.0.LSTM", "1.RNN"]
 
 

@@ -253,6 +253,30 @@ def test_layers_whose_inside_is_seen_are_no_stack(tmp_path):
     assert {name: layer.num_layers for name, layer in loaded.items()} == {"GRU": 2, "GRU_2": 1}
 
 
+def test_stacks_of_older_opsets(tmp_path):
+    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    constants = {"W": floats(1, 4, 4), "R": floats(1, 4, 4, seed=1)}
+    nodes = [
+        make("RNN", ["x", "W", "R"], ["Y"], name="lower"),
+        make("Squeeze", ["Y"], ["between"], axes=[1]),  # an attribute until 13
+        make("Identity", ["W"], ["V"]),  # exporters share equal weights
+        make("RNN", ["between", "V", "R"], ["", "h"], name="upper"),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "stack",
+        [value("x", onnx.TensorProto.FLOAT, ["T", "B", 4])],
+        [value("h", onnx.TensorProto.FLOAT, [1, "B", 4])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", 11)]
+    path = saved(tmp_path, onnx.helper.make_model(graph, opset_imports=opsets, ir_version=6))
+    ((name, layer),) = rnnfast.onnx.load_layers(path).items()
+    assert (name, layer.num_layers) == ("lower", 2)
+    x = floats(3, 2, 4)
+    np.testing.assert_allclose(layer(x)[1][1:], rnnfast.onnx.run_model(path, [x])["h"], 1e-5, 1e-6)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -336,7 +360,13 @@ def _enlarge(model):
 
 
 def _negative(model):
-    next(t for t in model.graph.initializer if t.name.endswith(".R")).dims[:] = [1, -9, -3]
+    next(t for t in model.graph.initializer if t.name.endswith(".R")).dims[:] = [1, 9, -1]
+
+
+def _packed(model):  # ONNX's reader makes room for as many as are declared
+    tensor = model.graph.initializer.add(name="packed", data_type=onnx.TensorProto.INT4)
+    tensor.dims[:] = [2**30, 2**20]
+    tensor.raw_data = b"1234"
 
 
 def _other_hidden_size(model):
@@ -364,7 +394,8 @@ def _whole_numbers(model):
 
 
 @pytest.mark.parametrize(
-    "change", [_enlarge, _negative, _other_hidden_size, _shorten, _sparse, _no_weights, _whole_numbers]
+    "change",
+    [_enlarge, _negative, _packed, _other_hidden_size, _shorten, _sparse, _no_weights, _whole_numbers],
 )
 def test_weights_that_are_not_there_are_not_allocated(change, tmp_path):
     path = changed(gru_file(tmp_path), change)

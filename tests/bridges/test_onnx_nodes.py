@@ -22,7 +22,8 @@ from rnnfast import _core
 
 onnx = pytest.importorskip("onnx")
 import rnnfast.onnx  # noqa: E402
-from rnnfast.onnx.weights import to_onnx  # noqa: E402
+from rnnfast.onnx import recurrence  # noqa: E402
+from rnnfast.onnx.weights import from_onnx, to_onnx  # noqa: E402
 
 OPERATORS = ("RNN", "LSTM", "GRU")
 all_operators = pytest.mark.parametrize("operator", OPERATORS)
@@ -234,6 +235,59 @@ def test_weights_given_at_each_call_are_read_at_each_call(operator):
     again = prepared.run(inputs)[0]
     assert error(again, oracle(operator, attributes, inputs)["Y"]) < 5e-6
     assert error(again, first) > 1e-3
+
+
+@all_operators
+def test_constant_weights_are_made_ready_once(operator, monkeypatch):
+    attributes, inputs = random_node(2, operator)
+    attributes = {"direction": attributes["direction"]}
+    ready = []
+
+    def counted(node, weights, direction):
+        ready.append(direction)
+        return from_onnx(node, weights, direction)
+
+    monkeypatch.setattr(recurrence, "from_onnx", counted)
+    constant = tuple(name for name in "WRBP" if name in inputs)
+    prepared = rnnfast.onnx.prepare(make_model(operator, attributes, inputs, constant=constant))
+    for _ in range(3):
+        prepared.run({name: array for name, array in inputs.items() if name not in constant})
+    assert ready == list(range(len(inputs["W"])))
+
+
+@all_operators
+def test_default_weights_may_be_overridden(operator):
+    attributes, inputs = {"direction": "forward"}, random_node(2, operator)[1]
+    inputs = {name: inputs[name][-1:] if name in "WR" else inputs[name] for name in ("X", "W", "R")}
+    model = make_model(operator, attributes, inputs)
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(inputs[name], name) for name in "WR")
+    prepared = rnnfast.onnx.prepare(model)
+    for given in (inputs, {**inputs, "W": 2 * inputs["W"]}, inputs):
+        want = oracle(operator, attributes, given)["Y"]
+        assert error(prepared.run({name: given[name] for name in "XW"})["Y"], want) < 5e-6
+    assert error(prepared.run([inputs["X"]])["Y"], want) < 5e-6
+
+
+@all_operators
+@pytest.mark.parametrize("opset", [7, 13, 14, 22, 23])
+def test_opsets(operator, opset):
+    attributes, inputs = random_node(8, operator)
+    assert "layout" not in attributes  # new in 14
+    got, *_ = run(make_model(operator, attributes, inputs, opset=opset), inputs)
+    for name, want in oracle(operator, attributes, inputs).items():
+        assert error(got[name], want) < 5e-6
+
+
+@all_operators
+def test_arrays_of_any_memory_order(operator):
+    attributes, inputs = random_node(11, operator)
+    attributes = {name: attributes[name] for name in ("direction", "layout") if name in attributes}
+    other = {name: np.asfortranarray(array) for name, array in inputs.items()}
+    other["X"] = np.repeat(inputs["X"], 2, axis=2)[:, :, ::2]
+    node = make_model(operator, attributes, inputs).graph.node[0]
+    want = rnnfast.onnx.run_node(node, inputs)
+    for array, expected in zip(rnnfast.onnx.run_node(node, other), want, strict=True):
+        assert np.array_equal(array, expected)
 
 
 BAD_ATTRIBUTES = [

@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SHORT = {  # arguments, and words of the output
     "character_model": (["{text}"], "epoch 3: "),
     "long_sequence": (["--steps", "2000", "--updates", "2"], ""),
+    "onnx_model": ([], "largest difference"),
     "recurrent_policy": (["2"], "after 2 rollouts "),
     "time_series": ([], "GRU "),
 }
@@ -24,6 +25,9 @@ def test_every_example_is_here():
 @pytest.mark.parametrize("name", SHORT)
 def test_it_runs(name, tmp_path):
     arguments, words = SHORT[name]
+    if name == "onnx_model":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
     text = tmp_path / "text.txt"
     text.write_text("what is written twice is easily read twice. " * 100)
     command = [sys.executable, EXAMPLES / f"{name}.py", *(a.format(text=text) for a in arguments)]

@@ -13,7 +13,7 @@ from onnx.backend.base import Backend, BackendRep, namedtupledict
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from rnnfast.onnx.files import check_model, read_model
+from rnnfast.onnx.files import check_model, nodes_of, read_model
 from rnnfast.onnx.node import OPERATORS, name_of, names_of, read_node
 from rnnfast.onnx.recurrence import Recurrence
 from rnnfast.onnx.weights import Weights
@@ -170,6 +170,12 @@ class Prepared(BackendRep):
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
+        for node in nodes_of(graph):
+            if node.op_type == "Loop" and not "".join(node.input[1:2]):
+                raise ValueError(
+                    f"node {name_of(node)}: expected a Loop with a condition, "
+                    "as ONNX's evaluator does not run one without"
+                )
         defaults = {initializer.name for initializer in graph.initializer}
         values = sorted(graph.input, key=lambda value: value.name in defaults)  # sorting is stable
         self.inputs = [value.name for value in values]
@@ -177,13 +183,14 @@ class Prepared(BackendRep):
         self._types = {value.name: value.type.tensor_type for value in values}
         self._named = namedtupledict("Outputs", self.outputs)
         self._needed = frozenset(self.inputs) - defaults
-        nodes: list[_Recurrent] = []
-        self._evaluator = _evaluator(model, nodes)
+        recurrent: list[_Recurrent] = []
+        self._evaluator = _evaluator(model, recurrent)
         fixed = {name: self._evaluator.rt_inits_[name] for name in defaults - set(self.inputs)}
-        for node in nodes:
-            node.fix_weights(fixed)
-        names = names_of([node.onnx_node for node in nodes])
-        self.paths = {name: node.recurrence.path for name, node in zip(names, nodes, strict=True)}
+        for operator in recurrent:
+            operator.fix_weights(fixed)
+        names = names_of([operator.onnx_node for operator in recurrent])
+        paths = [operator.recurrence.path for operator in recurrent]
+        self.paths = dict(zip(names, paths, strict=True))
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Run the model.

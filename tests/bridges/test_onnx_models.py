@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ onnx = pytest.importorskip("onnx")
 import rnnfast as rf  # noqa: E402
 import rnnfast.onnx  # noqa: E402
 
-FLOAT = onnx.TensorProto.FLOAT
+FLOAT, INT64, BOOL = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL
 value = onnx.helper.make_tensor_value_info
 node = onnx.helper.make_node
 
@@ -69,7 +71,7 @@ def test_nodes_inside_of_others_run_on_the_kernels():
     )
     choice = node("If", ["yes"], ["h"], then_branch=body, else_branch=other)
     constants = weights(G=3) | {"V": weights()["W"], "U": weights()["R"]}
-    inputs = [X, value("yes", onnx.TensorProto.BOOL, [])]
+    inputs = [X, value("yes", BOOL, [])]
     prepared = rnnfast.onnx.prepare(model_of([choice], inputs, [H], constants))
     assert prepared.paths == {"in": "kernels", "outer": "kernels"}
     for yes, operator, G in ((True, "GRU", 3), (False, "RNN", 1)):
@@ -78,6 +80,40 @@ def test_nodes_inside_of_others_run_on_the_kernels():
         assert _core.runs_so_far() == before + 1
         given = {"X": x_of(), **weights(G=G)}
         np.testing.assert_allclose(h, oracle(operator, {"direction": "forward"}, given)["Y_h"], 1e-5)
+
+
+def loop(*condition):
+    """A RNN that reads x again and again, three times, and goes on from its own state."""
+    body = onnx.helper.make_graph(
+        [
+            node("Identity", ["go"], ["go_on"]),
+            node("RNN", ["x", "W", "R", "", "", "before"], ["", "after"], name="cell"),
+        ],
+        "body",
+        [value("n", INT64, []), value("go", BOOL, []), value("before", FLOAT, [1, None, 2])],
+        [value("go_on", BOOL, []), value("after", FLOAT, [1, None, 2])],
+    )
+    constants = {"times": np.array(3), "yes": np.array(True), "zero": np.zeros((1, 3, 2), np.float32)}
+    nodes = [node("Loop", ["times", *condition, "zero"], ["h"], body=body)]
+    return model_of(nodes, [X], [H], weights() | constants)
+
+
+def test_nodes_inside_of_loops_run_on_the_kernels():
+    prepared = rnnfast.onnx.prepare(loop("yes"))
+    assert prepared.paths == {"cell": "kernels"}
+    before = _core.runs_so_far()
+    got = prepared.run([x_of()])["h"]
+    assert _core.runs_so_far() == before + 3
+    h = np.zeros((1, 3, 2))
+    for _ in range(3):
+        given = {"X": x_of(), **weights(), "initial_h": h}
+        h = oracle("RNN", {"direction": "forward"}, given)["Y_h"]
+    np.testing.assert_allclose(got, h, 1e-5)
+
+
+def test_what_the_evaluator_gets_wrong_is_refused():
+    with pytest.raises(ValueError, match="node h: expected a Loop with a condition"):
+        rnnfast.onnx.prepare(loop(""))
 
 
 def test_nodes_inside_of_local_functions_run_on_the_kernels():
@@ -179,3 +215,14 @@ def test_models_that_cannot_run_are_refused():
         assert not rnnfast.onnx.is_compatible(model)
         with pytest.raises(ValueError, match=words):
             rnnfast.onnx.prepare(model)
+
+
+def test_the_page_runs(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "bridges" / "onnx.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "onnx.md", "exec"), {})
+    difference, paths, layers = capsys.readouterr().out.splitlines()
+    assert float(difference) < 1e-6
+    assert f"print(prepared.paths)  # {paths}\n" in example
+    assert f"print(layers)  # {layers}\n" in example

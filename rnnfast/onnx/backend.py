@@ -13,7 +13,7 @@ from onnx.backend.base import Backend, BackendRep, namedtupledict
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from rnnfast.onnx.files import check_model, nodes_of, read_model
+from rnnfast.onnx.files import LARGEST, check_model, nodes_of, read_model
 from rnnfast.onnx.node import OPERATORS, name_of, names_of, read_node
 from rnnfast.onnx.recurrence import Recurrence
 from rnnfast.onnx.weights import Weights
@@ -37,6 +37,8 @@ class Rnnfast(Backend):
             Of opset 7 or newer. External data needs the path.
         device : str
             ``"CPU"``.
+        **kwargs
+            ONNX's interface has them; none has a meaning here.
 
         Returns
         -------
@@ -186,8 +188,11 @@ class Prepared(BackendRep):
         recurrent: list[_Recurrent] = []
         self._evaluator = _evaluator(model, recurrent)
         fixed = {name: self._evaluator.rt_inits_[name] for name in defaults - set(self.inputs)}
+        size = 0
         for operator in recurrent:
-            operator.fix_weights(fixed)
+            size += operator.fix_weights(fixed)
+            if size > LARGEST:  # nodes may share an array, but not what is made of it
+                raise ValueError(f"model: expected at most {LARGEST} bytes of weights, got more")
         names = names_of([operator.onnx_node for operator in recurrent])
         paths = [operator.recurrence.path for operator in recurrent]
         self.paths = dict(zip(names, paths, strict=True))
@@ -270,16 +275,18 @@ class _Recurrent(OpRun):
         """The outputs' names, none of them empty: under that one the evaluator has inputs left out."""
         return [name or f"output {n} left out" for n, name in enumerate(self.onnx_node.output)]
 
-    def fix_weights(self, fixed: Mapping[str, Array]) -> None:
-        """Make the weights ready if all of them are among arrays that no run changes."""
+    def fix_weights(self, fixed: Mapping[str, Array]) -> int:
+        """Make the weights ready if all of them are among arrays that no run changes; how many bytes."""
         named = dict(zip(self._inputs(), self.onnx_node.input, strict=False))
         names = {key: named[key] for key in Weights._fields if named.get(key)}
-        if fixed.keys() >= set(names.values()):
-            weights = Weights(**{key: fixed[name] for key, name in names.items()})
-            try:
-                self.recurrence = Recurrence(self.recurrence.node, weights)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"node {name_of(self.onnx_node)}: {error}") from error
+        if not fixed.keys() >= set(names.values()):
+            return 0
+        weights = Weights(**{key: fixed[name] for key, name in names.items()})
+        try:
+            self.recurrence = Recurrence(self.recurrence.node, weights)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"node {name_of(self.onnx_node)}: {error}") from error
+        return weights.nbytes
 
     def _inputs(self) -> tuple[str, ...]:
         return _INPUTS[self.op_type]

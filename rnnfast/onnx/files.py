@@ -17,7 +17,7 @@ import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
 
-_LARGEST = 2**31 - 1  # bytes of a model, its external data included: what protobuf allows
+LARGEST = 2**31 - 1  # bytes of a model, its external data included: what protobuf allows
 _OLDEST = 7  # the first opset with recurrent nodes as they are now
 
 
@@ -46,20 +46,21 @@ def read_model(path: str | os.PathLike[str]) -> onnx.ModelProto:
     ...         print(str(error).removeprefix(path))
     : expected an ONNX model, got bytes that are none
     """
-    with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{os.fspath(path)}: expected a regular file")
-        data = file.read(_LARGEST + 1)
+    status = os.stat(path)
     try:
-        if len(data) > _LARGEST:
-            raise ValueError(f"expected at most {_LARGEST} bytes, got more")
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("expected a regular file")
+        if status.st_size > LARGEST:
+            raise ValueError(f"expected at most {LARGEST} bytes, got {status.st_size}")
+        with open(path, "rb") as file:
+            data = file.read()
         try:
             model = onnx.ModelProto.FromString(data)
         except DecodeError as error:
             raise ValueError("expected an ONNX model, got bytes that are none") from error
-        _read_external(model, os.path.dirname(os.path.realpath(path)), _LARGEST - len(data))
+        _read_external(model, os.path.dirname(os.path.realpath(path)), LARGEST - len(data))
         return check_model(model)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {_one_line(error)}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from typing import Any, NamedTuple
@@ -10,12 +11,14 @@ import numpy as np
 import onnx
 
 from rnnfast import layers
-from rnnfast.onnx.files import nodes_of, read_model
+from rnnfast.onnx.files import LARGEST, nodes_of, read_model
 from rnnfast.onnx.node import OPERATORS, Node, names_of, read_node
 from rnnfast.onnx.weights import Weights, from_onnx
 from rnnfast.recurrent import Recurrent
 
 Array = np.ndarray
+
+_AXES = 8  # more than any array between two layers has
 
 
 def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
@@ -67,6 +70,9 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     model = read_model(path)
     try:
         graph = _Graph(model.graph)
+        size = sum(found.weights.nbytes for found in graph.nodes.values())
+        if size > LARGEST:  # nodes may share an array; layers do not
+            raise ValueError(f"graph: expected at most {LARGEST} bytes of weights, got {size}")
         return {stack[0].name: _layer(stack) for stack in graph.stacks()}
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
@@ -100,7 +106,8 @@ class _Graph:
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.shapes = {value.name: value.type.tensor_type.shape.dim for value in graph.value_info}
         self.outputs = {value.name for value in graph.output}
-        for node in graph.node:
+        nodes = list(graph.node)
+        for node in nodes:
             for name in dict.fromkeys(node.input if node.op_type != "Shape" else ()):
                 self.readers[name].append(node)
             if node.op_type == "Constant":
@@ -108,7 +115,7 @@ class _Graph:
                 self.constants |= dict(zip(node.output, values, strict=False))
             elif node.op_type == "Identity" and node.input[0] in self.constants:
                 self.constants[node.output[0]] = self.constants[node.input[0]]
-        recurrent = [node for node in graph.node if _is_recurrent(node)]
+        recurrent = [node for node in nodes if _is_recurrent(node)]
         inside = sum(map(_is_recurrent, nodes_of(graph))) - len(recurrent)
         if inside:
             raise ValueError(f"graph: {inside} recurrent nodes inside of other nodes, which have no layer")
@@ -116,6 +123,7 @@ class _Graph:
         for name, proto in zip(names_of(recurrent), recurrent, strict=True):
             node = read_node(proto)
             self.nodes[name] = _Found(name, proto, node, self._weights(name, proto, node))
+        self.by_proto = {id(found.proto): found for found in self.nodes.values()}
 
     def _weights(self, name: str, proto: onnx.NodeProto, node: Node) -> Weights:
         """The node's weights, checked."""
@@ -170,13 +178,9 @@ class _Graph:
         else:
             return None
         above = self._only_reader(x)
-        return None if above is None else self._found(above, x)
-
-    def _found(self, proto: onnx.NodeProto, x: str) -> _Found | None:
-        """The recurrent node that `proto` is, if it reads `x` as its X alone."""
-        if proto.input[0] != x or x in proto.input[1:]:
+        if above is None or above.input[0] != x or x in above.input[1:]:
             return None
-        return next((found for found in self.nodes.values() if found.proto is proto), None)
+        return self.by_proto.get(id(above))
 
     def _only_reader(self, name: str) -> onnx.NodeProto | None:
         """The node that reads this value, if it is one, and the value no output of the graph."""
@@ -193,9 +197,11 @@ class _Graph:
         return next((list(attribute.ints) for attribute in transpose.attribute), [])
 
     def _integers(self, name: str) -> list[int]:
-        """The integers of a constant; none where it is no constant."""
+        """The integers of a constant, axes or a shape; none where it is none."""
         tensor = self.constants.get(name)
-        values: list[int] = [] if tensor is None else onnx.numpy_helper.to_array(tensor).ravel().tolist()
+        if tensor is None or math.prod(tensor.dims) > _AXES:
+            return []
+        values: list[int] = onnx.numpy_helper.to_array(tensor).ravel().tolist()
         return values
 
 

@@ -132,11 +132,13 @@ class Recurrence:
         self, cells: list[_core.Cell], x: Array, state: list[Array | None], lengths: Array | None
     ) -> tuple[Array, list[Array]]:
         T, B, _ = x.shape
-        batch_first = self.node.batch_first
         sequences = functional.sequences_of(lengths, None, T, B)
-        y, *final = passes.evaluate(cells, len(cells), x, state, batch_first, sequences)
-        apart = (y.swapaxes(0, 1) if batch_first else y).reshape(*self._outer(T, B), len(cells), -1)
-        return apart if batch_first else apart.swapaxes(1, 2), [part for part in final if part is not None]
+        y, *final = passes.evaluate(cells, len(cells), x, state, self.node.batch_first, sequences)
+        y = self._swapped(y)
+        Y = y.reshape(*y.shape[:2], len(cells), y.shape[2] // len(cells))  # the directions apart
+        if not self.node.batch_first:
+            Y = Y.swapaxes(1, 2)
+        return Y, [part for part in final if part is not None]
 
     def _in_numpy(
         self, weights: Weights, x: Array, state: list[Array | None], lengths: Array | None
@@ -149,12 +151,9 @@ class Recurrence:
             initial = tuple(np.zeros((B, H), x.dtype) if part is None else part[d] for part in state)
             Y[:, d], final = run_direction(self.node, d, weights, x, initial, lengths)
             finals.append(final)
-        return (np.moveaxis(Y, 2, 0) if self.node.batch_first else Y), [
-            np.stack(part) for part in zip(*finals, strict=True)
-        ]
-
-    def _outer(self, T: int, B: int) -> tuple[int, int]:
-        return (B, T) if self.node.batch_first else (T, B)
+        if self.node.batch_first:
+            Y = np.moveaxis(Y, 2, 0)
+        return Y, [np.stack(part) for part in zip(*finals, strict=True)]
 
     def _swapped(self, array: Array) -> Array:
         """The first two axes exchanged where the node's layout is batch first."""

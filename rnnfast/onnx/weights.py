@@ -58,6 +58,11 @@ class Weights(NamedTuple):
                 raise ValueError(f"{name}: expected shape {list(shapes[name])}, got {array.shape}")
 
     @property
+    def nbytes(self) -> int:
+        """The bytes of all of them."""
+        return sum(array.nbytes for array in self if array is not None)
+
+    @property
     def computed(self) -> np.dtype:
         """The dtype in which they are computed with: float64 theirs, else float32."""
         return np.dtype(np.float64 if self.W.dtype == np.float64 else np.float32)

@@ -12,6 +12,7 @@ from bridges.onnx_nodes import make_model, random_node
 onnx = pytest.importorskip("onnx")
 import rnnfast as rf  # noqa: E402
 import rnnfast.onnx  # noqa: E402
+from rnnfast.onnx import backend, files, load  # noqa: E402
 
 VARIANTS = {
     "rnn": (rf.RNN, {}),
@@ -342,8 +343,10 @@ def test_no_model_at_all(data, tmp_path):
 def test_no_regular_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         rnnfast.onnx.load_layers(tmp_path / "absent.onnx")
-    with pytest.raises(ValueError, match="expected a regular file"):
-        rnnfast.onnx.load_layers(os.devnull)
+    os.mkfifo(tmp_path / "pipe")  # to open it would wait for a writer
+    for path in (os.devnull, tmp_path / "pipe", tmp_path):
+        with pytest.raises(ValueError, match="expected a regular file"):
+            rnnfast.onnx.load_layers(path)
 
 
 def changed(path: Any, change: Any) -> Any:
@@ -410,6 +413,25 @@ def external_file(tmp_path) -> Any:
     model = onnx.load(path)
     onnx.save_model(model, path, save_as_external_data=True, location="weights", size_threshold=0)
     return path
+
+
+def test_weights_that_many_nodes_share_are_not_multiplied_without_end(tmp_path, monkeypatch):
+    inputs = {"X": floats(2, 1, 3), "W": floats(1, 4, 3), "R": floats(1, 4, 4)}
+    model = make_model("RNN", {}, inputs, constant=("W", "R"))
+    for n in range(20):
+        copy = model.graph.node.add()
+        copy.CopyFrom(model.graph.node[0])
+        copy.name, copy.output[:] = f"copy {n}", [f"Y {n}", f"Y_h {n}"]
+    path = saved(tmp_path, model)
+    assert len(rnnfast.onnx.load_layers(path)) == len(rnnfast.onnx.prepare(path).paths) == 21
+    for module in (files, load, backend):
+        monkeypatch.setattr(module, "LARGEST", 1600)  # the file has less, the layers have 21 * 112 bytes
+    for read in (rnnfast.onnx.load_layers, rnnfast.onnx.prepare):
+        with pytest.raises(ValueError, match="expected at most 1600 bytes of weights"):
+            read(path)
+    monkeypatch.setattr(files, "LARGEST", 500)
+    with pytest.raises(ValueError, match=r"model\.onnx: expected at most 500 bytes"):
+        rnnfast.onnx.load_layers(path)
 
 
 def test_weights_beside_the_file(tmp_path):

@@ -213,6 +213,21 @@ def test_a_sequence_without_steps_keeps_its_state(operator, clip):
 
 
 @all_operators
+@pytest.mark.parametrize("attributes", [{}, {"clip": 0.75}, {"layout": 1}], ids=str)
+@pytest.mark.parametrize("shape", [(0, 3), (4, 0)])
+def test_no_steps_and_no_sequences(operator, attributes, shape):
+    T, B = shape
+    G = {"RNN": 1, "LSTM": 4, "GRU": 3}[operator]
+    attributes = {"direction": "bidirectional", **attributes}
+    inputs = {"X": np.ones((T, B, 2)), "W": np.ones((2, G * 3, 2)), "R": np.ones((2, G * 3, 3))}
+    if "layout" in attributes:
+        inputs["X"] = inputs["X"].swapaxes(0, 1)
+    got, *_ = run(make_model(operator, attributes, inputs), inputs)
+    assert got["Y"].shape == ((B, T, 2, 3) if "layout" in attributes else (T, 2, B, 3))
+    assert not got["Y_h"].any()
+
+
+@all_operators
 @pytest.mark.parametrize("clip", [{}, {"clip": 0.75}])
 def test_outputs_may_be_left_out(operator, clip):
     inputs = random_node(5, operator)[1]

@@ -283,6 +283,16 @@ def test_default_weights_may_be_overridden(operator):
     assert error(prepared.run([inputs["X"]])["Y"], want) < 5e-6
 
 
+def test_names_of_activations_in_any_case():
+    inputs = random_node(4, "GRU")[1]
+    attributes = {"direction": "bidirectional" if len(inputs["W"]) == 2 else "forward"}
+    names = ["sigmoid", "TANH"] * len(inputs["W"])
+    inputs = {name: inputs[name] for name in "XWR"}
+    got, path, _ = run(make_model("GRU", {**attributes, "activations": names}, inputs), inputs)
+    assert path == "kernels"
+    assert error(got["Y"], oracle("GRU", attributes, inputs)["Y"]) < 5e-6
+
+
 @all_operators
 @pytest.mark.parametrize("opset", [7, 13, 14, 22, 23])
 def test_opsets(operator, opset):

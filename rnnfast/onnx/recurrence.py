@@ -1,0 +1,168 @@
+"""One recurrent node, ready to run: on the kernels where they compute it, in NumPy elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnnfast import _core, functional, passes
+from rnnfast.nn import checks
+from rnnfast.onnx.cells import State, run_direction
+from rnnfast.onnx.node import Node
+from rnnfast.onnx.weights import Weights, from_onnx
+
+Array = np.ndarray
+
+
+class Recurrence:
+    """A node that can be called with its inputs.
+
+    Parameters
+    ----------
+    node : Node
+    weights : Weights, optional
+        Those that every call will bring, where they never change: they are then made ready once.
+
+    Attributes
+    ----------
+    path : {"kernels", "numpy"}
+        Where it runs.
+
+    Notes
+    -----
+    float16 and bfloat16 are computed in float32, and the results rounded.
+
+    Examples
+    --------
+    >>> import numpy as np, onnx
+    >>> from rnnfast.onnx.node import read_node
+    >>> from rnnfast.onnx.recurrence import Recurrence
+    >>> node = read_node(onnx.helper.make_node("RNN", ["x", "w", "r"], ["y"], clip=0.5))
+    >>> recurrence = Recurrence(node)
+    >>> recurrence.path
+    'numpy'
+    >>> Y, Y_h = recurrence(np.ones((3, 2, 1)), np.ones((1, 1, 1)), np.ones((1, 1, 1)))
+    >>> Y.shape, Y_h.shape
+    ((3, 1, 2, 1), (1, 2, 1))
+    """
+
+    def __init__(self, node: Node, weights: Weights | None = None) -> None:
+        self.node = node
+        self.path = "kernels" if node.without_kernel is None else "numpy"
+        self._ready = None if weights is None else self._made_ready(weights)
+
+    def _made_ready(self, weights: Weights) -> Weights | list[_core.Cell]:
+        """`weights`, checked, in the form that the path wants."""
+        node = self.node
+        weights.check(node)
+        weights = weights.cast()
+        if self.path == "numpy":
+            return weights
+        cells = []
+        for direction, reverse in enumerate(node.reverse):
+            own: dict[str, Any] = {"bias_ih": None, "bias_hh": None, **from_onnx(node, weights, direction)}
+            own |= node.options(direction)
+            cells.append(_core.Cell(node.operator.lower(), reverse=reverse, **own))
+        return cells
+
+    def __call__(
+        self,
+        X: Array,
+        W: Array,
+        R: Array,
+        B: Array | None = None,
+        sequence_lens: Array | None = None,
+        initial_h: Array | None = None,
+        initial_c: Array | None = None,
+        P: Array | None = None,
+    ) -> tuple[Array, ...]:
+        """Run the node.
+
+        Parameters
+        ----------
+        X : ndarray [T, B, I]
+            ``[B, T, I]`` with layout 1.
+        W, R, B, P : ndarray [D, G*H, I], [D, G*H, H], [D, 2*G*H], [D, 3*H]
+            B and P may be None.
+        sequence_lens : ndarray [B] of integers, or None
+            In 0..T. A sequence of length 0 leaves its state as it is.
+        initial_h, initial_c : ndarray [D, B, H] or None
+            ``[B, D, H]`` with layout 1.
+
+        Returns
+        -------
+        Y, Y_h and, of an LSTM, Y_c : ndarray [T, D, B, H], [D, B, H]
+            ``[B, T, D, H]`` and ``[B, D, H]`` with layout 1. Y is zero past the lengths.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an input has the wrong dtype or shape; the message names it.
+        """
+        weights = Weights(W, R, B, P)
+        ready = self._made_ready(weights) if self._ready is None else self._ready
+        D, H, I = len(self.node.reverse), R.shape[2], W.shape[2]
+        given = X.dtype
+        if given != W.dtype:
+            raise TypeError(f"X: expected W's dtype {W.dtype}, got {given}")
+        if X.ndim != 3 or X.shape[2] != I:
+            raise ValueError(f"X: expected three axes, the last of {I}, got shape {X.shape}")
+        dtype = weights.computed
+        x = checks.rows(self._swapped(X.astype(dtype, copy=False)))
+        T, batch, _ = x.shape
+        state = []
+        for name, array in (("initial_h", initial_h), ("initial_c", initial_c)):
+            if array is not None:
+                expected = (batch, D, H) if self.node.batch_first else (D, batch, H)
+                if array.dtype != given:
+                    raise TypeError(f"{name}: expected X's dtype {given}, got {array.dtype}")
+                if array.shape != expected:
+                    raise ValueError(f"{name}: expected shape {list(expected)}, got {array.shape}")
+                array = checks.block(self._swapped(array.astype(dtype, copy=False)))
+            state.append(array)
+        lengths = _lengths(sequence_lens, T, batch)
+        state = state if self.node.operator == "LSTM" else state[:1]
+        run: Any = self._on_kernels if self.path == "kernels" else self._in_numpy
+        Y, final = run(ready, x, state, lengths)
+        final = [self._swapped(part).astype(given, copy=False) for part in final]
+        return Y.astype(given, copy=False), *final
+
+    def _on_kernels(
+        self, cells: list[_core.Cell], x: Array, state: list[Array | None], lengths: Array | None
+    ) -> tuple[Array, list[Array]]:
+        T, B, _ = x.shape
+        sequences = functional.sequences_of(lengths, None, T, B)
+        y, *final = passes.evaluate(cells, len(cells), x, state, self.node.batch_first, sequences)
+        y = self._swapped(y)
+        Y = y.reshape(*y.shape[:2], len(cells), y.shape[2] // len(cells))  # the directions apart
+        if not self.node.batch_first:
+            Y = Y.swapaxes(1, 2)
+        return Y, [part for part in final if part is not None]
+
+    def _in_numpy(
+        self, weights: Weights, x: Array, state: list[Array | None], lengths: Array | None
+    ) -> tuple[Array, list[Array]]:
+        T, B, _ = x.shape
+        D, H = len(self.node.reverse), weights.R.shape[2]
+        Y = np.empty((T, D, B, H), x.dtype)
+        finals: list[State] = []
+        for d in range(D):
+            initial = tuple(np.zeros((B, H), x.dtype) if part is None else part[d] for part in state)
+            Y[:, d], final = run_direction(self.node, d, weights, x, initial, lengths)
+            finals.append(final)
+        if self.node.batch_first:
+            Y = np.moveaxis(Y, 2, 0)
+        return Y, [np.stack(part) for part in zip(*finals, strict=True)]
+
+    def _swapped(self, array: Array) -> Array:
+        """The first two axes exchanged where the node's layout is batch first."""
+        return array.swapaxes(0, 1) if self.node.batch_first else array
+
+
+def _lengths(sequence_lens: Array | None, T: int, B: int) -> Array | None:
+    """`sequence_lens` checked, as the kernels take it."""
+    try:
+        return functional.checked_lengths(sequence_lens, T, B)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"sequence_lens: {error}") from error

@@ -1,4 +1,4 @@
-"""What this installation is: version, kernels compiled and chosen, threads, NumPy and its BLAS, the header for C."""
+"""What this installation is: version, kernels compiled and chosen, threads, BLAS; the header for C."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ cdef class Cell:
     """
 
     cdef Layer layer
-    cdef readonly object name, weight_ih, weight_hh
+    cdef readonly object name, weight_ih, weight_hh, weight_hr
     cdef dict weights       # those that there are
 
     def __init__(self, name, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh, reverse=False,
@@ -53,7 +53,7 @@ cdef class Cell:
                  cell_clip=None, reset_after=True):
         cdef rnnfast_weights weights
         cdef Py_ssize_t P = weight_hh.shape[1]
-        self.name, self.weight_ih, self.weight_hh = name, weight_ih, weight_hh
+        self.name, self.weight_ih, self.weight_hh, self.weight_hr = name, weight_ih, weight_hh, weight_hr
         given = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh,
                  "weight_hr": weight_hr, "weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
         self.weights = {name: weight for name, weight in given.items() if weight is not None}

@@ -29,6 +29,7 @@ class Cell:
     output_size: int
     weight_ih: _Array
     weight_hh: _Array
+    weight_hr: _Array | None
     def __init__(
         self,
         name: str,

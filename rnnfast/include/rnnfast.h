@@ -6,8 +6,8 @@
  *     rnnfast->destroy(plan);
  *
  * A plan is a stack of recurrent layers with its weights packed, its state, and all the memory that its calls need: once it
- * stands, `step`, `run`, `forward`, `backward`, `reset` and the reading and writing of states allocate nothing and take no
- * lock of Python's. Results have the bits of rnnfast.RNN, LSTM and GRU with the same weights, for any number of threads.
+ * stands, `step`, `run`, `forward`, `backward`, `reset` and the reading and writing of states allocate nothing (but for the
+ * workers, which the first call that wants them starts, and a new thread's own few bytes) and take no lock of Python's. Results have the bits of rnnfast.RNN, LSTM and GRU with the same weights, for any number of threads.
  *
  * Dims: T steps, B sequences (batch), I input_size, H hidden_size, P proj_size or H, L num_layers, D 2 if bidirectional else
  * 1, G gates (RNN 1, GRU 3, LSTM 4, with coupled gates 3). Arrays are row-major without gaps, of the plan's dtype, aligned

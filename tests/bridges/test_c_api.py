@@ -1,6 +1,6 @@
-"""The C API: plans give the bits of layers and streams, refuse what is wrong, allocate nothing, and need no Python.
+"""The C API: plans give the bits of layers and streams, refuse what is wrong, and need no memory, no Python.
 
-The modules under c_api/ are compiled in a folder of their own against the installed package's header and .pxd.
+The modules under c_api/ are compiled in a folder of their own against the installed header and .pxd.
 """
 
 from __future__ import annotations

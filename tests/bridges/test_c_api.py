@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))) or s
     pytest.skip("there is no C compiler", allow_module_level=True)
 
 SOURCES = Path(__file__).parent / "c_api"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "c_api"
 PACKAGE = str(Path(rf.__file__).parents[1])
 LAYERS = {  # a layer's class and keywords, and the same of a plan
     "rnn": (rf.RNN, {}, {"cell": "rnn"}),
@@ -53,9 +56,14 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the modules are compiled."""
     folder = tmp_path_factory.mktemp("c_api")
-    for source in SOURCES.iterdir():
-        shutil.copy(source, folder)
-    environment = os.environ | {"PYTHONPATH": PACKAGE}
+    for source in (*SOURCES.iterdir(), *EXAMPLES.glob("*.[cp]*")):
+        if source.name != "setup.py" or source.parent == SOURCES:
+            shutil.copy(source, folder)
+    (page,) = re.findall(
+        r"```python\n(# gradient\.pyx\n.*?)```", (ROOT / "docs/bridges/c.md").read_text(), re.DOTALL
+    )
+    (folder / "gradient.pyx").write_text(f"# cython: language_level=3\n{page}")
+    environment = os.environ | {"PYTHONPATH": PACKAGE, "CFLAGS": "-O0"}  # quick to compile
     done = subprocess.run(
         [sys.executable, "setup.py"],
         cwd=folder,
@@ -523,3 +531,21 @@ def test_another_version_of_the_table_is_refused_with_both_named(bridge, built, 
             probe.load()
     monkeypatch.setattr(_core, "_C_API", new(ctypes.addressof(Start(size + 8, 1)), name, None))
     probe.load()  # a table that has grown serves what was compiled before
+
+
+def test_the_examples_run(built):
+    environment = os.environ | {"PYTHONPATH": PACKAGE}
+    done = subprocess.run(
+        [sys.executable, "run.py"], cwd=built, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "us from C" in done.stdout
+
+
+def test_the_documented_module_gives_the_gradients_of_the_layer(built):
+    rnn = rf.RNN(3, 8, bias=False, rng=0)
+    x = np.random.default_rng(0).normal(size=(7, 4, 3)).astype(np.float32)
+    y, _, tape = rnn.forward(x)
+    rnn.backward(tape, np.ones_like(y))
+    got = loaded(built, "gradient").gradient(x, rnn.weight_ih_l0.data, rnn.weight_hh_l0.data)
+    assert_same(got, (rnn.weight_ih_l0.grad, rnn.weight_hh_l0.grad))

@@ -1,4 +1,7 @@
-"""Builds the modules of the tests of the C API, in place, against the rnnfast that is installed."""
+"""Builds the modules of the tests of the C API, the examples and that of the documentation, in place.
+
+Against the rnnfast that is installed.
+"""
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -9,7 +12,8 @@ how = {"include_dirs": [rf.get_include()]}
 setup(
     name="c_api",
     ext_modules=[
-        *cythonize([Extension("bridge", ["bridge.pyx"], **how)]),
+        *cythonize([Extension(name, [f"{name}.pyx"], **how) for name in ("bridge", "gradient", "descent")]),
+        Extension("steps", ["steps.c"], **how),
         Extension("probe", ["probe.c"], libraries=["dl"], **how),
         Extension("probe_cpp", ["probe_cpp.cpp"], libraries=["dl"], **how),
         Extension("allocations", ["allocations.c"], extra_link_args=["-Wl,-Bsymbolic"]),

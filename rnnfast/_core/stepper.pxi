@@ -38,8 +38,8 @@ cdef enum:
     STEP_PARTS = FORWARD_PACKS + BACKWARD_PACKS + 1
 
 cdef int build_stack(Stack *stack, const Kernels *k, Py_ssize_t B, bint back) noexcept nogil:
-    """Room for the weights of the layers that stand in `step` [layers], made by calloc; `back`: for backward passes too. -1:
-    there is no memory; free_stack is due all the same."""
+    """Room for the weights of the layers that stand in `step` [layers], made by calloc; `back`: for backward passes too.
+    -1: there is no memory; free_stack is due all the same."""
     cdef int layers = stack.layers, count = STEP_PARTS * layers + 2, n
     cdef Py_ssize_t B_H = B * stack.step.layer.p.H * k.real_size
     cdef size_t *sizes = <size_t *>calloc(count, sizeof(size_t))

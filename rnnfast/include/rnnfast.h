@@ -6,8 +6,9 @@
  *     rnnfast->destroy(plan);
  *
  * A plan is a stack of recurrent layers with its weights packed, its state, and all the memory that its calls need: once it
- * stands, `step`, `run`, `forward`, `backward`, `reset` and the reading and writing of states allocate nothing (but for the
- * workers, which the first call that wants them starts, and a new thread's own few bytes) and take no lock of Python's. Results have the bits of rnnfast.RNN, LSTM and GRU with the same weights, for any number of threads.
+ * stands, no function but `create` and `destroy` asks for memory or takes a lock of Python's. (What is made later, once: the
+ * workers, by the first call that wants them, and the few bytes that the C library keeps for each thread.) Results have the
+ * bits of rnnfast.RNN, LSTM and GRU with the same weights, for any number of threads.
  *
  * Dims: T steps, B sequences (batch), I input_size, H hidden_size, P proj_size or H, L num_layers, D 2 if bidirectional else
  * 1, G gates (RNN 1, GRU 3, LSTM 4, with coupled gates 3). Arrays are row-major without gaps, of the plan's dtype, aligned
@@ -147,11 +148,12 @@ typedef struct {
      *   reset   IN  [T, B] nonzero: the state is set to zero before x[t, b] is read; NULL: nowhere */
     int (*run)(rnnfast_plan *plan, ptrdiff_t T, const void *x, void *y, const ptrdiff_t *lengths, const uint8_t *reset);
 
-    /* The same with what `backward` needs: for a plan made for training. Until then leave x and y where they are, unwritten. */
+    /* The same with what `backward` needs, for a plan made for training. Until then leave x and y where they are, unwritten. */
     int (*forward)(rnnfast_plan *plan, ptrdiff_t T, const void *x, void *y, const ptrdiff_t *lengths,
                    const uint8_t *reset);
 
-    /* Back through the last `forward`, once. The plan's state stays. */
+    /* Back through the last `forward`, once. A `run`, a `forward` that failed or a `refresh` in between gives it up; steps and
+     * changes of the state do not. The state stays. */
     int (*backward)(rnnfast_plan *plan, const rnnfast_gradients *gradients);
 
     /* Copies the state. A part that is NULL is left out.

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -24,8 +25,10 @@ from rnnfast import _core
 
 pytest.importorskip("Cython")
 pytest.importorskip("setuptools")
-if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))) or sys.platform == "win32":
-    pytest.skip("there is no C compiler", allow_module_level=True)
+headers = Path(sysconfig.get_path("include")) / "Python.h"
+compilers = [any(map(shutil.which, names)) for names in (("cc", "gcc", "clang"), ("c++", "g++", "clang++"))]
+if sys.platform == "win32" or not all(compilers) or not headers.exists():
+    pytest.skip("needs a C and a C++ compiler, Python.h and POSIX threads", allow_module_level=True)
 
 SOURCES = Path(__file__).parent / "c_api"
 ROOT = Path(__file__).parents[2]

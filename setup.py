@@ -18,8 +18,15 @@ flags = (
 loops = Extension(
     "rnnfast._core.loops",
     sources=["rnnfast/_core/loops.pyx", *sorted(glob("csrc/*.c")), *sorted(glob("csrc/isa/*.c"))],
-    depends=sorted([*glob("csrc/**/*.h", recursive=True), *glob("rnnfast/_core/*.px[di]")]),
-    include_dirs=["csrc", numpy.get_include()],
+    depends=sorted(
+        [
+            *glob("csrc/**/*.h", recursive=True),
+            *glob("rnnfast/_core/*.px[di]"),
+            "rnnfast/capi.pxd",
+            "rnnfast/include/rnnfast.h",
+        ]
+    ),
+    include_dirs=["csrc", "rnnfast/include", numpy.get_include()],
     define_macros=[
         ("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION"),
         ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION"),

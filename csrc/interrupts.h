@@ -8,7 +8,7 @@
 #include "fpenv.h"
 
 typedef struct {
-    double next;          /* seconds on the clock below */
+    double next;          /* seconds on the clock below; 0: never */
     uint64_t environment; /* the caller's floating-point environment, in which its signal handlers run */
     int stop;             /* the number, from 1, of the chunk of time after which to stop; 0: none */
 } Interrupts;
@@ -28,9 +28,11 @@ static inline void interrupts_begin(Interrupts *interrupts)
     interrupts->stop = 0;
 }
 
-/* Whether a tenth of a second has gone by since the last look, or the clock has been set back. */
+/* Whether a tenth of a second has gone by since the last look, or the clock has been set back. Never where no look has been
+ * begun: where the caller may not be Python. */
 static inline int interrupts_due(Interrupts *interrupts)
 {
+    if (interrupts->next == 0) return 0;
     const double now = interrupts_clock();
     if (now < interrupts->next && now > interrupts->next - 0.2) return 0;
     interrupts->next = now + 0.1;

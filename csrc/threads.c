@@ -163,6 +163,7 @@ static void *worker_main(void *argument)
     const int worker = (int)(intptr_t)argument;
     unsigned seen = pool.born[worker];
     fp_enter();
+    waited = 0; /* memory of this thread's own, which is made at the first touch: here, not in a job */
     for (;;) {
         signal_wait(&pool.start, seen);
         seen = signal_value(&pool.start);

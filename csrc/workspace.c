@@ -1,7 +1,7 @@
-/* One slot holds the block last given back. Taking and giving exchange the slot atomically, so any thread may do either. */
+/* A workspace is a slot that holds the block last given back. Taking and giving exchange it atomically, so any thread may do
+ * either. */
 #include "workspace.h"
 
-#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -11,16 +11,21 @@ typedef struct {
     char padding[64 - sizeof(void *) - sizeof(size_t)];
 } Header; /* stands in the 64 bytes before the block */
 
-static _Atomic(Header *) kept;
+Workspace shared_workspace;
 
 static void release(Header *header)
 {
     if (header) free(header->allocation);
 }
 
-static Header *block_of(size_t bytes)
+static Header *exchange(Workspace *workspace, Header *header)
 {
-    Header *header = atomic_exchange(&kept, NULL);
+    return workspace ? atomic_exchange(&workspace->kept, header) : header;
+}
+
+static Header *block_of(Workspace *workspace, size_t bytes)
+{
+    Header *header = exchange(workspace, NULL);
     if (header && header->bytes >= bytes) return header;
     release(header);
     char *allocation = malloc(bytes + 2 * sizeof(Header));
@@ -31,14 +36,14 @@ static Header *block_of(size_t bytes)
     return header;
 }
 
-void *workspace_take(int count, const size_t *sizes, void **parts)
+void *workspace_take(Workspace *workspace, int count, const size_t *sizes, void **parts)
 {
     size_t bytes = 0;
     for (int n = 0; n < count; n++) {
         if (sizes[n] > PTRDIFF_MAX / 2 - bytes) return NULL;
         bytes += (sizes[n] + 63) / 64 * 64;
     }
-    Header *header = block_of(bytes);
+    Header *header = block_of(workspace, bytes);
     if (!header) return NULL;
     char *next = (char *)(header + 1);
     for (int n = 0; n < count; n++) {
@@ -48,7 +53,7 @@ void *workspace_take(int count, const size_t *sizes, void **parts)
     return header + 1;
 }
 
-void workspace_give(void *block)
+void workspace_give(Workspace *workspace, void *block)
 {
-    if (block) release(atomic_exchange(&kept, (Header *)block - 1));
+    if (block) release(exchange(workspace, (Header *)block - 1));
 }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from rnnfast import functional
 from rnnfast._core import get_num_threads, set_num_threads
-from rnnfast.config import __version__, show_config
+from rnnfast.config import __version__, get_include, show_config
 from rnnfast.layers import GRU, LSTM, RNN
 from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Parameter, Sequential
 
@@ -69,6 +69,7 @@ __all__ = [
     "clip_grad_value",
     "fit",
     "functional",
+    "get_include",
     "get_num_threads",
     "init",
     "load",

@@ -1,12 +1,32 @@
-"""What this installation is: version, kernels compiled and chosen, threads, NumPy and its BLAS."""
+"""What this installation is: version, kernels compiled and chosen, threads, BLAS; the header for C."""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 
 from rnnfast import _core
 
 __version__ = "0.1.0"
+
+
+def get_include() -> str:
+    """The folder of ``rnnfast.h``, for compilers: what a C extension or a Cython module is built with.
+
+    Returns
+    -------
+    str
+        An include path. The functions behind the header are reached by ``rnnfast_import()`` in C, and by
+        ``from rnnfast.capi cimport *`` in Cython.
+
+    Examples
+    --------
+    >>> import os, rnnfast as rf
+    >>> os.listdir(rf.get_include())
+    ['rnnfast.h']
+    """
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "include")
 
 
 def config() -> dict[str, object]:

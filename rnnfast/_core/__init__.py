@@ -2,6 +2,7 @@
 
 try:
     from rnnfast._core.loops import (
+        _C_API,
         Cell,
         Embedded,
         Sequences,
@@ -31,6 +32,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = [
+    "_C_API",
     "Cell",
     "Embedded",
     "Sequences",

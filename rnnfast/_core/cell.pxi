@@ -3,6 +3,38 @@
 _KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 _NONLINEARITIES = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENTITY}
 
+cdef struct Layer:
+    Pass p                    # what all its passes have in common: the cell, its sizes and options, its peepholes
+    Py_ssize_t input_size
+    bint reverse
+    rnnfast_weights weights   # as rnnfast.h lays them out; NULL: there is none
+
+cdef void set_layer(Layer *layer, int kind, int nonlinearity, double cell_clip, bint reverse, Py_ssize_t I, Py_ssize_t H,
+                    Py_ssize_t P, const rnnfast_weights *weights) noexcept nogil:
+    """One layer in one direction; cell_clip 0 is none."""
+    cdef Pass *p = &layer.p
+    memset(layer, 0, sizeof(layer[0]))
+    layer.input_size, layer.reverse, layer.weights = I, reverse, weights[0]
+    set_cell(p, kind)
+    p.nonlinearity, p.cell_clip = nonlinearity, cell_clip
+    p.H, p.P, p.phases = H, P, 2 if kind == GRU_BEFORE or weights.weight_hr != NULL else 1
+    p.w_ci, p.w_cf, p.w_co = weights.weight_ci, weights.weight_cf, weights.weight_co
+
+cdef inline bint has_c(const Layer *layer) noexcept nogil:
+    """Whether the state has a part c."""
+    return layer.p.cell == LSTM or layer.p.cell == COUPLED
+
+cdef inline void *second_weight(const Pass *p, const rnnfast_weights *weights) noexcept nogil:
+    """The weight (or gradient) that W_m, of the second product, is in."""
+    return weights.weight_hh if p.cell == GRU_BEFORE else weights.weight_hr
+
+cdef inline rnnfast_weights pointers(dict arrays) noexcept:
+    """Weights or gradients, by name."""
+    return rnnfast_weights(data(arrays.get("weight_ih")), data(arrays.get("weight_hh")), data(arrays.get("bias_ih")),
+                           data(arrays.get("bias_hh")), data(arrays.get("weight_hr")), data(arrays.get("weight_ci")),
+                           data(arrays.get("weight_cf")), data(arrays.get("weight_co")))
+
+
 @cython.auto_pickle(False)
 cdef class Cell:
     """One layer in one direction: which cell it is, its weights, and the way it runs through time.
@@ -12,56 +44,58 @@ cdef class Cell:
     weight_ci, weight_cf, weight_co [H].
     """
 
-    cdef int kind, nonlinearity
-    cdef double cell_clip
-    cdef readonly bint reverse
-    cdef readonly Py_ssize_t input_size, hidden_size, output_size
-    cdef readonly object name, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, weight_ci, weight_cf, weight_co
-    cdef list weights       # (name, weight) of those that there are
-    cdef object name_m      # the name of the weight that W_m, of the second product, is in; None: no second product
+    cdef Layer layer
+    cdef readonly object name, weight_ih, weight_hh, weight_hr
+    cdef dict weights       # those that there are
 
     def __init__(self, name, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh, reverse=False,
                  nonlinearity="tanh", *, weight_hr=None, weight_ci=None, weight_cf=None, weight_co=None, coupled_gates=False,
                  cell_clip=None, reset_after=True):
-        self.kind = COUPLED if coupled_gates else _KINDS[name] if reset_after else GRU_BEFORE
-        self.nonlinearity, self.reverse = _NONLINEARITIES[nonlinearity], reverse
-        self.cell_clip = 0 if cell_clip is None else cell_clip
-        self.input_size, self.output_size = weight_ih.shape[1], weight_hh.shape[1]
-        self.hidden_size = self.output_size if weight_hr is None else weight_hr.shape[1]
-        self.name, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = name, weight_ih, weight_hh, bias_ih, bias_hh
-        self.weight_hr, self.weight_ci, self.weight_cf, self.weight_co = weight_hr, weight_ci, weight_cf, weight_co
-        weights = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh,
-                   "weight_hr": weight_hr, "weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
-        self.weights = [(name, weight) for name, weight in weights.items() if weight is not None]
-        self.name_m = "weight_hh" if self.kind == GRU_BEFORE else None if weight_hr is None else "weight_hr"
+        cdef rnnfast_weights weights
+        cdef Py_ssize_t P = weight_hh.shape[1]
+        self.name, self.weight_ih, self.weight_hh, self.weight_hr = name, weight_ih, weight_hh, weight_hr
+        given = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh,
+                 "weight_hr": weight_hr, "weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
+        self.weights = {name: weight for name, weight in given.items() if weight is not None}
+        weights = pointers(self.weights)
+        set_layer(&self.layer, COUPLED if coupled_gates else _KINDS[name] if reset_after else GRU_BEFORE,
+                  _NONLINEARITIES[nonlinearity], 0 if cell_clip is None else cell_clip, reverse, weight_ih.shape[1],
+                  P if weight_hr is None else weight_hr.shape[1], P, &weights)
 
-    cdef void describe(self, Pass *p) noexcept:
-        """What a pass of this cell is, whatever it runs on."""
-        set_cell(p, self.kind)
-        p.nonlinearity, p.cell_clip = self.nonlinearity, self.cell_clip
-        p.H, p.P, p.phases = self.hidden_size, self.output_size, 1 if self.name_m is None else 2
-        p.w_ci, p.w_cf, p.w_co = data(self.weight_ci), data(self.weight_cf), data(self.weight_co)
+    @property
+    def reverse(self):
+        """Whether it runs from the last step to the first."""
+        return self.layer.reverse
 
-    cdef inline bint has_c(self) noexcept:
-        """Whether the state has a part c."""
-        return self.kind == LSTM or self.kind == COUPLED
+    @property
+    def input_size(self):
+        """I."""
+        return self.layer.input_size
+
+    @property
+    def hidden_size(self):
+        """H."""
+        return self.layer.p.H
+
+    @property
+    def output_size(self):
+        """P."""
+        return self.layer.p.P
 
     @property
     def slots(self):
         """S, how many times H numbers a pass saves for each step and row."""
-        cdef Pass p
-        set_cell(&p, self.kind)
-        return p.S
+        return self.layer.p.S
 
     def new_gradients(self):
         """Uninitialised gradients of the weights, by name."""
-        return {name: like(weight) for name, weight in self.weights}
+        return {name: like(weight) for name, weight in self.weights.items()}
 
     cdef Rows own_columns(self, cnp.ndarray array, Py_ssize_t number):
         """The rows of this pass's columns in the [T, B, D*P] array of all directions."""
         cdef Rows rows = rows_of(array)
-        rows.data = <char *>rows.data + (number % (cnp.PyArray_DIM(array, 2) // self.output_size) * self.output_size
-                                         * cnp.PyArray_ITEMSIZE(array))
+        cdef Py_ssize_t P = self.layer.p.P
+        rows.data = <char *>rows.data + number % (cnp.PyArray_DIM(array, 2) // P) * P * cnp.PyArray_ITEMSIZE(array)
         return rows
 
 

@@ -18,32 +18,39 @@ cdef class Embedded:
         """Of x: that of the tokens, and I."""
         return (*(<object>self.tokens).shape, cnp.PyArray_DIM(self.table, 1))
 
-    cdef Rows rows(self):
-        """The V rows of the table."""
-        return packed_rows(data(self.table), cnp.PyArray_DIM(self.table, 0), cnp.PyArray_DIM(self.table, 1), NULL)
+    cdef Lookup lookup(self):
+        """Where in a table the rows of x stand, in the caller's order."""
+        cdef Py_ssize_t size = sizeof(Py_ssize_t)
+        return Lookup(<const Py_ssize_t *>cnp.PyArray_DATA(self.tokens), cnp.PyArray_STRIDE(self.tokens, 0) // size,
+                      cnp.PyArray_STRIDE(self.tokens, 1) // size, NULL, 0, NULL)
 
-    cdef Lookup lookup(self, const Ragged *ragged, bint reverse, Py_ssize_t *place, void *table, Py_ssize_t C):
-        """Where in another table, [V, C], the rows of a pass stand; place [B] OUT, if the batch is ragged."""
-        cdef Py_ssize_t size = sizeof(Py_ssize_t), B = cnp.PyArray_DIM(self.tokens, 1)
-        cdef Py_ssize_t s_stride = cnp.PyArray_STRIDE(self.tokens, 0) // size
-        cdef Py_ssize_t b_stride = cnp.PyArray_STRIDE(self.tokens, 1) // size
-        cdef const Py_ssize_t *token = <const Py_ssize_t *>cnp.PyArray_DATA(self.tokens)
-        if ragged.order != NULL:
-            find_places(ragged, B, s_stride, b_stride, reverse, place)
-            return Lookup(token, -s_stride if reverse else s_stride, 0, place, C, table)
-        if reverse:
-            return Lookup(token + (ragged.T - 1) * s_stride, -s_stride, b_stride, NULL, C, table)
-        return Lookup(token, s_stride, b_stride, NULL, C, table)
 
-    cdef Rows named_rows(self, const Ragged *ragged, void *rows, const Kernels *k):
-        """The rows of the table that tokens name, in `rows` [V, I]; what stands in the others, NaN perhaps, stays out."""
-        cdef Py_ssize_t B = cnp.PyArray_DIM(self.tokens, 1), s, b, token, sequence
-        cdef Py_ssize_t V = cnp.PyArray_DIM(self.table, 0), I = cnp.PyArray_DIM(self.table, 1)
-        cdef const Py_ssize_t[:, :] tokens = self.tokens
-        memset(rows, 0, V * I * k.real_size)
-        for b in range(B):
-            sequence = ragged.order[b] if ragged.order != NULL else b
-            for s in range(steps_of(ragged, b)):
-                token = tokens[s, sequence]
-                memcpy(at(rows, token * I, k), at(data(self.table), token * I, k), I * k.real_size)
-        return packed_rows(rows, V, I, NULL)
+cdef inline Rows table_rows(cnp.ndarray table) noexcept:
+    """The V rows of a table."""
+    return packed_rows(data(table), cnp.PyArray_DIM(table, 0), cnp.PyArray_DIM(table, 1), NULL)
+
+cdef Lookup lookup_in_order(Lookup lookup, const Ragged *ragged, Py_ssize_t B, bint reverse, Py_ssize_t *place, void *table,
+                            Py_ssize_t C) noexcept nogil:
+    """The same as a pass takes it, in another table, [V, C]; place [B] OUT, if the batch is ragged."""
+    if ragged.order != NULL:
+        find_places(ragged, B, lookup.s_stride, lookup.b_stride, reverse, place)
+        lookup.place = place
+    elif reverse:
+        lookup.token += (ragged.T - 1) * lookup.s_stride
+    if reverse:
+        lookup.s_stride = -lookup.s_stride
+    lookup.table, lookup.C = table, C
+    return lookup
+
+cdef Rows named_rows(const Lookup *lookup, const Ragged *ragged, Py_ssize_t B, const void *table, Py_ssize_t V, Py_ssize_t I,
+                     void *rows, const Kernels *k) noexcept nogil:
+    """The rows of the table [V, I] that tokens, in the caller's order, name: in `rows` [V, I]. What stands in the others, NaN
+    perhaps, stays out."""
+    cdef Py_ssize_t s, b, token, sequence
+    memset(rows, 0, V * I * k.real_size)
+    for b in range(B):
+        sequence = ragged.order[b] if ragged.order != NULL else b
+        for s in range(steps_of(ragged, b)):
+            token = lookup.token[s * lookup.s_stride + sequence * lookup.b_stride]
+            memcpy(at(rows, token * I, k), at(table, token * I, k), I * k.real_size)
+    return packed_rows(rows, V, I, NULL)

@@ -130,5 +130,8 @@ cdef extern from "interrupts.h" nogil:
     bint interrupts_stopped(const Interrupts *, int chunk)
 
 cdef extern from "workspace.h" nogil:
-    void *workspace_take(int count, const size_t *sizes, void **parts)
-    void workspace_give(void *block)
+    ctypedef struct Workspace:
+        pass
+    Workspace shared_workspace
+    void *workspace_take(Workspace *, int count, const size_t *sizes, void **parts)
+    void workspace_give(Workspace *, void *block)

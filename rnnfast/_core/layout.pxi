@@ -114,5 +114,5 @@ cdef void begin(void *state, const void *given, size_t nbytes) noexcept nogil:
     """state = what is given, or zero."""
     if given == NULL:
         memset(state, 0, nbytes)
-    else:
+    elif given != state:
         memcpy(state, given, nbytes)

@@ -64,7 +64,7 @@ def linear_forward(x, weight, bias, y):
         return
     memset(&job, 0, sizeof(job))
     sizes = [K * padded(N, k) * size, N * size]
-    block = workspace_take(2, sizes, parts)
+    block = workspace_take(&shared_workspace, 2, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weight")
     job.k, job.M, job.w, job.packed_w = k, M, one_block(weight), parts[0]
@@ -73,10 +73,10 @@ def linear_forward(x, weight, bias, y):
     if bias is not None:
         memcpy(parts[1], data(bias), N * size)
         job.product.bias = parts[1]
-    planned = plan(k, 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
+    planned = plan(k, threads, 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
     with nogil:
         threads_run(linear_forward_worker, &job, planned.workers)
-        workspace_give(block)
+        workspace_give(&shared_workspace, block)
 
 
 def linear_backward(x, weight, dy, dx, dweight, dbias):
@@ -95,11 +95,11 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
             dbias[...] = 0
         return
     memset(&job, 0, sizeof(job))
-    planned = plan(k, 2, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
+    planned = plan(k, threads, 2, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
     job.operand_size = GRADIENT_ROWS * k.operand_stride(K)
     sizes = [0 if dx is None else N * padded(K, k) * size, GRADIENT_ROWS * padded(N, k) * size,
              planned.workers * job.operand_size * size, padded(N, k) * size, padded(N, k) * K * size]
-    block = workspace_take(5, sizes, parts)
+    block = workspace_take(&shared_workspace, 5, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weight and the sum of its gradient")
     memset(parts[3], 0, sizes[3])
@@ -116,4 +116,4 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     if dbias is not None:
         db = one_block(dbias)
         k.unpack_bias(&db, job.db)
-    workspace_give(block)
+    workspace_give(&shared_workspace, block)

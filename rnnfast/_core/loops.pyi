@@ -9,6 +9,8 @@ from numpy.typing import DTypeLike, NDArray
 _Array = NDArray[Any]
 _Float = TypeVar("_Float", bound=np.floating[Any])
 
+_C_API: object  # the capsule that rnnfast.h loads
+
 def compiled_isas() -> list[str]: ...
 def available_isas() -> list[str]: ...
 def force_isa(name: str | None) -> None: ...
@@ -27,12 +29,7 @@ class Cell:
     output_size: int
     weight_ih: _Array
     weight_hh: _Array
-    bias_ih: _Array | None
-    bias_hh: _Array | None
     weight_hr: _Array | None
-    weight_ci: _Array | None
-    weight_cf: _Array | None
-    weight_co: _Array | None
     def __init__(
         self,
         name: str,

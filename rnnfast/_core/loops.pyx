@@ -6,8 +6,12 @@ and hands one job to a team of workers; a worker runs its share of every chunk o
 the batch (no worker waits for another) or over the hidden units (a barrier at each step, and each worker's slice of the
 weights stays in its own cache). No split changes a bit of any result.
 
-One compiled module in nine files: settings.pxi, layout.pxi, plan.pxi, cell.pxi, sequences.pxi, embedded.pxi and linear.pxi
-come first, stepper.pxi last.
+A pass is described by a job in the caller's terms: rows of its arrays, pointers to its states. `run_forward` and
+`run_backward` know nothing of Python; what calls them is `forward` and `backward` with NumPy arrays, and the plans of the C
+API with pointers.
+
+One compiled module in ten files: settings.pxi, layout.pxi, plan.pxi, cell.pxi, sequences.pxi, embedded.pxi and linear.pxi
+come first, stepper.pxi and capi.pxi last.
 """
 import os
 
@@ -15,10 +19,12 @@ import numpy as np
 
 cimport cython
 cimport numpy as cnp
-from libc.stdint cimport uint32_t, uint64_t
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from rnnfast._core.kernels cimport *
+from rnnfast.capi cimport *
 
 cnp.import_array()
 
@@ -42,20 +48,34 @@ include "linear.pxi"
 
 # ---- forward -----------------------------------------------------------------------------------------------------
 
-cdef struct ForwardJob:
-    const Kernels *k
-    Pass p
-    Product project      # all rows of x and of gates, a worker takes parts; if x is embedded, the V rows of both tables
-    Lookup embedded      # table [V, S*H]: the projection of each token
-    Py_ssize_t V         # tokens of an embedded x
-    Blocks w_ih, w_hh, w_m
-    const void *b_ih
-    const void *b_hh
-    void *w_project      # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
-    void *w_step         # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1)
-    void *w_second       # [P/(4V)][H][4][V]: W_m packed flat over its rows
+cdef struct Packed:      # weights as the passes read them; NULL: not there
+    void *project        # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
+    void *step           # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1)
     void *bias           # [S*H]
+    void *second         # [P/(4V)][H][4][V]: W_m packed flat over its rows
+    void *dx             # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
+    void *back           # [P/(4V)][G*H][4][V]: W_hh packed flat over its P columns
+    void *second_back    # [H/(4V)][P][4][V]: W_m packed flat over its H columns
+
+cdef enum:
+    FORWARD_PACKS = 4    # the first of these
+    BACKWARD_PACKS = 3   # the others
+
+cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y and c into the order of the pass
+    const Kernels *k
+    const Layer *layer
+    int threads          # that may work
+    Pass p
+    Rows x               # [T, B, I]
+    Lookup embedded      # or rows of the table, by token; then those of its projections [V, S*H]
+    Rows table           # [V, I]
+    void *h              # [B, P] OUT the final state; may be p.h0
+    void *c              # [B, H] OUT; may be p.c0
+    void *c_kept         # [T*B, H] OUT the c of every step in the order of the pass; NULL: in p.c, or the last alone
+    const Packed *given  # weights that are packed; NULL: this job packs them
+    Packed packed
     Ragged ragged
+    Product project      # all rows of x and of gates, a worker takes parts; if x is embedded, the V rows of both tables
     Py_ssize_t *starts   # [workers, T + 1] if the batch is ragged
     Py_ssize_t chunk     # steps projected at once
     int split
@@ -74,14 +94,27 @@ cdef inline Py_ssize_t hidden_groups(const Kernels *k, const Pass *p) noexcept n
     """Groups of hidden units in the forward step (csrc/kernels/step.h)."""
     return k.groups_of(p.H) if p.G == 1 else padded(p.H, k) // k.lanes
 
-cdef void pack_for_forward(const Kernels *k, const Pass *p, const Blocks *w_ih, void *w_project, const Blocks *w_hh,
-                           void *w_step, const Blocks *w_m, void *w_second, int worker, int workers) noexcept nogil:
+cdef void forward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes) noexcept nogil:
+    """sizes [FORWARD_PACKS] OUT."""
+    cdef const Pass *p = &layer.p
+    sizes[0] = layer.input_size * padded(p.X * p.H, k) * k.real_size
+    sizes[1] = p.G * padded(p.H, k) * p.P * k.real_size
+    sizes[2] = p.S * p.H * k.real_size
+    sizes[3] = padded(p.P, k) * p.H * k.real_size if p.phases == 2 else 0
+
+cdef void pack_for_forward(const Kernels *k, const Layer *layer, const Packed *packed, int worker, int workers) noexcept nogil:
     """A worker's share of all weights."""
+    cdef const Pass *p = &layer.p
+    cdef const rnnfast_weights *weights = &layer.weights
     cdef Py_ssize_t columns = k.groups_of(p.X * p.H), units = hidden_groups(k, p), second = k.groups_of(p.P)
-    k.pack_by_rows(w_ih, w_project, share(columns, worker, workers), share(columns, worker + 1, workers))
-    k.pack_by_gates(w_hh, w_step, share(units, worker, workers), share(units, worker + 1, workers))
+    cdef Blocks w_ih = window(p, False, weights.weight_ih, layer.input_size), w_hh = step_window(p, weights.weight_hh), w_m
+    k.pack_by_rows(&w_ih, packed.project, share(columns, worker, workers), share(columns, worker + 1, workers))
+    k.pack_by_gates(&w_hh, packed.step, share(units, worker, workers), share(units, worker + 1, workers))
     if p.phases == 2:
-        k.pack_by_rows(w_m, w_second, share(second, worker, workers), share(second, worker + 1, workers))
+        w_m = second_window(p, second_weight(p, weights))
+        k.pack_by_rows(&w_m, packed.second, share(second, worker, workers), share(second, worker + 1, workers))
+    if worker == 0:
+        add_biases(k, p, weights.bias_ih, weights.bias_hh, packed.bias)
 
 cdef void forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef ForwardJob *job = <ForwardJob *>argument
@@ -103,12 +136,11 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
         b0, b1 = row_share(&job.ragged, p.B, worker, workers), row_share(&job.ragged, p.B, worker + 1, workers)
         start = starts_of(&job.ragged, b0, b1, job.starts + worker * (p.T + 1))
         project.a, out = part(project.a, b0, b1, start, k), part(out, b0, b1, start, k)
-    pack_for_forward(k, &p, &job.w_ih, job.w_project, &job.w_hh, job.w_step, &job.w_m, job.w_second, worker, workers)
-    if worker == 0:
-        add_biases(k, &p, job.b_ih, job.b_hh, job.bias)
-    threads_barrier(team)
+    if job.given == NULL:
+        pack_for_forward(k, job.layer, &job.packed, worker, workers)
+        threads_barrier(team)
     if embedded:
-        product_share(k, &job.project, 0, job.V, worker, workers)
+        product_share(k, &job.project, 0, job.table.B, worker, workers)
         threads_barrier(team)
     while s0 < p.T:
         s1 = min(s0 + job.chunk, p.T)
@@ -142,6 +174,95 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
         s0 = s1
 
 
+cdef enum:
+    FORWARD_PARTS = FORWARD_PACKS + 6
+
+cdef void forward_sizes(const ForwardJob *job, Py_ssize_t T, int workers, size_t *sizes) noexcept nogil:
+    """sizes [FORWARD_PARTS] OUT: of a pass's scratch memory, no less for more steps or workers."""
+    cdef const Kernels *k = job.k
+    cdef const Pass *p = &job.p
+    cdef Py_ssize_t B = p.B, row = p.S * p.H * k.real_size
+    cdef size_t *more = sizes + FORWARD_PACKS
+    cdef bint ragged = job.ragged.order != NULL
+    if job.given == NULL:
+        forward_pack_sizes(k, job.layer, sizes)
+    else:
+        memset(sizes, 0, FORWARD_PACKS * sizeof(size_t))
+    more[0] = max(p.H, p.P) * k.real_size
+    more[1] = 0 if p.save else chunk_steps(k, p.S * p.H, B, T, GATES_BYTES, LEAST_ROWS) * B * row
+    more[2] = 3 * B * sizeof(Py_ssize_t) if ragged else 0
+    more[3] = workers * (T + 1) * sizeof(Py_ssize_t) if ragged else 0
+    more[4] = job.table.B * row
+    more[5] = B * p.H * k.real_size if p.phases == 2 else 0
+
+cdef void set_forward(ForwardJob *job, const Kernels *k, const Layer *layer, Py_ssize_t T, Py_ssize_t B) noexcept nogil:
+    """A job of a layer on nothing yet."""
+    memset(job, 0, sizeof(job[0]))
+    job.k, job.layer, job.p = k, layer, layer.p
+    job.p.T, job.p.B = T, B
+
+cdef int run_forward(ForwardJob *job, Workspace *workspace) noexcept nogil:
+    """One layer in one direction; -1: there is no memory."""
+    cdef const Kernels *k = job.k
+    cdef const Layer *layer = job.layer
+    cdef Pass *p = &job.p
+    cdef const Ragged *ragged = &job.ragged
+    cdef Py_ssize_t B = p.B, H = p.H, P = p.P, T
+    cdef bint embedded = job.embedded.token != NULL, keeps_c = job.c_kept != NULL or p.c.data != NULL
+    cdef size_t sizes[FORWARD_PARTS]
+    cdef void *parts[FORWARD_PARTS]
+    cdef Py_ssize_t *place
+    cdef void *block
+    cdef double rows, projected  # of the state's and the input's products in each step, on average
+    cdef Plan planned
+
+    if ragged.order != NULL or ragged.rows == 0:  # sequences without a step keep their state
+        begin(job.h, p.h0, B * P * k.real_size)
+        if job.c != NULL:
+            begin(job.c, p.c0, B * H * k.real_size)
+        clear_ended(p.y, ragged, p.T, P, k)
+        if ragged.rows == 0:
+            return 0
+    p.T = T = ragged.T
+    p.order, p.cut = ragged.order, ragged.cut[1 if layer.reverse else 0]
+    rows = <double>ragged.rows / T
+    projected = <double>job.table.B / T if embedded else rows
+    planned = plan(k, job.threads, T, 2.0 * (projected * layer.input_size + rows * P) * p.X * H, max(1, ragged.rows // T),
+                   hidden_groups(k, p), <double>P * H * p.X * k.real_size, p.phases, START_NS)
+    job.split = planned.split
+    job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, LEAST_ROWS)
+    forward_sizes(job, T, planned.workers, sizes)
+    block = workspace_take(workspace, FORWARD_PARTS, sizes, parts)
+    if block == NULL:
+        return -1
+    job.packed = Packed(parts[0], parts[1], parts[2], parts[3], NULL, NULL, NULL) if job.given == NULL else job.given[0]
+    p.zeros, place, job.starts = parts[4], <Py_ssize_t *>parts[6], <Py_ssize_t *>parts[7]
+    memset(parts[4], 0, sizes[4])
+    p.w_step, p.w_m = job.packed.step, job.packed.second
+    if p.phases == 2:
+        p.m = Rows(parts[9], B, 0, H, NULL, NULL)
+    p.y = in_order(p.y, ragged, layer.reverse, place, k)
+    p.gates = packed_rows(p.gates.data if p.save else parts[5], B, p.S * H, ragged.start)
+    if job.c_kept != NULL:
+        p.c = packed_rows(job.c_kept, B, H, ragged.start)
+    elif keeps_c:
+        p.c = in_order(p.c, ragged, layer.reverse, place + B, k)
+    elif job.c != NULL:  # each step's in the place of the final one
+        p.c = in_order(Rows(job.c, B, 0, H, NULL, NULL), ragged, False, place + B, k)
+    job.project = Product(layer.input_size, p.X * H, (p.S - p.X) * H, job.table, job.packed.project, job.packed.bias, p.gates)
+    if embedded:
+        job.project.out = packed_rows(parts[8], job.table.B, p.S * H, NULL)
+        job.embedded = lookup_in_order(job.embedded, ragged, B, layer.reverse, place + 2 * B, parts[8], p.S * H)
+    else:
+        job.project.a = in_order(job.x, ragged, layer.reverse, place + 2 * B, k)
+    threads_run(forward_worker, job, planned.workers)
+    copy_last(&p.y, ragged, P, job.h, k)
+    if keeps_c:
+        copy_last(&p.c, ragged, H, job.c, k)
+    workspace_give(workspace, block)
+    return 0
+
+
 cpdef forward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.ndarray y, cnp.ndarray h, c,
               gates, c_steps):
     """One layer in one direction; shapes as in `passes.pass_forward`.
@@ -152,88 +273,36 @@ cpdef forward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.
     """
     cdef ForwardJob job
     cdef Pass *p = &job.p
-    cdef const Kernels *k = kernels_for(y)
-    cdef Ragged *ragged = &job.ragged
-    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), H = cell.hidden_size, P = cell.output_size
-    cdef Py_ssize_t I = cell.input_size, size = k.real_size
-    cdef void *h_final = entry(h, number)
-    cdef void *c_final = entry(c, number)
-    cdef size_t sizes[10]
-    cdef void *parts[10]
-    cdef Py_ssize_t *place
-    cdef void *block
-    cdef Embedded embedded = x if isinstance(x, Embedded) else None
-    cdef double rows, projected  # of the state's and the input's products in each step, on average
-    cdef Plan planned
+    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1)
+    cdef int status
     global runs
 
     runs += 1
-    memset(&job, 0, sizeof(job))
-    ragged[0] = shape_of(sequences, T, B)
-    if ragged.order != NULL or ragged.rows == 0:  # sequences without a step keep their state
-        begin(h_final, entry(h0, number), B * P * size)
-        if c is not None:
-            begin(c_final, entry(c0, number), B * H * size)
-        clear_ended(cell.own_columns(y, number), ragged, T, P, k)
-        if ragged.rows == 0:
-            return
-    T = ragged.T
-    cell.describe(p)
-    p.save, p.T, p.B = gates is not None, T, B
-    p.order, p.cut = ragged.order, ragged.cut[1 if cell.reverse else 0]
-    job.k = k
-    job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, LEAST_ROWS)
-    job.w_ih, job.w_hh = window(p, False, data(cell.weight_ih), I), step_window(p, data(cell.weight_hh))
-    if p.phases == 2:
-        job.w_m = second_window(p, data(getattr(cell, cell.name_m)))
-    job.b_ih, job.b_hh = data(cell.bias_ih), data(cell.bias_hh)
-    rows = projected = <double>ragged.rows / T
-    if embedded is not None:
-        job.V = cnp.PyArray_DIM(embedded.table, 0)
-        projected = <double>job.V / T
-    planned = plan(k, T, 2.0 * (projected * I + rows * P) * p.X * H, max(1, ragged.rows // T), hidden_groups(k, p),
-                   <double>P * H * p.X * size, p.phases, START_NS)
-    job.split = planned.split
-
-    sizes = [I * padded(p.X * H, k) * size, p.G * padded(H, k) * P * size, p.S * H * size, max(H, P) * size,
-             0 if p.save else job.chunk * B * p.S * H * size, 0, 0, job.V * p.S * H * size, 0, 0]
-    if ragged.order != NULL:
-        sizes[5], sizes[6] = 3 * B * sizeof(Py_ssize_t), planned.workers * (T + 1) * sizeof(Py_ssize_t)
-    if p.phases == 2:
-        sizes[8], sizes[9] = padded(P, k) * H * size, B * H * size
-    block = workspace_take(10, sizes, parts)
-    if block == NULL:
-        raise MemoryError("no memory for the packed weights, the gates of one chunk of time and the tokens' projections")
-    memset(parts[3], 0, sizes[3])
-    job.w_project, job.w_step, job.bias, p.zeros, place = parts[0], parts[1], parts[2], parts[3], <Py_ssize_t *>parts[5]
-    job.starts = <Py_ssize_t *>parts[6]
-    p.w_step, p.w_m = job.w_step, parts[8]
-    job.w_second = parts[8]
-    if p.phases == 2:
-        p.m = Rows(parts[9], B, 0, H, NULL, NULL)
-    p.y = in_order(cell.own_columns(y, number), ragged, cell.reverse, place, k)
-    p.h0, p.c0 = entry(h0, number), entry(c0, number)
-    p.gates = packed_rows(data(gates) if p.save else parts[4], B, p.S * H, ragged.start)
-    if c_steps is not None:
-        p.c = c_rows(c_steps, B, H, ragged, cell.reverse, place + B, k)
-    elif c is not None:  # each step's in the place of the final one
-        p.c = in_order(Rows(c_final, B, 0, H, NULL, NULL), ragged, False, place + B, k)
-    if embedded is None:
-        job.project = Product(I, p.X * H, (p.S - p.X) * H, in_order(rows_of(x), ragged, cell.reverse, place + 2 * B, k),
-                              job.w_project, job.bias, p.gates)
+    set_forward(&job, kernels_for(y), &cell.layer, T, B)
+    job.threads = threads
+    job.ragged = whole(T, B) if sequences is None else sequences.ragged
+    if isinstance(x, Embedded):
+        job.embedded, job.table = (<Embedded>x).lookup(), table_rows((<Embedded>x).table)
     else:
-        job.project = Product(I, p.X * H, (p.S - p.X) * H, embedded.rows(), job.w_project, job.bias,
-                              packed_rows(parts[7], job.V, p.S * H, NULL))
-        job.embedded = embedded.lookup(ragged, cell.reverse, place + 2 * B, parts[7], p.S * H)
+        job.x = rows_of(x)
+    p.y, p.save, p.gates.data = cell.own_columns(y, number), gates is not None, data(gates)
+    p.h0, p.c0 = entry(h0, number), entry(c0, number)
+    job.h, job.c = entry(h, number), entry(c, number)
+    set_c_steps(c_steps, &p.c, &job.c_kept)
     interrupts_begin(&job.interrupts)
     with nogil:
-        threads_run(forward_worker, &job, planned.workers)
-        copy_last(&p.y, ragged, P, h_final, k)
-        if c_steps is not None:
-            copy_last(&p.c, ragged, H, c_final, k)
-        workspace_give(block)
+        status = run_forward(&job, &shared_workspace)
+    if status < 0:
+        raise MemoryError("no memory for the packed weights, the gates of one chunk of time and the tokens' projections")
     if interrupts_stopped(&job.interrupts, LAST_CHUNK):
         raise_pending()
+
+cdef void set_c_steps(c_steps, Rows *rows, void **kept) noexcept:
+    """The c of every step: a flat buffer in the pass's own order, or a [T, B, H] array in the caller's."""
+    if c_steps is not None and cnp.PyArray_NDIM(<cnp.ndarray>c_steps) == 1:
+        kept[0] = data(c_steps)
+    elif c_steps is not None:
+        rows[0] = rows_of(c_steps)
 
 
 def evaluate(list cells, int directions, Sequences sequences, x, h0, c0, bint batch_first):
@@ -242,10 +311,10 @@ def evaluate(list cells, int directions, Sequences sequences, x, h0, c0, bint ba
     cdef cnp.ndarray rows = (<Embedded>x).tokens if isinstance(x, Embedded) else x
     cdef Py_ssize_t T = cnp.PyArray_DIM(rows, 0), B = cnp.PyArray_DIM(rows, 1), passes = len(cells), number
     cdef Cell cell = cells[0]
-    cdef Py_ssize_t P = cell.output_size
+    cdef Py_ssize_t P = cell.layer.p.P
     cdef cnp.dtype dtype = cell.weight_ih.dtype
     h = blank(passes, B, P, dtype)
-    c = blank(passes, B, cell.hidden_size, dtype) if cell.has_c() else None
+    c = blank(passes, B, cell.layer.p.H, dtype) if has_c(&cell.layer) else None
     y = x
     for number in range(passes):
         if number % directions == 0:
@@ -256,20 +325,28 @@ def evaluate(list cells, int directions, Sequences sequences, x, h0, c0, bint ba
 
 # ---- backward ----------------------------------------------------------------------------------------------------
 
-cdef struct BackwardJob:
+cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y, c and the gradients into the order of the pass
     const Kernels *k
+    const Layer *layer
+    int threads          # that may work
     Pass p
-    Product dx           # all rows of gates and of dx; a worker takes parts
-    GradientProduct dw_ih, dw_hh, dw_m
+    Rows x               # [T, B, I]; then last step first
+    Lookup embedded      # or rows of the table, by token; then table [V, X*H]: the sum of d over the rows of each token
+    Rows table           # [V, I]
+    void *c_kept         # [T*B, H] as in ForwardJob
+    const void *dh_final # [B, P]; NULL: zero
+    const void *dc_final # [B, H]
+    Product dx           # all rows of gates and of dx, a worker takes parts; out, until then the caller's: data NULL: not wanted
+    void *dtable         # [V, I] OUT for an embedded x, in place of dx; NULL: not wanted
+    rnnfast_weights grads
+    const Packed *given  # weights that are packed; NULL: this job packs them
+    Packed packed
     Ragged ragged
-    Rows d, x, h_prev    # the rows of the gradient products, last step first: [T*B, S*H], [T*B, I], [(T-1)*B, P]
-    Lookup embedded      # table [V, X*H]: the sum of d over the rows of each token, in place of x
-    LinearJob tokens     # from those sums, the gradients of W_ih and of the embedded table
+    GradientProduct dw_ih, dw_hh, dw_m
+    Rows d, h_prev       # the rows of the gradient products, last step first, with x: [T*B, S*H], [(T-1)*B, P]
+    LinearJob tokens     # from the sums over each token's rows, the gradients of W_ih and of the embedded table
     Rows h0              # [B, P]
-    Blocks w_ih, w_hh, w_m, w_ih_grad, w_hh_grad, w_m_grad
-    void *w_dx           # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
-    void *w_back         # [P/(4V)][G*H][4][V]: W_hh packed flat over its P columns
-    void *w_second       # [H/(4V)][P][4][V]: W_m packed flat over its H columns
+    Blocks w_ih_grad, w_hh_grad, w_m_grad
     void *m              # [2 chunks, B, H]: while one chunk's gradients are summed, another worker may be in the next one
     void *d_m            # [2 chunks, B, P] (with a projection)
     void *packed_d_m     # [GRADIENT_ROWS, P] packed, each worker in its groups
@@ -281,6 +358,27 @@ cdef struct BackwardJob:
     Py_ssize_t chunk
     int split
     Interrupts interrupts
+
+cdef void backward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes) noexcept nogil:
+    """sizes [BACKWARD_PACKS] OUT."""
+    cdef const Pass *p = &layer.p
+    sizes[0] = p.X * p.H * padded(layer.input_size, k) * k.real_size
+    sizes[1] = p.G * p.H * padded(p.P, k) * k.real_size
+    sizes[2] = p.P * padded(p.H, k) * k.real_size if p.phases == 2 else 0
+
+cdef void pack_for_backward(const Kernels *k, const Layer *layer, const Packed *packed, bint dx, int worker,
+                            int workers) noexcept nogil:
+    """A worker's share of all weights, of W_ih only if dx is wanted."""
+    cdef const Pass *p = &layer.p
+    cdef const rnnfast_weights *weights = &layer.weights
+    cdef Py_ssize_t columns = k.groups_of(layer.input_size), groups = k.groups_of(p.P), units = k.groups_of(p.H)
+    cdef Blocks w_ih = window(p, False, weights.weight_ih, layer.input_size), w_hh = step_window(p, weights.weight_hh), w_m
+    k.pack_by_columns(&w_hh, packed.back, share(groups, worker, workers), share(groups, worker + 1, workers))
+    if p.phases == 2:
+        w_m = second_window(p, second_weight(p, weights))
+        k.pack_by_columns(&w_m, packed.second_back, share(units, worker, workers), share(units, worker + 1, workers))
+    if dx:
+        k.pack_by_columns(&w_ih, packed.dx, share(columns, worker, workers), share(columns, worker + 1, workers))
 
 cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1,
                                void *packed_d, void *operand) noexcept nogil:
@@ -365,13 +463,9 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
         g0, g1, u0, u1 = m0, m1, share(units, worker, workers), share(units, worker + 1, workers)
     else:
         b0, b1 = row_share(&job.ragged, p.B, worker, workers), row_share(&job.ragged, p.B, worker + 1, workers)
-    k.pack_by_columns(&job.w_hh, job.w_back, m0, m1)
-    if p.phases == 2:
-        k.pack_by_columns(&job.w_m, job.w_second, share(units, worker, workers), share(units, worker + 1, workers))
-    if job.dx.out.data != NULL:
-        q = k.groups_of(job.dx.C)
-        k.pack_by_columns(&job.w_ih, job.w_dx, share(q, worker, workers), share(q, worker + 1, workers))
-    threads_barrier(team)
+    if job.given == NULL:
+        pack_for_backward(k, job.layer, &job.packed, job.dx.out.data != NULL, worker, workers)
+        threads_barrier(team)
     while s1 > 0:
         s0 = max(s1 - job.chunk, 0)
         chunk += 1
@@ -418,19 +512,162 @@ cdef inline Rows chunk_rows(void *data, int chunk, Py_ssize_t steps, Py_ssize_t 
     """Rows of N numbers for the steps from s0 on: of two chunks of so many steps in turn."""
     return later(packed_rows(at(data, chunk % 2 * steps * B * N, k), B, N, NULL), -s0, k)
 
-cdef void token_gradients(BackwardJob *job, Py_ssize_t V, void *dtable, Rows table, void *db) noexcept nogil:
+cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil:
     """Sets out what follows the last chunk if x is embedded: a dense layer's way back over the V tokens, where the sum of d
-    over a token's rows stands for dy."""
+    over a token's rows stands for dy. `table` holds the tokens' rows, zeros for those not named."""
     cdef LinearJob *tokens = &job.tokens
     cdef Pass *p = &job.p
-    cdef Py_ssize_t C = p.X * p.H, I = job.w_ih.width
-    tokens.k, tokens.M, tokens.w, tokens.w_grad = job.k, V, job.w_ih, job.w_ih_grad
+    cdef Py_ssize_t C = p.X * p.H, I = job.layer.input_size, V = table.B
+    tokens.k, tokens.M, tokens.w_grad = job.k, V, job.w_ih_grad
+    tokens.w = window(p, False, job.layer.weights.weight_ih, I)
     tokens.d, tokens.x = packed_rows(job.embedded.table, V, C, NULL), table
     tokens.dw = GradientProduct(I, C, 0, C, job.dw_ih.dw)
     tokens.packed_d, tokens.operand, tokens.operand_size, tokens.db = job.packed_d, job.operand, job.operand_size, db
-    if dtable != NULL:
-        tokens.packed_w = job.w_dx
-        tokens.product = Product(C, I, 0, tokens.d, job.w_dx, NULL, packed_rows(dtable, V, I, NULL))
+    if job.dtable != NULL:
+        tokens.packed_w = job.packed.dx
+        tokens.product = Product(C, I, 0, tokens.d, job.packed.dx, NULL, packed_rows(job.dtable, V, I, NULL))
+
+cdef enum:
+    WEIGHTS = 8  # of rnnfast_weights
+    BACKWARD_PARTS = BACKWARD_PACKS + 15
+
+cdef void clear_gradients(const BackwardJob *job) noexcept nogil:
+    """Zeros in the gradients of all weights."""
+    cdef const Pass *p = &job.p
+    cdef Py_ssize_t rows = p.X * p.H, n
+    cdef Py_ssize_t sizes[WEIGHTS]
+    cdef void **grads = <void **>&job.grads
+    sizes = [rows * job.layer.input_size, rows * p.P, rows, rows, p.P * p.H, p.H, p.H, p.H]
+    for n in range(WEIGHTS):
+        if grads[n] != NULL:
+            memset(grads[n], 0, sizes[n] * job.k.real_size)
+
+cdef void backward_sizes(const BackwardJob *job, Py_ssize_t T, int workers, size_t *sizes) noexcept nogil:
+    """sizes [BACKWARD_PARTS] OUT: of a pass's scratch memory, no less for more steps or workers."""
+    cdef const Kernels *k = job.k
+    cdef const Pass *p = &job.p
+    cdef Py_ssize_t size = k.real_size, B = p.B, H = p.H, P = p.P, I = job.layer.input_size, V = job.table.B
+    cdef Py_ssize_t columns = padded(p.S * H, k), chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, GRADIENT_ROWS)
+    cdef size_t *more = sizes + BACKWARD_PACKS
+    memset(sizes, 0, BACKWARD_PARTS * sizeof(size_t))
+    if job.given == NULL:
+        backward_pack_sizes(k, job.layer, sizes)
+    more[0], more[1] = GRADIENT_ROWS * columns * size, workers * gradient_operand(job) * size
+    more[2], more[3], more[4], more[5] = columns * size, columns * I * size, columns * P * size, max(H, P) * size
+    more[6], more[7] = V * p.X * H * size, padded(p.X * H, k) * size if V else 0
+    more[10], more[11] = V * I * size, 8 * B * sizeof(Py_ssize_t) if job.ragged.order != NULL else 0
+    if p.phases == 2:
+        more[8], more[9] = padded(P, k) * size, padded(P, k) * H * size
+        more[12], more[13] = GRADIENT_ROWS * padded(P, k) * size, 2 * chunk * B * H * size
+        more[14] = 0 if p.cell == GRU_BEFORE else 2 * chunk * B * P * size
+
+cdef inline Py_ssize_t gradient_operand(const BackwardJob *job) noexcept nogil:
+    """Numbers of a worker's operand."""
+    cdef const Kernels *k = job.k
+    return GRADIENT_ROWS * max(k.operand_stride(job.layer.input_size), k.operand_stride(job.p.H), k.operand_stride(job.p.P))
+
+cdef void set_backward(BackwardJob *job, const Kernels *k, const Layer *layer, Py_ssize_t T, Py_ssize_t B) noexcept nogil:
+    """A job of a layer on nothing yet."""
+    memset(job, 0, sizeof(job[0]))
+    job.k, job.layer, job.p = k, layer, layer.p
+    job.p.T, job.p.B = T, B
+
+cdef int run_backward(BackwardJob *job, Workspace *workspace) noexcept nogil:
+    """The way back of `run_forward` with gates; -1: there is no memory."""
+    cdef const Kernels *k = job.k
+    cdef const Layer *layer = job.layer
+    cdef const rnnfast_weights *grads = &job.grads
+    cdef Pass *p = &job.p
+    cdef const Ragged *ragged = &job.ragged
+    cdef bint reverse = layer.reverse, embedded = job.embedded.token != NULL
+    cdef Py_ssize_t B = p.B, H = p.H, P = p.P, I = layer.input_size, V = job.table.B, T, n
+    cdef Lookup tokens = job.embedded
+    cdef Blocks db_ih, db_hh
+    cdef size_t sizes[BACKWARD_PARTS]
+    cdef void *parts[BACKWARD_PARTS]
+    cdef Py_ssize_t *place
+    cdef void *block
+    cdef double rows, projected
+    cdef Plan planned
+
+    begin(p.dh, job.dh_final, B * P * k.real_size)
+    if p.dc != NULL:
+        begin(p.dc, job.dc_final, B * H * k.real_size)
+    if job.dx.out.data != NULL:
+        clear_ended(job.dx.out, ragged, p.T, I, k)
+    if ragged.rows == 0:
+        clear_gradients(job)
+        if job.dtable != NULL:
+            memset(job.dtable, 0, V * I * k.real_size)
+        return 0
+    p.T = T = ragged.T
+    p.order, p.cut = ragged.order, ragged.cut[1 if reverse else 0]
+    rows = <double>ragged.rows / T
+    projected = <double>V / T if embedded else rows
+    planned = plan(k, job.threads, 2 * T, 2.0 * (projected * I + rows * P) * p.X * H, max(1, ragged.rows // T), k.groups_of(P),
+                   <double>P * H * p.X * k.real_size, p.phases, START_NS)
+    job.split = planned.split
+    job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, GRADIENT_ROWS)
+    job.operand_size = gradient_operand(job)
+    backward_sizes(job, T, planned.workers, sizes)
+    block = workspace_take(workspace, BACKWARD_PARTS, sizes, parts)
+    if block == NULL:
+        return -1
+    for n in range(5, 13):
+        memset(parts[n], 0, sizes[n])
+    job.packed = Packed(NULL, NULL, NULL, NULL, parts[0], parts[1], parts[2]) if job.given == NULL else job.given[0]
+    job.packed_d, job.operand, job.db = parts[3], parts[4], parts[5]
+    p.zeros, place = parts[8], <Py_ssize_t *>parts[14]
+    job.w_ih_grad, job.w_hh_grad = window(p, False, grads.weight_ih, I), step_window(p, grads.weight_hh)
+    p.w_back = job.packed.back
+    if p.phases == 2:
+        job.db_m, job.packed_d_m, job.m = parts[11], parts[15], parts[16]
+        job.d_m = NULL if p.cell == GRU_BEFORE else parts[17]
+        job.dw_m = GradientProduct(H, P, 0, P, parts[12])
+        job.w_m_grad = second_window(p, second_weight(p, grads))
+        p.w_m_back = job.packed.second_back
+    if p.w_co != NULL:
+        p.dw_ci, p.dw_cf, p.dw_co = grads.weight_ci, grads.weight_cf, grads.weight_co
+        memset(p.dw_ci, 0, H * k.real_size)
+        memset(p.dw_co, 0, H * k.real_size)
+        if p.dw_cf != NULL:
+            memset(p.dw_cf, 0, H * k.real_size)
+    job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, parts[6])
+    job.dw_hh = GradientProduct(P, p.S * H, (p.S - p.G) * H, p.S * H, parts[7])
+    p.y = in_order(p.y, ragged, reverse, place, k)
+    p.gates = packed_rows(p.gates.data, B, p.S * H, ragged.start)
+    if job.c_kept != NULL:
+        p.c = packed_rows(job.c_kept, B, H, ragged.start)
+    elif p.c.data != NULL:
+        p.c = in_order(p.c, ragged, reverse, place + B, k)
+    if p.dy.data != NULL:
+        p.dy = in_order(p.dy, ragged, reverse, place + 2 * B, k)
+    if p.dh_steps.data != NULL:
+        p.dh_steps = in_order(p.dh_steps, ragged, reverse, place + 7 * B, k)
+    if p.dc_steps.data != NULL:
+        p.dc_steps = in_order(p.dc_steps, ragged, reverse, place + 3 * B, k)
+    job.d = last_first(p.gates, T, ragged.start_back, k)
+    job.h_prev = last_first(p.y, max(1, T - 1), ragged.start_back, k)
+    job.h0 = Rows(<void *>p.zeros, B, 0, 0, NULL, NULL)
+    if p.h0 != NULL:
+        job.h0 = in_order(Rows(<void *>p.h0, B, 0, P, NULL, NULL), ragged, False, place + 5 * B, k)
+    if embedded:
+        job.embedded = lookup_in_order(tokens, ragged, B, reverse, place + 4 * B, parts[9], p.X * H)
+        token_gradients(job, named_rows(&tokens, ragged, B, job.table.data, V, I, parts[13], k), parts[10])
+    else:
+        job.x = last_first(in_order(job.x, ragged, reverse, place + 4 * B, k), T, ragged.start_back, k)
+        if job.dx.out.data != NULL:
+            job.dx = Product(p.X * H, I, 0, p.gates, job.packed.dx, NULL,
+                             in_order(job.dx.out, ragged, reverse, place + 6 * B, k))
+    threads_run(backward_worker, job, planned.workers)
+    db_ih, db_hh = window(p, False, grads.bias_ih, 1), window(p, True, grads.bias_hh, 1)
+    if db_ih.data != NULL:
+        k.unpack_bias(&db_ih, job.db)
+    if db_hh.data != NULL:
+        k.unpack_bias(&db_hh, at(job.db, (p.S - p.X) * H, k))
+    workspace_give(workspace, block)
+    return 0
+
 
 def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.ndarray y, gates, c_steps, dy,
              dc_steps, dh_steps, dh_final, dc_final, dx, cnp.ndarray dh, dc, dict grads):
@@ -439,115 +676,36 @@ def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.n
     dc_steps may be None: zero. If x is `Embedded`, dx [V, I] is the gradient of its table."""
     cdef BackwardJob job
     cdef Pass *p = &job.p
-    cdef const Kernels *k = kernels_for(y)
-    cdef Ragged *ragged = &job.ragged
-    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), H = cell.hidden_size, P = cell.output_size
-    cdef Py_ssize_t I = cell.input_size, size = k.real_size
-    cdef Blocks db_ih, db_hh
-    cdef size_t sizes[18]
-    cdef void *parts[18]
-    cdef Py_ssize_t *place
-    cdef void *block
-    cdef Embedded embedded = x if isinstance(x, Embedded) else None
-    cdef Py_ssize_t V = 0 if embedded is None else cnp.PyArray_DIM(embedded.table, 0)
-    cdef double rows, projected
-    cdef Plan planned
+    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1)
+    cdef int status
     global runs
 
     runs += 1
-    memset(&job, 0, sizeof(job))
-    ragged[0] = shape_of(sequences, T, B)
-    begin(entry(dh, number), entry(dh_final, number), B * P * size)
-    if dc is not None:
-        begin(entry(dc, number), entry(dc_final, number), B * H * size)
-    if dx is not None and embedded is None:
-        clear_ended(rows_of(dx), ragged, T, I, k)
-    if ragged.rows == 0:
-        for gradient in grads.values():
-            gradient[...] = 0
-        if embedded is not None and dx is not None:
-            dx[...] = 0
-        return
-    T = ragged.T
-    cell.describe(p)
-    p.T, p.B = T, B
-    p.order, p.cut = ragged.order, ragged.cut[1 if cell.reverse else 0]
-    job.k = k
-    job.chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, GRADIENT_ROWS)
-    rows = projected = <double>ragged.rows / T
-    if embedded is not None:
-        projected = <double>V / T
-    planned = plan(k, 2 * T, 2.0 * (projected * I + rows * P) * p.X * H, max(1, ragged.rows // T), k.groups_of(P),
-                   <double>P * H * p.X * size, p.phases, START_NS)
-    job.split = planned.split
-    job.operand_size = GRADIENT_ROWS * max(k.operand_stride(I), k.operand_stride(H), k.operand_stride(P))
-
-    sizes = [0 if dx is None else p.X * H * padded(I, k) * size, p.G * H * padded(P, k) * size,
-             GRADIENT_ROWS * padded(p.S * H, k) * size, planned.workers * job.operand_size * size,
-             padded(p.S * H, k) * size, padded(p.S * H, k) * I * size, padded(p.S * H, k) * P * size, max(H, P) * size,
-             V * p.X * H * size, 0 if embedded is None else padded(p.X * H, k) * size, 0, 0, V * I * size,
-             8 * B * sizeof(Py_ssize_t) if ragged.order != NULL else 0, 0, 0, 0, 0]
-    if p.phases == 2:
-        sizes[10], sizes[11], sizes[14] = padded(P, k) * size, padded(P, k) * H * size, P * padded(H, k) * size
-        sizes[15], sizes[16] = GRADIENT_ROWS * padded(P, k) * size, 2 * job.chunk * B * H * size
-        sizes[17] = 0 if cell.weight_hr is None else 2 * job.chunk * B * P * size
-    block = workspace_take(18, sizes, parts)
-    if block == NULL:
-        raise MemoryError("no memory for the packed weights and the sums of their gradients")
-    for n in range(4, 12):
-        memset(parts[n], 0, sizes[n])
-    job.w_dx, job.w_back, job.packed_d, job.operand, job.db = parts[0], parts[1], parts[2], parts[3], parts[4]
-    p.zeros, place = parts[7], <Py_ssize_t *>parts[13]
-    job.w_ih, job.w_hh = window(p, False, data(cell.weight_ih), I), step_window(p, data(cell.weight_hh))
-    job.w_ih_grad, job.w_hh_grad = window(p, False, data(grads["weight_ih"]), I), step_window(p, data(grads["weight_hh"]))
-    if p.phases == 2:
-        job.db_m, job.w_second, job.packed_d_m, job.m = parts[10], parts[14], parts[15], parts[16]
-        job.d_m = NULL if cell.weight_hr is None else parts[17]
-        job.dw_m = GradientProduct(H, P, 0, P, parts[11])
-        job.w_m = second_window(p, data(getattr(cell, cell.name_m)))
-        job.w_m_grad = second_window(p, data(grads[cell.name_m]))
-        p.w_m_back = job.w_second
-    if p.w_co != NULL:
-        p.dw_ci, p.dw_cf, p.dw_co = data(grads["weight_ci"]), data(grads.get("weight_cf")), data(grads["weight_co"])
-        for name in grads:
-            if name.startswith("weight_c"):
-                grads[name][...] = 0
-    job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, parts[5])
-    job.dw_hh = GradientProduct(P, p.S * H, (p.S - p.G) * H, p.S * H, parts[6])
-    p.w_back = job.w_back
-    p.y = in_order(cell.own_columns(y, number), ragged, cell.reverse, place, k)
-    p.gates = packed_rows(data(gates), B, p.S * H, ragged.start)
-    p.h0, p.c0, p.dh, p.dc = entry(h0, number), entry(c0, number), entry(dh, number), entry(dc, number)
-    if dc is not None:
-        p.c = c_rows(c_steps, B, H, ragged, cell.reverse, place + B, k)
-    if dy is not None:
-        p.dy = in_order(cell.own_columns(dy, number), ragged, cell.reverse, place + 2 * B, k)
-    if dh_steps is not None:
-        p.dh_steps = in_order(rows_of(dh_steps), ragged, cell.reverse, place + 7 * B, k)
-    if dc_steps is not None:
-        p.dc_steps = in_order(rows_of(dc_steps), ragged, cell.reverse, place + 3 * B, k)
-    job.d = last_first(p.gates, T, ragged.start_back, k)
-    job.h_prev = last_first(p.y, max(1, T - 1), ragged.start_back, k)
-    job.h0 = Rows(<void *>p.zeros, B, 0, 0, NULL, NULL)
-    if h0 is not None:
-        job.h0 = in_order(Rows(<void *>p.h0, B, 0, P, NULL, NULL), ragged, False, place + 5 * B, k)
-    if embedded is not None:
-        job.embedded = embedded.lookup(ragged, cell.reverse, place + 4 * B, parts[8], p.X * H)
-        token_gradients(&job, V, data(dx), embedded.named_rows(ragged, parts[12], k), parts[9])
+    set_backward(&job, kernels_for(y), &cell.layer, T, B)
+    job.threads, job.grads = threads, pointers(grads)
+    job.ragged = whole(T, B) if sequences is None else sequences.ragged
+    if isinstance(x, Embedded):
+        job.embedded, job.table = (<Embedded>x).lookup(), table_rows((<Embedded>x).table)
+        job.dtable = data(dx)
     else:
-        job.x = last_first(in_order(rows_of(x), ragged, cell.reverse, place + 4 * B, k), T, ragged.start_back, k)
+        job.x = rows_of(x)
         if dx is not None:
-            job.dx = Product(p.X * H, I, 0, p.gates, job.w_dx, NULL,
-                             in_order(rows_of(dx), ragged, cell.reverse, place + 6 * B, k))
+            job.dx.out = rows_of(dx)
+    p.y, p.gates.data = cell.own_columns(y, number), data(gates)
+    p.h0, p.c0, p.dh, p.dc = entry(h0, number), entry(c0, number), entry(dh, number), entry(dc, number)
+    job.dh_final, job.dc_final = entry(dh_final, number), entry(dc_final, number)
+    set_c_steps(c_steps, &p.c, &job.c_kept)
+    if dy is not None:
+        p.dy = cell.own_columns(dy, number)
+    if dh_steps is not None:
+        p.dh_steps = rows_of(dh_steps)
+    if dc_steps is not None:
+        p.dc_steps = rows_of(dc_steps)
     interrupts_begin(&job.interrupts)
     with nogil:
-        threads_run(backward_worker, &job, planned.workers)
-    db_ih, db_hh = window(p, False, data(grads.get("bias_ih")), 1), window(p, True, data(grads.get("bias_hh")), 1)
-    if db_ih.data != NULL:
-        k.unpack_bias(&db_ih, job.db)
-    if db_hh.data != NULL:
-        k.unpack_bias(&db_hh, at(job.db, (p.S - p.X) * H, k))
-    workspace_give(block)
+        status = run_backward(&job, &shared_workspace)
+    if status < 0:
+        raise MemoryError("no memory for the packed weights and the sums of their gradients")
     if interrupts_stopped(&job.interrupts, LAST_CHUNK):
         raise_pending()
 
@@ -573,7 +731,7 @@ def dropout_mask(seed, call, layer, shape, double p, dtype, Py_ssize_t t0=0):
     mask = np.empty(shape, dtype)
     cdef MaskJob job = MaskJob(kernels_for(mask), seed & 0xFFFFFFFFFFFFFFFF, call & 0xFFFFFFFF, layer & 0xFFFFFFFF,
                                t0, shape[0], shape[1], shape[2], p, data(mask))
-    cdef Plan planned = plan(job.k, job.T, 20.0 * job.B * job.N, job.T, 1, 0, 1, START_NS)
+    cdef Plan planned = plan(job.k, threads, job.T, 20.0 * job.B * job.N, job.T, 1, 0, 1, START_NS)
     with nogil:
         threads_run(mask_worker, &job, planned.workers)
     return mask
@@ -620,3 +778,4 @@ def fma_chains(dtype, turns):
 
 
 include "stepper.pxi"
+include "capi.pxi"

@@ -19,9 +19,10 @@ cdef double efficiency(Py_ssize_t rows) noexcept nogil:
     """The share of the peak that a tile of so many rows reaches, measured: few rows wait for their weights."""
     return 0.5 if rows <= 1 else 0.7 if rows == 2 else 0.8 if rows == 3 else 0.9
 
-cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, Py_ssize_t groups, double weight_bytes,
-               int phases, double start) noexcept nogil:
-    """How many workers a call gets, and how they split it: the shortest of three estimates, in nanoseconds per step.
+cdef Plan plan(const Kernels *k, int most, double steps, double step_flops, Py_ssize_t B, Py_ssize_t groups,
+               double weight_bytes, int phases, double start) noexcept nogil:
+    """How many workers, `most` at most, a call gets, and how they split it: the shortest of three estimates, in nanoseconds
+    per step.
 
     A step costs its flops at the tile's efficiency, or the weights' way from the L3 cache where they exceed the L2,
     whichever is longer. Split by rows, every worker reads all weights, for fewer rows; split by units, each reads its
@@ -30,7 +31,7 @@ cdef Plan plan(const Kernels *k, double steps, double step_flops, Py_ssize_t B, 
     cdef double rate = FLOPS_PER_NS * k.lanes
     cdef double slow = weight_bytes / L3_BYTES_PER_NS if weight_bytes > l2 else 0
     cdef double alone = max(step_flops / (rate * efficiency(B)), slow), by_rows, by_units, best
-    cdef int n = min(threads, cores) if forced_split < 0 else threads
+    cdef int n = min(most, cores) if forced_split < 0 else most
     cdef int n_rows = <int>max(1, min(n, B)), n_units = <int>max(1, min(n, groups))
     cdef Py_ssize_t rows = max(1, (B + n_rows - 1) // n_rows), units = (groups + n_units - 1) // n_units
     if forced_split >= 0:

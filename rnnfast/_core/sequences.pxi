@@ -12,6 +12,61 @@ cdef struct Ragged:
 cdef inline Py_ssize_t steps_of(const Ragged *ragged, Py_ssize_t b) noexcept nogil:
     return ragged.steps[b] if ragged.steps != NULL else ragged.T
 
+cdef Ragged whole(Py_ssize_t T, Py_ssize_t B) noexcept nogil:
+    """A batch whose sequences all have T steps."""
+    cdef Ragged ragged
+    memset(&ragged, 0, sizeof(ragged))
+    ragged.T, ragged.rows = T, T * B
+    return ragged
+
+cdef void set_lengths(Ragged *r, const Py_ssize_t *lengths, Py_ssize_t B, Py_ssize_t *memory) noexcept nogil:
+    """The sequences of a batch, longest first and otherwise in their order; memory [2 * B + 2 * (T + 1)], T the longest."""
+    cdef Py_ssize_t b, s, place, before = 0
+    r.T = 0
+    for b in range(B):
+        r.T = max(r.T, lengths[b])
+    r.order, r.steps, r.start = memory, memory + B, memory + 2 * B
+    r.start_back = r.start + r.T + 1
+    memset(r.start, 0, (r.T + 1) * sizeof(Py_ssize_t))
+    for b in range(B):  # first, start counts the sequences of each length, then those that are longer
+        r.start[lengths[b]] += 1
+    for s in range(r.T, -1, -1):
+        place = r.start[s]
+        r.start[s], before = before, before + place
+    for b in range(B):
+        place = r.start[lengths[b]]
+        r.order[place], r.steps[place] = b, lengths[b]
+        r.start[lengths[b]] += 1
+    r.start[0], b = 0, B
+    for s in range(r.T):
+        while r.steps[b - 1] <= s:
+            b -= 1
+        r.start[s + 1] = r.start[s] + b
+    r.rows = r.start[r.T]
+    r.start_back[0] = 0
+    for s in range(r.T):
+        r.start_back[s + 1] = r.rows - r.start[r.T - 1 - s]
+
+cdef void set_cuts(Ragged *r, Py_ssize_t B, const unsigned char *resets, Py_ssize_t t_stride, Py_ssize_t b_stride,
+                   const unsigned char *behind, unsigned char *memory) noexcept nogil:
+    """A reset at t lies between the steps t - 1 and t of its sequence, whichever of them a pass takes first.
+
+    resets: [t, b] at t * t_stride + b * b_stride; behind [B]: at step T, or NULL: nowhere; memory [2 * T * B]."""
+    cdef Py_ssize_t b, t, sequence
+    r.cut[0], r.cut[1] = memory, memory + r.T * B
+    memset(memory, 0, 2 * r.T * B)
+    if r.T == 0:
+        return
+    for b in range(B):
+        sequence = r.order[b] if r.order != NULL else b
+        for t in range(steps_of(r, b)):
+            if resets[t * t_stride + sequence * b_stride]:
+                r.cut[0][t * B + b] = 1
+                if t > 0:
+                    r.cut[1][(steps_of(r, b) - t) * B + b] = 1
+        if behind != NULL and behind[sequence]:
+            r.cut[1][b] = 1
+
 
 @cython.auto_pickle(False)
 cdef class Sequences:
@@ -22,46 +77,34 @@ cdef class Sequences:
     """
 
     cdef Ragged ragged
+    cdef Py_ssize_t *places     # what ragged points to
+    cdef unsigned char *cuts
     cdef readonly Py_ssize_t T, B
     cdef readonly object lengths, reset
 
     def __init__(self, Py_ssize_t T, Py_ssize_t B, lengths=None, reset=None, behind=None):
         """lengths [B] of intp or None, reset [T, B] of bool or None; checked. behind [B] of bool or None: a reset at step T,
         which a reversed pass comes from."""
-        cdef Ragged *r = &self.ragged
-        cdef Py_ssize_t b = B, s
-        cdef cnp.ndarray order, steps
+        cdef cnp.ndarray behinds
         self.T, self.B, self.lengths, self.reset = T, B, lengths, reset
-        r.T, r.rows = T, T * B
+        self.ragged = whole(T, B)
         if lengths is not None:
-            order = np.argsort(-lengths, kind="stable")
-            steps = lengths[order]
-            r.T = steps[0] if B else 0
-            r.order = <Py_ssize_t *>calloc(2 * B + 2 * (r.T + 1), sizeof(Py_ssize_t))
-            if r.order == NULL:
+            lengths = np.ascontiguousarray(lengths)
+            self.places = <Py_ssize_t *>malloc((2 * B + 2 * (T + 1)) * sizeof(Py_ssize_t))
+            if self.places == NULL:
                 raise MemoryError("no memory for the order of the sequences")
-            r.steps = r.order + B
-            r.start = r.steps + B
-            r.start_back = r.start + r.T + 1
-            memcpy(r.order, data(order), B * sizeof(Py_ssize_t))
-            memcpy(r.steps, data(steps), B * sizeof(Py_ssize_t))
-            for s in range(r.T):
-                while r.steps[b - 1] <= s:
-                    b -= 1
-                r.start[s + 1] = r.start[s] + b
-            r.rows = r.start[r.T]
-            for s in range(r.T):
-                r.start_back[s + 1] = r.rows - r.start[r.T - 1 - s]
+            set_lengths(&self.ragged, <const Py_ssize_t *>data(lengths), B, self.places)
         if reset is not None:
-            r.cut[0], r.cut[1] = <unsigned char *>calloc(r.T * B + 1, 1), <unsigned char *>calloc(r.T * B + 1, 1)
-            if r.cut[0] == NULL or r.cut[1] == NULL:
+            self.cuts = <unsigned char *>malloc(2 * T * B + 1)
+            if self.cuts == NULL:
                 raise MemoryError("no memory for the resets")
-            self.find_cuts(reset, behind)
+            behinds = None if behind is None else np.ascontiguousarray(behind)
+            set_cuts(&self.ragged, B, <const unsigned char *>data(reset), cnp.PyArray_STRIDE(reset, 0),
+                     cnp.PyArray_STRIDE(reset, 1), <const unsigned char *>data(behinds), self.cuts)
 
     def __dealloc__(self):
-        free(self.ragged.order)
-        free(self.ragged.cut[0])
-        free(self.ragged.cut[1])
+        free(self.places)
+        free(self.cuts)
 
     def part(self, Py_ssize_t s0, Py_ssize_t s1):
         """Those of the steps s0..s1 alone."""
@@ -73,30 +116,6 @@ cdef class Sequences:
             behind = self.reset[s1] if lengths is None else self.reset[s1] & (self.lengths > s1)
         return Sequences(s1 - s0, self.B, lengths, self.reset[s0:s1], behind)
 
-    cdef void find_cuts(self, cnp.ndarray reset, behind):
-        """A reset at t lies between the steps t - 1 and t of its sequence, whichever of them a pass takes first."""
-        cdef Ragged *r = &self.ragged
-        cdef const char *resets = <const char *>cnp.PyArray_DATA(reset)
-        cdef Py_ssize_t t_stride = cnp.PyArray_STRIDE(reset, 0), b_stride = cnp.PyArray_STRIDE(reset, 1), b, t, column
-        for b in range(self.B):
-            column = (r.order[b] if r.order != NULL else b) * b_stride
-            for t in range(steps_of(r, b)):
-                if resets[t * t_stride + column]:
-                    r.cut[0][t * self.B + b] = 1
-                    if t > 0:
-                        r.cut[1][(steps_of(r, b) - t) * self.B + b] = 1
-            if behind is not None and behind[r.order[b] if r.order != NULL else b]:
-                r.cut[1][b] = 1
-
-
-cdef Ragged shape_of(Sequences sequences, Py_ssize_t T, Py_ssize_t B) noexcept:
-    """That of a whole batch where no `sequences` are given."""
-    cdef Ragged ragged
-    if sequences is not None:
-        return sequences.ragged
-    memset(&ragged, 0, sizeof(ragged))
-    ragged.T, ragged.rows = T, T * B
-    return ragged
 
 cdef void find_places(const Ragged *ragged, Py_ssize_t B, Py_ssize_t s_stride, Py_ssize_t b_stride, bint reverse,
                       Py_ssize_t *place) noexcept nogil:
@@ -114,13 +133,6 @@ cdef Rows in_order(Rows rows, const Ragged *ragged, bint reverse, Py_ssize_t *pl
         rows.s_stride = -rows.s_stride
     rows.place, rows.start = place, ragged.start
     return rows
-
-cdef Rows c_rows(cnp.ndarray c_steps, Py_ssize_t B, Py_ssize_t H, const Ragged *ragged, bint reverse, Py_ssize_t *place,
-                 const Kernels *k):
-    """The c of every step: a flat buffer in the pass's own order, or a [T, B, H] array in the caller's."""
-    if cnp.PyArray_NDIM(c_steps) == 1:
-        return packed_rows(data(c_steps), B, H, ragged.start)
-    return in_order(rows_of(c_steps), ragged, reverse, place, k)
 
 cdef void copy_last(const Rows *rows, const Ragged *ragged, Py_ssize_t N, void *out, const Kernels *k) noexcept nogil:
     """out [B, N] = the row of each sequence's last step; those without a step stay as they are."""

@@ -10,7 +10,7 @@ cdef enum:
 cdef unsigned long long runs = 0  # passes and single steps so far; written with the GIL held
 
 def runs_so_far():
-    """How many passes and single steps the kernels have run: the proof that a call reached them."""
+    """How many passes and single steps of layers and streams the kernels have run: the proof that a call reached them."""
     return runs
 
 

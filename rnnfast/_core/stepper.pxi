@@ -1,32 +1,133 @@
-# One step at a time: what rnnfast.stream stands on.
+# One step at a time: what rnnfast.stream and the plans of the C API stand on.
 
-cdef struct Step:
-    Pass p            # of one layer, T = 1
+cdef struct Step:     # a layer of a stack
+    Layer layer
+    Packed packed
+    void *peepholes   # [3, H] copies, to which layer.p points; NULL: none
+    Pass p            # T = 1
     Product project   # [B, I] to that layer's gates
 
-cdef struct StepJob:
+cdef struct Stack:    # layers above one another, with copies of their weights
     const Kernels *k
-    Step *layer       # [layers]
+    Step *step        # [layers]
     int layers
+    int threads       # that may work
+    Py_ssize_t B
+    void *block       # the packed weights of all layers, and one layer's gates and m
 
 cdef void step_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
-    cdef StepJob *job = <StepJob *>argument
-    cdef const Kernels *k = job.k
-    cdef Step *layer
+    cdef Stack *stack = <Stack *>argument
+    cdef const Kernels *k = stack.k
+    cdef Step *step
     cdef Py_ssize_t groups, second
     cdef int n
-    for n in range(job.layers):
-        layer = &job.layer[n]
-        groups, second = hidden_groups(k, &layer.p), k.groups_of(layer.p.P)
-        product_share(k, &layer.project, 0, layer.p.B, worker, workers)
+    for n in range(stack.layers):
+        step = &stack.step[n]
+        groups, second = hidden_groups(k, &step.p), k.groups_of(step.p.P)
+        product_share(k, &step.project, 0, step.p.B, worker, workers)
         threads_barrier(team)
-        k.step_forward[layer.p.cell][0](&layer.p, 0, 0, layer.p.B, share(groups, worker, workers),
-                                        share(groups, worker + 1, workers))
+        k.step_forward[step.p.cell][0](&step.p, 0, 0, step.p.B, share(groups, worker, workers),
+                                       share(groups, worker + 1, workers))
         threads_barrier(team)
-        if layer.p.phases == 2:
-            k.step_forward[layer.p.cell][1](&layer.p, 0, 0, layer.p.B, share(second, worker, workers),
-                                            share(second, worker + 1, workers))
+        if step.p.phases == 2:
+            k.step_forward[step.p.cell][1](&step.p, 0, 0, step.p.B, share(second, worker, workers),
+                                           share(second, worker + 1, workers))
             threads_barrier(team)
+
+cdef enum:
+    STEP_PARTS = FORWARD_PACKS + BACKWARD_PACKS + 1
+
+cdef int build_stack(Stack *stack, const Kernels *k, Py_ssize_t B, bint back) noexcept nogil:
+    """Room for the weights of the layers that stand in `step` [layers], made by calloc; `back`: for backward passes too.
+    -1: there is no memory; free_stack is due all the same."""
+    cdef int layers = stack.layers, count = STEP_PARTS * layers + 2, n
+    cdef Py_ssize_t B_H = B * stack.step.layer.p.H * k.real_size
+    cdef size_t *sizes = <size_t *>calloc(count, sizeof(size_t))
+    cdef void **parts = <void **>malloc(count * sizeof(void *))
+    cdef void **own
+    cdef size_t *own_sizes
+    cdef Step *step
+    cdef Pass *p
+    stack.k, stack.B = k, B
+    if sizes != NULL and parts != NULL:
+        for n in range(layers):
+            step, own_sizes = &stack.step[n], sizes + STEP_PARTS * n
+            forward_pack_sizes(k, &step.layer, own_sizes)
+            if back:
+                backward_pack_sizes(k, &step.layer, own_sizes + FORWARD_PACKS)
+            if step.layer.p.w_co != NULL:
+                own_sizes[STEP_PARTS - 1] = 3 * step.layer.p.H * k.real_size
+        sizes[count - 2], sizes[count - 1] = MAX_SLOTS * B_H, B_H
+        stack.block = workspace_take(NULL, count, sizes, parts)
+    if stack.block != NULL:
+        for n in range(layers):
+            step, own = &stack.step[n], parts + STEP_PARTS * n
+            step.packed = Packed(own[0], own[1], own[2], own[3], NULL, NULL, NULL)
+            if back:
+                step.packed.dx, step.packed.back, step.packed.second_back = own[4], own[5], own[6]
+            if step.layer.p.w_co != NULL:
+                step.peepholes = own[STEP_PARTS - 1]
+            step.p = step.layer.p
+            p = &step.p
+            p.T, p.B, p.w_step = 1, B, step.packed.step
+            p.gates = packed_rows(parts[count - 2], B, p.S * p.H, NULL)
+            if p.phases == 2:
+                p.w_m, p.m = step.packed.second, packed_rows(parts[count - 1], B, p.H, NULL)
+            step.project = Product(step.layer.input_size, p.X * p.H, (p.S - p.X) * p.H, p.gates, step.packed.project, step.packed.bias,
+                                   p.gates)
+    free(sizes)
+    free(parts)
+    return 0 if stack.block != NULL else -1
+
+cdef void free_stack(Stack *stack) noexcept nogil:
+    workspace_give(NULL, stack.block)
+    free(stack.step)
+
+cdef void pack_stack(Stack *stack) noexcept nogil:
+    """Copies the weights that the layers point to."""
+    cdef const Kernels *k = stack.k
+    cdef Step *step
+    cdef Pass *p
+    cdef const rnnfast_weights *weights
+    cdef Py_ssize_t H
+    cdef int n
+    for n in range(stack.layers):
+        step = &stack.step[n]
+        p, weights, H = &step.layer.p, &step.layer.weights, step.layer.p.H
+        pack_for_forward(k, &step.layer, &step.packed, 0, 1)
+        if step.packed.back != NULL:
+            pack_for_backward(k, &step.layer, &step.packed, True, 0, 1)
+        if step.peepholes != NULL:
+            p.w_ci, p.w_co = step.peepholes, at(step.peepholes, H, k)
+            memcpy(<void *>p.w_ci, weights.weight_ci, H * k.real_size)
+            memcpy(<void *>p.w_co, weights.weight_co, H * k.real_size)
+            if p.w_cf != NULL:
+                p.w_cf = at(step.peepholes, 2 * H, k)
+                memcpy(<void *>p.w_cf, weights.weight_cf, H * k.real_size)
+            step.p.w_ci, step.p.w_cf, step.p.w_co = p.w_ci, p.w_cf, p.w_co
+
+cdef void take_step(Stack *stack, const void *x, const void *before, void *after, void *c, void *y) noexcept nogil:
+    """One step from x [B, I] to y [B, P]: h [layers, B, P] from `before` to `after`, c [layers, B, H] in place (NULL: none)."""
+    cdef const Kernels *k = stack.k
+    cdef Step *step
+    cdef Pass *p
+    cdef Py_ssize_t B = stack.B, nbytes = B * stack.step.p.P * k.real_size, n
+    cdef const void *below = x
+    cdef Plan planned
+    for n in range(stack.layers):
+        step = &stack.step[n]
+        p = &step.p
+        step.project.a = packed_rows(<void *>below, B, step.project.K, NULL)
+        p.h0, below = <const char *>before + n * nbytes, <char *>after + n * nbytes
+        p.y = packed_rows(<void *>below, B, p.P, NULL)
+        if c != NULL:
+            p.c0 = at(c, n * B * p.H, k)
+            p.c = packed_rows(<void *>p.c0, B, p.H, NULL)
+    p = &stack.step.p
+    planned = plan(k, stack.threads, stack.layers, 2.0 * B * 2 * p.P * p.X * p.H, 1, hidden_groups(k, p),
+                   2.0 * p.P * p.H * p.X * k.real_size, p.phases, STEP_START_NS)
+    threads_run(step_worker, stack, planned.workers)
+    memcpy(y, below, nbytes)
 
 
 cdef class Stepper:
@@ -36,131 +137,67 @@ cdef class Stepper:
     they can, or raises. c [L, B, H] is the LSTM's, None for other cells.
     """
 
-    cdef StepJob job
-    cdef void *block            # the packed weights of all layers, and one layer's gates and m
-    cdef list cells             # of each layer
+    cdef Stack stack
+    cdef list cells             # of each layer: they hold the weights
     cdef object hs              # [2, L, B, P]: the h before a step and after it, in turn
     cdef int now                # which of the two is the state
     cdef int typenum
     cdef readonly object c
 
-    def __cinit__(self):
-        self.block = NULL
-        self.job.layer = NULL
-
     def __dealloc__(self):
-        workspace_give(self.block)
-        free(self.job.layer)
+        free_stack(&self.stack)
 
     def __init__(self, cells, Py_ssize_t B):
         """A zero state and room for the weights of `cells`, the Cell of each layer."""
         cdef Cell cell = cells[0]
-        cdef int layers = len(cells), n
-        cdef Py_ssize_t H = cell.hidden_size, P = cell.output_size, size = cell.weight_ih.itemsize, I
-        cdef Step *layer
-        cdef size_t *sizes = NULL
-        cdef void **parts = NULL
-        cdef const Kernels *k
-
+        cdef int n
+        if self.stack.step != NULL:
+            raise RuntimeError("this stream was set up before")
         self.cells = cells
-        self.hs = np.zeros((2, layers, B, P), cell.weight_ih.dtype)
-        self.c = np.zeros((layers, B, H), cell.weight_ih.dtype) if cell.has_c() else None
+        self.stack.layers = len(cells)
+        self.hs = np.zeros((2, self.stack.layers, B, cell.layer.p.P), cell.weight_ih.dtype)
+        self.c = np.zeros((self.stack.layers, B, cell.layer.p.H), self.hs.dtype) if has_c(&cell.layer) else None
         self.typenum = cnp.PyArray_TYPE(self.hs)
-        self.job.k = k = kernels_for(self.hs)
-        self.job.layers = layers
-        self.job.layer = <Step *>calloc(layers, sizeof(Step))
-        sizes = <size_t *>malloc((4 * layers + 2) * sizeof(size_t))
-        parts = <void **>malloc((4 * layers + 2) * sizeof(void *))
-        if self.job.layer != NULL and sizes != NULL and parts != NULL:
-            for n in range(layers):
-                layer = &self.job.layer[n]
-                I = (<Cell>cells[n]).input_size
-                (<Cell>cells[n]).describe(&layer.p)
-                layer.p.T, layer.p.B = 1, B
-                layer.project.K, layer.project.C, layer.project.extra = I, layer.p.X * H, (layer.p.S - layer.p.X) * H
-                sizes[4 * n] = I * padded(layer.p.X * H, k) * size
-                sizes[4 * n + 1] = layer.p.G * padded(H, k) * P * size
-                sizes[4 * n + 2] = layer.p.S * H * size
-                sizes[4 * n + 3] = padded(P, k) * H * size if layer.p.phases == 2 else 0
-            sizes[4 * layers], sizes[4 * layers + 1] = B * MAX_SLOTS * H * size, B * H * size
-            self.block = workspace_take(4 * layers + 2, sizes, parts)
-        if self.block != NULL:
-            for n in range(layers):
-                layer = &self.job.layer[n]
-                layer.project.w, layer.p.w_step, layer.project.bias = parts[4 * n], parts[4 * n + 1], parts[4 * n + 2]
-                layer.project.out = layer.p.gates = packed_rows(parts[4 * layers], B, layer.p.S * H, NULL)
-                if layer.p.phases == 2:
-                    layer.p.w_m, layer.p.m = parts[4 * n + 3], packed_rows(parts[4 * layers + 1], B, H, NULL)
-        free(sizes)
-        free(parts)
-        if self.block == NULL:
+        self.stack.step = <Step *>calloc(self.stack.layers, sizeof(Step))
+        if self.stack.step != NULL:
+            for n in range(self.stack.layers):
+                self.stack.step[n].layer = (<Cell>cells[n]).layer
+        if self.stack.step == NULL or build_stack(&self.stack, kernels_for(self.hs), B, False) < 0:
             raise MemoryError("no memory for the packed weights")
-        self.refresh()
+        pack_stack(&self.stack)
 
     def refresh(self):
         """Take over the layer's present weights; the state stays."""
-        cdef Blocks w_ih, w_hh, w_m
-        cdef Step *layer
-        cdef Cell cell
-        cdef int n
-        if self.block == NULL:
+        if self.stack.block == NULL:
             raise RuntimeError("this stream was never set up: its __init__ has not run")
-        for n in range(self.job.layers):
-            cell = self.cells[n]
-            layer = &self.job.layer[n]
-            w_ih = window(&layer.p, False, data(cell.weight_ih), layer.project.K)
-            w_hh = step_window(&layer.p, data(cell.weight_hh))
-            if layer.p.phases == 2:
-                w_m = second_window(&layer.p, data(getattr(cell, cell.name_m)))
-            pack_for_forward(self.job.k, &layer.p, &w_ih, <void *>layer.project.w, &w_hh, <void *>layer.p.w_step, &w_m,
-                             <void *>layer.p.w_m, 0, 1)
-            add_biases(self.job.k, &layer.p, data(cell.bias_ih), data(cell.bias_hh), <void *>layer.project.bias)
+        pack_stack(&self.stack)
 
     @property
     def h(self):
         """The state h [L, B, P], which may be written into."""
         return self.hs[self.now]
 
-    cdef void run(self, cnp.ndarray x, cnp.ndarray y):
-        """One step from x [B, I] to y [B, P], rows without gaps."""
-        cdef Step *layer
-        cdef Py_ssize_t B = self.job.layer.p.B, H = self.job.layer.p.H, P = self.job.layer.p.P, n
-        cdef Py_ssize_t size = self.job.k.real_size, nbytes = B * P * size
-        cdef char *before = <char *>data(self.hs) + self.now * self.job.layers * nbytes
-        cdef char *after = <char *>data(self.hs) + (1 - self.now) * self.job.layers * nbytes
-        cdef char *c = <char *>data(self.c)
-        cdef Plan planned
-        global runs
-
-        runs += 1
-        for n in range(self.job.layers):
-            layer = &self.job.layer[n]
-            layer.project.a = packed_rows(data(x) if n == 0 else after + (n - 1) * nbytes, B, layer.project.K, NULL)
-            layer.p.h0 = before + n * nbytes
-            layer.p.y = packed_rows(after + n * nbytes, B, P, NULL)
-            if c != NULL:
-                layer.p.c0 = c + n * B * H * size
-                layer.p.c = packed_rows(c + n * B * H * size, B, H, NULL)
-        layer = self.job.layer
-        planned = plan(self.job.k, self.job.layers, 2.0 * B * 2 * P * layer.p.X * H, 1, hidden_groups(self.job.k, &layer.p),
-                       2.0 * P * H * layer.p.X * size, layer.p.phases, STEP_START_NS)
-        threads_run(step_worker, &self.job, planned.workers)
-        memcpy(data(y), after + (self.job.layers - 1) * nbytes, nbytes)
-        self.now = 1 - self.now
-
     def __call__(self, x):
         """y [B, P] of the next step, the caller's own, from x [B, I]; [I] to [P] where B is 1."""
-        cdef Step *layer = self.job.layer
+        global runs
+        cdef Step *step
+        cdef Py_ssize_t B, nbytes
+        cdef char *hs
         cdef cnp.npy_intp sizes[2]
         cdef int ndim
-        if self.block == NULL:
+        if self.stack.block == NULL:
             raise RuntimeError("this stream was never set up: its __init__ has not run")
-        if not is_plain(x, self.typenum, layer.p.B, layer.project.K):
+        step, B = self.stack.step, self.stack.B
+        if not is_plain(x, self.typenum, B, step.layer.input_size):
             x = self._check(x)
         ndim = cnp.PyArray_NDIM(x)
-        sizes[0], sizes[ndim - 1] = layer.p.B, layer.p.P
+        sizes[0], sizes[ndim - 1] = B, step.p.P
         y = cnp.PyArray_EMPTY(ndim, sizes, self.typenum, 0)
-        self.run(x, y)
+        hs, nbytes = <char *>data(self.hs), self.stack.layers * B * step.p.P * self.stack.k.real_size
+        runs += 1
+        self.stack.threads = threads
+        take_step(&self.stack, data(x), hs + self.now * nbytes, hs + (1 - self.now) * nbytes, data(self.c), data(y))
+        self.now = 1 - self.now
         return y
 
 cdef inline bint is_plain(x, int typenum, Py_ssize_t B, Py_ssize_t I):

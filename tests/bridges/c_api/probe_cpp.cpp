@@ -1,0 +1,3 @@
+/* The same as C++. */
+#define INIT PyInit_probe_cpp
+#include "probe.c"

@@ -18,7 +18,17 @@ import rnnfast as rf
 from rnnfast import training
 
 DOCS = Path(__file__).parents[1] / "docs"
-OPTIONAL = {"matplotlib", "pandas", "sklearn", "statsmodels", "torch"}
+OPTIONAL = {
+    "keras",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "safetensors",
+    "sklearn",
+    "statsmodels",
+    "torch",
+}
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n?^```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
 
 

@@ -63,7 +63,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if source.name != "setup.py" or source.parent == SOURCES:
             shutil.copy(source, folder)
     (page,) = re.findall(
-        r"```python\n(# gradient\.pyx\n.*?)```", (ROOT / "docs/bridges/c.md").read_text(), re.DOTALL
+        r"```cython\n(# gradient\.pyx\n.*?)```", (ROOT / "docs/bridges/c.md").read_text(), re.DOTALL
     )
     (folder / "gradient.pyx").write_text(f"# cython: language_level=3\n{page}")
     environment = os.environ | {"PYTHONPATH": PACKAGE, "CFLAGS": "-O0"}  # quick to compile

@@ -174,26 +174,25 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
         s0 = s1
 
 
-cdef enum:
-    FORWARD_PARTS = FORWARD_PACKS + 6
+cdef enum:  # the parts of its scratch memory: the packed weights, then
+    FORWARD_ZEROS = FORWARD_PACKS, FORWARD_GATES, FORWARD_PLACES, FORWARD_STARTS, FORWARD_TABLE, FORWARD_M, FORWARD_PARTS
 
 cdef void forward_sizes(const ForwardJob *job, Py_ssize_t T, int workers, size_t *sizes) noexcept nogil:
     """sizes [FORWARD_PARTS] OUT: of a pass's scratch memory, no less for more steps or workers."""
     cdef const Kernels *k = job.k
     cdef const Pass *p = &job.p
     cdef Py_ssize_t B = p.B, row = p.S * p.H * k.real_size
-    cdef size_t *more = sizes + FORWARD_PACKS
     cdef bint ragged = job.ragged.order != NULL
     if job.given == NULL:
         forward_pack_sizes(k, job.layer, sizes)
     else:
         memset(sizes, 0, FORWARD_PACKS * sizeof(size_t))
-    more[0] = max(p.H, p.P) * k.real_size
-    more[1] = 0 if p.save else chunk_steps(k, p.S * p.H, B, T, GATES_BYTES, LEAST_ROWS) * B * row
-    more[2] = 3 * B * sizeof(Py_ssize_t) if ragged else 0
-    more[3] = workers * (T + 1) * sizeof(Py_ssize_t) if ragged else 0
-    more[4] = job.table.B * row
-    more[5] = B * p.H * k.real_size if p.phases == 2 else 0
+    sizes[FORWARD_ZEROS] = max(p.H, p.P) * k.real_size
+    sizes[FORWARD_GATES] = 0 if p.save else chunk_steps(k, p.S * p.H, B, T, GATES_BYTES, LEAST_ROWS) * B * row
+    sizes[FORWARD_PLACES] = 3 * B * sizeof(Py_ssize_t) if ragged else 0
+    sizes[FORWARD_STARTS] = workers * (T + 1) * sizeof(Py_ssize_t) if ragged else 0
+    sizes[FORWARD_TABLE] = job.table.B * row
+    sizes[FORWARD_M] = B * p.H * k.real_size if p.phases == 2 else 0
 
 cdef void set_forward(ForwardJob *job, const Kernels *k, const Layer *layer, Py_ssize_t T, Py_ssize_t B) noexcept nogil:
     """A job of a layer on nothing yet."""
@@ -236,13 +235,13 @@ cdef int run_forward(ForwardJob *job, Workspace *workspace) noexcept nogil:
     if block == NULL:
         return -1
     job.packed = Packed(parts[0], parts[1], parts[2], parts[3], NULL, NULL, NULL) if job.given == NULL else job.given[0]
-    p.zeros, place, job.starts = parts[4], <Py_ssize_t *>parts[6], <Py_ssize_t *>parts[7]
-    memset(parts[4], 0, sizes[4])
+    p.zeros, place, job.starts = parts[FORWARD_ZEROS], <Py_ssize_t *>parts[FORWARD_PLACES], <Py_ssize_t *>parts[FORWARD_STARTS]
+    memset(parts[FORWARD_ZEROS], 0, sizes[FORWARD_ZEROS])
     p.w_step, p.w_m = job.packed.step, job.packed.second
     if p.phases == 2:
-        p.m = Rows(parts[9], B, 0, H, NULL, NULL)
+        p.m = Rows(parts[FORWARD_M], B, 0, H, NULL, NULL)
     p.y = in_order(p.y, ragged, layer.reverse, place, k)
-    p.gates = packed_rows(p.gates.data if p.save else parts[5], B, p.S * H, ragged.start)
+    p.gates = packed_rows(p.gates.data if p.save else parts[FORWARD_GATES], B, p.S * H, ragged.start)
     if job.c_kept != NULL:
         p.c = packed_rows(job.c_kept, B, H, ragged.start)
     elif keeps_c:
@@ -251,8 +250,9 @@ cdef int run_forward(ForwardJob *job, Workspace *workspace) noexcept nogil:
         p.c = in_order(Rows(job.c, B, 0, H, NULL, NULL), ragged, False, place + B, k)
     job.project = Product(layer.input_size, p.X * H, (p.S - p.X) * H, job.table, job.packed.project, job.packed.bias, p.gates)
     if embedded:
-        job.project.out = packed_rows(parts[8], job.table.B, p.S * H, NULL)
-        job.embedded = lookup_in_order(job.embedded, ragged, B, layer.reverse, place + 2 * B, parts[8], p.S * H)
+        job.project.out = packed_rows(parts[FORWARD_TABLE], job.table.B, p.S * H, NULL)
+        job.embedded = lookup_in_order(job.embedded, ragged, B, layer.reverse, place + 2 * B, parts[FORWARD_TABLE],
+                                       p.S * H)
     else:
         job.project.a = in_order(job.x, ragged, layer.reverse, place + 2 * B, k)
     threads_run(forward_worker, job, planned.workers)
@@ -529,7 +529,12 @@ cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil
 
 cdef enum:
     WEIGHTS = 8  # of rnnfast_weights
-    BACKWARD_PARTS = BACKWARD_PACKS + 15
+
+cdef enum:  # the parts of its scratch memory: the packed weights, then
+    BACKWARD_PACKED_D = BACKWARD_PACKS, BACKWARD_OPERAND
+    BACKWARD_DB, BACKWARD_DW_IH, BACKWARD_DW_HH, BACKWARD_ZEROS, BACKWARD_SUMS, BACKWARD_TOKENS_DB, BACKWARD_DB_M, BACKWARD_DW_M
+    BACKWARD_TABLE, BACKWARD_PLACES, BACKWARD_PACKED_D_M, BACKWARD_M, BACKWARD_D_M, BACKWARD_PARTS
+    BACKWARD_CLEARED = BACKWARD_DB, BACKWARD_KEPT = BACKWARD_TABLE  # zeros to begin with: the second line
 
 cdef void clear_gradients(const BackwardJob *job) noexcept nogil:
     """Zeros in the gradients of all weights."""
@@ -548,18 +553,22 @@ cdef void backward_sizes(const BackwardJob *job, Py_ssize_t T, int workers, size
     cdef const Pass *p = &job.p
     cdef Py_ssize_t size = k.real_size, B = p.B, H = p.H, P = p.P, I = job.layer.input_size, V = job.table.B
     cdef Py_ssize_t columns = padded(p.S * H, k), chunk = chunk_steps(k, p.S * H, B, T, GATES_BYTES, GRADIENT_ROWS)
-    cdef size_t *more = sizes + BACKWARD_PACKS
     memset(sizes, 0, BACKWARD_PARTS * sizeof(size_t))
     if job.given == NULL:
         backward_pack_sizes(k, job.layer, sizes)
-    more[0], more[1] = GRADIENT_ROWS * columns * size, workers * gradient_operand(job) * size
-    more[2], more[3], more[4], more[5] = columns * size, columns * I * size, columns * P * size, max(H, P) * size
-    more[6], more[7] = V * p.X * H * size, padded(p.X * H, k) * size if V else 0
-    more[10], more[11] = V * I * size, 8 * B * sizeof(Py_ssize_t) if job.ragged.order != NULL else 0
+    sizes[BACKWARD_PACKED_D] = GRADIENT_ROWS * columns * size
+    sizes[BACKWARD_OPERAND] = workers * gradient_operand(job) * size
+    sizes[BACKWARD_DB], sizes[BACKWARD_ZEROS] = columns * size, max(H, P) * size
+    sizes[BACKWARD_DW_IH], sizes[BACKWARD_DW_HH] = columns * I * size, columns * P * size
+    if job.embedded.token != NULL:
+        sizes[BACKWARD_SUMS], sizes[BACKWARD_TOKENS_DB] = V * p.X * H * size, padded(p.X * H, k) * size
+        sizes[BACKWARD_TABLE] = V * I * size
+    if job.ragged.order != NULL:
+        sizes[BACKWARD_PLACES] = 8 * B * sizeof(Py_ssize_t)
     if p.phases == 2:
-        more[8], more[9] = padded(P, k) * size, padded(P, k) * H * size
-        more[12], more[13] = GRADIENT_ROWS * padded(P, k) * size, 2 * chunk * B * H * size
-        more[14] = 0 if p.cell == GRU_BEFORE else 2 * chunk * B * P * size
+        sizes[BACKWARD_DB_M], sizes[BACKWARD_DW_M] = padded(P, k) * size, padded(P, k) * H * size
+        sizes[BACKWARD_PACKED_D_M], sizes[BACKWARD_M] = GRADIENT_ROWS * padded(P, k) * size, 2 * chunk * B * H * size
+        sizes[BACKWARD_D_M] = 0 if p.cell == GRU_BEFORE else 2 * chunk * B * P * size
 
 cdef inline Py_ssize_t gradient_operand(const BackwardJob *job) noexcept nogil:
     """Numbers of a worker's operand."""
@@ -613,17 +622,17 @@ cdef int run_backward(BackwardJob *job, Workspace *workspace) noexcept nogil:
     block = workspace_take(workspace, BACKWARD_PARTS, sizes, parts)
     if block == NULL:
         return -1
-    for n in range(5, 13):
+    for n in range(BACKWARD_CLEARED, BACKWARD_KEPT):
         memset(parts[n], 0, sizes[n])
     job.packed = Packed(NULL, NULL, NULL, NULL, parts[0], parts[1], parts[2]) if job.given == NULL else job.given[0]
-    job.packed_d, job.operand, job.db = parts[3], parts[4], parts[5]
-    p.zeros, place = parts[8], <Py_ssize_t *>parts[14]
+    job.packed_d, job.operand, job.db = parts[BACKWARD_PACKED_D], parts[BACKWARD_OPERAND], parts[BACKWARD_DB]
+    p.zeros, place = parts[BACKWARD_ZEROS], <Py_ssize_t *>parts[BACKWARD_PLACES]
     job.w_ih_grad, job.w_hh_grad = window(p, False, grads.weight_ih, I), step_window(p, grads.weight_hh)
     p.w_back = job.packed.back
     if p.phases == 2:
-        job.db_m, job.packed_d_m, job.m = parts[11], parts[15], parts[16]
-        job.d_m = NULL if p.cell == GRU_BEFORE else parts[17]
-        job.dw_m = GradientProduct(H, P, 0, P, parts[12])
+        job.db_m, job.packed_d_m, job.m = parts[BACKWARD_DB_M], parts[BACKWARD_PACKED_D_M], parts[BACKWARD_M]
+        job.d_m = NULL if p.cell == GRU_BEFORE else parts[BACKWARD_D_M]
+        job.dw_m = GradientProduct(H, P, 0, P, parts[BACKWARD_DW_M])
         job.w_m_grad = second_window(p, second_weight(p, grads))
         p.w_m_back = job.packed.second_back
     if p.w_co != NULL:
@@ -632,8 +641,8 @@ cdef int run_backward(BackwardJob *job, Workspace *workspace) noexcept nogil:
         memset(p.dw_co, 0, H * k.real_size)
         if p.dw_cf != NULL:
             memset(p.dw_cf, 0, H * k.real_size)
-    job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, parts[6])
-    job.dw_hh = GradientProduct(P, p.S * H, (p.S - p.G) * H, p.S * H, parts[7])
+    job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, parts[BACKWARD_DW_IH])
+    job.dw_hh = GradientProduct(P, p.S * H, (p.S - p.G) * H, p.S * H, parts[BACKWARD_DW_HH])
     p.y = in_order(p.y, ragged, reverse, place, k)
     p.gates = packed_rows(p.gates.data, B, p.S * H, ragged.start)
     if job.c_kept != NULL:
@@ -652,8 +661,9 @@ cdef int run_backward(BackwardJob *job, Workspace *workspace) noexcept nogil:
     if p.h0 != NULL:
         job.h0 = in_order(Rows(<void *>p.h0, B, 0, P, NULL, NULL), ragged, False, place + 5 * B, k)
     if embedded:
-        job.embedded = lookup_in_order(tokens, ragged, B, reverse, place + 4 * B, parts[9], p.X * H)
-        token_gradients(job, named_rows(&tokens, ragged, B, job.table.data, V, I, parts[13], k), parts[10])
+        job.embedded = lookup_in_order(tokens, ragged, B, reverse, place + 4 * B, parts[BACKWARD_SUMS], p.X * H)
+        token_gradients(job, named_rows(&tokens, ragged, B, job.table.data, V, I, parts[BACKWARD_TABLE], k),
+                        parts[BACKWARD_TOKENS_DB])
     else:
         job.x = last_first(in_order(job.x, ragged, reverse, place + 4 * B, k), T, ragged.start_back, k)
         if job.dx.out.data != NULL:

@@ -1,0 +1,56 @@
+"""What is left to torch's own forward: whatever the kernels cannot run, and with it a warning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+import torch
+from torch.autograd import forward_ad
+
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
+_FLOATS = frozenset({torch.float32, torch.float64})
+
+
+class FallbackWarning(UserWarning):
+    """A module of `rnnfast.torch` was run by torch's own code; the message says why.
+
+    Python shows it once for each reason. As an error it finds the place::
+
+        warnings.simplefilter("error", rnnfast.torch.FallbackWarning)
+    """
+
+
+def obstacle(tensors: Iterable[torch.Tensor | None]) -> str | None:
+    """Why the kernels cannot run on these tensors now, in a few words; None if they can."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "a transform of torch.func"
+    if torch._C._len_torch_dispatch_stack():
+        return "a torch dispatch mode"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast"
+    if torch.jit.is_tracing():
+        return "torch.jit.trace"
+    if forward_ad._current_level >= 0:
+        return "forward-mode differentiation"
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if type(tensor) not in _PLAIN:
+            return f"a {type(tensor).__name__}"
+        if not tensor.is_cpu:
+            return f"a tensor on {tensor.device.type}"
+        if tensor.dtype not in _FLOATS:
+            return f"a tensor of {tensor.dtype}"
+        if tensor.layout is not torch.strided:
+            return f"a tensor of layout {tensor.layout}"
+    return None
+
+
+def warn_of(reason: str) -> None:
+    """Say that torch's own code runs, and why."""
+    warnings.warn(
+        f"rnnfast.torch: torch's own code runs, not rnnfast's kernels, because of {reason}",
+        FallbackWarning,
+        stacklevel=1,
+    )

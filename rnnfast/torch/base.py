@@ -49,12 +49,13 @@ class Accelerated(torch.nn.Module):
         raise NotImplementedError
 
     def _reshape(self, layer: Recurrent) -> None:
-        """Replace the parameters that torch made by some of the shapes of the layer's."""
-        raise NotImplementedError
-
-    def _new_parameter(self, shape: tuple[int, ...]) -> torch.nn.Parameter:
-        like = self._weights()[0]
-        return torch.nn.Parameter(torch.empty(shape, dtype=like.dtype, device=like.device))
+        """Replace the parameters that torch made by some of the layer's shapes."""
+        like = next(self.parameters())
+        for name in [name for name, parameter in self._parameters.items() if parameter is not None]:
+            del self._parameters[name]
+        for name, parameter in zip(self._weight_names(), layer.parameters(), strict=True):
+            values = torch.empty(parameter.shape, dtype=like.dtype, device=like.device)
+            self.register_parameter(name, torch.nn.Parameter(values))
 
     def _weights(self) -> list[torch.Tensor]:
         """The weights, parameters or (with a parametrization, say) what stands in their place."""

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import torch
 
 import rnnfast
-from rnnfast.recurrent import Recurrent
 from rnnfast.torch.autograd import Call, run
 from rnnfast.torch.base import Accelerated, LstmOptions, misfit_of
 
@@ -64,12 +63,6 @@ class Cells(Accelerated):
 
     def _weight_names(self) -> list[str]:
         return ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if self.bias else ())]
-
-    def _reshape(self, layer: Recurrent) -> None:
-        for name, parameter in layer.named_parameters():
-            name = name.removesuffix("_l0")
-            if getattr(self, name, None) is None or getattr(self, name).shape != parameter.shape:
-                setattr(self, name, self._new_parameter(parameter.shape))
 
 
 class RNNCell(Cells, torch.nn.RNNCell):

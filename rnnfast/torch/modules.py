@@ -122,14 +122,12 @@ class Layers(Accelerated):
         return self._flat_weights_names
 
     def _reshape(self, layer: Recurrent) -> None:
-        shapes = {name: parameter.shape for name, parameter in layer.named_parameters()}
-        for name, shape in shapes.items():
-            if name not in self._parameters or self._parameters[name].shape != shape:
-                setattr(self, name, self._new_parameter(shape))
         passes = len(self._all_weights)
-        names, count = list(shapes), len(shapes) // passes
+        names = [name for name, _ in layer.named_parameters()]
+        count = len(names) // passes
         self._all_weights = [names[n * count : (n + 1) * count] for n in range(passes)]
         self._flat_weights_names = names
+        super()._reshape(layer)
         self._init_flat_weights()
 
     def _options(self) -> dict[str, Any]:

@@ -229,12 +229,11 @@ class Recurrent(Module):
         >>> np.array_equal(gru.backward(tape, np.ones_like(y))[0], dx)
         True
         """
-        y, final, tape, *every = self.record(x, state, lengths, reset, training, rng, checkpoint, return_states)
-        for states in every:
-            parts = states if isinstance(states, tuple) else (states,)
-            locked = tuple([read_only(part) for part in parts])
-            return read_only(y), final, tape, locked if isinstance(states, tuple) else locked[0]
-        return read_only(y), final, tape
+        y, *rest = self.record(x, state, lengths, reset, training, rng, checkpoint, return_states)
+        if return_states:
+            states = rest[-1]
+            rest[-1] = tuple(map(read_only, states)) if isinstance(states, tuple) else read_only(states)
+        return read_only(y), *rest
 
     def record(
         self,
@@ -247,7 +246,7 @@ class Recurrent(Module):
         checkpoint: bool | int | None = None,
         return_states: bool = False,
     ) -> tuple[Any, ...]:
-        """What `forward` gives, but y (and the states) can be written: the tape is the caller's to guard."""
+        """What `forward` gives, but y and the states can be written: the tape relies on the caller."""
         if rng is not None:
             checks.check_rng(rng)
         if checkpoint is not None:

@@ -14,7 +14,9 @@ SHORT = {  # arguments, and words of the output
     "long_sequence": (["--steps", "2000", "--updates", "2"], ""),
     "recurrent_policy": (["2"], "after 2 rollouts "),
     "time_series": ([], "GRU "),
+    "torch_distributed": (["5"], "with 2 processes"),
 }
+NEEDS = {"torch_distributed": "torch"}
 
 
 def test_every_example_is_here():
@@ -23,6 +25,8 @@ def test_every_example_is_here():
 
 @pytest.mark.parametrize("name", SHORT)
 def test_it_runs(name, tmp_path):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     arguments, words = SHORT[name]
     text = tmp_path / "text.txt"
     text.write_text("what is written twice is easily read twice. " * 100)

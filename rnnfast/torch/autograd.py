@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
+from rnnfast.torch.fallback import untraced
 from rnnfast.torch.memory import Places, View, array_of
 
 # Whether the graph stays after the backward pass that runs now; where torch does not say, it may.
@@ -28,6 +29,8 @@ class Call(NamedTuple):
         Further keywords of its forward, rng and checkpoint; without an rng nothing is dropped.
     places : ndarray [T, B] of bool or None
         Of packed sequences, whose data x is: the steps of the padded ones that x's rows are, in their order.
+    batch_first : bool
+        Whether the layer takes sequences so.
     step : bool
         x and the state are a cell's: they have no axes of time and of layers.
     """
@@ -36,6 +39,7 @@ class Call(NamedTuple):
     how: dict[str, Any]
     training: dict[str, Any]
     places: np.ndarray | None = None
+    batch_first: bool = False
     step: bool = False
 
     def enter(self, x: torch.Tensor) -> np.ndarray:
@@ -47,14 +51,14 @@ class Call(NamedTuple):
             return array
         padded = np.empty((*self.places.shape, array.shape[-1]), array.dtype)  # nobody reads the padding
         padded[self.places] = array
-        return padded.swapaxes(0, 1) if self.view.layer.batch_first else padded
+        return padded.swapaxes(0, 1) if self.batch_first else padded
 
     def leave(self, array: np.ndarray) -> torch.Tensor:
         """A y, or the gradient of an x, in the caller's form."""
         if self.step:
             array = array[0]
         elif self.places is not None:
-            array = (array.swapaxes(0, 1) if self.view.layer.batch_first else array)[self.places]
+            array = (array.swapaxes(0, 1) if self.batch_first else array)[self.places]
         return torch.from_numpy(array)
 
     def enter_state(self, parts: Sequence[torch.Tensor | None]) -> Any:
@@ -135,13 +139,14 @@ class Pass(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @untraced
     def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """The gradients of `forward`'s arguments, None for those that want none."""
         call, needed = ctx.call, ctx.needs_input_grad[2:]
         ctx.saved_tensors  # noqa: B018  torch refuses here what is not valid any more
         if not (ctx.places.hold() and call.view.places.hold()):
             raise RuntimeError(
-                "rnnfast.torch: expected x, y and the weights where forward found them, got one that was moved "
+                "rnnfast.torch: expected x, y and the weights where forward had them, got one that was moved "
                 "in memory since (by share_memory_, or a queue between processes)"
             )
         dy, dstate = (None, gradients) if call.step else (gradients[0], gradients[1:])
@@ -156,6 +161,8 @@ class Pass(torch.autograd.Function):
         )
         results = [None if dx is None else call.leave(dx), *call.leave_state(dinitial)]
         results += [torch.from_numpy(gradient) for gradient in grads.values()]
-        return None, None, *[
-            result if wanted else None for result, wanted in zip(results, needed, strict=True)
-        ]
+        return (
+            None,
+            None,
+            *[result if wanted else None for result, wanted in zip(results, needed, strict=True)],
+        )

@@ -13,7 +13,7 @@ from rnnfast.torch.memory import View, view_of
 
 
 class Accelerated(torch.nn.Module):
-    """A mixin before a recurrent module of torch: it has that module's attributes and parameters, and no others.
+    """A mixin before a recurrent module of torch: it has that one's attributes and parameters, and no others.
 
     Attributes
     ----------

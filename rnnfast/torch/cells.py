@@ -9,6 +9,7 @@ import torch
 import rnnfast
 from rnnfast.torch.autograd import Call, run
 from rnnfast.torch.base import Accelerated, LstmOptions, misfit_of
+from rnnfast.torch.fallback import untraced
 
 
 class Cells(Accelerated):
@@ -40,12 +41,11 @@ class Cells(Accelerated):
         RuntimeError, ValueError
             torch's own, if input or hx is wrong.
         """
-        if torch.compiler.is_compiling():
-            if torch.compiler.is_exporting():
-                return super().forward(input, hx)
-            return _outside_of_graphs(self, input, hx, reset)
+        if torch.compiler.is_exporting():
+            return super().forward(input, hx)
         return self._forward(input, hx, reset)
 
+    @untraced
     def _forward(self, input: torch.Tensor, hx: Any, reset: Any) -> Any:
         parts, weights = self._state_parts(hx), self._weights()
         how = {} if reset is None else {"reset": torch.as_tensor(reset)[None]}
@@ -91,9 +91,7 @@ class RNNCell(Cells, torch.nn.RNNCell):
         return ["nonlinearity"] if self.nonlinearity in ("sigmoid", "identity") else []
 
     def _new_layer(self) -> rnnfast.RNN:
-        return rnnfast.RNN(
-            self.input_size, self.hidden_size, bias=self.bias, nonlinearity=self.nonlinearity
-        )
+        return rnnfast.RNN(self.input_size, self.hidden_size, bias=self.bias, nonlinearity=self.nonlinearity)
 
 
 class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
@@ -154,7 +152,3 @@ class GRUCell(Cells, torch.nn.GRUCell):
 
     def _new_layer(self) -> rnnfast.GRU:
         return rnnfast.GRU(self.input_size, self.hidden_size, bias=self.bias, reset_after=self.reset_after)
-
-
-# torch.compile ends its graph here and goes on behind it; only then is this called, and torch._dynamo loaded.
-_outside_of_graphs = torch._disable_dynamo(Cells._forward)

@@ -1,13 +1,17 @@
-"""What is left to torch's own forward: whatever the kernels cannot run, and with it a warning."""
+"""Where torch and rnnfast part: calls that the kernels cannot run, and functions that torch cannot compile."""
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from torch.autograd import forward_ad
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 _FLOATS = frozenset({torch.float32, torch.float64})
 
@@ -54,3 +58,14 @@ def warn_of(reason: str) -> None:
         FallbackWarning,
         stacklevel=1,
     )
+
+
+def untraced(function: _Function) -> _Function:
+    """A function that torch.compile does not look into: one graph ends before it, another begins behind it."""
+    outside = torch._disable_dynamo(function)  # when called, it imports torch._dynamo: seconds
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        return outside(*args) if "torch._dynamo" in sys.modules else function(*args)
+
+    return call  # type: ignore[return-value]

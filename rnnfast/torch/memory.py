@@ -87,9 +87,7 @@ class View:
         return all([weight.is_contiguous() for weight in weights])
 
 
-def view_of(
-    weights: Sequence[torch.Tensor], last: View | None, new_layer: Callable[[], Recurrent]
-) -> View:
+def view_of(weights: Sequence[torch.Tensor], last: View | None, new_layer: Callable[[], Recurrent]) -> View:
     """A view of these weights: the last one if it is, else one with its options, at first a new layer's."""
     if last is None:
         return View(new_layer(), weights)

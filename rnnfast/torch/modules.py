@@ -13,6 +13,7 @@ import rnnfast
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch.autograd import Call, run
 from rnnfast.torch.base import Accelerated, LstmOptions, misfit_of
+from rnnfast.torch.fallback import untraced
 
 
 class Layers(Accelerated):
@@ -32,8 +33,8 @@ class Layers(Accelerated):
         Parameters
         ----------
         input : torch.Tensor or PackedSequence
-            ``[T, B, input_size]`` (``[B, T, input_size]`` with batch_first), unbatched ``[T, input_size]``, or
-            packed sequences.
+            ``[T, B, input_size]`` (``[B, T, input_size]`` with batch_first), unbatched ``[T, input_size]``,
+            or packed sequences.
         hx : optional
             The initial state, as torch's module takes it: ``[num_layers*D, B, hidden_size]`` (unbatched
             without B), for LSTM a pair (h, c). None means zeros.
@@ -61,15 +62,13 @@ class Layers(Accelerated):
         RuntimeError, ValueError
             torch's own, if input or hx is wrong.
         """
-        if torch.compiler.is_compiling():
-            if torch.compiler.is_exporting():
-                return super().forward(input, hx)
-            return _outside_of_graphs(self, input, hx, lengths, reset, checkpoint)
+        if torch.compiler.is_exporting():
+            return super().forward(input, hx)
         return self._forward(input, hx, lengths, reset, checkpoint)
 
+    @untraced
     def _forward(self, input: Any, hx: Any, lengths: Any, reset: Any, checkpoint: Any) -> tuple[Any, Any]:
-        packed = isinstance(input, PackedSequence)
-        x, sizes, order, back = input if packed else (input, None, None, None)
+        x, sizes, order, back = input if isinstance(input, PackedSequence) else (input, None, None, None)
         parts, weights = self._state_parts(hx), self._weights()
         how = {"lengths": lengths, "reset": reset}
         training = {} if checkpoint is None else {"checkpoint": checkpoint}
@@ -81,14 +80,15 @@ class Layers(Accelerated):
             view.layer.dropout, view.layer.batch_first = self.dropout, self.batch_first
         if self.training and self.dropout and self.num_layers > 1:
             training["rng"] = int(torch.empty((), dtype=torch.int64).random_())
-        if not packed:
+        if sizes is None:
             y, *final = run(Call(view, how, training), x, parts, weights)
             return y, self._state_of(final)
         if lengths is not None:
             raise ValueError("lengths: expected None, as packed sequences have theirs")
         places = sizes.numpy()[:, np.newaxis] > np.arange(int(sizes[0]))
         how = {"lengths": places.sum(axis=0), "reset": self._padded_reset(reset, places)}
-        y, *final = run(Call(view, how, training, places), x, _in_order(parts, order), weights)
+        call = Call(view, how, training, places, self.batch_first)
+        y, *final = run(call, x, _in_order(parts, order), weights)
         return PackedSequence(y, sizes, order, back), self._state_of(_in_order(final, back))
 
     def _misfit(
@@ -122,7 +122,7 @@ class Layers(Accelerated):
         return self._flat_weights_names
 
     def _reshape(self, layer: Recurrent) -> None:
-        passes = len(self._all_weights)
+        passes = self.num_layers * (2 if self.bidirectional else 1)
         names = [name for name, _ in layer.named_parameters()]
         count = len(names) // passes
         self._all_weights = [names[n * count : (n + 1) * count] for n in range(passes)]
@@ -263,9 +263,6 @@ class GRU(Layers, torch.nn.GRU):
 
 
 _BEYOND_TORCH = ("sigmoid", "identity")  # nonlinearities
-
-# torch.compile ends its graph here and goes on behind it; only then is this called, and torch._dynamo loaded.
-_outside_of_graphs = torch._disable_dynamo(Layers._forward)
 
 
 def _in_order(parts: Sequence[Any], order: torch.Tensor | None) -> Sequence[Any]:

@@ -12,9 +12,8 @@ from bridges.torch_models import KINDS, LAYERS, assert_same, everything, kernels
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 
-
 def given(kind: str, T: int = 4, B: int = 2):
-    """x (a step's, for a cell) and a state for a module of 3 inputs and 5 hidden units; all want gradients."""
+    """x (a cell's is one step) and a state, for 3 inputs and 5 hidden units; all want gradients."""
     steps, rows = ((), ()) if kind.endswith("Cell") else ((T,), (1,))
     x = torch.randn(*steps, B, 3, dtype=torch.float64, requires_grad=True)
     parts = [torch.randn(*rows, B, 5, dtype=torch.float64, requires_grad=True) for _ in "hc"]
@@ -69,7 +68,11 @@ def test_only_some_gradients_are_wanted(kind, wanted):
         for tensor in (x, *parts):
             tensor.grad = None
         sum(tensor.sin().sum() for tensor in outputs(module, x, hx)).backward()
-        tensors = {"x": x, **{str(n): part for n, part in enumerate(parts)}, **dict(module.named_parameters())}
+        tensors = {
+            "x": x,
+            **{str(n): part for n, part in enumerate(parts)},
+            **dict(module.named_parameters()),
+        }
         grads.append({name: tensor.grad for name, tensor in tensors.items()})
     want, got = grads
     assert {name for name in got if got[name] is None} == {name for name in want if want[name] is None}

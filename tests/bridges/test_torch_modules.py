@@ -64,7 +64,9 @@ def test_random_layers(kind, seed):
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
-        return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_(draw.random() < 0.8)
+        return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_(
+            draw.random() < 0.8
+        )
 
     I, H, L = draw.randint(1, 5), draw.randint(2, 9), draw.randint(1, 3)
     T, B = draw.randint(1, 7), draw.randint(1, 5)

@@ -1,7 +1,7 @@
 """The bridge to PyTorch: what it costs over rnnfast's own calls, and its speed beside torch.nn's.
 
-`pytest bench -k torch -s` prints it. Calls are interleaved one by one, and medians compared: on a busy machine,
-figures taken one after the other mean little. Everything runs on one thread.
+`pytest bench -k torch -s` prints it. Calls are interleaved one by one, and medians compared: on a busy
+machine, figures taken one after the other mean little. Everything runs on one thread.
 """
 
 from __future__ import annotations

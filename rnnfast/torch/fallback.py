@@ -1,4 +1,4 @@
-"""Where torch and rnnfast part: calls that the kernels cannot run, and functions that torch cannot compile."""
+"""Where torch and rnnfast part: calls that the kernels cannot run, functions that torch cannot compile."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def warn_of(reason: str) -> None:
 
 
 def untraced(function: _Function) -> _Function:
-    """A function that torch.compile does not look into: one graph ends before it, another begins behind it."""
+    """A function that torch.compile does not look into: one graph ends before it, another begins after it."""
     outside = torch._disable_dynamo(function)  # when called, it imports torch._dynamo: seconds
 
     @wraps(function)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -451,3 +453,11 @@ def test_rnnfast_alone_does_not_import_torch():
     code = "import sys, rnnfast; rnnfast.LSTM(2, 3); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_documentations_snippets_run():
+    text = (Path(__file__).parents[2] / "docs" / "bridges" / "torch.md").read_text()
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(snippets) >= 5
+    with warnings.catch_warnings():
+        exec("\n".join(snippets), {})

@@ -158,6 +158,16 @@ def misfit_of(
     return None
 
 
+class RnnOptions(Accelerated):
+    """What an RNN and its cell have beside torch's: two more nonlinearities."""
+
+    nonlinearities = ("sigmoid", "identity")
+
+    def beyond_torch(self) -> list[str]:
+        """``["nonlinearity"]`` if it is one of the two."""
+        return ["nonlinearity"] if self.nonlinearity in self.nonlinearities else []
+
+
 class LstmOptions(Accelerated):
     """What an LSTM and its cell have beside torch's."""
 

@@ -8,7 +8,7 @@ import torch
 
 import rnnfast
 from rnnfast.torch.autograd import Call, run
-from rnnfast.torch.base import Accelerated, LstmOptions, misfit_of
+from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
 from rnnfast.torch.fallback import untraced
 
 
@@ -65,7 +65,7 @@ class Cells(Accelerated):
         return ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if self.bias else ())]
 
 
-class RNNCell(Cells, torch.nn.RNNCell):
+class RNNCell(RnnOptions, Cells, torch.nn.RNNCell):
     """`torch.nn.RNNCell` on rnnfast's kernels: a subclass with the same arguments, parameters and results.
 
     Parameters
@@ -86,9 +86,6 @@ class RNNCell(Cells, torch.nn.RNNCell):
     >>> cell(torch.ones(2, 3), h).shape
     torch.Size([2, 5])
     """
-
-    def beyond_torch(self) -> list[str]:
-        return ["nonlinearity"] if self.nonlinearity in ("sigmoid", "identity") else []
 
     def _new_layer(self) -> rnnfast.RNN:
         return rnnfast.RNN(self.input_size, self.hidden_size, bias=self.bias, nonlinearity=self.nonlinearity)

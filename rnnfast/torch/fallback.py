@@ -14,12 +14,15 @@ from torch.autograd import forward_ad
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 _FLOATS = frozenset({torch.float32, torch.float64})
+_said: set[str] = (
+    set()
+)  # Python's own memory of warnings is lost whenever some code, torch's too, changes filters
 
 
 class FallbackWarning(UserWarning):
     """A module of `rnnfast.torch` was run by torch's own code; the message says why.
 
-    Python shows it once for each reason. As an error it finds the place::
+    It is given once for each reason. As an error it finds the place::
 
         warnings.simplefilter("error", rnnfast.torch.FallbackWarning)
     """
@@ -52,12 +55,11 @@ def obstacle(tensors: Iterable[torch.Tensor | None]) -> str | None:
 
 
 def warn_of(reason: str) -> None:
-    """Say that torch's own code runs, and why."""
-    warnings.warn(
-        f"rnnfast.torch: torch's own code runs, not rnnfast's kernels, because of {reason}",
-        FallbackWarning,
-        stacklevel=1,
-    )
+    """Say that torch's own code runs, and why, unless it has been said."""
+    if reason not in _said:
+        text = f"rnnfast.torch: torch's own code runs, not rnnfast's kernels, because of {reason}"
+        warnings.warn(text, FallbackWarning, stacklevel=1)
+        _said.add(reason)
 
 
 def untraced(function: _Function) -> _Function:

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 import rnnfast
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch.autograd import Call, run
-from rnnfast.torch.base import Accelerated, LstmOptions, misfit_of
+from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
 from rnnfast.torch.fallback import untraced
 
 
@@ -136,7 +136,7 @@ class Layers(Accelerated):
         return {name: getattr(self, name) for name in names}
 
 
-class RNN(Layers, torch.nn.RNN):
+class RNN(RnnOptions, Layers, torch.nn.RNN):
     """`torch.nn.RNN` on rnnfast's kernels: a subclass with the same arguments, parameters and results.
 
     Parameters
@@ -167,19 +167,17 @@ class RNN(Layers, torch.nn.RNN):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         beyond = None
-        if len(args) > 3 and args[3] in _BEYOND_TORCH:
+        if len(args) > 3 and args[3] in self.nonlinearities:
             beyond, args = args[3], (*args[:3], "tanh", *args[4:])
-        elif kwargs.get("nonlinearity") in _BEYOND_TORCH:
+        elif kwargs.get("nonlinearity") in self.nonlinearities:
             beyond = kwargs.pop("nonlinearity")
         super().__init__(*args, **kwargs)
         if beyond is not None:
             self.nonlinearity = beyond
 
-    def beyond_torch(self) -> list[str]:
-        return ["nonlinearity"] if self.nonlinearity in _BEYOND_TORCH else []
-
     def extra_repr(self) -> str:
-        own = f", nonlinearity={self.nonlinearity!r}" if self.nonlinearity in _BEYOND_TORCH else ""
+        """torch's, and a nonlinearity that torch's module lacks."""
+        own = f", nonlinearity={self.nonlinearity!r}" if self.beyond_torch() else ""
         return super().extra_repr() + own
 
     def _new_layer(self) -> rnnfast.RNN:
@@ -260,9 +258,6 @@ class GRU(Layers, torch.nn.GRU):
 
     def _new_layer(self) -> rnnfast.GRU:
         return rnnfast.GRU(**self._options(), reset_after=self.reset_after)
-
-
-_BEYOND_TORCH = ("sigmoid", "identity")  # nonlinearities
 
 
 def _in_order(parts: Sequence[Any], order: torch.Tensor | None) -> Sequence[Any]:

@@ -132,8 +132,9 @@ class Pass(torch.autograd.Function):
             **call.training,
         )
         results = call.results(y, state)
-        ctx.call, ctx.places = call, Places(x, results[0])
-        ctx.save_for_backward(x, results[0], *further)
+        shared = (x,) if call.step or call.places is not None else (x, results[0])  # else y is a copy
+        ctx.call, ctx.places = call, Places(*shared)
+        ctx.save_for_backward(*shared, *further)
         ctx.set_materialize_grads(False)
         return results
 
@@ -151,14 +152,17 @@ class Pass(torch.autograd.Function):
             )
         dy, dstate = (None, gradients) if call.step else (gradients[0], gradients[1:])
         grads: dict[str, np.ndarray] = {}
+        retain = _retained()
         dx, dinitial = call.view.layer.backward(
             ctx.tape,
             None if dy is None else call.enter(dy),
             call.enter_state(dstate),
             input_grad=needed[0],
-            retain=_retained(),
+            retain=retain,
             grads=grads,
         )
+        if not retain:
+            ctx.places = None  # lets go of x and y
         results = [None if dx is None else call.leave(dx), *call.leave_state(dinitial)]
         results += [torch.from_numpy(gradient) for gradient in grads.values()]
         return (

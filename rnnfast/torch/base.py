@@ -28,7 +28,7 @@ class Accelerated(torch.nn.Module):
     _view: View | None = None
 
     def __init_subclass__(cls) -> None:
-        for name, default in cls.own.items():
+        for name, default in vars(cls).get("own", {}).items():
             setattr(cls, name, default)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

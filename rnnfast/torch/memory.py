@@ -30,7 +30,7 @@ class Borrowed(Parameter):
 class Places:
     """Where the memory of some tensors is, kept alive; torch may still move it, into shared memory."""
 
-    __slots__ = ("_pointers", "_tensors")
+    __slots__ = ("__weakref__", "_pointers", "_tensors")
 
     def __init__(self, *tensors: torch.Tensor) -> None:
         self._tensors = [tensor.detach() for tensor in tensors]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 import pytest
 
@@ -156,6 +157,24 @@ def test_an_output_that_is_saved_may_not_be_written():
     y.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+    packed = torch.nn.utils.rnn.pack_sequence([x[:, 0], x[:2, 1]])
+    module(packed)[0].data.mul_(2).sum().backward()  # a copy
+    cell = twins("GRUCell", 3, 5)[1]
+    cell(x[0]).mul_(2).sum().backward()
+
+
+def test_backward_lets_go_of_memory():
+    _, module = twins("GRU", 3, 5)
+    x, hx = given("GRU")
+    y, _ = module(x, hx)
+    node = y.grad_fn
+    inner = weakref.ref(node.places)
+    tape = node.tape
+    y.sum().backward(retain_graph=True)
+    assert inner() is not None
+    y.sum().backward()
+    assert inner() is None
+    assert "used up" in repr(tape)
 
 
 @pytest.mark.parametrize("kind", KINDS)

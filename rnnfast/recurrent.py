@@ -229,6 +229,24 @@ class Recurrent(Module):
         >>> np.array_equal(gru.backward(tape, np.ones_like(y))[0], dx)
         True
         """
+        y, *rest = self.record(x, state, lengths, reset, training, rng, checkpoint, return_states)
+        if return_states:
+            states = rest[-1]
+            rest[-1] = tuple(map(read_only, states)) if isinstance(states, tuple) else read_only(states)
+        return read_only(y), *rest
+
+    def record(
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        training: bool = True,
+        rng: checks.Rng = None,
+        checkpoint: bool | int | None = None,
+        return_states: bool = False,
+    ) -> tuple[Any, ...]:
+        """What `forward` gives, but y and the states can be written: the tape relies on the caller."""
         if rng is not None:
             checks.check_rng(rng)
         if checkpoint is not None:
@@ -243,9 +261,8 @@ class Recurrent(Module):
         y = _as_given(y, *layout)
         tape = Tape(self, _Saved(tapes, key, self.dropout, layout, y.shape))
         if not return_states:
-            return read_only(y), self._state_of(final, *layout), tape
-        states = tuple([read_only(part) for part in states])
-        return read_only(y), self._state_of(final, *layout), tape, self._states_of(states, *layout)
+            return y, self._state_of(final, *layout), tape
+        return y, self._state_of(final, *layout), tape, self._states_of(states, *layout)
 
     def stream(self, batch: int = 1) -> Stream:
         """This layer, one step a call: weights packed once, state kept.

@@ -18,22 +18,28 @@ SHORT = {  # arguments, and what the output must match
         ["--delay", "10", "--cell", "linear-orthogonal", "--seconds", "60"],
         r"orthogonal +solved",
     ),
+    "darts_forecast": (["3"], r"forecasts differ by at most \S+e-0[678]"),
     "digits": (["--epochs", "12"], r"GRU +9\d\.\d% of 397 right"),
     "long_sequence": (["--steps", "500", "--updates", "100"], r"right on new sequences: (0\.9|1)"),
     "onnx_model": ([], r"rnnfast: largest difference \S+e-0[678]"),
+    "recurrent_ppo": (["1"], r"parameters differ by at most \S+e-0[678]"),
     "recurrent_policy": (["16"], r"after 16 rollouts (9\d|100)% of the answers are right"),
     "streaming": (
         ["--updates", "100", "--frames", "300"],
         r"GRU +[789]\d(.|\n)*8 side by side.*the bits of",
     ),
     "sunspots": (["--updates", "150"], r"LSTM +4,513 +\S+ +[12]\d"),
+    "torch_distributed": (["5"], r"with 2 processes"),
     "voice_activity": ([], r"largest difference \S+e-0[67]"),
     "time_series": ([], r"GRU +0\.0[12]"),
 }
 NEEDS = {
+    "darts_forecast": ["darts", "torch"],
     "digits": ["sklearn"],
     "onnx_model": ["onnx", "onnxruntime"],
+    "recurrent_ppo": ["sb3_contrib", "torch"],
     "sunspots": ["matplotlib", "sklearn", "statsmodels"],
+    "torch_distributed": ["torch"],
     "voice_activity": ["onnx", "onnxruntime", "silero_vad"],
 }  # what comes with extras
 

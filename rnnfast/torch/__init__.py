@@ -1,0 +1,36 @@
+"""PyTorch's recurrent modules on rnnfast's kernels.
+
+    import rnnfast.torch
+
+    lstm = rnnfast.torch.LSTM(8, 64)      # in place of torch.nn.LSTM
+    rnnfast.torch.accelerate(model)       # or: the RNNs, LSTMs and GRUs of a model that there is
+
+This file only gathers the public names. `memory` has an rnnfast layer read a module's weights where they lie,
+`autograd` makes its passes a node of torch's graph, `fallback` says what is left to torch, and `modules` and
+`cells` put the three together.
+"""
+
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ImportError('rnnfast.torch: expected PyTorch, got none: pip install "rnnfast[torch]"') from error
+
+from rnnfast.torch.cells import GRUCell, LSTMCell, RNNCell
+from rnnfast.torch.fallback import FallbackWarning
+from rnnfast.torch.modules import GRU, LSTM, RNN
+from rnnfast.torch.swap import Swapped, accelerate, restore
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "FallbackWarning",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "Swapped",
+    "accelerate",
+    "restore",
+]

@@ -1,0 +1,191 @@
+"""What the layers and the cells have in common: options beside torch's, weights, and who runs a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from rnnfast.recurrent import Recurrent
+from rnnfast.torch.fallback import obstacle, warn_of
+from rnnfast.torch.memory import View, view_of
+
+
+class Accelerated(torch.nn.Module):
+    """A mixin before a recurrent module of torch: it has that one's attributes and parameters, and no others.
+
+    Attributes
+    ----------
+    parts : tuple of str
+        The parts of the state.
+    own : dict
+        The options that torch's module lacks, with their defaults, where an instance has no attribute.
+    """
+
+    parts: ClassVar[tuple[str, ...]] = ("h",)
+    own: ClassVar[dict[str, Any]] = {}
+    _view: View | None = None
+
+    def __init_subclass__(cls) -> None:
+        for name, default in vars(cls).get("own", {}).items():
+            setattr(cls, name, default)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        given = {name: kwargs.pop(name) for name in self.own if name in kwargs}
+        super().__init__(*args, **kwargs)
+        given = {name: value for name, value in given.items() if value != self.own[name]}
+        if given:
+            self.__dict__.update(given)
+            self._reshape(self._new_layer())
+            self.reset_parameters()
+
+    def _new_layer(self) -> Recurrent:
+        """An rnnfast layer with this module's options, which it checks."""
+        raise NotImplementedError
+
+    def _weight_names(self) -> Sequence[str]:
+        """The names of the parameters, in the order of the layer's."""
+        raise NotImplementedError
+
+    def _reshape(self, layer: Recurrent) -> None:
+        """Replace the parameters that torch made by some of the layer's shapes."""
+        like = next(self.parameters())
+        for name in [name for name, parameter in self._parameters.items() if parameter is not None]:
+            del self._parameters[name]
+        for name, parameter in zip(self._weight_names(), layer.parameters(), strict=True):
+            values = torch.empty(parameter.shape, dtype=like.dtype, device=like.device)
+            self.register_parameter(name, torch.nn.Parameter(values))
+
+    def _weights(self) -> list[torch.Tensor]:
+        """The weights, parameters or (with a parametrization, say) what stands in their place."""
+        names, parameters = self._weight_names(), self._parameters
+        try:
+            return [parameters[name] for name in names]
+        except KeyError:
+            return [getattr(self, name) for name in names]
+
+    def _layer_over(self, weights: Sequence[torch.Tensor]) -> View:
+        """The layer that reads these weights."""
+        view = view_of(weights, self._view, self._new_layer)
+        if view is not self._view:
+            self.__dict__["_view"] = view
+        return view
+
+    def _state_parts(self, hx: Any) -> tuple[torch.Tensor | None, ...]:
+        """The parts of a state in torch's form."""
+        if hx is None:
+            return (None,) * len(self.parts)
+        parts = hx if len(self.parts) > 1 else (hx,)
+        if (
+            not isinstance(parts, (tuple, list))
+            or len(parts) != len(self.parts)
+            or not all([isinstance(part, torch.Tensor) for part in parts])
+        ):
+            form = "a tensor" if len(self.parts) == 1 else f"a pair ({', '.join(self.parts)}) of tensors"
+            raise TypeError(f"hx: expected {form}, got {type(hx).__name__}")
+        return tuple(parts)
+
+    def _state_of(self, parts: Sequence[torch.Tensor]) -> Any:
+        """A state in torch's form."""
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+    def beyond_torch(self) -> list[str]:
+        """Those of this module's options that torch's code does not know.
+
+        Returns
+        -------
+        list of str
+            Their names; where there are none, torch's code gives what this module gives.
+        """
+        return [
+            name
+            for name, default in self.own.items()
+            if name != "forget_bias" and getattr(self, name) != default
+        ]
+
+    def _left_to_torch(
+        self, tensors: Sequence[torch.Tensor | None], misfit: str | None, keywords: dict[str, Any]
+    ) -> bool:
+        """Whether torch's own forward is to run, or to say what is wrong with its arguments.
+
+        A TypeError or ValueError where it should, but would not know options or `keywords` that are given.
+        """
+        reason = obstacle(tensors)
+        if reason is None and misfit is None:
+            return False
+        beyond = self.beyond_torch() + [name for name, value in keywords.items() if value is not None]
+        if beyond and reason is not None:
+            raise TypeError(
+                f"{', '.join(beyond)}: expected plain tensors of float32 or float64 on the CPU, outside of "
+                f"torch's transforms, as torch.nn does not know it; got {reason}"
+            )
+        if beyond:
+            raise ValueError(misfit)
+        if reason is not None:
+            warn_of(reason)
+        return True
+
+    def extra_repr(self) -> str:
+        """torch's, and the options that torch's module lacks."""
+        own = [
+            f", {name}={getattr(self, name)!r}"
+            for name, default in self.own.items()
+            if getattr(self, name) != default
+        ]
+        return super().extra_repr() + "".join(own)
+
+
+def misfit_of(
+    x: torch.Tensor,
+    parts: Sequence[torch.Tensor | None],
+    dtype: torch.dtype,
+    width: int,
+    leading: tuple[int, ...],
+    widths: Sequence[int],
+) -> str | None:
+    """What is wrong with x's last axis, a part's shape or a dtype; None if nothing is.
+
+    The parts are `leading` and, last, one of `widths`.
+    """
+    if x.dtype is not dtype or x.shape[-1] != width:
+        return f"input: expected {dtype} and a last axis of {width}, got {x.dtype} and {tuple(x.shape)}"
+    for part, last in zip(parts, widths, strict=False):
+        if part is not None and (part.dtype is not dtype or part.shape != (*leading, last)):
+            return (
+                f"hx: expected {dtype} and shape {(*leading, last)}, got {part.dtype} and {tuple(part.shape)}"
+            )
+    return None
+
+
+class RnnOptions(Accelerated):
+    """What an RNN and its cell have beside torch's: two more nonlinearities."""
+
+    nonlinearities = ("sigmoid", "identity")
+
+    def beyond_torch(self) -> list[str]:
+        """``["nonlinearity"]`` if it is one of the two."""
+        return ["nonlinearity"] if self.nonlinearity in self.nonlinearities else []
+
+
+class LstmOptions(Accelerated):
+    """What an LSTM and its cell have beside torch's."""
+
+    parts = ("h", "c")
+    own: ClassVar[dict[str, Any]] = {
+        "forget_bias": None,
+        "peephole": False,
+        "coupled_gates": False,
+        "cell_clip": None,
+    }
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, as torch does, and set the forget gate's biases where they were given."""
+        super().reset_parameters()
+        if self.forget_bias is not None:
+            forget = slice(self.hidden_size, 2 * self.hidden_size)
+            values = {"bias_ih": self.forget_bias, "bias_hh": 0.0}
+            with torch.no_grad():
+                for name in self._weight_names():
+                    if name[:7] in values:
+                        getattr(self, name)[forget] = values[name[:7]]

@@ -1,0 +1,267 @@
+"""RNN, LSTM and GRU in place of `torch.nn`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+import rnnfast
+from rnnfast.recurrent import Recurrent
+from rnnfast.torch.autograd import Call, run
+from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
+from rnnfast.torch.fallback import untraced
+
+
+class Layers(Accelerated):
+    """What RNN, LSTM and GRU add to `torch.nn.RNNBase`: a forward pass of their own."""
+
+    def forward(
+        self,
+        input: torch.Tensor | PackedSequence,
+        hx: Any = None,
+        *,
+        lengths: Any = None,
+        reset: Any = None,
+        checkpoint: bool | int | None = None,
+    ) -> tuple[torch.Tensor | PackedSequence, Any]:
+        """Run all layers over all steps.
+
+        Parameters
+        ----------
+        input : torch.Tensor or PackedSequence
+            ``[T, B, input_size]`` (``[B, T, input_size]`` with batch_first), unbatched ``[T, input_size]``,
+            or packed sequences.
+        hx : optional
+            The initial state, as torch's module takes it: ``[num_layers*D, B, hidden_size]`` (unbatched
+            without B), for LSTM a pair (h, c). None means zeros.
+        lengths : tensor of integers [B], optional
+            How many steps each sequence has, 0..T, in any order: instead of packing. What lies behind is not
+            read, and the output is zero there.
+        reset : tensor of bool, optional
+            Laid out as input's first axes (a PackedSequence, where input is one). True where a step is the
+            first of an episode: its state is zero before, and no gradient crosses.
+        checkpoint : bool or int, optional
+            Keep only the state at every so many steps (True: about sqrt(T)) and run each segment again on the
+            way back: much less memory for long sequences.
+
+        Returns
+        -------
+        output : torch.Tensor or PackedSequence
+            As torch's module gives it; in the form of input.
+        state
+            The final state, in the form of hx.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an option or a keyword that torch does not know is wrong, or has to be left to torch.
+        RuntimeError, ValueError
+            torch's own, if input or hx is wrong.
+        """
+        if torch.compiler.is_exporting():
+            return super().forward(input, hx)
+        return self._forward(input, hx, lengths, reset, checkpoint)
+
+    @untraced
+    def _forward(self, input: Any, hx: Any, lengths: Any, reset: Any, checkpoint: Any) -> tuple[Any, Any]:
+        x, sizes, order, back = input if isinstance(input, PackedSequence) else (input, None, None, None)
+        parts, weights = self._state_parts(hx), self._weights()
+        how = {"lengths": lengths, "reset": reset}
+        training = {} if checkpoint is None else {"checkpoint": checkpoint}
+        misfit = self._misfit(x, parts, weights[0].dtype, sizes)
+        if self._left_to_torch((x, *parts, *weights), misfit, how | training):
+            return super().forward(input, hx)
+        view = self._layer_over(weights)
+        if view.layer.dropout != self.dropout or view.layer.batch_first != self.batch_first:
+            view.layer.dropout, view.layer.batch_first = self.dropout, self.batch_first
+        if self.training and self.dropout and self.num_layers > 1:
+            training["rng"] = int(torch.empty((), dtype=torch.int64).random_())
+        if sizes is None:
+            y, *final = run(Call(view, how, training), x, parts, weights)
+            return y, self._state_of(final)
+        if lengths is not None:
+            raise ValueError("lengths: expected None, as packed sequences have theirs")
+        places = sizes.numpy()[:, np.newaxis] > np.arange(int(sizes[0]))
+        how = {"lengths": places.sum(axis=0), "reset": self._padded_reset(reset, places)}
+        call = Call(view, how, training, places, self.batch_first)
+        y, *final = run(call, x, _in_order(parts, order), weights)
+        return PackedSequence(y, sizes, order, back), self._state_of(_in_order(final, back))
+
+    def _misfit(
+        self, x: torch.Tensor, parts: Sequence[Any], dtype: torch.dtype, sizes: torch.Tensor | None
+    ) -> str | None:
+        """What is wrong with x (packed, if it has batch sizes) and the parts of the state."""
+        axes = x.dim()
+        passes = self.num_layers * (2 if self.bidirectional else 1)
+        if sizes is not None:
+            leading: tuple[int, ...] = (passes, int(sizes[0]))
+        elif axes == 3:
+            leading = (passes, x.shape[0 if self.batch_first else 1])
+        else:
+            leading = (passes,)
+        if axes not in ((2, 3) if sizes is None else (2,)):
+            return f"input: expected 3 axes, or unbatched or packed 2, got {axes}"
+        widths = (self.proj_size or self.hidden_size, self.hidden_size)
+        return misfit_of(x, parts, dtype, self.input_size, leading, widths)
+
+    def _padded_reset(self, reset: Any, places: np.ndarray) -> np.ndarray | None:
+        """The resets of packed sequences, laid out as padded ones."""
+        if reset is None:
+            return None
+        if not isinstance(reset, PackedSequence) or len(reset.data) != places.sum():
+            raise ValueError("reset: expected a PackedSequence packed as input is, got another form")
+        padded = np.zeros(places.shape, reset.data.numpy().dtype)
+        padded[places] = reset.data
+        return padded.T if self.batch_first else padded
+
+    def _weight_names(self) -> list[str]:
+        return self._flat_weights_names
+
+    def _reshape(self, layer: Recurrent) -> None:
+        passes = self.num_layers * (2 if self.bidirectional else 1)
+        names = [name for name, _ in layer.named_parameters()]
+        count = len(names) // passes
+        self._all_weights = [names[n * count : (n + 1) * count] for n in range(passes)]
+        self._flat_weights_names = names
+        super()._reshape(layer)
+        self._init_flat_weights()
+
+    def _options(self) -> dict[str, Any]:
+        """The keywords of rnnfast's layer that all cells have. Dropout and layout follow at each call."""
+        names = ("input_size", "hidden_size", "num_layers", "bias", "bidirectional")
+        return {name: getattr(self, name) for name in names}
+
+
+class RNN(RnnOptions, Layers, torch.nn.RNN):
+    """`torch.nn.RNN` on rnnfast's kernels: a subclass with the same arguments, parameters and results.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of `torch.nn.RNN`: ``input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True,
+        batch_first=False, dropout=0.0, bidirectional=False, device=None, dtype=None``. The nonlinearity may
+        also be "sigmoid" or "identity".
+
+    Raises
+    ------
+    TypeError, ValueError
+        torch's own, for a wrong argument.
+
+    References
+    ----------
+    The equation is in `rnnfast.RNN`.
+
+    Examples
+    --------
+    >>> import torch, rnnfast.torch
+    >>> rnn = rnnfast.torch.RNN(3, 5, batch_first=True)
+    >>> y, h = rnn(torch.ones(2, 7, 3))
+    >>> y.sum().backward()
+    >>> y.shape, rnn.weight_hh_l0.grad.shape
+    (torch.Size([2, 7, 5]), torch.Size([5, 5]))
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        beyond = None
+        if len(args) > 3 and args[3] in self.nonlinearities:
+            beyond, args = args[3], (*args[:3], "tanh", *args[4:])
+        elif kwargs.get("nonlinearity") in self.nonlinearities:
+            beyond = kwargs.pop("nonlinearity")
+        super().__init__(*args, **kwargs)
+        if beyond is not None:
+            self.nonlinearity = beyond
+
+    def extra_repr(self) -> str:
+        """torch's, and a nonlinearity that torch's module lacks."""
+        own = f", nonlinearity={self.nonlinearity!r}" if self.beyond_torch() else ""
+        return super().extra_repr() + own
+
+    def _new_layer(self) -> rnnfast.RNN:
+        return rnnfast.RNN(**self._options(), nonlinearity=self.nonlinearity)
+
+
+class LSTM(LstmOptions, Layers, torch.nn.LSTM):
+    """`torch.nn.LSTM` on rnnfast's kernels: a subclass with the same arguments, parameters and results.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of `torch.nn.LSTM`: ``input_size, hidden_size, num_layers=1, bias=True, batch_first=False,
+        dropout=0.0, bidirectional=False, proj_size=0, device=None, dtype=None``.
+    forget_bias : float, optional
+        The initial bias of the forget gate, in ``bias_ih``; that of ``bias_hh`` is then zero.
+    peephole : bool
+        Whether the gates also see the cell; adds ``weight_ci_l0``, ``weight_cf_l0``, ``weight_co_l0``, ….
+    coupled_gates : bool
+        The forget gate is one minus the input gate; weights have the blocks i, g, o, ``[3*hidden_size, ·]``.
+    cell_clip : float, optional
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        torch's own, for a wrong argument; rnnfast's, for a wrong one of the last four.
+
+    References
+    ----------
+    The equations and their sources are in `rnnfast.LSTM`.
+
+    Examples
+    --------
+    >>> import torch, rnnfast.torch
+    >>> lstm = rnnfast.torch.LSTM(3, 5, num_layers=2, forget_bias=1.0)
+    >>> y, (h, c) = lstm(torch.ones(7, 2, 3), reset=torch.zeros(7, 2, dtype=torch.bool))
+    >>> isinstance(lstm, torch.nn.LSTM), y.shape, c.shape
+    (True, torch.Size([7, 2, 5]), torch.Size([2, 2, 5]))
+    """
+
+    def _new_layer(self) -> rnnfast.LSTM:
+        own = {name: getattr(self, name) for name in self.own}
+        return rnnfast.LSTM(**self._options(), proj_size=self.proj_size, **own)
+
+
+class GRU(Layers, torch.nn.GRU):
+    """`torch.nn.GRU` on rnnfast's kernels: a subclass with the same arguments, parameters and results.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of `torch.nn.GRU`: ``input_size, hidden_size, num_layers=1, bias=True, batch_first=False,
+        dropout=0.0, bidirectional=False, device=None, dtype=None``.
+    reset_after : bool
+        Whether the reset gate acts after the product with the hidden weights (torch's way) or before it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        torch's own, for a wrong argument.
+
+    References
+    ----------
+    The equations and their sources are in `rnnfast.GRU`.
+
+    Examples
+    --------
+    >>> import torch, rnnfast.torch
+    >>> gru = rnnfast.torch.GRU(3, 5, bidirectional=True)
+    >>> gru.load_state_dict(torch.nn.GRU(3, 5, bidirectional=True).state_dict())
+    <All keys matched successfully>
+    >>> gru(torch.ones(7, 2, 3))[0].shape
+    torch.Size([7, 2, 10])
+    """
+
+    own: ClassVar[dict[str, Any]] = {"reset_after": True}
+
+    def _new_layer(self) -> rnnfast.GRU:
+        return rnnfast.GRU(**self._options(), reset_after=self.reset_after)
+
+
+def _in_order(parts: Sequence[Any], order: torch.Tensor | None) -> Sequence[Any]:
+    """The parts of a state with their sequences in this order; None is the order they have."""
+    if order is None:
+        return parts
+    return [None if part is None else part.index_select(1, order) for part in parts]

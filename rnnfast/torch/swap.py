@@ -1,0 +1,117 @@
+"""Swaps the recurrent modules of a model that there is: torch's for rnnfast's, and back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from rnnfast.torch.base import Accelerated
+from rnnfast.torch.cells import GRUCell, LSTMCell, RNNCell
+from rnnfast.torch.modules import GRU, LSTM, RNN
+
+_FAST = {getattr(torch.nn, fast.__name__): fast for fast in (RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell)}
+_PLAIN = {fast: plain for plain, fast in _FAST.items()}
+
+
+class Swapped(NamedTuple):
+    """What `accelerate` and `restore` did.
+
+    Attributes
+    ----------
+    swapped : list of str
+        The names of the modules that were swapped, as in ``model.named_modules()``; "" is the model itself.
+    left : dict of str to str
+        The names of the recurrent modules that were left alone, and why.
+    """
+
+    swapped: list[str]
+    left: dict[str, str]
+
+
+def accelerate(model: torch.nn.Module) -> Swapped:
+    """Have rnnfast's kernels run the RNNs, LSTMs and GRUs (and their cells) of a model, in place.
+
+    A module stays the object that it is, with its parameters, hooks, mode and name: only its class changes.
+    So optimizers, references and checkpoints that there are go on as before.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of any kind; it may itself be a recurrent module.
+
+    Returns
+    -------
+    Swapped
+        The names of those swapped, and of those left alone with the reason: a subclass of torch's module
+        (its author may count on torch's code) and a module with a forward set on it.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module.
+
+    Examples
+    --------
+    >>> import torch, rnnfast.torch
+    >>> model = torch.nn.ModuleDict({"encoder": torch.nn.GRU(3, 5), "head": torch.nn.Linear(5, 2)})
+    >>> rnnfast.torch.accelerate(model)
+    Swapped(swapped=['encoder'], left={})
+    >>> isinstance(model["encoder"], rnnfast.torch.GRU)
+    True
+    >>> rnnfast.torch.restore(model)
+    Swapped(swapped=['encoder'], left={})
+    """
+    swapped, left = [], {}
+    for name, module in _modules_of(model):
+        if type(module) in _FAST:
+            if "forward" in module.__dict__:
+                left[name] = "it has a forward of its own"
+            else:
+                module.__class__ = _FAST[type(module)]
+                swapped.append(name)
+        elif isinstance(module, tuple(_FAST)) and not isinstance(module, Accelerated):
+            left[name] = f"a subclass: {type(module).__qualname__}"
+    return Swapped(swapped, left)
+
+
+def restore(model: torch.nn.Module) -> Swapped:
+    """Undo `accelerate`: have torch's own code run the model's recurrent modules, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of any kind; modules that were built as rnnfast's are swapped too.
+
+    Returns
+    -------
+    Swapped
+        The names of those swapped, and of those left alone with the reason: options that torch lacks, or a
+        subclass of rnnfast's module.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module.
+    """
+    swapped, left = [], {}
+    for name, module in _modules_of(model):
+        if not isinstance(module, Accelerated):
+            continue
+        beyond = module.beyond_torch()
+        if beyond:
+            left[name] = f"torch.nn has no {', '.join(beyond)}"
+        elif type(module) not in _PLAIN:
+            left[name] = f"a subclass: {type(module).__qualname__}"
+        else:
+            module.__class__ = _PLAIN[type(module)]
+            for attribute in ("_view", *_FAST[type(module)].own):
+                module.__dict__.pop(attribute, None)
+            swapped.append(name)
+    return Swapped(swapped, left)
+
+
+def _modules_of(model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    return list(model.named_modules())

@@ -1,0 +1,83 @@
+"""What the tests of `rnnfast.torch` share: a module and torch's with the same weights, run the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import rnnfast.torch  # noqa: E402
+from rnnfast import _core  # noqa: E402
+
+torch.set_num_threads(1)  # what runs here is small, and waiting for a pool on busy cores is not
+
+LAYERS = ("RNN", "LSTM", "GRU")
+CELLS = ("RNNCell", "LSTMCell", "GRUCell")
+KINDS = LAYERS + CELLS
+
+
+@contextmanager
+def kernels_run(passes: int | None = None) -> Iterator[None]:
+    """Whatever is inside must run rnnfast's kernels; with `passes`, so often."""
+    before = _core.runs_so_far()
+    yield
+    ran = _core.runs_so_far() - before
+    assert ran == passes if passes is not None else ran, f"{ran} passes of rnnfast"
+
+
+def twins(kind: str, *args: Any, dtype: Any = None, **options: Any) -> tuple[Any, Any]:
+    """torch's module and rnnfast's with the same weights."""
+    dtype = dtype or torch.float64
+    plain = getattr(torch.nn, kind)(*args, dtype=dtype, **options)
+    fast = getattr(rnnfast.torch, kind)(*args, dtype=dtype, **options)
+    fast.load_state_dict(plain.state_dict())
+    return plain, fast
+
+
+def tensors_in(value: Any) -> list[Any]:
+    """All tensors of a result or an argument, packed sequences' data for these."""
+    if isinstance(value, torch.nn.utils.rnn.PackedSequence):
+        return [value.data]
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [tensor for part in value or () for tensor in tensors_in(part)]
+
+
+def everything(module: Any, x: Any, hx: Any = None, **keywords: Any) -> dict[str, Any]:
+    """Outputs, and the gradients of all inputs and weights for distinct gradients of all outputs."""
+    inputs = dict(module.named_parameters())
+    inputs |= {f"input {n}": tensor for n, tensor in enumerate(tensors_in((x, hx))) if tensor.requires_grad}
+    outputs = tensors_in(module(x, hx, **keywords))
+    loss = sum(
+        (tensor * torch.linspace(-1, 2, tensor.numel()).to(tensor).view_as(tensor)).sum()
+        for tensor in outputs
+    )
+    grads = torch.autograd.grad(loss, list(inputs.values()))
+    return {f"output {n}": tensor.detach() for n, tensor in enumerate(outputs)} | dict(
+        zip(inputs, grads, strict=True)
+    )
+
+
+def assert_same(got: dict[str, Any], want: dict[str, Any], tolerance: float) -> None:
+    """All of it, relative to the largest number of each tensor where that is above 1."""
+    assert got.keys() == want.keys()
+    for name, tensor in got.items():
+        expected = want[name]
+        assert tensor.shape == expected.shape, name
+        assert tensor.dtype is expected.dtype, name
+        if tensor.numel():
+            error = (tensor - expected).abs().max() / expected.abs().max().clamp(min=1)
+            assert error <= tolerance, f"{name}: error {error:.2e}, allowed {tolerance:.0e}"
+
+
+def answer_of(module: Any, x: Any, queue: Any) -> None:
+    """Puts what comes out of a forward and a backward pass into a queue, whatever process this is."""
+    with kernels_run(2):
+        y, _ = module(x)
+        y.sum().backward()
+    queue.put((y.detach().tolist(), module.weight_hh_l0.grad.tolist()))
+    module.zero_grad()

@@ -3,8 +3,8 @@
     pip install "rnnfast[torch]" "u8darts[torch]"
     python examples/darts_forecast.py [EPOCHS]
 
-The series is a daily and a weekly wave with noise, by the hour. The model is trained twice from the same seed,
-on torch's kernels and on rnnfast's, one thread each, and forecasts a day.
+The series is a daily and a weekly wave with noise, by the hour. The model is trained twice from the same
+seed, on torch's kernels and on rnnfast's, one thread each, and forecasts a day.
 """
 
 import logging
@@ -72,6 +72,4 @@ fast_seconds, fast_forecast = train(past, [Accelerate()])
 error = np.sqrt(np.mean((fast_forecast - future) ** 2))
 print(f"root mean squared error of the next day: {error:.3f}")
 print(f"forecasts differ by at most {np.abs(forecast - fast_forecast).max():.1e}")
-print(
-    f"torch {seconds:.1f} s, rnnfast {fast_seconds:.1f} s: the whole program {seconds / fast_seconds:.1f}x as fast"
-)
+print(f"torch {seconds:.1f} s, rnnfast {fast_seconds:.1f} s, the whole program")

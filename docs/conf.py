@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 
 from sphinx.application import Sphinx
 
@@ -15,6 +16,8 @@ version = release = rnnfast.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.viewcode", "numpydoc"]
 exclude_patterns = ["_build"]
+if not all(map(find_spec, ("onnx", "safetensors", "torch"))):
+    exclude_patterns.append("api/bridges.md")  # whose docstrings need what they are bridges to
 
 # Markdown: formulas between dollars and in ```math blocks, links to headings of any page
 myst_enable_extensions = ["dollarmath"]

@@ -250,6 +250,8 @@ def _prompt(prompt: ArrayLike) -> NDArray[np.integer]:
 def _allowed(scores: NDArray, exclude: Sequence[int]) -> NDArray[np.float64]:
     """A copy of the scores [..., V], -inf for what is excluded."""
     allowed = scores.astype(np.float64)
+    if not (allowed < np.inf).all():
+        raise ValueError("logits: expected numbers (or -inf), got NaN or +inf")
     for symbol in exclude:
         if not 0 <= symbol < scores.shape[-1]:
             raise ValueError(f"exclude: expected symbols in 0..{scores.shape[-1] - 1}, got {symbol}")

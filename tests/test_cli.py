@@ -459,7 +459,7 @@ def test_a_disk_that_is_full(folder, capsys, monkeypatch):
 
 
 def test_a_prompt_of_other_characters(trained, capsys):
-    assert "the model's text has no 'é', 'ü'" in fails(capsys, "sample", "--prompt", "éü")
+    assert "the model knows no 'é', 'ü'" in fails(capsys, "sample", "--prompt", "éü")
 
 
 @pytest.mark.parametrize(

@@ -159,3 +159,9 @@ def test_other_mistakes(model):
             call(model, [0], -1)
     with pytest.raises(ValueError, match="beams: expected at least 1, got 0"):
         beam_search(model, [0], 3, 0)
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^logits: expected numbers"):
+            rf.sampling.distribution([0.0, wrong])

@@ -190,7 +190,7 @@ def test_a_beam_leaves_nothing_to_chance(trained, capsys, other):
 def test_prompts_that_the_model_has_no_symbols_for(folder, capsys):
     assert main(["train", "text.txt", *SMALL, "--symbols", "words", "--epochs", "1"]) == 0
     capsys.readouterr()
-    assert "the model's text has no ' red'" in fails(capsys, "sample", "--prompt", "7 red bottles")
+    assert "the model knows no ' red'" in fails(capsys, "sample", "--prompt", "7 red bottles")
     assert main(["train", "text.txt", *SMALL, "--symbols", "bytes", "--epochs", "1"]) == 0
     assert main(["sample", "--prompt", "é", "--length", "5"]) == 0
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnnfast.nn import checks
+
 __all__ = ["NGram"]
 
 SMOOTHINGS = ("witten-bell", "kneser-ney")
@@ -90,10 +92,8 @@ class NGram:
     def __init__(
         self, symbols: ArrayLike, vocabulary: int, order: int = 5, smoothing: str = "witten-bell"
     ) -> None:
-        if vocabulary < 1:
-            raise ValueError(f"vocabulary: expected at least 1, got {vocabulary}")
-        if order < 1:
-            raise ValueError(f"order: expected at least 1, got {order}")
+        checks.positive("vocabulary", vocabulary)
+        checks.positive("order", order)
         if smoothing not in SMOOTHINGS:
             raise ValueError(f"smoothing: expected {' or '.join(SMOOTHINGS)}, got {smoothing!r}")
         self.vocabulary = int(vocabulary)

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     model, alphabet, _ = load(options.checkpoint)
     unknown = alphabet.missing(options.prompt)
     if unknown:
-        raise CommandError(f"--prompt: the model's text has no {', '.join(map(repr, unknown))}")
+        raise CommandError(f"--prompt: the model knows no {', '.join(map(repr, unknown))}")
     given: dict[str, Any] = {
         name: getattr(options, name) for name in CHANCE if getattr(options, name) is not None
     }

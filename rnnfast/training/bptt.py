@@ -146,8 +146,10 @@ class Sequences:
         self._reset = self._whole("reset", how.pop("reset", None))
         lengths = how.pop("lengths", None)
         if lengths is not None:
-            checked_lengths(lengths if batched else [lengths], self.T, shape[1 - self.axis] if batched else 1)
-            lengths = np.asarray(lengths)
+            B = shape[1 - self.axis] if batched else 1
+            lengths = checked_lengths(lengths if batched else [lengths], self.T, B)
+            if not batched:
+                lengths = lengths[0]
         self._lengths = lengths
         rng = how.pop("rng", None)
         checks.check_rng(rng)

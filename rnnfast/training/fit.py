@@ -89,7 +89,8 @@ def fit(
     truncate : (k1, k2), optional
         Truncated backpropagation through time, as :func:`truncated_bptt` does it: an update after every k1
         steps of a batch, by gradients that go back k2 >= k1 steps. Events, steps and the schedule count these
-        updates. Evaluation goes k1 steps at a time, too, to the same loss with less memory.
+        updates, also where no target of a window counts and the weights stay as they are. Evaluation goes k1
+        steps at a time, too, to the same loss with less memory.
     validation : as data, optional
         Evaluated after each epoch, and when the run ends within one. The model ends with the parameters that
         had the lowest validation loss, however the run ends.
@@ -364,10 +365,11 @@ class _Loop:
         self._refuse_unless_finite("loss", value)
         if self._clip_norm is not None:
             self._refuse_unless_finite("gradient norm", clip_grad_norm(optimizer.params, self._clip_norm))
+        weight, goes_on = update.weight, self._stateful or not update.last
         with self._interrupts.held():
-            optimizer.step()
-            goes_on = self._stateful or not update.last
-            run.advance(value, update.weight, update.targets, state if goes_on else None)
+            if weight:
+                optimizer.step()
+            run.advance(value, weight, update.targets, state if goes_on else None)
 
     def _refuse_unless_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):

@@ -276,3 +276,22 @@ def test_what_does_not_fit_is_named_before_the_first_window(given, error, messag
     usual = {"model": build("gru"), "loss": rf.losses.mse, "x": numbers(T, B, I), "targets": numbers(T, B, H)}
     with pytest.raises(error, match=message):
         rf.truncated_bptt(**(usual | {"k1": 4, "k2": 6} | given))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint64, np.int8])
+def test_lengths_of_any_integers_are_cut_into_windows(dtype):
+    lengths = np.array([3, 23, 10, 7, 0])[:B]
+    lengths = np.resize(lengths, B)
+    losses = []
+    for kind in (np.intp, dtype):
+        windows = rf.truncated_bptt(
+            build("gru"),
+            rf.losses.mse,
+            numbers(23, B, I),
+            numbers(23, B, H),
+            5,
+            5,
+            lengths=lengths.astype(kind),
+        )
+        losses.append([loss for loss, _ in windows])
+    assert losses[0] == losses[1]

@@ -469,6 +469,19 @@ def test_truncated_runs_make_the_updates_of_truncated_bptt(k1: int, k2: int) -> 
     assert history.loss[0] == pytest.approx(np.average(first, weights=[count.sum() for count in counts]))
 
 
+def test_a_window_in_which_nothing_counts_leaves_the_weights() -> None:
+    x, targets = data()
+    seen_weights = []
+    fit(
+        model := build(),
+        [(x, targets, {"lengths": np.full(N, 2)})],
+        truncate=(2, 2),
+        callbacks=[lambda run: seen_weights.append(weights(model)) if run.event == "step" else None],
+    )
+    assert len(seen_weights) == 3
+    assert np.array_equal(seen_weights[0], seen_weights[2])
+
+
 def test_evaluation_in_windows_is_that_of_whole_sequences() -> None:
     model = build(dropout=0.2)
     x, targets = data()

@@ -101,7 +101,10 @@ def _if_not_characters(text: Text, column: str) -> str:
 
 def _print_summary(text: Text, counting: dict[str, float], networks: dict[str, float]) -> None:
     counted = min(counting, key=counting.__getitem__)
-    print(f"\nbest count model  {counted}: {counting[counted]:.3f} bits/{text.alphabet.short}")
+    print(
+        f"\nbest count model  {counted}: {counting[counted]:.3f} bits/{text.alphabet.short}"
+        f" (orders up to {max(ORDERS)} were counted)"
+    )
     for name, bits in networks.items():
         difference = counting[counted] - bits
         print(f"  {name:22}  {abs(difference):.3f} bits {'below' if difference > 0 else 'above'} it")

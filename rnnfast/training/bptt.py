@@ -145,12 +145,10 @@ class Sequences:
         self._mask = self._whole("mask", how.pop("mask", None))
         self._reset = self._whole("reset", how.pop("reset", None))
         lengths = how.pop("lengths", None)
-        if lengths is not None:
-            B = shape[1 - self.axis] if batched else 1
-            lengths = checked_lengths(lengths if batched else [lengths], self.T, B)
-            if not batched:
-                lengths = lengths[0]
-        self._lengths = lengths
+        if lengths is not None and not batched:
+            lengths = [lengths]
+        checked = checked_lengths(lengths, self.T, shape[1 - self.axis] if batched else 1)
+        self._lengths = checked if checked is None or batched else checked[0]
         rng = how.pop("rng", None)
         checks.check_rng(rng)
         self._seed = None if rng is None else checks.seed(rng)

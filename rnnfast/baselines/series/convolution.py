@@ -48,17 +48,12 @@ class SlidingWindows(Stateless):
         y = sliding_window_view(x, self.size, axis=-1).copy()
         return y, (y.shape, y.dtype, x.shape)
 
-    def _backward(
-        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
-    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
+    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
         (*_, windows, _), dtype, shape = saved
-        if not input_grad:
-            return None, None, {}
         dx = np.zeros(shape, dtype)
-        if dy is not None:
-            for k in range(self.size):
-                dx[..., k : k + windows] += dy[..., k]
-        return dx, None, {}
+        for k in range(self.size):
+            dx[..., k : k + windows] += dy[..., k]
+        return dx
 
 
 class ReLU(Stateless):
@@ -78,13 +73,9 @@ class ReLU(Stateless):
         x = checks.any_floats("x", x)
         return np.maximum(x, 0), (x.shape, x.dtype, x > 0)
 
-    def _backward(
-        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
-    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
-        shape, dtype, above = saved
-        if not input_grad:
-            return None, None, {}
-        return np.zeros(shape, dtype) if dy is None else dy * above, None, {}
+    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
+        *_, above = saved
+        return dy * above
 
 
 class Flatten(Stateless):
@@ -105,13 +96,9 @@ class Flatten(Stateless):
         y = x.reshape(*x.shape[:-2], -1).copy()
         return y, (y.shape, y.dtype, x.shape)
 
-    def _backward(
-        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
-    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
-        _, dtype, shape = saved
-        if not input_grad:
-            return None, None, {}
-        return np.zeros(shape, dtype) if dy is None else dy.reshape(shape).copy(), None, {}
+    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
+        *_, shape = saved
+        return dy.reshape(shape).copy()
 
 
 class Convolution(Windowed):

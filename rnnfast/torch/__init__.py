@@ -15,7 +15,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
-    raise ImportError('rnnfast.torch: expected PyTorch, got none: pip install "rnnfast[torch]"') from error
+    raise ImportError('rnnfast.torch needs the package torch: pip install "rnnfast[torch]"') from error
 
 from rnnfast.torch.cells import GRUCell, LSTMCell, RNNCell
 from rnnfast.torch.fallback import FallbackWarning

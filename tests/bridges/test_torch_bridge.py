@@ -5,11 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import re
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -441,25 +437,3 @@ def test_accelerate_leaves_what_is_not_torchs_alone():
     assert type(alone) is rnnfast.torch.GRU
     with pytest.raises(TypeError, match="model"):
         rnnfast.torch.accelerate(dict(model))
-
-
-def test_without_torch_the_error_names_the_extra():
-    code = "import sys; sys.modules['torch'] = None; import rnnfast.torch"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (
-        'ImportError: rnnfast.torch: expected PyTorch, got none: pip install "rnnfast[torch]"' in done.stderr
-    )
-
-
-def test_rnnfast_alone_does_not_import_torch():
-    code = "import sys, rnnfast; rnnfast.LSTM(2, 3); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
-def test_the_documentations_snippets_run():
-    text = (Path(__file__).parents[2] / "docs" / "bridges" / "torch.md").read_text()
-    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(snippets) >= 5
-    with warnings.catch_warnings():
-        exec("\n".join(snippets), {})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from rnnfast.baselines.series.training import train
+from rnnfast.baselines.series.training import NetworkForecaster, train
 from rnnfast.baselines.series.windowed import Windowed, examples_of
 from rnnfast.nn import checks
 from rnnfast.nn.linear import Linear
@@ -101,7 +100,7 @@ class Flatten(Stateless):
         return dy.reshape(shape).copy()
 
 
-class Convolution(Windowed):
+class Convolution(NetworkForecaster, Windowed):
     """A one-dimensional convolution on the last W values, with a linear map on top:
 
         z_{j,c} = relu(a_c + Σ_k K_{c,k} x_{t-W+j+k}),    x̂_t = b + Σ_{j,c} v_{j,c} z_{j,c}.
@@ -160,13 +159,3 @@ class Convolution(Windowed):
 
     def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._network(windows)[0][..., 0]
-
-    @property
-    def parameters(self) -> int:
-        return sum(parameter.data.size for parameter in self._network.parameters())
-
-    def _numbers(self) -> dict[str, NDArray]:
-        return self._network.state_dict()
-
-    def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
-        self._network.load_state_dict(numbers)

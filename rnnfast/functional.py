@@ -160,9 +160,9 @@ def _forward(
     for name, array in given.items():
         given[name] = _floats(name, array, (P, H) if name == "weight_hr" else (H,), dtype)
     widths = (P, H) if cell == "lstm" else (H,)
-    initial = tuple(
-        None if part is None else part.copy() for part in _states("state", state, widths, (B,), dtype)
-    )  # the tape keeps it, and the caller may go on writing into a state
+    # Copies: the tape keeps the state, and the caller may go on writing into it.
+    states = _states("state", state, widths, (B,), dtype)
+    initial = tuple(None if part is None else part.copy() for part in states)
     sequences = sequences_of(checked_lengths(lengths, T, B), checked_reset(reset, (T, B)), T, B)
     y = np.empty((T, B, P), dtype)
     final = tuple(np.empty((B, width), dtype) for width in widths)

@@ -17,7 +17,9 @@ try:
     from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save as to_bytes
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
+    if error.name != "safetensors":
+        raise
+    raise ImportError(
         'rnnfast.safetensors needs the package safetensors: pip install "rnnfast[safetensors]"'
     ) from error
 

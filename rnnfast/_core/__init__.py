@@ -1,4 +1,4 @@
-"""All that is compiled: the time loops over the C kernels. Only `functional`, `nn` and `training` call it."""
+"""All that is compiled: the time loops over the C kernels. It checks nothing: what calls it has."""
 
 try:
     from rnnfast._core.loops import (

@@ -151,8 +151,10 @@ cdef int check_biases(const Network *net, const rnnfast_weights *weights, const 
 
 # ---- making and freeing ------------------------------------------------------------------------------------------
 
-cdef enum:
-    NETWORK_PARTS = 17
+cdef enum:  # the parts of its block; the second line is there for training alone
+    NETWORK_H, NETWORK_NEXT_H, NETWORK_C, NETWORK_Y, NETWORK_NEXT_Y, NETWORK_PLACES, NETWORK_CUTS
+    NETWORK_FIRST_H, NETWORK_FIRST_C, NETWORK_YS, NETWORK_GATES, NETWORK_C_STEPS, NETWORK_DH, NETWORK_DC, NETWORK_DYS
+    NETWORK_PARTS = NETWORK_DYS + 3
 
 cdef double plan_bytes(const rnnfast_options *o, const Pass *p, int directions, Py_ssize_t size) noexcept nogil:
     """An upper bound of what the sizes of a plan's buffers add up to."""
@@ -194,27 +196,29 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
 
     h, c, y = passes * B * P * k.real_size, passes * B * H * k.real_size, T * B * D * P * k.real_size
     memset(sizes, 0, sizeof(sizes))
-    sizes[0] = sizes[1] = h
-    sizes[2] = c if has_c(&stack.step.layer) else 0
-    sizes[3], sizes[4] = y if o.num_layers > 1 else 0, y if o.num_layers > 2 else 0
-    sizes[5], sizes[6] = (2 * B + 2 * (T + 1)) * sizeof(Py_ssize_t), 2 * T * B
+    sizes[NETWORK_H] = sizes[NETWORK_NEXT_H] = h
+    sizes[NETWORK_C] = c if has_c(&stack.step.layer) else 0
+    sizes[NETWORK_Y], sizes[NETWORK_NEXT_Y] = y if o.num_layers > 1 else 0, y if o.num_layers > 2 else 0
+    sizes[NETWORK_PLACES], sizes[NETWORK_CUTS] = (2 * B + 2 * (T + 1)) * sizeof(Py_ssize_t), 2 * T * B
     if o.training:
-        sizes[7], sizes[8], sizes[9] = h, sizes[2], (o.num_layers - 1) * y
-        sizes[10], sizes[11] = T * p.S * c, T * sizes[2]
-        sizes[12], sizes[13] = h, sizes[2]
-        sizes[14] = T * B * max(D * P, o.input_size) * k.real_size
-        sizes[15] = sizes[16] = sizes[14]
+        sizes[NETWORK_FIRST_H] = sizes[NETWORK_DH] = h
+        sizes[NETWORK_FIRST_C] = sizes[NETWORK_DC] = sizes[NETWORK_C]
+        sizes[NETWORK_YS] = (o.num_layers - 1) * y
+        sizes[NETWORK_GATES], sizes[NETWORK_C_STEPS] = T * p.S * c, T * sizes[NETWORK_C]
+        for n in range(NETWORK_DYS, NETWORK_PARTS):
+            sizes[n] = T * B * max(D * P, o.input_size) * k.real_size
     net.block = workspace_take(NULL, NETWORK_PARTS, sizes, parts)
     if net.block == NULL:
         return -1
-    memset(parts[0], 0, h)
-    memset(parts[2], 0, sizes[2])
-    net.h, net.y, net.dys = [parts[0], parts[1]], [parts[3], parts[4]], [parts[14], parts[15], parts[16]]
-    net.places, net.cuts = <Py_ssize_t *>parts[5], <unsigned char *>parts[6]
-    net.c = parts[2] if sizes[2] else NULL
-    net.first_h, net.first_c, net.ys = parts[7], parts[8] if sizes[2] else NULL, parts[9]
-    net.gates, net.c_steps = parts[10], parts[11] if sizes[2] else NULL
-    net.dh, net.dc = parts[12], parts[13] if sizes[2] else NULL
+    memset(parts[NETWORK_H], 0, h)
+    memset(parts[NETWORK_C], 0, sizes[NETWORK_C])
+    net.h, net.y = [parts[NETWORK_H], parts[NETWORK_NEXT_H]], [parts[NETWORK_Y], parts[NETWORK_NEXT_Y]]
+    net.places, net.cuts = <Py_ssize_t *>parts[NETWORK_PLACES], <unsigned char *>parts[NETWORK_CUTS]
+    net.first_h, net.ys, net.gates, net.dh = parts[NETWORK_FIRST_H], parts[NETWORK_YS], parts[NETWORK_GATES], parts[NETWORK_DH]
+    net.dys = [parts[NETWORK_DYS], parts[NETWORK_DYS + 1], parts[NETWORK_DYS + 2]]
+    if sizes[NETWORK_C]:
+        net.c, net.first_c = parts[NETWORK_C], parts[NETWORK_FIRST_C]
+        net.c_steps, net.dc = parts[NETWORK_C_STEPS], parts[NETWORK_DC]
     return reserve(net) if T else 0
 
 cdef int reserve(Network *net) noexcept nogil:

@@ -108,9 +108,11 @@ class Window(Module):
     TypeError, ValueError
         If `size` is no positive integer.
 
-    Notes ----- The state is the last size - 1 steps of x, [size-1, B, N]: a sequence may be fed whole, in
-    chunks or by `stream`. What lies behind a sequence's end, in a batch of several lengths, would be part of
-    it: such a batch is to be scored with a mask, and its final state is not to be used.
+    Notes
+    -----
+    The state is the last size - 1 steps of x, [size-1, B, N]: a sequence may be fed whole, in chunks or by
+    `stream`. What lies behind a sequence's end, in a batch of several lengths, would be part of it: such a
+    batch is to be scored with a mask, and its final state is not to be used.
 
     Examples
     --------
@@ -312,13 +314,9 @@ class Tanh(Stateless):
         y = np.tanh(checks.any_floats("x", x))
         return y, (y.shape, y.dtype, y.copy())
 
-    def _backward(
-        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
-    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
-        shape, dtype, y = saved
-        if not input_grad:
-            return None, None, {}
-        return np.zeros(shape, dtype) if dy is None else dy * (1 - y * y), None, {}
+    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
+        *_, y = saved
+        return dy * (1 - y * y)
 
     def __repr__(self) -> str:
         return "Tanh()"

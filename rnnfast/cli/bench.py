@@ -12,7 +12,7 @@ from rnnfast.cli.measure.compare import Row, compare
 from rnnfast.cli.measure.suite import run_suite
 from rnnfast.cli.options import positive, positive_integer, thread_counts
 
-__all__ = ["add_options", "compare", "run", "table"]
+__all__ = ["add_options", "run", "table"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

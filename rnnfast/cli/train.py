@@ -26,7 +26,7 @@ from rnnfast.cli.language.textmodel import (
     windows_of,
 )
 from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
-from rnnfast.cli.sample import generate
+from rnnfast.cli.sample import TEMPERATURE, generate
 from rnnfast.training.history import History
 
 __all__ = ["add_options", "run"]
@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"\n{history.step[-1]:,} steps in {history.seconds[-1]:.0f} s")
         _print_result(model, text, chosen, counts)
         print(f"\ncheckpoint  {output}\n            more text from it: rnnfast sample {output}")
-        print("\na sample at temperature 0.8:\n")
+        print(f"\na sample at temperature {TEMPERATURE}:\n")
         print("".join(generate(model, text.alphabet, length=600, seed=chosen["seed"])).strip("\n"))
     if options.plot:
         _plot(history, text, counts, options.plot)

@@ -95,12 +95,8 @@ class Dropout(Stateless):
         y, saved = self._apply(x, training, rng)
         return y, None, Tape(self, saved)
 
-    def _backward(
-        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
-    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
-        if not input_grad:
-            return None, None, {}
-        return np.zeros(saved[0], saved[1]) if dy is None else _dropped(dy, saved), None, {}
+    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
+        return _dropped(dy, saved)
 
     def __repr__(self) -> str:
         return f"Dropout({self.p})"

@@ -118,18 +118,13 @@ class Last(Stateless):
         middle = N // 2 if self.bidirectional else N  # the forward direction's units come first
         return [(rows, ends[rows] - 1, slice(middle)), (rows, 0, slice(middle, N))]
 
-    def _backward(
-        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
-    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
+    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
         _, dtype, shape, axis, ends = saved
-        if not input_grad:
-            return None, None, {}
         dx = np.zeros(shape, dtype)
-        if dy is not None:
-            steps, dy = self._steps(dx, axis), dy.reshape(len(ends), shape[-1])
-            for rows, times, columns in self._places(ends, shape[-1]):
-                steps[times, rows, columns] = dy[rows, columns]
-        return dx, None, {}
+        steps, dy = self._steps(dx, axis), dy.reshape(len(ends), shape[-1])
+        for rows, times, columns in self._places(ends, shape[-1]):
+            steps[times, rows, columns] = dy[rows, columns]
+        return dx
 
     def __repr__(self) -> str:
         return f"Last(batch_first={self.batch_first}, bidirectional={self.bidirectional})"

@@ -292,7 +292,9 @@ class Module:
 
 
 class Stateless(Module):
-    """What modules without a state share; a subclass gives `_apply` and `_backward`.
+    """What modules without a state share.
+
+    A subclass gives `_apply` and `_dx`, or `_backward` if it has parameters.
 
     Examples
     --------
@@ -302,8 +304,8 @@ class Stateless(Module):
     ...     def _apply(self, x):
     ...         return x * x, (x.shape, x.dtype, x)
     ...
-    ...     def _backward(self, saved, dy, dstate, input_grad, retain):
-    ...         return 2 * saved[2] * dy, None, {}
+    ...     def _dx(self, saved, dy):
+    ...         return 2 * saved[2] * dy
     >>> square = Square()
     >>> y, state, tape = square.forward(np.array([1.0, 3.0]))
     >>> square.backward(tape, np.ones(2))[0].tolist()
@@ -312,6 +314,10 @@ class Stateless(Module):
 
     def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
         """y, which shares no memory with x, and what backward needs: a tuple (y's shape, its dtype, …)."""
+        raise NotImplementedError
+
+    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
+        """The gradient of x, which shares no memory with `dy`, of a module without parameters."""
         raise NotImplementedError
 
     def __call__(self, x: ArrayLike, state: None = None) -> tuple[np.ndarray, None]:
@@ -346,6 +352,14 @@ class Stateless(Module):
         refuse_state("dstate", dstate, self)
         shape, dtype = saved[:2]
         return None if dy is None else checks.shaped("dy", dy, dtype, shape), None
+
+    def _backward(
+        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
+    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
+        if not input_grad:
+            return None, None, {}
+        shape, dtype = saved[:2]
+        return self._dx(saved, np.zeros(shape, dtype) if dy is None else dy), None, {}
 
 
 def refuse_state(name: str, value: Any, module: Module) -> None:

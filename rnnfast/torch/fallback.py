@@ -14,9 +14,8 @@ from torch.autograd import forward_ad
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 _FLOATS = frozenset({torch.float32, torch.float64})
-_said: set[str] = (
-    set()
-)  # Python's own memory of warnings is lost whenever some code, torch's too, changes filters
+# Python's own memory of warnings is lost whenever some code, torch's too, changes filters.
+_said: set[str] = set()
 
 
 class FallbackWarning(UserWarning):

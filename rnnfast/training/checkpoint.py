@@ -193,7 +193,29 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray], d
 
 
 def model_arrays(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """The model's parameters among a checkpoint's arrays, under their own names, for `load_state_dict`."""
+    """The model's parameters among a checkpoint's arrays.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        As :func:`read_checkpoint` gives them.
+
+    Returns
+    -------
+    dict of str to ndarray
+        By the names that the model's `load_state_dict` takes.
+
+    Examples
+    --------
+    >>> import os, tempfile, rnnfast as rf
+    >>> from rnnfast.training import model_arrays, read_checkpoint
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "linear.npz")
+    ...     rf.save(path, rf.Linear(2, 3, rng=0))
+    ...     arrays, metadata = read_checkpoint(path)
+    >>> {name: array.shape for name, array in model_arrays(arrays).items()}
+    {'weight': (3, 2), 'bias': (3,)}
+    """
     return part(arrays, "model.")
 
 

@@ -110,9 +110,8 @@ def test_markov_is_counting(rounded):
         chance = chance @ p
         np.testing.assert_allclose(forecast.mean[j], chance @ values)
         for bound, share in ((forecast.lower[j], 0.1), (forecast.upper[j], 0.9)):
-            inside = np.clip(
-                (bound - borders[:-1]) / np.diff(borders), 0, 1
-            )  # of each level, what lies below
+            below = (bound - borders[:-1]) / np.diff(borders)
+            inside = np.clip(below, 0, 1)  # of each level, what lies below
             np.testing.assert_allclose(inside @ chance, share)
     assert model.parameters == (K + 1) + K + K * (K - 1)
 

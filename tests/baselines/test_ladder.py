@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -112,10 +109,3 @@ def test_a_series_too_short_is_refused(N, horizon, message):
         next(climb(wave(N), [LastValue()], horizon=horizon))
     if horizon == 13:
         next(climb(wave(N), [LastValue()], horizon=12))
-
-
-def test_the_snippets_of_the_tutorial_run():
-    for package in ("sklearn", "statsmodels"):
-        pytest.importorskip(package)
-    tutorial = Path(__file__).parents[2] / "docs" / "ladder" / "series.md"
-    assert doctest.testfile(str(tutorial), module_relative=False, encoding="utf-8").failed == 0

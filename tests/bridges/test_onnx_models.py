@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,14 +213,3 @@ def test_models_that_cannot_run_are_refused():
         assert not rnnfast.onnx.is_compatible(model)
         with pytest.raises(ValueError, match=words):
             rnnfast.onnx.prepare(model)
-
-
-def test_the_page_runs(tmp_path, monkeypatch, capsys):
-    page = (Path(__file__).parents[2] / "docs" / "bridges" / "onnx.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(example, "onnx.md", "exec"), {})
-    difference, paths, layers = capsys.readouterr().out.splitlines()
-    assert float(difference) < 1e-6
-    assert f"print(prepared.paths)  # {paths}\n" in example
-    assert f"print(layers)  # {layers}\n" in example

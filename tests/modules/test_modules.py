@@ -143,8 +143,9 @@ def test_a_module_without_a_body_says_so() -> None:
             call()
     with pytest.raises(NotImplementedError):
         module._backward(None, None, None, True, False)
-    with pytest.raises(NotImplementedError):
-        Stateless()._apply(1)
+    for call in (lambda: Stateless()._apply(1), lambda: Stateless()._dx(None, np.zeros(1))):
+        with pytest.raises(NotImplementedError):
+            call()
 
 
 def test_a_module_of_ones_own_works_among_the_others() -> None:
@@ -152,8 +153,8 @@ def test_a_module_of_ones_own_works_among_the_others() -> None:
         def _apply(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
             return x * x, (x.shape, x.dtype, x)
 
-        def _backward(self, saved: Any, dy: Any, dstate: None, input_grad: bool, retain: bool) -> Any:
-            return 2 * saved[2] * dy, None, {}
+        def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
+            return 2 * saved[2] * dy
 
     model = rf.Sequential(
         rf.Linear(3, 4, dtype="float64", rng=0), Square(), rf.GRU(4, 2, dtype="float64", rng=1)

@@ -438,9 +438,8 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path, stop
     assert rf.load(path, third)["a"] == 1
     assert np.array_equal(weights(third), weights(want))
     again = build()
-    assert (
-        fit(again, batches, resume=path, **options).loss == want_history.loss
-    )  # there is nothing left to do
+    history = fit(again, batches, resume=path, **options)  # there is nothing left to do
+    assert history.loss == want_history.loss
     assert np.array_equal(weights(again), weights(want))
 
 

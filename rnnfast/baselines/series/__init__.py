@@ -7,7 +7,7 @@ markov          levels and the chances between them
 perceptron      a multilayer perceptron on a window     (scikit-learn)
 convolution     a convolution on a window
 latent          a state in place of a window: RNN, GRU, LSTM
-training        how the networks are trained
+training        what the networks share, and how they are trained
 ladder          all of them on one split, their scores as a table
 saving          reads the files
 packages        imports of what only some need

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from rnnfast.baselines.series.training import train
+from rnnfast.baselines.series.training import NetworkForecaster, train
 from rnnfast.baselines.series.windowed import Windowed, examples_of
 from rnnfast.nn import checks
 from rnnfast.nn.linear import Linear
@@ -48,17 +47,12 @@ class SlidingWindows(Stateless):
         y = sliding_window_view(x, self.size, axis=-1).copy()
         return y, (y.shape, y.dtype, x.shape)
 
-    def _backward(
-        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
-    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
+    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
         (*_, windows, _), dtype, shape = saved
-        if not input_grad:
-            return None, None, {}
         dx = np.zeros(shape, dtype)
-        if dy is not None:
-            for k in range(self.size):
-                dx[..., k : k + windows] += dy[..., k]
-        return dx, None, {}
+        for k in range(self.size):
+            dx[..., k : k + windows] += dy[..., k]
+        return dx
 
 
 class ReLU(Stateless):
@@ -78,13 +72,9 @@ class ReLU(Stateless):
         x = checks.any_floats("x", x)
         return np.maximum(x, 0), (x.shape, x.dtype, x > 0)
 
-    def _backward(
-        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
-    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
-        shape, dtype, above = saved
-        if not input_grad:
-            return None, None, {}
-        return np.zeros(shape, dtype) if dy is None else dy * above, None, {}
+    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
+        *_, above = saved
+        return dy * above
 
 
 class Flatten(Stateless):
@@ -105,16 +95,12 @@ class Flatten(Stateless):
         y = x.reshape(*x.shape[:-2], -1).copy()
         return y, (y.shape, y.dtype, x.shape)
 
-    def _backward(
-        self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
-    ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
-        _, dtype, shape = saved
-        if not input_grad:
-            return None, None, {}
-        return np.zeros(shape, dtype) if dy is None else dy.reshape(shape).copy(), None, {}
+    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
+        *_, shape = saved
+        return dy.reshape(shape).copy()
 
 
-class Convolution(Windowed):
+class Convolution(NetworkForecaster, Windowed):
     """A one-dimensional convolution on the last W values, with a linear map on top:
 
         z_{j,c} = relu(a_c + Σ_k K_{c,k} x_{t-W+j+k}),    x̂_t = b + Σ_{j,c} v_{j,c} z_{j,c}.
@@ -173,13 +159,3 @@ class Convolution(Windowed):
 
     def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._network(windows)[0][..., 0]
-
-    @property
-    def parameters(self) -> int:
-        return sum(parameter.data.size for parameter in self._network.parameters())
-
-    def _numbers(self) -> dict[str, NDArray]:
-        return self._network.state_dict()
-
-    def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
-        self._network.load_state_dict(numbers)

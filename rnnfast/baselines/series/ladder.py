@@ -184,12 +184,49 @@ def climb(
 
 
 def best_score(scores: Sequence[Score]) -> Score:
-    """The score with the lowest error over all steps; the first of those that are level."""
+    """The score with the lowest error over all steps; the first of those that are level.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        At least one, all of one call of :func:`climb`.
+
+    Returns
+    -------
+    Score
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> rungs = [rf.baselines.LastValue(), rf.baselines.SeasonalLastValue(4)]
+    >>> scores = list(rf.baselines.climb(np.tile([0.0, 2.0, 2.0, 0.0], 50), rungs))
+    >>> rf.baselines.best_score(scores).forecaster.name
+    'last season(4)'
+    """
     return min(scores, key=lambda score: score.all_steps)
 
 
 def simplest_score(scores: Sequence[Score]) -> Score:
-    """The score with the fewest parameters of those whose error is within 5% of the lowest."""
+    """The score with the fewest parameters of those whose error is within 5% of the lowest.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        At least one, all of one call of :func:`climb`.
+
+    Returns
+    -------
+    Score
+        Of those with as few parameters, the one with the lowest error over all steps.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> series = np.random.default_rng(0).standard_normal(400)    # noise: nothing to learn but its mean
+    >>> scores = list(rf.baselines.climb(series, [rf.baselines.Markov(20), rf.baselines.Markov(2)]))
+    >>> rf.baselines.simplest_score(scores).forecaster.name
+    'Markov(2)'
+    """
     limit = CLOSE * best_score(scores).all_steps
     return min((s for s in scores if s.all_steps <= limit), key=lambda s: (s.parameters, s.all_steps))
 

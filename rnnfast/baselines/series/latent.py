@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.baselines.series.forecaster import Forecaster
-from rnnfast.baselines.series.training import train
+from rnnfast.baselines.series.training import NetworkForecaster, train
 from rnnfast.layers import GRU, LSTM, RNN
 from rnnfast.nn import checks
 from rnnfast.nn.linear import Linear
@@ -28,7 +27,7 @@ CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the tabl
 CHUNK = 4096  # steps
 
 
-class LatentAutoregression(Forecaster):
+class LatentAutoregression(NetworkForecaster):
     """An autoregression on a state that sums up the whole past, in place of a window of it:
 
         h_t = f(h_{t-1}, x_{t-1}),    x̂_t = v · h_t + b.
@@ -120,16 +119,6 @@ class LatentAutoregression(Forecaster):
             forecast, _ = head(y)
             means.append(forecast)
         return np.concatenate(means).reshape(horizon, O, S).swapaxes(0, 1).astype(np.float64)
-
-    @property
-    def parameters(self) -> int:
-        return sum(parameter.data.size for parameter in self._network.parameters())
-
-    def _numbers(self) -> dict[str, NDArray]:
-        return self._network.state_dict()
-
-    def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
-        self._network.load_state_dict(numbers)
 
 
 def _parts(state: Any) -> tuple[np.ndarray, ...]:

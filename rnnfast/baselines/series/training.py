@@ -1,22 +1,42 @@
-"""How the networks of the ladder are trained: all by the same rules, so that the cells differ alone."""
+"""What the networks of the ladder share: the same rules of training, so that the cells differ alone."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rnnfast.baselines.series.forecaster import Forecaster
 from rnnfast.nn.losses import mse
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Adam
 from rnnfast.nn.schedules import cosine
+from rnnfast.nn.sequential import Sequential
 from rnnfast.training.fit import fit
 
-__all__ = ["BATCH", "RATE", "epochs_and_patience", "train"]
+__all__ = ["BATCH", "RATE", "NetworkForecaster", "epochs_and_patience", "train"]
 
 BATCH = 32  # examples of an update
 RATE = 0.01  # Adam's learning rate, at first
 CLIP_NORM = 1.0
+
+
+class NetworkForecaster(Forecaster):
+    """A forecaster whose numbers are the parameters of its network."""
+
+    _network: Sequential
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.data.size for parameter in self._network.parameters())
+
+    def _numbers(self) -> dict[str, NDArray]:
+        return self._network.state_dict()
+
+    def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
+        self._network.load_state_dict(numbers)
 
 
 def train(

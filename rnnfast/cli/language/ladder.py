@@ -16,12 +16,7 @@ __all__ = ["compare"]
 
 SMOOTHINGS = {"witten-bell": "Witten-Bell", "kneser-ney": "Kneser-Ney"}
 ORDERS = (3, 5, 8)  # beyond the unigram and the bigram
-RATES = {
-    "window": 0.005,
-    "rnn": 0.002,
-    "gru": 0.002,
-    "lstm": 0.005,
-}  # a rate that suits each on the default text
+RATES = {"window": 0.005, "rnn": 0.002, "gru": 0.002, "lstm": 0.005}  # they suit each on the default text
 
 
 def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:

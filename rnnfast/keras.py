@@ -106,8 +106,9 @@ def get_weights(layer: Recurrent) -> list[NDArray]:
 def from_layer(keras_layer: Any) -> Recurrent:
     """A layer that computes what a Keras layer does, with its weights, ``batch_first``.
 
-    It always gives y at every step, and the final state; ``y[:, -1]`` is what Keras gives without
-    ``return_sequences``. Dropout, which acts in training alone, is not taken over.
+    It always gives y at every step, and the final state. What Keras gives without ``return_sequences`` is
+    ``y[:, -1]``, and of two directions what `Last` gives: the reverse half at the first step. Dropout, which
+    acts in training alone, is not taken over.
 
     Parameters
     ----------
@@ -133,20 +134,18 @@ def from_layer(keras_layer: Any) -> Recurrent:
         y, state = lstm(x)      # x [B, T, 8]
     """
     bidirectional = type(keras_layer).__name__ == "Bidirectional"
+    if bidirectional and keras_layer.merge_mode != "concat":
+        raise ValueError(f"keras_layer: expected merge_mode='concat', got {keras_layer.merge_mode!r}")
     inner = keras_layer.forward_layer if bidirectional else keras_layer
-    kind = type(inner).__name__
-    if kind not in ("SimpleRNN", "LSTM", "GRU"):
-        raise TypeError(f"keras_layer: expected a SimpleRNN, LSTM or GRU of Keras, got {kind}")
-    config = inner.get_config()
-    expected: dict[str, Any] = {"go_backwards": False}
-    if kind != "SimpleRNN":
-        expected |= {"activation": "tanh", "recurrent_activation": "sigmoid"}
+    kind, config = _described(inner, go_backwards=False)
     if bidirectional:
-        config |= {"merge_mode": keras_layer.merge_mode}
-        expected |= {"merge_mode": "concat"}
-    for name, value in expected.items():
-        if config[name] != value:
-            raise ValueError(f"keras_layer: expected {name}={value!r}, got {config[name]!r}")
+        other_kind, other = _described(keras_layer.backward_layer, go_backwards=True)
+        for name in ("units", "use_bias", "activation", "reset_after"):
+            if (kind, config.get(name)) != (other_kind, other.get(name)):
+                raise ValueError(
+                    f"keras_layer: expected two directions that are alike, got {kind} with "
+                    f"{name}={config.get(name)!r} and {other_kind} with {name}={other.get(name)!r}"
+                )
     weights = keras_layer.get_weights()
     if not weights:
         raise ValueError("keras_layer: expected one that is built, got one without weights")
@@ -171,6 +170,21 @@ def from_layer(keras_layer: Any) -> Recurrent:
         layer = GRU(*sizes, reset_after=config["reset_after"], **common)
     load_weights(layer, weights)
     return layer
+
+
+def _described(keras_layer: Any, *, go_backwards: bool) -> tuple[str, dict[str, Any]]:
+    """The kind of a Keras layer of one direction, and its options; an error if no kernel does the same."""
+    kind = type(keras_layer).__name__
+    if kind not in ("SimpleRNN", "LSTM", "GRU"):
+        raise TypeError(f"keras_layer: expected a SimpleRNN, LSTM or GRU of Keras, got {kind}")
+    config = keras_layer.get_config()
+    expected: dict[str, Any] = {"go_backwards": go_backwards}
+    if kind != "SimpleRNN":
+        expected |= {"activation": "tanh", "recurrent_activation": "sigmoid"}
+    for name, value in expected.items():
+        if config[name] != value:
+            raise ValueError(f"keras_layer: expected {name}={value!r}, got {config[name]!r}")
+    return kind, config
 
 
 def _suffixes(layer: Recurrent) -> list[str]:

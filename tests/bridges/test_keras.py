@@ -138,6 +138,36 @@ def test_a_keras_layer_becomes_one_of_ours(keras: Any, kind: str, options: dict,
     assert error(y, want) <= STORED_KERAS
 
 
+def test_the_last_output_is_found_in_both_directions(keras: Any) -> None:
+    theirs = keras.layers.Bidirectional(keras.layers.LSTM(5))
+    x = np.random.default_rng(0).standard_normal((3, 7, 4)).astype(np.float32)
+    want = keras.ops.convert_to_numpy(theirs(x))
+    model = rf.Sequential(from_layer(theirs), rf.Last(batch_first=True, bidirectional=True))
+    assert error(model(x)[0], want) <= STORED_KERAS
+
+
+def test_two_directions_that_differ_are_refused(keras: Any) -> None:
+    layers = keras.layers
+    for kind, forward, backward, message in (
+        ("LSTM", {}, {"activation": "relu"}, "activation='tanh', got 'relu'"),
+        (
+            "SimpleRNN",
+            {},
+            {"activation": "relu"},
+            "alike, .* activation='tanh' and SimpleRNN with activation='relu'",
+        ),
+        ("GRU", {"use_bias": False}, {"use_bias": False, "reset_after": False}, "reset_after=True and GRU"),
+    ):
+        pair = [
+            getattr(layers, kind)(3, return_sequences=True, go_backwards=back, **options)
+            for back, options in ((False, forward), (True, backward))
+        ]
+        both = layers.Bidirectional(pair[0], backward_layer=pair[1])
+        both(np.ones((1, 2, 2), np.float32))
+        with pytest.raises(ValueError, match=f"^keras_layer: expected .*{message}"):
+            from_layer(both)
+
+
 def test_keras_layers_without_a_counterpart_are_refused(keras: Any) -> None:
     layers = keras.layers
     for layer, message in (

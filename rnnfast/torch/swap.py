@@ -93,6 +93,10 @@ def restore(model: torch.nn.Module) -> Swapped:
     ------
     TypeError
         If `model` is no module.
+
+    Examples
+    --------
+    See :func:`accelerate`.
     """
     swapped, left = [], {}
     for name, module in _modules_of(model):

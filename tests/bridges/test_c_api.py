@@ -19,6 +19,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from cases import bends
 
 import rnnfast as rf
 from rnnfast import _core
@@ -149,12 +150,6 @@ def parts(state) -> tuple[np.ndarray, ...]:
     return state if isinstance(state, tuple) else (state,)
 
 
-def bends(pair: Pair) -> dict[str, np.ndarray]:
-    """Lengths, 0 and T among them, and resets."""
-    lengths = np.array([pair.T, 0, *pair.rng.integers(0, pair.T + 1, pair.B)][: pair.B])
-    return {"lengths": pair.rng.permutation(lengths), "reset": pair.rng.random((pair.T, pair.B)) < 0.3}
-
-
 def assert_same(got, want) -> None:
     for mine, theirs in zip(parts(got), parts(want), strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -166,7 +161,7 @@ def assert_same(got, want) -> None:
 @pytest.mark.parametrize("bent", [False, True], ids=["plain", "bent"])
 def test_run_gives_the_bits_of_the_layer(bridge, name, dtype, D, bent):
     pair = Pair(bridge, name, dtype, D=D, L=3, bias=dtype == "float32")
-    more = bends(pair) if bent else {}
+    more = bends(pair.T, pair.B) if bent else {}
     y, final = pair.layer(pair.x, pair.given(), **more)
     plan = pair.plan()
     plan.set_state(*pair.state)
@@ -181,7 +176,7 @@ def test_run_gives_the_bits_of_the_layer(bridge, name, dtype, D, bent):
 @pytest.mark.parametrize("bent", [False, True], ids=["plain", "bent"])
 def test_backward_gives_the_bits_of_the_layer(bridge, name, dtype, D, bent):
     pair = Pair(bridge, name, dtype, D=D, L=3, bias=dtype == "float32")
-    more = bends(pair) if bent else {}
+    more = bends(pair.T, pair.B) if bent else {}
     y, final, tape = pair.layer.forward(pair.x, pair.given(), **more)
     dy = pair.rng.normal(size=y.shape).astype(dtype)
     dstate = tuple(pair.rng.normal(size=part.shape).astype(dtype) for part in pair.state)
@@ -261,7 +256,7 @@ def test_runs_and_steps_go_on_from_each_other(bridge):
 def test_threads_do_not_change_a_bit(bridge, name, split, restored):
     rf.set_num_threads(1)
     pair = Pair(bridge, name, B=5, I=40, H=70, D=2)
-    more = bends(pair)
+    more = bends(pair.T, pair.B)
     y, _, tape = pair.layer.forward(pair.x, **more)
     wanted: dict[str, np.ndarray] = {}
     dx, _ = pair.layer.backward(tape, y, grads=wanted)

@@ -288,6 +288,38 @@ def test_options_that_cannot_be_are_explained(folder, capsys, arguments, words):
     assert words in fails(capsys, "data.csv", *arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--output", "data.csv"], "--output data.csv: is the file of the data too"),
+        (["--output", "link.csv"], "--output link.csv: is the file of the data too"),
+        (["--model", "m.npz", "--output", "./m.npz"], "--output ./m.npz: is the file of --model too"),
+        (["--save", "n.npz", "--output", "n.npz"], "--output n.npz: is the file of --save too"),
+        (["--output", "a.png", "--plot", "a.png"], "--plot a.png: is the file of --output too"),
+        (["--save", "text.npz"], "--save text.npz: exists, and is a checkpoint, but not of a forecaster"),
+    ],
+)
+def test_no_file_is_written_over_another(folder, capsys, arguments, words):
+    write("data.csv", {"day": days(), "y": VALUES})
+    (folder / "link.csv").symlink_to("data.csv")
+    forecast(capsys, "data.csv", *NAIVE, "--save", "m.npz")
+    write_checkpoint("text.npz", {"a": np.zeros(2)}, {"kind": "language"})
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert words in fails(capsys, "data.csv", *arguments)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    forecast(capsys, "data.csv", *NAIVE, "--save", "m.npz")  # a forecaster is replaced
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_first(folder, capsys, monkeypatch):
+    def refuse(**how):
+        raise PermissionError(13, "Permission denied")
+
+    write("data.csv", {"day": days(), "y": VALUES})
+    monkeypatch.setattr("rnnfast.cli.files.TemporaryFile", refuse)
+    monkeypatch.setattr("rnnfast.cli.forecast.read_data", None)
+    assert "--save m.npz: its folder: Permission denied" in fails(capsys, "data.csv", "--save", "m.npz")
+
+
 def test_a_model_and_a_table_that_do_not_fit(folder, capsys):
     write("data.csv", {"day": days(), "y": VALUES})
     forecast(capsys, "data.csv", "--rung", "season", "--horizon", "3", "--save", "m.npz")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.baselines.series.forecaster import Forecast, Forecaster
+from rnnfast.baselines.series.forecaster import KIND, Forecast, Forecaster
 from rnnfast.baselines.series.ladder import (
     Score,
     best_score,
@@ -22,7 +22,7 @@ from rnnfast.baselines.series.ladder import (
 )
 from rnnfast.baselines.series.saving import load_forecaster
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.files import check_place, check_plot, check_replaced, write_text
+from rnnfast.cli.files import check_apart, check_place, check_plot, check_replaced, write_text
 from rnnfast.cli.options import positive_integer, seed, share
 from rnnfast.cli.series.data import IRREGULAR, MISSING, Data, read_data
 from rnnfast.cli.series.plot import draw
@@ -96,11 +96,13 @@ def _help(when: str, ways: dict[str, str]) -> str:
 
 
 def _check_files(options: argparse.Namespace) -> None:
+    given = {f"--{name}": getattr(options, name) for name in ("model", "save", "output", "plot")}
+    check_apart({"the data": options.data} | given)
     if options.output is not None:
         check_place("--output", options.output)
     if options.save is not None:
         check_place("--save", options.save)
-        check_replaced("--save", options.save)
+        check_replaced("--save", options.save, KIND)
     if options.plot is not None:
         check_plot(options.plot, "forecast")
     if options.model is not None:

@@ -49,10 +49,13 @@ class AutoRegression(Windowed):
         self._constant = np.zeros(1)  # [S]
         self._coefficients = np.zeros((1, lags))  # [S, τ] oldest value's first
 
-    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
+    def _learn(
+        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+    ) -> int:
         auto_reg = package(self.needs, self.name).AutoReg
         found = np.array([auto_reg(column, lags=self.memory).fit().params for column in series[:start].T])
         self._constant, self._coefficients = found[:, 0], found[:, :0:-1].copy()
+        return 0
 
     def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._constant + np.einsum("osw,sw->os", windows, self._coefficients)

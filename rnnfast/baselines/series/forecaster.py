@@ -15,7 +15,7 @@ from rnnfast.baselines.series.packages import package
 from rnnfast.nn import checks
 from rnnfast.training.checkpoint import write_checkpoint
 
-__all__ = ["KIND", "Forecast", "Forecaster", "checked_series"]
+__all__ = ["KIND", "Forecast", "Forecaster", "checked_series", "futures", "spaced"]
 
 KIND = "forecaster"  # metadata["kind"] of the files that `save` writes
 RESIDUALS = 1000  # origins of the validation part whose residuals are kept, at most
@@ -87,10 +87,12 @@ class Forecaster:
     def fit(
         self: Self, series: ArrayLike, *, horizon: int = 1, held_out: float = 0.2, rng: checks.Rng = None
     ) -> Self:
-        """Learn from a series.
+        """Learn from a series, twice.
 
-        Scale and parameters come from its first part alone. Its last part, the validation part, ends the
-        training of networks early, and gives the residuals that the intervals are made of.
+        First from its first part alone: on its last part, the validation part, networks find how many updates
+        they need, and each model leaves the residuals that its intervals are made of. Then from the whole
+        series, scale included: networks go on from the weights of the lowest validation error, and make as
+        many updates again as had led there.
 
         Parameters
         ----------
@@ -133,15 +135,19 @@ class Forecaster:
         self.horizon = 0  # until all is learnt
         if self.needs is not None:
             package(self.needs, self.name)  # before the clock runs
+        seed = int(generator.integers(2**63))
         began = time.perf_counter()
-        self._learn(scaled, start, generator)
+        updates = self._learn(scaled, start, np.random.default_rng(seed))
         self.seconds = time.perf_counter() - began
 
-        origins = np.arange(start, N - horizon + 1)
-        origins = origins[:: -(-len(origins) // RESIDUALS)]
-        means = self._means(scaled, origins, horizon)
-        self._residuals = np.sort(futures(scaled, origins, horizon) - means, axis=0)
-        self._mean, self._std = mean, std
+        origins = spaced(start, N - horizon, RESIDUALS)
+        residuals = std * (futures(scaled, origins, horizon) - self._means(scaled, origins, horizon))
+
+        self._mean, self._std = values.mean(axis=0), values.std(axis=0)
+        self._residuals = np.sort(residuals / self._std, axis=0)
+        began = time.perf_counter()
+        self._learn((values - self._mean) / self._std, N, np.random.default_rng(seed), updates)
+        self.seconds += time.perf_counter() - began
         self.flat, self.horizon = np.ndim(series) == 1, horizon
         return self
 
@@ -160,7 +166,7 @@ class Forecaster:
         Returns
         -------
         Forecast
-            mean, lower, upper: ``[horizon]``, or ``[horizon, S]``.
+            mean, lower, upper: ``[horizon]``, or ``[horizon, S]``; a mean lies within its bounds.
 
         Raises
         ------
@@ -218,6 +224,7 @@ class Forecaster:
         scaled = (values - self._mean) / self._std
         means = self._means(scaled, places, horizon)
         lower, upper = self._bounds(scaled, places, means, level)
+        lower, upper = np.minimum(lower, means), np.maximum(upper, means)
         parts = (self._mean + self._std * part for part in (means, lower, upper))
         return Forecast(*(part[..., 0] if self.flat else part for part in parts))
 
@@ -285,8 +292,14 @@ class Forecaster:
 
     # What a subclass gives. Values are scaled; S is there for a single series too.
 
-    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
-        """Find the parameters on ``series[:start]``, [N, S]; what follows may only say when to stop."""
+    def _learn(
+        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+    ) -> int:
+        """Find the parameters on ``series[:start]``, [N, S], and how many updates that took (0: in one go).
+
+        What follows may only say when to stop. Where nothing follows, `stop` says it, and networks go on from
+        the weights they have.
+        """
         raise NotImplementedError
 
     def _means(
@@ -305,7 +318,8 @@ class Forecaster:
         """Lower and upper bounds [O, horizon, S]: the means with the quantiles of their step's residuals.
 
         Of R residuals and one to come, each is the k-th smallest with probability 1 / (R + 1): so the bounds
-        are those of rank (R + 1)(1 ± level) / 2, rounded outwards, as far as there are so many.
+        are those of rank (R + 1)(1 ± level) / 2, rounded outwards, as far as there are so many. (`roll` moves
+        a bound that this leaves on the wrong side of the mean.)
         """
         R = len(self._residuals)
         rank = math.ceil(round((R + 1) * (1 + level) / 2, 6))  # 38.0000000001 is meant to be 38
@@ -342,3 +356,9 @@ def checked_series(name: str, series: ArrayLike) -> NDArray[np.float64]:
 def futures(series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int) -> NDArray[np.float64]:
     """What came after each origin: [O, horizon, S]."""
     return series[origins[:, np.newaxis] + np.arange(horizon)]
+
+
+def spaced(first: int, last: int, most: int) -> NDArray[np.int64]:
+    """The rows from `first` to `last`, both included; of more than `most`, so many, evenly spaced."""
+    count = min(most, last - first + 1)
+    return np.linspace(first, last, count).round().astype(np.int64)

@@ -10,7 +10,13 @@ from numpy.typing import ArrayLike
 
 from rnnfast.baselines.series.autoregression import AutoRegression
 from rnnfast.baselines.series.convolution import Convolution
-from rnnfast.baselines.series.forecaster import LEAST_RESIDUALS, Forecaster, checked_series, futures
+from rnnfast.baselines.series.forecaster import (
+    LEAST_RESIDUALS,
+    Forecaster,
+    checked_series,
+    futures,
+    spaced,
+)
 from rnnfast.baselines.series.latent import CELLS, LatentAutoregression
 from rnnfast.baselines.series.markov import Markov
 from rnnfast.baselines.series.perceptron import Perceptron
@@ -162,8 +168,7 @@ def climb(
         )
     if horizon > longest:
         raise ValueError(f"horizon: expected at most {longest} for a series of {N} values, got {horizon}")
-    origins = np.arange(start, N - horizon + 1)
-    origins = origins[:: -(-len(origins) // ORIGINS)]
+    origins = spaced(start, N - horizon, ORIGINS)
     shaped = values[:, 0] if np.ndim(series) == 1 else values
     actual = futures(values, origins, horizon)
     unit = values[:start].std(axis=0) if values.shape[1] > 1 else np.ones(1)

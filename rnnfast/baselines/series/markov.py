@@ -51,8 +51,11 @@ class Markov(Forecaster):
         self.examples = 2 * levels
         self._chains: list[_Chain] = []  # one for each series
 
-    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
+    def _learn(
+        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+    ) -> int:
         self._chains = [_Chain.of(column, self.levels, self.smoothing) for column in series[:start].T]
+        return 0
 
     def _means(
         self, series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int

@@ -275,16 +275,17 @@ def test_a_table_that_cannot_be_read_is_explained(folder, capsys, content, argum
             "data.csv: too short for convolution(70): ",
         ),
         (["--season", "90", "--rung", "season", "--horizon", "3"], "too short for last season(90): "),
-        (["--save", "data.csv"], "--save data.csv: exists, and is no checkpoint"),
+        (["--save", "other.csv"], "--save other.csv: exists, and is no checkpoint"),
         (["--save", "absent/m.npz"], "--save absent/m.npz: its folder does not exist"),
         (["--output", "."], "--output .: is a folder"),
         (["--model", "absent.npz"], "--model absent.npz: No such file"),
-        (["--model", "data.csv"], "--model data.csv: no readable rnnfast checkpoint"),
+        (["--model", "other.csv"], "--model other.csv: no readable rnnfast checkpoint"),
         (["--model", "m.npz", "--lags", "3"], "--lags: is of training, and --model m.npz is trained"),
     ],
 )
 def test_options_that_cannot_be_are_explained(folder, capsys, arguments, words):
     write("data.csv", {"day": days(), "y": VALUES})
+    write("other.csv", {"y": VALUES})
     assert words in fails(capsys, "data.csv", *arguments)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.baselines.series.forecaster import Forecaster
-from rnnfast.baselines.series.training import train
+from rnnfast.baselines.series.training import BATCH, train
 from rnnfast.layers import GRU, LSTM, RNN
 from rnnfast.nn import checks
 from rnnfast.nn.linear import Linear
@@ -28,7 +28,8 @@ CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the tabl
 CHUNK = 4096  # steps
 LONGEST = 10  # times `steps` that a stretch of the training part has, at most,
 SHARE = 4  # and what part of the series
-OVERLAP = 4  # stretches that each of its steps is in
+OVERLAP = 4  # stretches that each of its steps is in, at least
+STRETCHES = 2 * BATCH  # of a long series, at least
 
 
 class LatentAutoregression(Forecaster):
@@ -93,7 +94,8 @@ class LatentAutoregression(Forecaster):
         x = series[:, :, np.newaxis].astype(np.float32)  # [N, S, 1]
         length = min(self.steps * int(np.clip(start // (SHARE * self.steps), 1, LONGEST)), start - 1)
         last = start - 1 - length
-        begins = np.append(np.arange(0, last, max(1, length // OVERLAP)), last)
+        apart = min(length // OVERLAP, max(self.steps // OVERLAP, last // STRETCHES))
+        begins = np.append(np.arange(0, last, max(1, apart)), last)
         stretches = np.concatenate([x[begin : begin + length + 1] for begin in begins], axis=1)
         data = (stretches[:-1], stretches[1:])
         # Validation is what is asked for later: one pass from the series' first value on.

@@ -109,6 +109,27 @@ def test_kinds_of_files(folder, capsys, name):
     assert re.sub(r"0\.\d\d ", "", printed[0]) == re.sub(r"0\.\d\d ", "", printed[1])
 
 
+@pytest.mark.parametrize(
+    ("head", "row", "how"),
+    [
+        ('"t","y"', '"{}","{:.3f}"', {}),
+        ('"t","y"', '"{}","{:.3f}"', {"encoding": "utf-8-sig", "newline": "\r\n"}),
+        ("t, y", "{}, {:.3f}", {}),
+        ("t;y", "{};{:.3f}", {}),
+        ('"t";"y"', '"{}";"{:.3f}"', {"decimal": ","}),
+        ('t;y;"level, m"', "{};{:.3f};", {"decimal": ","}),
+    ],
+)
+def test_dialects_of_csv(folder, capsys, head, row, how):
+    decimal = how.pop("decimal", ".")
+    lines = [row.format(t, value).replace(".", decimal) for t, value in enumerate(VALUES)]
+    (folder / "data.csv").write_text("\n".join([head, *lines, ""]), **how)
+    column = ["--column", "y"]
+    printed = forecast(capsys, "data.csv", *column, "--rung", "last", "--horizon", "1", "--output", "out.csv")
+    assert "120 rows, t 0 to 119 in steps of 1" in printed
+    assert float(rows("out.csv")[0]["forecast"]) == pytest.approx(VALUES[-1], abs=1e-3)
+
+
 @pytest.mark.parametrize("name", [None, "when"])
 def test_the_index_of_a_parquet_file_is_its_time(folder, capsys, name):
     pytest.importorskip("pyarrow")
@@ -233,7 +254,10 @@ def test_rows_of_one_step_become_their_mean_and_disorder_is_put_right(folder, ca
         (None, [], "data.csv: No such file"),
         ("", [], "data.csv: no readable table: "),
         ("a,b\n", [], "data.csv: expected rows, got none"),
-        ("a,b\n1,2\n1,2,3,4\n", [], "data.csv: no readable table: "),
+        ("a,b\n1,2\n1,2,3,4\n", [], "data.csv, line 3: expected 2 values, as the first line has, got 4; put"),
+        ("t,y\n0,1,23\n1,1,24\n", [], "data.csv, line 2: expected 2 values, as the first line has, got 3"),
+        ("a;b\n1;1.234,5\n2;3,5\n", ["--column", "b"], "column 'b': expected a finite number, got '1.234,5'"),
+        ("t x, y\n1,2\n", ["--column", "x"], "--column x: data.csv has the columns 't x', y"),
         ("1,2\n3,4\n", [], "expected a first line that names the columns, got 1, 2"),
         ("a,b\n1,x\n2,y\n", ["--column", "c"], "--column c: data.csv has the columns a, b"),
         ("a,b\n1,x\n2,y\n", ["--time", "c"], "--time c: data.csv has the columns a, b"),

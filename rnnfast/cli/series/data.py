@@ -220,7 +220,7 @@ def _numbers(table: Table, name: str) -> NDArray[np.float64]:
 
 
 def _list(names: Iterable[str]) -> str:
-    return ", ".join(names)
+    return ", ".join(repr(name) if " " in name or "," in name else name for name in names)
 
 
 def _ways(option: str, ways: dict[str, str]) -> str:

@@ -98,9 +98,8 @@ def markov_by_hand(series, levels, smoothing):
     return np.array(borders), np.array(values), p / p.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("rounded", [False, True])  # equal values make borders fall together
-def test_markov_is_counting(rounded):
-    series = wave(200).round(0) if rounded else wave(200)
+def test_markov_is_counting():
+    series = wave(200)
     borders, values, p = markov_by_hand(series, 6, 2.0)
     model = Markov(6, smoothing=2.0).fit(series, horizon=3)
     forecast = model.predict(series, level=0.8)
@@ -115,6 +114,32 @@ def test_markov_is_counting(rounded):
             )  # of each level, what lies below
             np.testing.assert_allclose(inside @ chance, share)
     assert model.parameters == (K + 1) + K + K * (K - 1)
+
+
+def test_each_value_of_a_discrete_series_is_a_level():
+    series = np.tile([0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0], 50)
+    model = Markov(10, smoothing=1e-9).fit(series, horizon=2)
+    p = np.array([[4 / 5, 1 / 5], [49 / 149, 100 / 149]])  # the last value has no successor
+    mean, lower, upper = model.predict(series, level=0.9)
+    np.testing.assert_allclose(mean, [p[1, 1], (p @ p)[1, 1]])
+    np.testing.assert_allclose([lower, upper], [[0, 0], [1, 1]], atol=1e-12)
+    assert (model.name, model.parameters) == ("Markov(2)", 4)
+    assert Markov(2).fit(np.tile([5.0, 6.0], 50)).predict(np.tile([5.0, 6.0], 50)).mean < 5.1
+
+
+@pytest.mark.parametrize("top", [False, True])
+def test_a_frequent_value_is_a_level_of_its_own(top):
+    rng = np.random.default_rng(0)
+    series = np.where(rng.random(2000) < 0.6, 0.0, rng.exponential(size=2000))
+    series = -series if top else series
+    model = Markov(10).fit(series)
+    _, lower, upper = model.roll(series, np.arange(1, 2000), level=0.5)
+    assert model.name == "Markov(5)"
+    assert (lower[:, 0] if not top else upper[:, 0]) == pytest.approx(0.0, abs=1e-12)
+    (chain,) = model._chains
+    alone = chain.low == chain.high
+    assert alone.sum() == 1
+    assert chain.values[alone] == pytest.approx(chain.low[alone])
 
 
 def test_the_perceptron_is_its_equation():

@@ -215,6 +215,16 @@ def test_missing_values_are_treated_as_asked(folder, capsys):
         assert f"{filled} {'rows with missing' if how == 'drop' else 'missing'} values" in printed
 
 
+def test_values_that_were_filled_in_are_not_scored(folder, capsys):
+    values = np.random.default_rng(0).standard_normal(400)
+    values[1::2] = np.nan
+    write("data.csv", {"y": values})
+    printed = forecast(capsys, "data.csv", "--missing", "previous", "--rung", "last", "--horizon", "1")
+    error = float(re.search(r"last value +0 +0\.\d\d +(\S+)", printed)[1])
+    kept = values[::2]
+    assert error == pytest.approx(np.sqrt(np.mean(np.diff(kept[159:]) ** 2)), rel=1e-3)
+
+
 def test_interpolation_is_a_straight_line(folder, capsys):
     values = np.append(VALUES, [3.0, np.nan, np.nan, 6.0])
     write("data.csv", {"y": values})
@@ -233,7 +243,9 @@ def test_irregular_steps_are_treated_as_asked(folder, capsys):
     assert "2 missing values, the first in column 'y', day 2024-03-01" in error
     printed = forecast(capsys, "data.csv", *NAIVE, "--irregular", "resample", "--missing", "interpolate")
     assert "120 rows" in printed
-    assert "2 missing values filled (interpolate), which uses values that came later" in printed
+    assert (
+        "2 missing values filled (interpolate), and not scored, which uses values that came later" in printed
+    )
 
 
 def test_rows_of_one_step_become_their_mean_and_disorder_is_put_right(folder, capsys):
@@ -256,6 +268,10 @@ def test_rows_of_one_step_become_their_mean_and_disorder_is_put_right(folder, ca
         ("a,b\n", [], "data.csv: expected rows, got none"),
         ("a,b\n1,2\n1,2,3,4\n", [], "data.csv, line 3: expected 2 values, as the first line has, got 4; put"),
         ("t,y\n0,1,23\n1,1,24\n", [], "data.csv, line 2: expected 2 values, as the first line has, got 3"),
+        ("t,y\n0,1\n1e-9,2\n2e-9,3\n1e12,4\n", ["--irregular", "resample"], "would make 1e+21 rows of 4"),
+        ("t,y\n0,1\n1e300,2\n2e300,3\n3e301,4\n", [], "1 of 3 steps of t are not 1e+300"),
+        ("y\n" + "1e200\n-1e200\n" * 50, ["--rung", "last"], "data.csv: expected finite numbers of at"),
+        ("y\n" + "1e308\n-1e308\n" * 50, ["--rung", "last"], "data.csv: expected finite numbers of at"),
         ("a;b\n1;1.234,5\n2;3,5\n", ["--column", "b"], "column 'b': expected a finite number, got '1.234,5'"),
         ("t x, y\n1,2\n", ["--column", "x"], "--column x: data.csv has the columns 't x', y"),
         ("1,2\n3,4\n", [], "expected a first line that names the columns, got 1, 2"),
@@ -361,8 +377,15 @@ def test_a_model_and_a_table_that_do_not_fit(folder, capsys):
         assert words in fails(capsys, file, "--model", "m.npz", *arguments)
     assert forecast(capsys, "other.csv", "--model", "m.npz", "--column", "z")
     arrays, metadata = read_checkpoint("m.npz")
-    write_checkpoint("m.npz", arrays, {**metadata, "columns": 3})
-    assert "--model m.npz: damaged, or not of" in fails(capsys, "data.csv", "--model", "m.npz")
+    for change in (
+        {"columns": 3},
+        {"columns": []},
+        {"columns": ["y", "day"]},
+        {"time": ["day"]},
+        {"step": None},
+    ):
+        write_checkpoint("m.npz", arrays, {**metadata, **change})
+        assert "--model m.npz: damaged: columns " in fails(capsys, "data.csv", "--model", "m.npz")
 
 
 def test_files_that_are_no_tables(folder, capsys):

@@ -127,6 +127,19 @@ def test_each_value_of_a_discrete_series_is_a_level():
     assert Markov(2).fit(np.tile([5.0, 6.0], 50)).predict(np.tile([5.0, 6.0], 50)).mean < 5.1
 
 
+@pytest.mark.parametrize("change", [{"low": 9.0}, {"begins": 9.0}, {"p": 0.7}])
+def test_a_damaged_chain_is_refused(change, tmp_path):
+    path = tmp_path / "model.npz"
+    Markov(4).fit(wave()).save(path)
+    arrays, metadata = read_checkpoint(path)
+    ((name, value),) = change.items()
+    array = arrays[f"own.0.{name}"]
+    array[(0,) * array.ndim] = value
+    write_checkpoint(path, arrays, metadata)
+    with pytest.raises(ValueError, match=r"damaged: 0: levels out of order, or no chances"):
+        load_forecaster(path)
+
+
 @pytest.mark.parametrize("top", [False, True])
 def test_a_frequent_value_is_a_level_of_its_own(top):
     rng = np.random.default_rng(0)
@@ -466,6 +479,12 @@ def test_what_is_saved_forecasts_the_same_numbers(forecaster, S, tmp_path, monke
         ("residuals", np.full((6, 3, 1), np.nan)),
         ("std", np.ones(2)),
         ("std", np.zeros(1)),
+        ("mean", np.zeros(1, int)),
+        ("residuals", np.arange(18.0)[::-1].reshape(6, 3, 1)),
+        ("residuals", np.zeros((6, 3, 1), bool)),
+        ("own.0.bias_hh_l0", np.full(18, np.nan, np.float32)),
+        ("own.other", np.zeros(2)),
+        ("other", np.zeros(2)),
         ("own.0.weight_hh_l0", np.zeros((2, 2), np.float32)),
     ],
 )
@@ -476,6 +495,11 @@ def test_a_damaged_file_is_refused(tmp_path, name, value):
     write_checkpoint(path, arrays | {name: value}, metadata)
     with pytest.raises(ValueError, match=r"model\.npz: damaged: "):
         load_forecaster(path)
+    two = {n: np.repeat(a, 2, axis=-1) for n, a in arrays.items() if not n.startswith("own.")}
+    for flat, own in (("no", arrays), (True, arrays | two)):
+        write_checkpoint(path, own, {**metadata, "forecaster": {**metadata["forecaster"], "flat": flat}})
+        with pytest.raises(ValueError, match="flat: expected a bool that fits"):
+            load_forecaster(path)
     write_checkpoint(path, arrays, {"kind": "other"})
     with pytest.raises(ValueError, match="not one of a forecaster"):
         load_forecaster(path)
@@ -489,7 +513,8 @@ def test_a_damaged_file_is_refused(tmp_path, name, value):
     [
         (["a", "b"], TypeError, "series: expected real numbers"),
         (np.zeros((50, 2, 2)), ValueError, r"series: expected shape \[N\] or \[N, S\]"),
-        (np.append(wave(), np.nan), ValueError, r"series: expected finite numbers, got row 160"),
+        (np.append(wave(), np.nan), ValueError, "series: expected finite numbers of .*, got row 160"),
+        (wave() * 1e101, ValueError, "series: expected finite numbers of at most 1e.100 in size, got row 0"),
         (np.full(100, 5.0), ValueError, "series: expected values that vary, got a constant"),
         (np.stack([wave(), np.ones(160)], axis=1), ValueError, r"a constant in its first 128 \(column 1\)"),
         (wave(12), ValueError, "series: too short for last value: expected at least 11 values"),

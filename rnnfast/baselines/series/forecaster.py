@@ -20,6 +20,7 @@ __all__ = ["KIND", "Forecast", "Forecaster", "checked_series", "futures", "space
 KIND = "forecaster"  # metadata["kind"] of the files that `save` writes
 RESIDUALS = 1000  # origins of the validation part whose residuals are kept, at most
 LEAST_RESIDUALS = 5  # and at least
+LARGEST = 1e100  # what a value may be: sums of squares have to be numbers
 
 Self = TypeVar("Self", bound="Forecaster")
 
@@ -263,19 +264,33 @@ class Forecaster:
         own = {"class": type(self).__name__, "settings": self.settings, "flat": self.flat}
         write_checkpoint(path, arrays, {**(metadata or {}), "kind": KIND, "forecaster": own})
 
-    def restore(self, arrays: Mapping[str, NDArray], flat: bool) -> None:
+    def restore(self, arrays: Mapping[str, NDArray], flat: Any) -> None:
         """Take over the arrays that :meth:`save` wrote; a ValueError or KeyError where they do not fit."""
         mean, std, residuals = arrays["mean"], arrays["std"], arrays["residuals"]
+        for name, array in arrays.items():
+            if array.dtype.kind != "f" or not np.isfinite(array).all():
+                raise ValueError(f"{name}: expected finite floats")
         S = len(std)
         if mean.shape != (S,) or residuals.ndim != 3 or residuals.shape[2] != S or not residuals.size:
             raise ValueError(f"scale {mean.shape}, {std.shape} and residuals {residuals.shape} do not match")
-        if not all(np.isfinite(array).all() for array in (mean, std, residuals)):
-            raise ValueError("scale or residuals that are not finite")
         if not (std > 0.0).all():
             raise ValueError("std: expected numbers above 0")
-        self._take({n.removeprefix("own."): a for n, a in arrays.items() if n.startswith("own.")}, S)
+        if not (np.diff(residuals, axis=0) >= 0.0).all():
+            raise ValueError("residuals: expected them in order")
+        if not isinstance(flat, bool) or (flat and S > 1):
+            raise ValueError(f"flat: expected a bool that fits {S} series, got {flat!r}")
+        own = {n.removeprefix("own."): a for n, a in arrays.items() if n.startswith("own.")}
+        self._take(own, S)
+        strange = arrays.keys() - {"mean", "std", "residuals"} - {f"own.{name}" for name in self._numbers()}
+        if strange:
+            raise ValueError(f"unexpected entries {', '.join(sorted(strange))}")
         self._mean, self._std, self._residuals = mean, std, residuals
         self.flat, self.horizon = flat, residuals.shape[1]
+
+    @property
+    def series(self) -> int:
+        """How many series it was fitted on."""
+        return len(self._std)
 
     def _check_length(self, N: int, start: int, horizon: int) -> None:
         if start < self.memory + self.examples:
@@ -347,13 +362,16 @@ def checked_series(name: str, series: ArrayLike) -> NDArray[np.float64]:
         raise TypeError(f"{name}: expected real numbers, got {values.dtype}")
     if values.ndim not in (1, 2) or 0 in values.shape:
         raise ValueError(f"{name}: expected shape [N] or [N, S], got {values.shape}")
-    if not np.isfinite(values).all():
-        row = int(np.argwhere(~np.isfinite(values))[0, 0])
-        raise ValueError(f"{name}: expected finite numbers, got row {row}: {values[row]}")
+    small = np.abs(values.astype(np.float64)) <= LARGEST
+    if not small.all():
+        row = int(np.argwhere(~small)[0, 0])
+        raise ValueError(
+            f"{name}: expected finite numbers of at most {LARGEST:g} in size, got row {row}: {values[row]}"
+        )
     return values.astype(np.float64).reshape(len(values), -1)
 
 
-def futures(series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int) -> NDArray[np.float64]:
+def futures(series: NDArray[Any], origins: NDArray[np.integer], horizon: int) -> NDArray[Any]:
     """What came after each origin: [O, horizon, S]."""
     return series[origins[:, np.newaxis] + np.arange(horizon)]
 

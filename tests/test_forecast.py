@@ -109,6 +109,27 @@ def test_kinds_of_files(folder, capsys, name):
     assert re.sub(r"0\.\d\d ", "", printed[0]) == re.sub(r"0\.\d\d ", "", printed[1])
 
 
+@pytest.mark.parametrize(
+    ("head", "row", "how"),
+    [
+        ('"t","y"', '"{}","{:.3f}"', {}),
+        ('"t","y"', '"{}","{:.3f}"', {"encoding": "utf-8-sig", "newline": "\r\n"}),
+        ("t, y", "{}, {:.3f}", {}),
+        ("t;y", "{};{:.3f}", {}),
+        ('"t";"y"', '"{}";"{:.3f}"', {"decimal": ","}),
+        ('t;y;"level, m"', "{};{:.3f};", {"decimal": ","}),
+    ],
+)
+def test_dialects_of_csv(folder, capsys, head, row, how):
+    decimal = how.pop("decimal", ".")
+    lines = [row.format(t, value).replace(".", decimal) for t, value in enumerate(VALUES)]
+    (folder / "data.csv").write_text("\n".join([head, *lines, ""]), **how)
+    column = ["--column", "y"]
+    printed = forecast(capsys, "data.csv", *column, "--rung", "last", "--horizon", "1", "--output", "out.csv")
+    assert "120 rows, t 0 to 119 in steps of 1" in printed
+    assert float(rows("out.csv")[0]["forecast"]) == pytest.approx(VALUES[-1], abs=1e-3)
+
+
 @pytest.mark.parametrize("name", [None, "when"])
 def test_the_index_of_a_parquet_file_is_its_time(folder, capsys, name):
     pytest.importorskip("pyarrow")
@@ -194,6 +215,16 @@ def test_missing_values_are_treated_as_asked(folder, capsys):
         assert f"{filled} {'rows with missing' if how == 'drop' else 'missing'} values" in printed
 
 
+def test_values_that_were_filled_in_are_not_scored(folder, capsys):
+    values = np.random.default_rng(0).standard_normal(400)
+    values[1::2] = np.nan
+    write("data.csv", {"y": values})
+    printed = forecast(capsys, "data.csv", "--missing", "previous", "--rung", "last", "--horizon", "1")
+    error = float(re.search(r"last value +0 +0\.\d\d +(\S+)", printed)[1])
+    kept = values[::2]
+    assert error == pytest.approx(np.sqrt(np.mean(np.diff(kept[159:]) ** 2)), rel=1e-3)
+
+
 def test_interpolation_is_a_straight_line(folder, capsys):
     values = np.append(VALUES, [3.0, np.nan, np.nan, 6.0])
     write("data.csv", {"y": values})
@@ -212,7 +243,9 @@ def test_irregular_steps_are_treated_as_asked(folder, capsys):
     assert "2 missing values, the first in column 'y', day 2024-03-01" in error
     printed = forecast(capsys, "data.csv", *NAIVE, "--irregular", "resample", "--missing", "interpolate")
     assert "120 rows" in printed
-    assert "2 missing values filled (interpolate), which uses values that came later" in printed
+    assert (
+        "2 missing values filled (interpolate), and not scored, which uses values that came later" in printed
+    )
 
 
 def test_rows_of_one_step_become_their_mean_and_disorder_is_put_right(folder, capsys):
@@ -233,7 +266,14 @@ def test_rows_of_one_step_become_their_mean_and_disorder_is_put_right(folder, ca
         (None, [], "data.csv: No such file"),
         ("", [], "data.csv: no readable table: "),
         ("a,b\n", [], "data.csv: expected rows, got none"),
-        ("a,b\n1,2\n1,2,3,4\n", [], "data.csv: no readable table: "),
+        ("a,b\n1,2\n1,2,3,4\n", [], "data.csv, line 3: expected 2 values, as the first line has, got 4; put"),
+        ("t,y\n0,1,23\n1,1,24\n", [], "data.csv, line 2: expected 2 values, as the first line has, got 3"),
+        ("t,y\n0,1\n1e-9,2\n2e-9,3\n1e12,4\n", ["--irregular", "resample"], "would make 1e+21 rows of 4"),
+        ("t,y\n0,1\n1e300,2\n2e300,3\n3e301,4\n", [], "1 of 3 steps of t are not 1e+300"),
+        ("y\n" + "1e200\n-1e200\n" * 50, ["--rung", "last"], "data.csv: expected finite numbers of at"),
+        ("y\n" + "1e308\n-1e308\n" * 50, ["--rung", "last"], "data.csv: expected finite numbers of at"),
+        ("a;b\n1;1.234,5\n2;3,5\n", ["--column", "b"], "column 'b': expected a finite number, got '1.234,5'"),
+        ("t x, y\n1,2\n", ["--column", "x"], "--column x: data.csv has the columns 't x', y"),
         ("1,2\n3,4\n", [], "expected a first line that names the columns, got 1, 2"),
         ("a,b\n1,x\n2,y\n", ["--column", "c"], "--column c: data.csv has the columns a, b"),
         ("a,b\n1,x\n2,y\n", ["--time", "c"], "--time c: data.csv has the columns a, b"),
@@ -275,17 +315,50 @@ def test_a_table_that_cannot_be_read_is_explained(folder, capsys, content, argum
             "data.csv: too short for convolution(70): ",
         ),
         (["--season", "90", "--rung", "season", "--horizon", "3"], "too short for last season(90): "),
-        (["--save", "data.csv"], "--save data.csv: exists, and is no checkpoint"),
+        (["--save", "other.csv"], "--save other.csv: exists, and is no checkpoint"),
         (["--save", "absent/m.npz"], "--save absent/m.npz: its folder does not exist"),
         (["--output", "."], "--output .: is a folder"),
         (["--model", "absent.npz"], "--model absent.npz: No such file"),
-        (["--model", "data.csv"], "--model data.csv: no readable rnnfast checkpoint"),
+        (["--model", "other.csv"], "--model other.csv: no readable rnnfast checkpoint"),
         (["--model", "m.npz", "--lags", "3"], "--lags: is of training, and --model m.npz is trained"),
     ],
 )
 def test_options_that_cannot_be_are_explained(folder, capsys, arguments, words):
     write("data.csv", {"day": days(), "y": VALUES})
+    write("other.csv", {"y": VALUES})
     assert words in fails(capsys, "data.csv", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--output", "data.csv"], "--output data.csv: is the file of the data too"),
+        (["--output", "link.csv"], "--output link.csv: is the file of the data too"),
+        (["--model", "m.npz", "--output", "./m.npz"], "--output ./m.npz: is the file of --model too"),
+        (["--save", "n.npz", "--output", "n.npz"], "--output n.npz: is the file of --save too"),
+        (["--output", "a.png", "--plot", "a.png"], "--plot a.png: is the file of --output too"),
+        (["--save", "text.npz"], "--save text.npz: exists, and is a checkpoint, but not of a forecaster"),
+    ],
+)
+def test_no_file_is_written_over_another(folder, capsys, arguments, words):
+    write("data.csv", {"day": days(), "y": VALUES})
+    (folder / "link.csv").symlink_to("data.csv")
+    forecast(capsys, "data.csv", *NAIVE, "--save", "m.npz")
+    write_checkpoint("text.npz", {"a": np.zeros(2)}, {"kind": "language"})
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert words in fails(capsys, "data.csv", *arguments)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    forecast(capsys, "data.csv", *NAIVE, "--save", "m.npz")  # a forecaster is replaced
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_first(folder, capsys, monkeypatch):
+    def refuse(**how):
+        raise PermissionError(13, "Permission denied")
+
+    write("data.csv", {"day": days(), "y": VALUES})
+    monkeypatch.setattr("rnnfast.cli.files.TemporaryFile", refuse)
+    monkeypatch.setattr("rnnfast.cli.forecast.read_data", None)
+    assert "--save m.npz: its folder: Permission denied" in fails(capsys, "data.csv", "--save", "m.npz")
 
 
 def test_a_model_and_a_table_that_do_not_fit(folder, capsys):
@@ -304,8 +377,15 @@ def test_a_model_and_a_table_that_do_not_fit(folder, capsys):
         assert words in fails(capsys, file, "--model", "m.npz", *arguments)
     assert forecast(capsys, "other.csv", "--model", "m.npz", "--column", "z")
     arrays, metadata = read_checkpoint("m.npz")
-    write_checkpoint("m.npz", arrays, {**metadata, "columns": 3})
-    assert "--model m.npz: damaged, or not of" in fails(capsys, "data.csv", "--model", "m.npz")
+    for change in (
+        {"columns": 3},
+        {"columns": []},
+        {"columns": ["y", "day"]},
+        {"time": ["day"]},
+        {"step": None},
+    ):
+        write_checkpoint("m.npz", arrays, {**metadata, **change})
+        assert "--model m.npz: damaged: columns " in fails(capsys, "data.csv", "--model", "m.npz")
 
 
 def test_files_that_are_no_tables(folder, capsys):

@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from rnnfast.cli.errors import CommandError
 from rnnfast.files import written_whole
 from rnnfast.training.checkpoint import read_checkpoint
 
-__all__ = ["check_place", "check_plot", "check_replaced", "write_text"]
+__all__ = ["check_apart", "check_place", "check_plot", "check_replaced", "write_text"]
 
 
 def check_place(option: str, file: str) -> None:
-    """Refuse a file in no folder, or that is one."""
-    if not Path(file).absolute().parent.is_dir():
+    """Refuse a file in no folder, or in one that cannot be written to, or that is one."""
+    folder = Path(file).absolute().parent
+    if not folder.is_dir():
         raise CommandError(f"{option} {file}: its folder does not exist")
     if Path(file).is_dir():
         raise CommandError(f"{option} {file}: is a folder")
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CommandError(f"{option} {file}: its folder: {error.strerror or error}") from None
 
 
-def check_replaced(option: str, file: str) -> None:
-    """Refuse to write a checkpoint over anything that is none."""
+def check_apart(files: Mapping[str, str | None]) -> None:
+    """Refuse files, by what they are to the command, of which two are one."""
+    known: dict[str, str] = {}
+    for option, file in files.items():
+        if file is not None:
+            first = known.setdefault(os.path.realpath(file), option)
+            if first != option:
+                raise CommandError(f"{option} {file}: is the file of {first} too")
+
+
+def check_replaced(option: str, file: str, kind: str | None = None) -> None:
+    """Refuse to write a checkpoint over anything that is none, or is none of this kind."""
     if not Path(file).exists():
         return
     try:
-        read_checkpoint(file)
+        _, metadata = read_checkpoint(file)
     except (OSError, ValueError):
         raise CommandError(f"{option} {file}: exists, and is no checkpoint to be replaced") from None
+    if kind is not None and metadata.get("kind") != kind:
+        raise CommandError(f"{option} {file}: exists, and is a checkpoint, but not of a {kind}")
 
 
 def check_plot(file: str, extra: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.baselines.series.forecaster import Forecast, Forecaster
+from rnnfast.baselines.series.forecaster import KIND, Forecast, Forecaster
 from rnnfast.baselines.series.ladder import (
     Score,
     best_score,
@@ -22,7 +22,7 @@ from rnnfast.baselines.series.ladder import (
 )
 from rnnfast.baselines.series.saving import load_forecaster
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.files import check_place, check_plot, check_replaced, write_text
+from rnnfast.cli.files import check_apart, check_place, check_plot, check_replaced, write_text
 from rnnfast.cli.options import positive_integer, seed, share
 from rnnfast.cli.series.data import IRREGULAR, MISSING, Data, read_data
 from rnnfast.cli.series.plot import draw
@@ -96,11 +96,13 @@ def _help(when: str, ways: dict[str, str]) -> str:
 
 
 def _check_files(options: argparse.Namespace) -> None:
+    given = {f"--{name}": getattr(options, name) for name in ("model", "save", "output", "plot")}
+    check_apart({"the data": options.data} | given)
     if options.output is not None:
         check_place("--output", options.output)
     if options.save is not None:
         check_place("--save", options.save)
-        check_replaced("--save", options.save)
+        check_replaced("--save", options.save, KIND)
     if options.plot is not None:
         check_plot(options.plot, "forecast")
     if options.model is not None:
@@ -117,14 +119,15 @@ def _trained(data: Data, options: argparse.Namespace) -> Forecaster:
     horizon = options.horizon or HORIZON
     series = data.values[:, 0] if len(data.names) == 1 else data.values
     for name, column in zip(data.names, data.values.T, strict=True):
-        if np.ptp(column) == 0.0:
+        if (column == column[0]).all():
             raise CommandError(f"{data.path}: column {name!r} is {column[0]:g} in all {len(column)} rows")
     scores: list[Score] = []
     for forecaster in _rungs(data, options):
         _show_progress(forecaster.name)
         try:
             how = {"horizon": horizon, "test": TEST, "level": options.level, "rng": options.seed}
-            scores += climb(series, [forecaster], **how)
+            observed = data.observed.reshape(series.shape)
+            scores += climb(series, [forecaster], observed=observed, **how)
         except ValueError as error:
             raise CommandError(_too_much(data, str(error))) from None
         except FloatingPointError as error:
@@ -200,10 +203,13 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
     """The model of --model, and the series of the file that it is to forecast."""
     try:
         forecaster, about = load_forecaster(options.model)
-        names, time, step = list(map(str, about["columns"])), str(about["time"]), str(about["step"])
+        names, time, step = about["columns"], about["time"], about["step"]
         missing, irregular = about["missing"], about["irregular"]
         if missing not in MISSING or irregular not in IRREGULAR:
             raise ValueError(f"{options.model}: damaged: {missing!r}, {irregular!r}")
+        texts = isinstance(names, list) and all(isinstance(text, str) for text in [*names, time, step])
+        if not texts or len(names) != forecaster.series:
+            raise ValueError(f"{options.model}: damaged: columns {names!r}, time {time!r}, step {step!r}")
     except OSError as error:
         raise CommandError(f"--model {options.model}: {error.strerror or error}") from None
     except (KeyError, TypeError) as error:

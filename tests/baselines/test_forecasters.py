@@ -75,9 +75,9 @@ def test_the_last_value_and_the_last_season_by_hand():
 @given(st.integers(1, 6), st.integers(0, 99))
 def test_ar_is_least_squares(lags, seed):
     pytest.importorskip("statsmodels")
-    series, start = wave(100, seed=seed), 80
-    rows = np.array([[1.0, *series[t - lags : t][::-1]] for t in range(lags, start)])
-    c, *phi = np.linalg.lstsq(rows, series[lags:start], rcond=None)[0]
+    series = wave(100, seed=seed)
+    rows = np.array([[1.0, *series[t - lags : t][::-1]] for t in range(lags, 100)])
+    c, *phi = np.linalg.lstsq(rows, series[lags:], rcond=None)[0]
     values = list(series)
     for _ in range(4):
         values.append(c + sum(p * values[-1 - k] for k, p in enumerate(phi)))
@@ -86,22 +86,21 @@ def test_ar_is_least_squares(lags, seed):
     assert model.parameters == lags + 1
 
 
-def markov_by_hand(series, levels, smoothing, start):
+def markov_by_hand(series, levels, smoothing):
     """Borders, the levels' means and the matrix, by loops."""
-    borders = sorted(set(np.quantile(series[:start], np.linspace(0, 1, levels + 1))))
+    borders = sorted(set(np.quantile(series, np.linspace(0, 1, levels + 1))))
     K = len(borders) - 1
-    at = [min(sum(value >= border for border in borders[1:-1]), K - 1) for value in series[:start]]
+    at = [min(sum(value >= border for border in borders[1:-1]), K - 1) for value in series]
     p = np.full((K, K), smoothing / K)
     for before, after in itertools.pairwise(at):
         p[before, after] += 1
-    values = [np.mean([x for x, k in zip(series, at, strict=False) if k == level]) for level in range(K)]
+    values = [np.mean([x for x, k in zip(series, at, strict=True) if k == level]) for level in range(K)]
     return np.array(borders), np.array(values), p / p.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("rounded", [False, True])  # equal values make borders fall together
-def test_markov_is_counting(rounded):
-    series = wave(200).round(0) if rounded else wave(200)
-    borders, values, p = markov_by_hand(series, 6, 2.0, 160)
+def test_markov_is_counting():
+    series = wave(200)
+    borders, values, p = markov_by_hand(series, 6, 2.0)
     model = Markov(6, smoothing=2.0).fit(series, horizon=3)
     forecast = model.predict(series, level=0.8)
     K = len(values)
@@ -116,15 +115,54 @@ def test_markov_is_counting(rounded):
     assert model.parameters == (K + 1) + K + K * (K - 1)
 
 
+def test_each_value_of_a_discrete_series_is_a_level():
+    series = np.tile([0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0], 50)
+    model = Markov(10, smoothing=1e-9).fit(series, horizon=2)
+    p = np.array([[4 / 5, 1 / 5], [49 / 149, 100 / 149]])  # the last value has no successor
+    mean, lower, upper = model.predict(series, level=0.9)
+    np.testing.assert_allclose(mean, [p[1, 1], (p @ p)[1, 1]])
+    np.testing.assert_allclose([lower, upper], [[0, 0], [1, 1]], atol=1e-12)
+    assert (model.name, model.parameters) == ("Markov(2)", 4)
+    assert Markov(2).fit(np.tile([5.0, 6.0], 50)).predict(np.tile([5.0, 6.0], 50)).mean < 5.1
+
+
+@pytest.mark.parametrize("change", [{"low": 9.0}, {"begins": 9.0}, {"p": 0.7}])
+def test_a_damaged_chain_is_refused(change, tmp_path):
+    path = tmp_path / "model.npz"
+    Markov(4).fit(wave()).save(path)
+    arrays, metadata = read_checkpoint(path)
+    ((name, value),) = change.items()
+    array = arrays[f"own.0.{name}"]
+    array[(0,) * array.ndim] = value
+    write_checkpoint(path, arrays, metadata)
+    with pytest.raises(ValueError, match=r"damaged: 0: levels out of order, or no chances"):
+        load_forecaster(path)
+
+
+@pytest.mark.parametrize("top", [False, True])
+def test_a_frequent_value_is_a_level_of_its_own(top):
+    rng = np.random.default_rng(0)
+    series = np.where(rng.random(2000) < 0.6, 0.0, rng.exponential(size=2000))
+    series = -series if top else series
+    model = Markov(10).fit(series)
+    _, lower, upper = model.roll(series, np.arange(1, 2000), level=0.5)
+    assert model.name == "Markov(5)"
+    assert (lower[:, 0] if not top else upper[:, 0]) == pytest.approx(0.0, abs=1e-12)
+    (chain,) = model._chains
+    alone = chain.low == chain.high
+    assert alone.sum() == 1
+    assert chain.values[alone] == pytest.approx(chain.low[alone])
+
+
 def test_the_perceptron_is_its_equation():
     pytest.importorskip("sklearn")
     series = wave()
     model = Perceptron(6, 5, updates=30).fit(series, rng=0)
     numbers = model._numbers()
-    z = (series[-6:] - series[:128].mean()) / series[:128].std()
+    z = (series[-6:] - series.mean()) / series.std()
     hidden = [max(0.0, float(u @ z + a)) for u, a in zip(numbers["U"].T, numbers["a"], strict=True)]
     x = numbers["v"][:, 0] @ hidden + numbers["b"][0]
-    np.testing.assert_allclose(model.predict(series).mean, x * series[:128].std() + series[:128].mean())
+    np.testing.assert_allclose(model.predict(series).mean, x * series.std() + series.mean())
     assert model.parameters == sum(array.size for array in numbers.values()) == 5 * (6 + 2) + 1
 
 
@@ -132,10 +170,10 @@ def test_the_convolution_is_its_equation():
     series = wave()
     model = Convolution(6, 3, 4, updates=20).fit(series, rng=0)
     numbers = {name: array.astype(np.float64) for name, array in model._numbers().items()}
-    z = (series[-6:] - series[:128].mean()) / series[:128].std()
+    z = (series[-6:] - series.mean()) / series.std()
     maps = [[np.correlate(z, kernel)[j] for kernel in numbers["1.weight"]] for j in range(3)]
     x = np.maximum(maps + numbers["1.bias"], 0).ravel() @ numbers["4.weight"][0] + numbers["4.bias"][0]
-    expected = x * series[:128].std() + series[:128].mean()
+    expected = x * series.std() + series.mean()
     np.testing.assert_allclose(model.predict(series).mean, expected, rtol=1e-5)
     assert model.parameters == (4 * 3 + 3) + (3 * 3 + 1)
 
@@ -165,7 +203,7 @@ def test_states_of_long_histories_are_kept_in_chunks(cell, monkeypatch):
 def test_a_latent_state_reads_the_history_and_then_its_own_forecasts(cell):
     series = wave()
     model = LatentAutoregression(cell, 6, steps=30, updates=20).fit(series, horizon=4, rng=0)
-    mean, std = series[:128].mean(), series[:128].std()
+    mean, std = series.mean(), series.std()
     step = model._network.stream()
     for value in (series - mean) / std:
         x = step(np.array([[value]], np.float32))
@@ -181,9 +219,9 @@ def test_the_linear_latent_state_is_a_linear_filter():
     model = LatentAutoregression("linear", 3, steps=30, updates=20).fit(series, rng=0)
     w = {name: array.astype(np.float64) for name, array in model._numbers().items()}
     h = np.zeros(3)
-    for x in (series - series[:128].mean()) / series[:128].std():
+    for x in (series - series.mean()) / series.std():
         h = w["0.weight_hh_l0"] @ h + w["0.weight_ih_l0"][:, 0] * x + w["0.bias_ih_l0"] + w["0.bias_hh_l0"]
-    expected = (w["1.weight"][0] @ h + w["1.bias"][0]) * series[:128].std() + series[:128].mean()
+    expected = (w["1.weight"][0] @ h + w["1.bias"][0]) * series.std() + series.mean()
     np.testing.assert_allclose(model.predict(series).mean, expected, rtol=1e-4)
 
 
@@ -223,39 +261,126 @@ def test_rolling_is_predicting_again_and_again(forecaster):
             np.testing.assert_allclose(one[k], other, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["markov", "ar", "gru"])
-def test_scale_and_parameters_come_from_the_training_part_alone(name):
+def learnt(forecaster, monkeypatch):
+    """What `_learn` is given, call by call, and the weights it leaves."""
+    calls, learn = [], forecaster._learn
+
+    def spy(series, start, rng, stop=None):
+        found = learn(series, start, rng, stop)
+        calls.append((series, start, stop, found, {n: a.copy() for n, a in forecaster._numbers().items()}))
+        return found
+
+    monkeypatch.setattr(forecaster, "_learn", spy)
+    return calls
+
+
+def test_a_fit_learns_from_the_training_part_and_then_from_all(forecaster, monkeypatch):
+    series = wave()
+    calls = learnt(forecaster, monkeypatch)
+    forecaster.fit(series, horizon=3, rng=0)
+    (first, start, stop, updates, _), (second, end, again, _, numbers) = calls
+    assert (start, stop, end, again) == (128, None, 160, updates)
+    np.testing.assert_allclose(first[:, 0], (series - series[:128].mean()) / series[:128].std())
+    np.testing.assert_allclose(second[:, 0], (series - series.mean()) / series.std())
+    assert (forecaster._mean, forecaster._std) == (series.mean(), series.std())
+    for array, kept in zip(numbers.values(), forecaster._numbers().values(), strict=True):
+        np.testing.assert_array_equal(array, kept)
+
+
+@pytest.mark.parametrize("name", ["markov", "ar", "gru", "mlp", "convolution"])
+def test_the_validation_part_is_learnt_from_the_second_time_alone(name, monkeypatch):
     series = wave()
     changed = series.copy()
-    changed[128:] *= 1.5  # the validation part
-    ours, theirs = (made(name).fit(values, rng=0) for values in (series, changed))
-    scale = series[:128].mean(), series[:128].std()
-    assert (ours._mean, ours._std) == (theirs._mean, theirs._std) == scale
-    if name != "gru":  # which ends its training early by the validation part
-        for array, other in zip(ours._numbers().values(), theirs._numbers().values(), strict=True):
-            np.testing.assert_array_equal(array, other)
+    changed[128:] = changed[:127:-1]
+    found = []
+    for values in (series, changed):
+        model = made(name)
+        calls = learnt(model, monkeypatch)
+        monkeypatch.setattr(model, "updates", 4, raising=False)  # which end no training early
+        model.fit(values, rng=0)
+        found.append([numbers for *_, numbers in calls])
+    (one, two), (other, others) = found
+    for array, its in zip(one.values(), other.values(), strict=True):
+        np.testing.assert_array_equal(array, its)
+    assert any((array != its).any() for array, its in zip(two.values(), others.values(), strict=True))
+
+
+def test_the_level_of_the_newest_rows_counts():
+    pytest.importorskip("statsmodels")
+    series = np.where(np.arange(300) < 240, 10.0, 20.0) + np.sin(np.arange(300))
+    mean, lower, upper = AutoRegression(6).fit(series, horizon=12).predict(series)
+    assert np.abs(mean - 20.0).max() < 3.0
+    assert (lower <= mean).all()
+    assert (mean <= upper).all()
+
+
+def test_a_mean_lies_in_its_interval_where_all_residuals_have_one_sign():
+    forecast = LastValue().fit(1.5 ** np.arange(60), horizon=4).predict(1.5 ** np.arange(60), level=0.1)
+    assert (forecast.lower <= forecast.mean).all()
+    assert (forecast.mean < forecast.upper).all()
+
+
+@pytest.mark.parametrize("name", ["mlp", "convolution", "gru"])
+@pytest.mark.parametrize("updates", [1, 7, 20])
+def test_no_more_updates_than_asked_for(name, updates, monkeypatch):
+    made(name)
+    steps = []
+    if name == "mlp":
+        from sklearn.neural_network._stochastic_optimizers import AdamOptimizer as Optimizer
+
+        counted = "update_params"
+    else:
+        from rnnfast.nn.optim import Adam as Optimizer
+
+        counted = "step"
+    step = getattr(Optimizer, counted)
+    monkeypatch.setattr(Optimizer, counted, lambda *a, **k: steps.append(1) or step(*a, **k))
+    model = {"mlp": Perceptron(6, 5, updates=updates), "convolution": Convolution(6, updates=updates)}
+    model["gru"] = LatentAutoregression("gru", 4, steps=30, updates=updates)
+    chosen = model[name]
+    calls = learnt(chosen, monkeypatch)
+    chosen.fit(np.sin(0.1 * np.arange(700)), rng=0)
+    assert calls[0][3] <= updates
+    assert len(steps) == updates + calls[0][3]
 
 
 def test_a_latent_state_is_validated_on_the_validation_part_alone(monkeypatch):
     series = wave(S=2)
     seen = []
-    monkeypatch.setattr(latent, "train", lambda *arguments: seen.append(arguments))
+    monkeypatch.setattr(latent, "train", lambda *given, **how: seen.append((given, how)) or 5)
     LatentAutoregression("gru", 4, steps=30).fit(series)
-    _, (x, targets), _, [(_, later, how)], *_ = seen[0]
+    ((_, (x, targets), [(_, later, how)], updates, _), _), ((_, (all_x, _), held_out, again, _), _) = seen
     scaled = ((series - series[:128].mean(axis=0)) / series[:128].std(axis=0)).astype(np.float32)
     np.testing.assert_array_equal(later[..., 0][how["mask"]].reshape(-1, 2), scaled[128:])
     assert np.isin(x, scaled[:127]).all()
     assert np.isin(targets, scaled[1:128]).all()
     assert np.isin(scaled[:127], x).all()
+    assert (updates, held_out, again) == (1500, None, 5)
+    whole = ((series - series.mean(axis=0)) / series.std(axis=0)).astype(np.float32)
+    assert np.isin(whole[:-1], all_x).all()
+
+
+def test_a_state_lasts_longer_than_gradients_flow_back():
+    model = LatentAutoregression("gru", 16, steps=20, updates=300)
+    rng = np.random.default_rng(0)
+    series = np.sin(np.arange(4000) / 15) + 0.1 * rng.standard_normal(4000)
+    model.fit(series[:3000], rng=0)
+    origins = np.arange(3000, 4000, 7)
+    whole = model.roll(series, origins).mean[:, 0]
+    error = np.sqrt(np.mean((whole - series[origins]) ** 2))
+    short = [model.predict(series[origin - 40 : origin]).mean[0] for origin in origins]
+    assert error < 0.2
+    assert error < 1.1 * np.sqrt(np.mean((short - series[origins]) ** 2))
 
 
 def test_the_perceptron_keeps_the_weights_of_the_lowest_validation_error():
     pytest.importorskip("sklearn")
-    series = np.random.default_rng(0).standard_normal(160)  # where more updates make it worse
+    series = np.random.default_rng(0).standard_normal((160, 1))  # where more updates make it worse
     errors = []
     for updates in (4, 12, 200):
-        model = Perceptron(6, updates=updates).fit(series, rng=0)
-        errors.append(np.mean((model.roll(series, np.arange(128, 160)).mean[:, 0] - series[128:]) ** 2))
+        model = Perceptron(6, updates=updates)
+        model._learn(series, 128, np.random.default_rng(0))
+        errors.append(np.mean((model._means(series, np.arange(128, 160), 1)[:, 0] - series[128:]) ** 2))
     assert errors[0] >= errors[1] >= errors[2]
 
 
@@ -353,6 +478,12 @@ def test_what_is_saved_forecasts_the_same_numbers(forecaster, S, tmp_path, monke
         ("residuals", np.full((6, 3, 1), np.nan)),
         ("std", np.ones(2)),
         ("std", np.zeros(1)),
+        ("mean", np.zeros(1, int)),
+        ("residuals", np.arange(18.0)[::-1].reshape(6, 3, 1)),
+        ("residuals", np.zeros((6, 3, 1), bool)),
+        ("own.0.bias_hh_l0", np.full(18, np.nan, np.float32)),
+        ("own.other", np.zeros(2)),
+        ("other", np.zeros(2)),
         ("own.0.weight_hh_l0", np.zeros((2, 2), np.float32)),
     ],
 )
@@ -363,6 +494,11 @@ def test_a_damaged_file_is_refused(tmp_path, name, value):
     write_checkpoint(path, arrays | {name: value}, metadata)
     with pytest.raises(ValueError, match=r"model\.npz: damaged: "):
         load_forecaster(path)
+    two = {n: np.repeat(a, 2, axis=-1) for n, a in arrays.items() if not n.startswith("own.")}
+    for flat, own in (("no", arrays), (True, arrays | two)):
+        write_checkpoint(path, own, {**metadata, "forecaster": {**metadata["forecaster"], "flat": flat}})
+        with pytest.raises(ValueError, match="flat: expected a bool that fits"):
+            load_forecaster(path)
     write_checkpoint(path, arrays, {"kind": "other"})
     with pytest.raises(ValueError, match="not one of a forecaster"):
         load_forecaster(path)
@@ -376,7 +512,8 @@ def test_a_damaged_file_is_refused(tmp_path, name, value):
     [
         (["a", "b"], TypeError, "series: expected real numbers"),
         (np.zeros((50, 2, 2)), ValueError, r"series: expected shape \[N\] or \[N, S\]"),
-        (np.append(wave(), np.nan), ValueError, r"series: expected finite numbers, got row 160"),
+        (np.append(wave(), np.nan), ValueError, "series: expected finite numbers of .*, got row 160"),
+        (wave() * 1e101, ValueError, "series: expected finite numbers of at most 1e.100 in size, got row 0"),
         (np.full(100, 5.0), ValueError, "series: expected values that vary, got a constant"),
         (np.stack([wave(), np.ones(160)], axis=1), ValueError, r"a constant in its first 128 \(column 1\)"),
         (wave(12), ValueError, "series: too short for last value: expected at least 11 values"),

@@ -27,6 +27,23 @@ def wave(N=200, S=None):
     return series if S else series[:, 0]
 
 
+def test_values_that_are_not_observed_do_not_count():
+    series = wave(S=2)
+    observed = np.random.default_rng(0).random(series.shape) < 0.5
+    changed = np.where(observed, series, 1e3)
+    changed[:160] = series[:160]
+    model = SeasonalLastValue(40)  # reads none of what is changed
+    ours, theirs = (
+        next(climb(values, [model.unfitted()], horizon=3, observed=observed)) for values in (series, changed)
+    )
+    assert ours[1:2] + ours[3:] == theirs[1:2] + theirs[3:]
+    assert ours[3:] != next(climb(series, [model.unfitted()], horizon=3))[3:]
+    with pytest.raises(ValueError, match=r"observed: expected bool \(200, 2\), as the series"):
+        next(climb(series, [model], observed=observed[:, 0]))
+    with pytest.raises(ValueError, match="observed: expected an outcome"):
+        next(climb(series, [model], observed=np.arange(400).reshape(200, 2) < 320))
+
+
 @pytest.mark.parametrize("S", [None, 3])
 def test_scores_are_what_predicting_again_and_again_gives(S):
     series, start, horizon = wave(S=S), 160, 4
@@ -95,6 +112,12 @@ def test_the_table_marks_the_best_and_the_simplest_is_close_to_it():
     assert head.split() == ["parameters", "seconds", "1", "step", "2", "steps", "covered"]
     assert lines[2].split() == ["*", "c", "1,000", "0.50", "0.5", "1", "88%"]
     assert [line[0] for line in lines] == [" ", " ", "*", " "]
+
+
+def test_an_error_that_is_no_number_is_never_the_best():
+    nan, one = score("a", 0, float("nan")), score("b", 3, 1.0)
+    assert best_score([nan, one]) is simplest_score([nan, one]) is one
+    assert best_score([nan]) is simplest_score([nan]) is nan
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -49,10 +50,15 @@ class AutoRegression(Windowed):
         self._constant = np.zeros(1)  # [S]
         self._coefficients = np.zeros((1, lags))  # [S, τ] oldest value's first
 
-    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
+    def _learn(
+        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+    ) -> int:
         auto_reg = package(self.needs, self.name).AutoReg
-        found = np.array([auto_reg(column, lags=self.memory).fit().params for column in series[:start].T])
+        with warnings.catch_warnings():  # of lags that say the same twice: it takes the smallest coefficients
+            warnings.simplefilter("ignore")
+            found = np.array([auto_reg(column, lags=self.memory).fit().params for column in series[:start].T])
         self._constant, self._coefficients = found[:, 0], found[:, :0:-1].copy()
+        return 0
 
     def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._constant + np.einsum("osw,sw->os", windows, self._coefficients)

@@ -148,14 +148,20 @@ class Convolution(NetworkForecaster, Windowed):
             Linear((self.memory - self.size + 1) * self.channels, 1, rng=source),
         )
 
-    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
-        self._network = self._build(rng)
-        parts = ((self.memory, start), (start, len(series)))
-        data, validation = (
-            tuple(array.astype(np.float32) for array in (windows, targets[:, np.newaxis]))
-            for windows, targets in (examples_of(series, self.memory, *part) for part in parts)
-        )
-        train(self._network, data, len(data[0]), validation, self.updates, rng)
+    def _learn(
+        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+    ) -> int:
+        if stop is None:
+            self._network = self._build(rng)
+        data = _examples(series, self.memory, self.memory, start)
+        held_out = _examples(series, self.memory, start, len(series)) if start < len(series) else None
+        return train(self._network, data, held_out, stop or self.updates, rng)
 
     def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._network(windows)[0][..., 0]
+
+
+def _examples(series: NDArray[np.float64], window: int, start: int, stop: int) -> tuple[NDArray, NDArray]:
+    """`examples_of` as the network takes them: float32, targets [n, 1]."""
+    windows, targets = examples_of(series, window, start, stop)
+    return windows.astype(np.float32), targets[:, np.newaxis].astype(np.float32)

@@ -15,11 +15,12 @@ from rnnfast.baselines.series.packages import package
 from rnnfast.nn import checks
 from rnnfast.training.checkpoint import write_checkpoint
 
-__all__ = ["KIND", "Forecast", "Forecaster", "checked_series"]
+__all__ = ["KIND", "Forecast", "Forecaster", "checked_series", "futures", "spaced"]
 
 KIND = "forecaster"  # metadata["kind"] of the files that `save` writes
 RESIDUALS = 1000  # origins of the validation part whose residuals are kept, at most
 LEAST_RESIDUALS = 5  # and at least
+LARGEST = 1e100  # what a value may be: sums of squares have to be numbers
 
 Self = TypeVar("Self", bound="Forecaster")
 
@@ -87,10 +88,12 @@ class Forecaster:
     def fit(
         self: Self, series: ArrayLike, *, horizon: int = 1, held_out: float = 0.2, rng: checks.Rng = None
     ) -> Self:
-        """Learn from a series.
+        """Learn from a series, twice.
 
-        Scale and parameters come from its first part alone. Its last part, the validation part, ends the
-        training of networks early, and gives the residuals that the intervals are made of.
+        First from its first part alone: on its last part, the validation part, networks find how many updates
+        they need, and each model leaves the residuals that its intervals are made of. Then from the whole
+        series, scale included: networks go on from the weights of the lowest validation error, and make as
+        many updates again as had led there.
 
         Parameters
         ----------
@@ -133,15 +136,19 @@ class Forecaster:
         self.horizon = 0  # until all is learnt
         if self.needs is not None:
             package(self.needs, self.name)  # before the clock runs
+        seed = int(generator.integers(2**63))
         began = time.perf_counter()
-        self._learn(scaled, start, generator)
+        updates = self._learn(scaled, start, np.random.default_rng(seed))
         self.seconds = time.perf_counter() - began
 
-        origins = np.arange(start, N - horizon + 1)
-        origins = origins[:: -(-len(origins) // RESIDUALS)]
-        means = self._means(scaled, origins, horizon)
-        self._residuals = np.sort(futures(scaled, origins, horizon) - means, axis=0)
-        self._mean, self._std = mean, std
+        origins = spaced(start, N - horizon, RESIDUALS)
+        residuals = std * (futures(scaled, origins, horizon) - self._means(scaled, origins, horizon))
+
+        self._mean, self._std = values.mean(axis=0), values.std(axis=0)
+        self._residuals = np.sort(residuals / self._std, axis=0)
+        began = time.perf_counter()
+        self._learn((values - self._mean) / self._std, N, np.random.default_rng(seed), updates)
+        self.seconds += time.perf_counter() - began
         self.flat, self.horizon = np.ndim(series) == 1, horizon
         return self
 
@@ -160,7 +167,7 @@ class Forecaster:
         Returns
         -------
         Forecast
-            mean, lower, upper: ``[horizon]``, or ``[horizon, S]``.
+            mean, lower, upper: ``[horizon]``, or ``[horizon, S]``; a mean lies within its bounds.
 
         Raises
         ------
@@ -218,6 +225,7 @@ class Forecaster:
         scaled = (values - self._mean) / self._std
         means = self._means(scaled, places, horizon)
         lower, upper = self._bounds(scaled, places, means, level)
+        lower, upper = np.minimum(lower, means), np.maximum(upper, means)
         parts = (self._mean + self._std * part for part in (means, lower, upper))
         return Forecast(*(part[..., 0] if self.flat else part for part in parts))
 
@@ -256,19 +264,33 @@ class Forecaster:
         own = {"class": type(self).__name__, "settings": self.settings, "flat": self.flat}
         write_checkpoint(path, arrays, {**(metadata or {}), "kind": KIND, "forecaster": own})
 
-    def restore(self, arrays: Mapping[str, NDArray], flat: bool) -> None:
+    def restore(self, arrays: Mapping[str, NDArray], flat: Any) -> None:
         """Take over the arrays that :meth:`save` wrote; a ValueError or KeyError where they do not fit."""
         mean, std, residuals = arrays["mean"], arrays["std"], arrays["residuals"]
+        for name, array in arrays.items():
+            if array.dtype.kind != "f" or not np.isfinite(array).all():
+                raise ValueError(f"{name}: expected finite floats")
         S = len(std)
         if mean.shape != (S,) or residuals.ndim != 3 or residuals.shape[2] != S or not residuals.size:
             raise ValueError(f"scale {mean.shape}, {std.shape} and residuals {residuals.shape} do not match")
-        if not all(np.isfinite(array).all() for array in (mean, std, residuals)):
-            raise ValueError("scale or residuals that are not finite")
         if not (std > 0.0).all():
             raise ValueError("std: expected numbers above 0")
-        self._take({n.removeprefix("own."): a for n, a in arrays.items() if n.startswith("own.")}, S)
+        if not (np.diff(residuals, axis=0) >= 0.0).all():
+            raise ValueError("residuals: expected them in order")
+        if not isinstance(flat, bool) or (flat and S > 1):
+            raise ValueError(f"flat: expected a bool that fits {S} series, got {flat!r}")
+        own = {n.removeprefix("own."): a for n, a in arrays.items() if n.startswith("own.")}
+        self._take(own, S)
+        strange = arrays.keys() - {"mean", "std", "residuals"} - {f"own.{name}" for name in self._numbers()}
+        if strange:
+            raise ValueError(f"unexpected entries {', '.join(sorted(strange))}")
         self._mean, self._std, self._residuals = mean, std, residuals
         self.flat, self.horizon = flat, residuals.shape[1]
+
+    @property
+    def series(self) -> int:
+        """How many series it was fitted on."""
+        return len(self._std)
 
     def _check_length(self, N: int, start: int, horizon: int) -> None:
         if start < self.memory + self.examples:
@@ -285,8 +307,14 @@ class Forecaster:
 
     # What a subclass gives. Values are scaled; S is there for a single series too.
 
-    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
-        """Find the parameters on ``series[:start]``, [N, S]; what follows may only say when to stop."""
+    def _learn(
+        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+    ) -> int:
+        """Find the parameters on ``series[:start]``, [N, S], and how many updates that took (0: in one go).
+
+        What follows may only say when to stop. Where nothing follows, `stop` says it, and networks go on from
+        the weights they have.
+        """
         raise NotImplementedError
 
     def _means(
@@ -305,7 +333,8 @@ class Forecaster:
         """Lower and upper bounds [O, horizon, S]: the means with the quantiles of their step's residuals.
 
         Of R residuals and one to come, each is the k-th smallest with probability 1 / (R + 1): so the bounds
-        are those of rank (R + 1)(1 ± level) / 2, rounded outwards, as far as there are so many.
+        are those of rank (R + 1)(1 ± level) / 2, rounded outwards, as far as there are so many. (`roll` moves
+        a bound that this leaves on the wrong side of the mean.)
         """
         R = len(self._residuals)
         rank = math.ceil(round((R + 1) * (1 + level) / 2, 6))  # 38.0000000001 is meant to be 38
@@ -333,12 +362,21 @@ def checked_series(name: str, series: ArrayLike) -> NDArray[np.float64]:
         raise TypeError(f"{name}: expected real numbers, got {values.dtype}")
     if values.ndim not in (1, 2) or 0 in values.shape:
         raise ValueError(f"{name}: expected shape [N] or [N, S], got {values.shape}")
-    if not np.isfinite(values).all():
-        row = int(np.argwhere(~np.isfinite(values))[0, 0])
-        raise ValueError(f"{name}: expected finite numbers, got row {row}: {values[row]}")
+    small = np.abs(values.astype(np.float64)) <= LARGEST
+    if not small.all():
+        row = int(np.argwhere(~small)[0, 0])
+        raise ValueError(
+            f"{name}: expected finite numbers of at most {LARGEST:g} in size, got row {row}: {values[row]}"
+        )
     return values.astype(np.float64).reshape(len(values), -1)
 
 
-def futures(series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int) -> NDArray[np.float64]:
+def futures(series: NDArray[Any], origins: NDArray[np.integer], horizon: int) -> NDArray[Any]:
     """What came after each origin: [O, horizon, S]."""
     return series[origins[:, np.newaxis] + np.arange(horizon)]
+
+
+def spaced(first: int, last: int, most: int) -> NDArray[np.int64]:
+    """The rows from `first` to `last`, both included; of more than `most`, so many, evenly spaced."""
+    count = min(most, last - first + 1)
+    return np.linspace(first, last, count).round().astype(np.int64)

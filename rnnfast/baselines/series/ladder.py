@@ -10,7 +10,13 @@ from numpy.typing import ArrayLike
 
 from rnnfast.baselines.series.autoregression import AutoRegression
 from rnnfast.baselines.series.convolution import Convolution
-from rnnfast.baselines.series.forecaster import LEAST_RESIDUALS, Forecaster, checked_series, futures
+from rnnfast.baselines.series.forecaster import (
+    LEAST_RESIDUALS,
+    Forecaster,
+    checked_series,
+    futures,
+    spaced,
+)
 from rnnfast.baselines.series.latent import CELLS, LatentAutoregression
 from rnnfast.baselines.series.markov import Markov
 from rnnfast.baselines.series.perceptron import Perceptron
@@ -19,7 +25,7 @@ from rnnfast.nn import checks
 
 __all__ = ["Score", "best_score", "climb", "ladder", "score_table", "simplest_score"]
 
-ORIGINS = 500  # of the test part, at most: evenly spaced
+ORIGINS = 2000  # of the test part, at most: evenly spaced
 HELD_OUT = 0.2  # the validation part's share of what stands before the test part
 CLOSE = 1.05  # an error this many times the lowest counts as about as good
 
@@ -109,6 +115,7 @@ def climb(
     horizon: int = 1,
     test: float = 0.2,
     level: float = 0.9,
+    observed: ArrayLike | None = None,
     rng: int | None = 0,
 ) -> Iterator[Score]:
     """Fit forecasters on the first part of a series, and score each by rolling its origin through the rest.
@@ -128,6 +135,9 @@ def climb(
         The test part's share of the series. Of the rest, each forecaster holds out a fifth.
     level : float, default 0.9
         The share of outcomes that the intervals are to hold.
+    observed : array_like of bool, optional
+        Shaped as `series`: the values that count as outcomes; by default all. Values that were filled in
+        are better left out: they lie where a forecast expects them.
     rng : int or None, default 0
         Seeds each forecaster's training anew.
 
@@ -162,29 +172,42 @@ def climb(
         )
     if horizon > longest:
         raise ValueError(f"horizon: expected at most {longest} for a series of {N} values, got {horizon}")
-    origins = np.arange(start, N - horizon + 1)
-    origins = origins[:: -(-len(origins) // ORIGINS)]
+    origins = spaced(start, N - horizon, ORIGINS)
     shaped = values[:, 0] if np.ndim(series) == 1 else values
     actual = futures(values, origins, horizon)
+    seen = np.ones_like(values, bool)
+    if observed is not None:
+        seen = checks.as_array("observed", observed)
+        if seen.dtype != np.bool_ or seen.shape != np.shape(series):
+            raise ValueError(
+                f"observed: expected bool {np.shape(series)}, as the series, got {seen.dtype} {seen.shape}"
+            )
+        seen = seen.reshape(values.shape)
+    counts = futures(seen, origins, horizon)
+    if not counts.any(axis=(0, 2)).all():
+        raise ValueError("observed: expected an outcome for each step of the horizon in the test part")
     unit = values[:start].std(axis=0) if values.shape[1] > 1 else np.ones(1)
     for forecaster in forecasters:
         forecaster.fit(shaped[:start], horizon=horizon, held_out=HELD_OUT, rng=rng)
         forecast = forecaster.roll(shaped, origins, level=level)
         mean, lower, upper = (part.reshape(actual.shape) for part in forecast)
-        squares = np.mean(((mean - actual) / unit) ** 2, axis=(0, 2))  # [horizon]
+        misses = ((mean - actual) / unit) ** 2
+        squares = misses.mean(axis=(0, 2), where=counts)  # [horizon]
         yield Score(
             forecaster,
             forecaster.parameters,
             forecaster.seconds,
             float(np.sqrt(squares[0])),
-            float(np.sqrt(squares.mean())),
+            float(np.sqrt(misses.mean(where=counts))),
             tuple(np.sqrt(squares).tolist()),
-            float(np.mean((lower <= actual) & (actual <= upper))),
+            float(np.mean((lower <= actual) & (actual <= upper), where=counts)),
         )
 
 
 def best_score(scores: Sequence[Score]) -> Score:
     """The score with the lowest error over all steps; the first of those that are level.
+
+    An error that is no number, of forecasts without bounds, counts as the highest.
 
     Parameters
     ----------
@@ -203,7 +226,7 @@ def best_score(scores: Sequence[Score]) -> Score:
     >>> rf.baselines.best_score(scores).forecaster.name
     'last season(4)'
     """
-    return min(scores, key=lambda score: score.all_steps)
+    return min(scores, key=lambda s: np.inf if np.isnan(s.all_steps) else s.all_steps)
 
 
 def simplest_score(scores: Sequence[Score]) -> Score:
@@ -227,8 +250,9 @@ def simplest_score(scores: Sequence[Score]) -> Score:
     >>> rf.baselines.simplest_score(scores).forecaster.name
     'Markov(2)'
     """
-    limit = CLOSE * best_score(scores).all_steps
-    return min((s for s in scores if s.all_steps <= limit), key=lambda s: (s.parameters, s.all_steps))
+    best = best_score(scores)
+    close = [s for s in scores if s.all_steps <= CLOSE * best.all_steps]
+    return min(close or [best], key=lambda s: (s.parameters, s.all_steps))
 
 
 def score_table(scores: Sequence[Score]) -> str:

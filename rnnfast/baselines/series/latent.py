@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.baselines.series.training import NetworkForecaster, train
+from rnnfast.baselines.series.training import BATCH, NetworkForecaster, train
 from rnnfast.layers import GRU, LSTM, RNN
 from rnnfast.nn import checks
 from rnnfast.nn.linear import Linear
@@ -25,6 +25,10 @@ CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the tabl
 }
 
 CHUNK = 4096  # steps
+LONGEST = 10  # times `steps` that a stretch of the training part has, at most,
+SHARE = 4  # and what part of the series
+OVERLAP = 4  # stretches that each of its steps is in, at least
+STRETCHES = 2 * BATCH  # of a long series, at least
 
 
 class LatentAutoregression(NetworkForecaster):
@@ -40,7 +44,8 @@ class LatentAutoregression(NetworkForecaster):
       Schmidhuber 1997).
 
     It learns from one-step errors, on overlapping stretches of the training part that each start from a zero
-    state. A forecast reads the whole history; from the second step on it reads its own forecasts. The number
+    state; in long series they are ten times as long as gradients flow back, so that the state has to last. A
+    forecast reads the whole history; from the second step on it reads its own forecasts. The number
     of parameters depends on the units alone, however far back the state remembers.
 
     Parameters
@@ -49,7 +54,7 @@ class LatentAutoregression(NetworkForecaster):
     hidden : int, default 32
         Units of the state.
     steps : int, default 100
-        Length of the stretches: how far gradients flow back.
+        How far gradients flow back: an update is made after so many.
     updates : int, default 1500
         Updates of the weights, at most.
 
@@ -80,20 +85,22 @@ class LatentAutoregression(NetworkForecaster):
         _, layer, options = CELLS[self.cell]
         return Sequential(layer(1, self.hidden, rng=source, **options), Linear(self.hidden, 1, rng=source))
 
-    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
-        self._network = self._build(rng)
+    def _learn(
+        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+    ) -> int:
+        if stop is None:
+            self._network = self._build(rng)
         x = series[:, :, np.newaxis].astype(np.float32)  # [N, S, 1]
-        length = min(self.steps, start - 1)
+        length = min(self.steps * int(np.clip(start // (SHARE * self.steps), 1, LONGEST)), start - 1)
         last = start - 1 - length
-        begins = np.append(np.arange(0, last, max(1, length // 4)), last)
+        apart = min(length // OVERLAP, max(self.steps // OVERLAP, last // STRETCHES))
+        begins = np.append(np.arange(0, last, max(1, apart)), last)
         stretches = np.concatenate([x[begin : begin + length + 1] for begin in begins], axis=1)
-        # Validation: one pass over what comes after `start`, with as much in front to find its state.
-        before = max(0, start - 1 - length)
-        later = x[before:]
-        counts = np.broadcast_to(np.arange(before + 1, len(x))[:, np.newaxis] >= start, later[1:].shape[:2])
-        validation = [(later[:-1], later[1:], {"mask": counts})]
         data = (stretches[:-1], stretches[1:])
-        train(self._network, data, stretches.shape[1], validation, self.updates, rng)
+        # Validation is what is asked for later: one pass from the series' first value on.
+        counts = np.broadcast_to(np.arange(1, len(x))[:, np.newaxis] >= start, x[1:].shape[:2])
+        held_out = [(x[:-1], x[1:], {"mask": counts})] if start < len(x) else None
+        return train(self._network, data, held_out, stop or self.updates, rng, truncate=self.steps)
 
     def _means(
         self, series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int

@@ -16,19 +16,21 @@ __all__ = ["Markov"]
 class Markov(Forecaster):
     """A first-order Markov model: the level that the last value has decides on the next level's chances.
 
-    Each series by itself is cut into K levels at the quantiles of its training part. With n_ij the number of
+    Each series by itself is cut into K levels at its quantiles. With n_ij the number of
     times that level j came after level i there,
 
         p(j | i) = (n_ij + α / K) / (Σ_j n_ij + α),
 
-    h steps ahead by the h-th power of this matrix. A level's value is the mean of its training values; its
+    h steps ahead by the h-th power of this matrix. A level's value is the mean of the values in it; its
     density is even between its borders, and the intervals are the quantiles of the density that the chances
     of all levels make. So they need no residuals.
 
     Parameters
     ----------
     levels : int, default 10
-        K, at least 2. Levels whose borders fall together (many equal values) become one.
+        K, at least 2. Of a series with no more different values, each is a level; in others, a value that is
+        frequent enough to be at two borders. So there may be other numbers of levels, and `name` says the
+        most of a series after `fit`.
     smoothing : float, default 1.0
         α above 0: how many observations the even distribution counts for.
 
@@ -51,8 +53,11 @@ class Markov(Forecaster):
         self.examples = 2 * levels
         self._chains: list[_Chain] = []  # one for each series
 
-    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
-        self._chains = [_Chain.of(column, self.levels, self.smoothing) for column in series[:start].T]
+    def _learn(
+        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+    ) -> int:
+        self._use([_Chain.of(column, self.levels, self.smoothing) for column in series[:start].T])
+        return 0
 
     def _means(
         self, series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int
@@ -87,7 +92,7 @@ class Markov(Forecaster):
         return {
             f"{s}.{name}": array
             for s, chain in enumerate(self._chains)
-            for name, array in (("borders", chain.borders), ("values", chain.values), ("p", chain.p))
+            for name, array in vars(chain).items()
         }
 
     def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
@@ -95,47 +100,74 @@ class Markov(Forecaster):
         chains = []
         for s in range(S):
             K = len(numbers[f"{s}.values"])
-            shapes = {"borders": (K + 1,), "values": (K,), "p": (K, K)}
-            chains.append(
-                _Chain(
-                    *(checks.shaped(name, numbers[f"{s}.{name}"], kind, own) for name, own in shapes.items())
-                )
-            )
+            shapes = {"low": (K,), "high": (K,), "begins": (K,), "values": (K,), "p": (K, K)}
+            arrays = {
+                name: checks.shaped(name, numbers[f"{s}.{name}"], kind, own) for name, own in shapes.items()
+            }
+            chain = _Chain(**arrays)
+            ordered = (np.diff(chain.begins) > 0.0).all() and (chain.low <= chain.high).all()
+            if not (ordered and (chain.p >= 0.0).all() and np.allclose(chain.p.sum(axis=1), 1.0)):
+                raise ValueError(f"{s}: levels out of order, or no chances")
+            chains.append(chain)
+        self._use(chains)
+
+    def _use(self, chains: list[_Chain]) -> None:
         self._chains = chains
+        self.name = f"Markov({max(len(chain.values) for chain in chains)})"
 
 
 class _Chain:
     """The chain of one series."""
 
     def __init__(
-        self, borders: NDArray[np.float64], values: NDArray[np.float64], p: NDArray[np.float64]
+        self,
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+        begins: NDArray[np.float64],
+        values: NDArray[np.float64],
+        p: NDArray[np.float64],
     ) -> None:
-        self.borders = borders  # [K+1] ascending
+        self.low = low  # [K] ascending
+        self.high = high  # [K] where each level's density ends; that of a single value is all at it
+        self.begins = begins  # [K] from where on, up to the next, a value is of a level
         self.values = values  # [K] the mean of each level
         self.p = p  # [K, K] p[i, j]: from i to j
 
     @classmethod
     def of(cls, series: NDArray[np.float64], levels: int, smoothing: float) -> _Chain:
-        borders = np.unique(np.quantile(series, np.linspace(0.0, 1.0, levels + 1)))
-        chain = cls(borders, np.zeros(len(borders) - 1), np.zeros((0, 0)))
-        at = chain.level(series)
-        K = len(chain.values)
-        counts = np.bincount(at, minlength=K)
-        middles = (borders[1:] + borders[:-1]) / 2
-        chain.values = np.where(counts, np.bincount(at, series, K) / np.maximum(counts, 1), middles)
+        distinct = np.unique(series)
+        if len(distinct) <= levels:
+            low = high = distinct
+            begins = np.append(distinct[0], (distinct[1:] + distinct[:-1]) / 2)
+        else:
+            borders, times = np.unique(
+                np.quantile(series, np.linspace(0.0, 1.0, levels + 1)), return_counts=True
+            )
+            alone = borders[times > 1]
+            low = np.concatenate([borders[:-1], alone])
+            high = np.concatenate([borders[1:], alone])
+            order = np.lexsort((high, low))  # a value alone is in front of the level that begins at it
+            low, high = low[order], high[order]
+            after = np.isin(low, alone) & (low < high)
+            begins = np.where(after, np.nextafter(low, np.inf), low)
+        at = np.searchsorted(begins[1:], series, side="right")
+        kept = np.bincount(at, minlength=len(low)) > 0
+        low, high, begins = low[kept], high[kept], begins[kept]
+        at = np.searchsorted(begins[1:], series, side="right")
+        K = len(low)
         moves = np.bincount(at[:-1] * K + at[1:], minlength=K * K).reshape(K, K) + smoothing / K
-        chain.p = moves / moves.sum(axis=1, keepdims=True)
-        return chain
+        values = np.bincount(at, series) / np.bincount(at)
+        return cls(low, high, begins, values, moves / moves.sum(axis=1, keepdims=True))
 
     @property
     def parameters(self) -> int:
-        """Borders, the levels' values, and of each row of p all but one."""
+        """The levels' values, of each row of p all but one, and the borders, where levels have some."""
         K = len(self.values)
-        return (K + 1) + K + K * (K - 1)
+        return K + K * (K - 1) + (0 if (self.low == self.high).all() else K + 1)
 
     def level(self, values: NDArray[np.float64]) -> NDArray[np.integer]:
         """In which level each value lies; beyond the outer borders, the outer levels."""
-        return np.searchsorted(self.borders[1:-1], values, side="right")
+        return np.searchsorted(self.begins[1:], values, side="right")
 
     def chances(self, last: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:
         """The chances [O, horizon, K] of each level at each step after the values `last` [O]."""
@@ -152,4 +184,4 @@ class _Chain:
         chance = np.take_along_axis(chances, at[..., np.newaxis], -1)[..., 0]
         reached = np.take_along_axis(below, at[..., np.newaxis], -1)[..., 0] - chance
         part = np.clip((share - reached) / chance, 0.0, 1.0)
-        return self.borders[at] + part * (self.borders[at + 1] - self.borders[at])
+        return self.low[at] + part * (self.high[at] - self.low[at])

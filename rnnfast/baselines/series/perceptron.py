@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,30 +52,45 @@ class Perceptron(Windowed):
         super().__init__(window=window, hidden=hidden, updates=updates)
         self.memory = window
         self.name = f"MLP({window})"
+        self._regressor: Any = None  # between the two parts of `fit`
         self._weights: list[NDArray[np.float64]] = []  # U [W, H], v [H, 1]
         self._biases: list[NDArray[np.float64]] = []  # a [H], b [1]
 
-    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
-        network = package(self.needs, self.name).MLPRegressor(
-            hidden_layer_sizes=self.hidden,
-            batch_size=min(BATCH, (start - self.memory) * series.shape[1]),
-            learning_rate_init=RATE,
-            random_state=np.random.RandomState(rng.integers(2**32)),
-        )
+    def _learn(
+        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+    ) -> int:
         x, targets = examples_of(series, self.memory, self.memory, start)
-        x_later, targets_later = examples_of(series, self.memory, start, len(series))
-        epochs, patience = epochs_and_patience(len(x), self.updates)
-        best, misses = np.inf, 0
-        for _ in range(epochs):
-            network.partial_fit(x, targets)
-            error = np.mean((network.predict(x_later) - targets_later) ** 2)
-            misses += 1
-            if error < best:
+        held_out = examples_of(series, self.memory, start, len(series)) if start < len(series) else None
+        network = self._regressor
+        if stop is None:
+            network = package(self.needs, self.name).MLPRegressor(
+                hidden_layer_sizes=self.hidden,
+                batch_size=min(BATCH, len(x)),
+                learning_rate_init=RATE,
+                random_state=np.random.RandomState(rng.integers(2**32)),
+            )
+        batch, last = network.batch_size, stop or self.updates
+        count = -(-len(x) // batch)
+        _, patience = epochs_and_patience(count, last)
+        best, misses, updates, found = np.inf, 0, 0, 0
+        while updates < last and misses < patience:
+            rows = np.arange(len(x))
+            if last - updates < count:  # a part of an epoch
+                rows = rng.permutation(len(x))[: (last - updates) * batch]
+            network.partial_fit(x[rows], targets[rows])
+            updates += -(-len(rows) // batch)
+            if held_out is not None:
+                error = np.mean((network.predict(held_out[0]) - held_out[1]) ** 2)
+                misses += 1
+                if not error < best:
+                    continue
                 best, misses = error, 0
-                self._weights = [array.copy() for array in network.coefs_]
-                self._biases = [array.copy() for array in network.intercepts_]
-            if misses == patience:
-                break
+            found = updates
+            self._weights = [array.copy() for array in network.coefs_]
+            self._biases = [array.copy() for array in network.intercepts_]
+        network.coefs_, network.intercepts_ = self._weights.copy(), self._biases.copy()
+        self._regressor = network if stop is None else None
+        return found
 
     def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
         (U, v), (a, b) = self._weights, self._biases

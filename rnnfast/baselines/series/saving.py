@@ -69,7 +69,7 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
     try:
         own = metadata.pop("forecaster")
         forecaster = CLASSES[own["class"]](**own["settings"])
-        forecaster.restore(arrays, bool(own["flat"]))
-    except (KeyError, TypeError, ValueError) as error:
+        forecaster.restore(arrays, own["flat"])
+    except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise ValueError(f"{os.fspath(path)}: damaged: {error}") from error
     return forecaster, metadata

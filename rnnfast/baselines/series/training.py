@@ -15,6 +15,7 @@ from rnnfast.nn.optim import Adam
 from rnnfast.nn.schedules import cosine
 from rnnfast.nn.sequential import Sequential
 from rnnfast.training.fit import fit
+from rnnfast.training.run import Run
 
 __all__ = ["BATCH", "RATE", "NetworkForecaster", "epochs_and_patience", "train"]
 
@@ -40,27 +41,45 @@ class NetworkForecaster(Forecaster):
 
 
 def train(
-    model: Module, data: Any, examples: int, validation: Any, updates: int, rng: np.random.Generator
-) -> None:
-    """Fit a network by least squares; it ends with the weights of the lowest validation error.
+    model: Module,
+    data: Any,
+    validation: Any,
+    updates: int,
+    rng: np.random.Generator,
+    truncate: int | None = None,
+) -> int:
+    """Fit a network by least squares; with validation it ends with the weights of its lowest error.
 
     Parameters
     ----------
     model : Module
     data, validation
-        As for :func:`rnnfast.fit`.
-    examples : int
-        How many sequences or windows `data` has.
+        As for :func:`rnnfast.fit`: `data` a pair of arrays; `validation` may be None.
     updates : int
-        Of the weights, at most.
+        Of the weights, at most; without validation, so many.
     rng : numpy.random.Generator
+    truncate : int, optional
+        Update after every so many steps of a batch, from the state that the steps before left.
+
+    Returns
+    -------
+    int
+        After how many updates the weights were those that it ends with.
 
     Raises
     ------
     KeyboardInterrupt
         After Ctrl-C, at the end of the update it came in.
     """
-    epochs, patience = epochs_and_patience(examples, updates)
+    x, _ = data
+    examples = x.shape[-2] if truncate is not None else len(x)
+    windows = 1 if truncate is None else -(-len(x) // truncate)
+    epochs, patience = epochs_and_patience(windows * -(-examples // BATCH), updates)
+
+    def end(run: Run) -> None:
+        if run.step == updates:
+            run.stop()
+
     history = fit(
         model,
         mse,
@@ -68,18 +87,21 @@ def train(
         Adam(model.parameters(), lr=RATE),
         epochs=epochs,
         batch_size=BATCH,
+        truncate=None if truncate is None else (truncate, truncate),
         validation=validation,
-        patience=patience,
-        schedule=cosine(epochs * -(-examples // BATCH)),
+        patience=None if validation is None else patience,
+        schedule=cosine(updates),
         clip_norm=CLIP_NORM,
+        callbacks=[end],
         progress=False,
         rng=rng,
     )
     if history.interrupted:
         raise KeyboardInterrupt
+    return history.step[-1 if validation is None else history.validation.index(history.best)]
 
 
-def epochs_and_patience(examples: int, updates: int) -> tuple[int, int]:
-    """How many epochs make so many updates, and how many of them may pass without a better validation."""
-    epochs = -(-updates // -(-examples // BATCH))
+def epochs_and_patience(count: int, updates: int) -> tuple[int, int]:
+    """How many epochs of `count` updates make so many, and how many may pass without a better validation."""
+    epochs = -(-updates // count)
     return epochs, max(5, epochs // 5)

@@ -38,8 +38,10 @@ class Windowed(Forecaster):
 class _Naive(Windowed):
     """One that repeats a value of its window, and learns nothing."""
 
-    def _learn(self, series: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
-        pass
+    def _learn(
+        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+    ) -> int:
+        return 0
 
     def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
         return windows[:, :, 0]

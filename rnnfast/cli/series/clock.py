@@ -17,6 +17,7 @@ __all__ = ["Clock", "dates_of"]
 NAMES = {"time", "date", "datetime", "timestamp", "year", "month", "day", "ds", "t"}  # of time columns
 UNITS = {"week": 604_800_000_000, "day": 86_400_000_000, "hour": 3_600_000_000, "minute": 60_000_000}
 UNITS |= {"second": 1_000_000, "millisecond": 1_000, "microsecond": 1}  # in microseconds
+EXACT = 2**53  # up to which each whole number is a float64
 MONTH = 28 * UNITS["day"]  # no month is shorter
 
 
@@ -67,7 +68,8 @@ class Clock:
         values, other = numbers(table.columns[name])
         if not other.any():
             _refuse(table, name, np.isnan(values), "expected a time, got none")
-            return cls(name, values.astype(np.int64) if (values % 1 == 0).all() else values)
+            whole = (values % 1 == 0).all() and np.abs(values).max(initial=0.0) <= EXACT
+            return cls(name, values.astype(np.int64) if whole else values)
         dates, other = dates_of(table.columns[name])
         _refuse(table, name, other, "expected a date or a number")
         _refuse(table, name, np.isnat(dates), "expected a time, got none")

@@ -37,6 +37,8 @@ class Data(NamedTuple):
     path : str
     names : list of str, S of them
     values : ndarray [N, S]
+    observed : ndarray of bool [N, S]
+        False where a value was filled in.
     clock : Clock
     notes : list of str
         What was done to the rows.
@@ -45,6 +47,7 @@ class Data(NamedTuple):
     path: str
     names: list[str]
     values: NDArray[np.float64]
+    observed: NDArray[np.bool_]
     clock: Clock
     notes: list[str]
 
@@ -85,7 +88,7 @@ def read_data(path: str, columns: list[str] | None, time: str | None, missing: s
     values = np.stack([_numbers(table, name) for name in names], axis=1)
     rows = _Rows(values, Clock.of(table, time), table.places)
     notes = [rows.sort(), rows.make_regular(path, irregular), rows.make_whole(path, names, missing)]
-    return Data(path, names, rows.values, rows.clock, [note for note in notes if note])
+    return Data(path, names, rows.values, rows.observed, rows.clock, [note for note in notes if note])
 
 
 class _Rows:
@@ -93,11 +96,13 @@ class _Rows:
 
     def __init__(self, values: NDArray[np.float64], clock: Clock, places: list[str]) -> None:
         self.values = values
+        self.observed = ~np.isnan(values)
         self.clock = clock
         self.places = places
 
     def _take(self, rows: NDArray[np.integer]) -> None:
-        self.values, self.clock = self.values[rows], self.clock.take(rows)
+        self.values, self.observed = self.values[rows], self.observed[rows]
+        self.clock = self.clock.take(rows)
         self.places = [self.places[row] for row in rows]
 
     def sort(self) -> str:
@@ -121,18 +126,21 @@ class _Rows:
                 f"{before} to {after} ({self.places[row + 1]}); {_ways('irregular', IRREGULAR)}"
             )
         positions, step = self.clock.positions, self.clock.step
-        places = np.rint((positions - positions[0]) / step).astype(np.int64)
-        N = int(places[-1]) + 1
-        if N > GROWTH * len(places):
+        numbers_of_steps = np.rint((positions - positions[0]) / step)
+        if not numbers_of_steps[-1] < GROWTH * len(positions):
             labels = self.clock.labels()
             raise CommandError(
                 f"{path}: steps of {self.clock.step_text()} from {labels[0]} to {labels[-1]} would make "
-                f"{N:,} rows of {len(places):,}; --irregular ignore ({IRREGULAR['ignore']})"
+                f"{numbers_of_steps[-1] + 1:,.10g} rows of {len(positions):,}; "
+                f"--irregular ignore ({IRREGULAR['ignore']})"
             )
+        places = numbers_of_steps.astype(np.int64)
+        N = int(places[-1]) + 1
         known = ~np.isnan(self.values)
         sums, counts = np.zeros((N, self.values.shape[1])), np.zeros((N, self.values.shape[1]))
         np.add.at(sums, places, np.where(known, self.values, 0.0))
         np.add.at(counts, places, known)
+        self.observed = counts > 0
         self.values = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
         self.clock = self.clock.moved(positions[0] + step * np.arange(N))
         self.places = [f"{self.clock.name} {label}" for label in self.clock.labels()]
@@ -171,7 +179,7 @@ class _Rows:
                 column[:] = column[np.maximum.accumulate(np.where(missing, 0, at))]
             else:
                 column[missing] = np.interp(at[missing], at[~missing], column[~missing])
-        text = f"{gaps.sum()} missing values filled ({how})"
+        text = f"{gaps.sum()} missing values filled ({how}), and not scored"
         if how == "interpolate":
             text += ", which uses values that came later"
         return text + (f"; {cut} rows at the ends left out" if cut else "")
@@ -220,7 +228,7 @@ def _numbers(table: Table, name: str) -> NDArray[np.float64]:
 
 
 def _list(names: Iterable[str]) -> str:
-    return ", ".join(names)
+    return ", ".join(repr(name) if " " in name or "," in name else name for name in names)
 
 
 def _ways(option: str, ways: dict[str, str]) -> str:

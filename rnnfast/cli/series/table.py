@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +80,9 @@ def read_table(path: str) -> Table:
         places = [f"line {row + 2}" for row in frame.index]
     if not len(frame):
         raise CommandError(f"{path}: expected rows, got none")
+    stripped = [name.strip() for name in names]
+    if len(set(stripped)) == len(names):
+        names = stripped
     columns = {name: frame.iloc[:, k].reset_index(drop=True) for k, name in enumerate(names)}
     return Table(path, columns, places)
 
@@ -84,18 +90,35 @@ def read_table(path: str) -> Table:
 def _read_text(pandas: Any, path: str, suffix: str) -> Any:
     separator = SEPARATORS[suffix]
     if suffix == ".csv":  # spreadsheets of some countries write semicolons
-        header = pandas.read_csv(path, sep="\0", nrows=0, encoding="utf-8-sig", engine="python")
-        line = "".join(map(str, header.columns))
-        separator = ";" if ";" in line and "," not in line else ","
-    return pandas.read_csv(
-        path,
-        sep=separator,
-        dtype=str,
-        keep_default_na=False,
-        skip_blank_lines=False,
-        index_col=False,
-        encoding="utf-8-sig",
-    ).fillna("")
+        opened = gzip.open if path.lower().endswith(".gz") else open
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            line = file.readline()
+        fields = {mark: len(next(csv.reader([line], delimiter=mark), [])) for mark in ",;"}
+        separator = max(fields, key=lambda mark: fields[mark])
+    how = {"sep": separator, "dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+    how |= {"skip_blank_lines": False, "skipinitialspace": True}
+    names = pandas.read_csv(path, nrows=0, index_col=False, **how).columns
+    try:
+        frame = pandas.read_csv(path, header=None, **how)  # the first line says how many values a row has
+    except pandas.errors.ParserError as error:
+        counts = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if counts is None:
+            raise
+        raise CommandError(
+            f"{path}, line {counts[2]}: expected {counts[1]} values, as the first line has, got {counts[3]}; "
+            "put values that hold a comma in quotes, or write decimals with a point, or separate the columns "
+            "by semicolons"
+        ) from None
+    frame = frame.iloc[1:].reset_index(drop=True).fillna("")
+    frame.columns = names
+    return frame if separator == "," else frame.apply(_with_points)
+
+
+def _with_points(column: Any) -> Any:
+    """Text like "1,5" as "1.5", where no value of the column holds a point."""
+    if column.str.contains(".", regex=False).any():
+        return column
+    return column.str.replace(r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$", r"\1.\2", regex=True)
 
 
 def numbers(column: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -427,7 +427,7 @@ def test_a_model_and_a_table_that_do_not_fit(folder, capsys):
     for file, arguments, words in (
         ("hours.csv", [], "hours.csv: has steps of 1 hour, the model was trained on steps of 1 day"),
         ("short.csv", [], "short.csv: too short: last season(7) reads 7 values, there are 6"),
-        ("other.csv", [], "--column y: other.csv has the columns day, z (the model was trained on y by day)"),
+        ("other.csv", [], "--column y: other.csv has the columns day, z; the model was trained on y by day"),
         ("data.csv", ["--horizon", "4"], "--horizon 4: the model was trained for 3"),
         ("data.csv", ["--column", "y", "--column", "y"], "--column: the model forecasts 1 (y), not 2"),
     ):

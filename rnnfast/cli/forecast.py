@@ -229,18 +229,16 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
         raise CommandError(
             f"--column: the model forecasts {len(names)} ({', '.join(names)}), not {len(columns)}"
         )
-    try:
-        data = read_data(
-            options.data,
-            columns,
-            options.time or (None if time == "row" else time),
-            options.missing or missing,
-            options.irregular or irregular,
-            step=step,
-        )
-    except CommandError as error:
-        hint = f" (the model was trained on {', '.join(names)}" + (f" by {time})" if time != "row" else ")")
-        raise CommandError(f"{error}{hint}" if " has the columns " in str(error) else str(error)) from None
+    by = None if time == "row" else time
+    data = read_data(
+        options.data,
+        columns,
+        options.time or by,
+        options.missing or missing,
+        options.irregular or irregular,
+        step=step,
+        note=f"; the model was trained on {', '.join(names)}" + (f" by {by}" if by else ""),
+    )
     if data.clock.step_text() != step:
         raise CommandError(
             f"{data.path}: has steps of {data.clock.step_text()}, the model was trained on steps of {step}"

@@ -60,6 +60,7 @@ def read_data(
     irregular: str,
     *,
     step: str | None = None,
+    note: str = "",
 ) -> Data:
     """Read the series of a file.
 
@@ -74,6 +75,8 @@ def read_data(
         A key of MISSING, of IRREGULAR.
     step : str, optional
         The step that is expected, as :meth:`Clock.step_text` has it; by default the commonest.
+    note : str, optional
+        What to say beside the columns that there are, where one is not.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def read_data(
     table = read_table(path)
     for option, name in [("--time", time), *(("--column", name) for name in columns or [])]:
         if name is not None and name not in table.columns:
-            raise CommandError(f"{option} {name}: {path} has the columns {_list(table.columns)}")
+            raise CommandError(f"{option} {name}: {path} has the columns {_list(table.columns)}{note}")
     if columns is not None and len(set(columns)) < len(columns):
         raise CommandError(f"--column: expected each column once, got {_list(columns)}")
     if time is None:

@@ -130,6 +130,16 @@ def test_dialects_of_csv(folder, capsys, head, row, how):
     assert float(rows("out.csv")[0]["forecast"]) == pytest.approx(VALUES[-1], abs=1e-3)
 
 
+def test_iso_weeks_and_periods_are_dates(folder, capsys):
+    weeks = pandas.date_range("2019-12-30", periods=120, freq="W-MON")
+    write("data.csv", {"week": weeks.strftime("%G-W%V"), "y": VALUES})
+    printed = forecast(capsys, "data.csv", *NAIVE)
+    assert "120 rows, week 2019-12-30 to 2022-04-11 in steps of 7 days" in printed
+    write("data.parquet", {"at": pandas.period_range("2000-01", periods=120, freq="M"), "y": VALUES})
+    printed = forecast(capsys, "data.parquet", *NAIVE)
+    assert "120 rows, at 2000-01-01 to 2009-12-01 in steps of 1 month" in printed
+
+
 @pytest.mark.parametrize("name", [None, "when"])
 def test_the_index_of_a_parquet_file_is_its_time(folder, capsys, name):
     pytest.importorskip("pyarrow")
@@ -329,6 +339,53 @@ def test_options_that_cannot_be_are_explained(folder, capsys, arguments, words):
     assert words in fails(capsys, "data.csv", *arguments)
 
 
+def test_a_month_twice_is_still_a_month(folder, capsys):
+    months = list(pandas.date_range("2000-01-01", periods=120, freq="MS"))
+    write("data.csv", {"month": [*months[:50], *months[49:]], "y": [*VALUES[:50], *VALUES[49:]]})
+    error = fails(capsys, "data.csv", *NAIVE)
+    assert (
+        "1 of 120 steps (1 of them none: 2004-02-01 is there twice, line 52) of month are not 1 month"
+        in error
+    )
+    printed = forecast(capsys, "data.csv", *NAIVE, "--irregular", "resample")
+    assert "120 rows, month 2000-01-01 to 2009-12-01 in steps of 1 month" in printed
+
+
+def test_business_days_are_recognised(folder, capsys):
+    write("data.csv", {"day": pandas.bdate_range("2024-01-01", periods=120), "y": VALUES})
+    assert "only weekends are left out: ignore is what fits" in fails(capsys, "data.csv", *NAIVE)
+    write("data.csv", {"day": days().delete([50]), "y": VALUES[1:]})
+    assert "only weekends" not in fails(capsys, "data.csv", *NAIVE)
+
+
+@pytest.mark.parametrize(
+    ("freq", "rows"), [("MS", 1), ("MS", 2), ("QS", 1), ("ME", 2), ("YS", 1), ("YS", 2), ("D", 1), ("h", 1)]
+)
+def test_a_short_history_has_the_step_of_the_model(folder, capsys, freq, rows):
+    times = pandas.date_range("2000-01-31", periods=120, freq=freq)
+    write("data.csv", {"time": times, "y": VALUES})
+    forecast(capsys, "data.csv", "--rung", "last", "--horizon", "1", "--save", "m.npz")
+    write("short.csv", {"time": times[-rows:], "y": VALUES[-rows:]})
+    for file in ("data.csv", "short.csv"):
+        forecast(capsys, file, "--model", "m.npz", "--output", f"of_{file}")
+    assert (folder / "of_data.csv").read_text() == (folder / "of_short.csv").read_text()
+
+
+def test_a_small_range_at_a_high_level_is_printed_with_enough_digits(folder, capsys):
+    write("data.csv", {"y": 1e9 + VALUES})
+    printed = forecast(capsys, "data.csv", "--rung", "last", "--horizon", "1")
+    (mean,) = re.findall(r"^ *121 +(\S+) ", printed, re.MULTILINE)
+    assert float(mean) == pytest.approx(1e9 + VALUES[-1], rel=0, abs=1e-3)
+
+
+def test_intervals_of_a_short_series_say_what_they_hold(folder, capsys):
+    write("data.csv", {"y": VALUES[:40]})
+    printed = forecast(capsys, "data.csv", "--rung", "last", "--horizon", "1")
+    assert "are to hold 90%, but are made of too few errors of the past for more than 78%." in printed
+    assert "too few" not in forecast(capsys, "data.csv", "--rung", "last", "--horizon", "1", "--level", "0.7")
+    assert "too few" not in forecast(capsys, "data.csv", "--rung", "markov", "--horizon", "1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -370,7 +427,7 @@ def test_a_model_and_a_table_that_do_not_fit(folder, capsys):
     for file, arguments, words in (
         ("hours.csv", [], "hours.csv: has steps of 1 hour, the model was trained on steps of 1 day"),
         ("short.csv", [], "short.csv: too short: last season(7) reads 7 values, there are 6"),
-        ("other.csv", [], "--column y: other.csv has the columns day, z"),
+        ("other.csv", [], "--column y: other.csv has the columns day, z; the model was trained on y by day"),
         ("data.csv", ["--horizon", "4"], "--horizon 4: the model was trained for 3"),
         ("data.csv", ["--column", "y", "--column", "y"], "--column: the model forecasts 1 (y), not 2"),
     ):

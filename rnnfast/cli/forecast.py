@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnfast.baselines.series.forecaster import KIND, Forecast, Forecaster
 from rnnfast.baselines.series.ladder import (
@@ -81,6 +82,11 @@ def run(options: argparse.Namespace) -> int:
         horizon = options.horizon or forecaster.horizon
     forecast = _forecast(forecaster, data, horizon, options.level)
     _print_forecast(data, forecast, options.level)
+    if options.level > forecaster.bounded:
+        print(
+            f"\nThe intervals are to hold {options.level:.0%}, but are made of too few errors of the past "
+            f"for more than {forecaster.bounded:.0%}."
+        )
     if options.output is not None:
         write_text("--output", options.output, _as_csv(data, forecast))
     if options.plot is not None:
@@ -223,12 +229,15 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
         raise CommandError(
             f"--column: the model forecasts {len(names)} ({', '.join(names)}), not {len(columns)}"
         )
+    by = None if time == "row" else time
     data = read_data(
         options.data,
         columns,
-        options.time or (None if time == "row" else time),
+        options.time or by,
         options.missing or missing,
         options.irregular or irregular,
+        step=step,
+        note=f"; the model was trained on {', '.join(names)}" + (f" by {by}" if by else ""),
     )
     if data.clock.step_text() != step:
         raise CommandError(
@@ -274,11 +283,18 @@ def _print_forecast(data: Data, forecast: Forecast, level: float) -> None:
     width = max(len(label) for label in [*labels, data.clock.name])
     for s, name in enumerate(data.names):
         print(f"{data.clock.name:>{width}}  {name:>14}    {level:.0%} interval")
+        digits = _digits(data.values[:, s])
         for label, *row in list(zip(labels, *(part[:, s] for part in forecast), strict=True))[:LINES]:
-            mean, lower, upper = (f"{value:.6g}" for value in row)
+            mean, lower, upper = (f"{value:.{digits}g}" for value in row)
             print(f"{label:>{width}}  {mean:>14}    {lower} to {upper}")
         if len(labels) > LINES:
             print(f"{'…':>{width}}  {len(labels) - LINES} more: --output FILE has them all")
+
+
+def _digits(column: NDArray[np.float64]) -> int:
+    """So many that a thousandth of the column's range shows, and at least 6."""
+    size, spread = np.abs(column).max(), np.ptp(column)
+    return max(6, min(15, 4 + int(np.ceil(np.log10(size / spread))))) if spread > 0.0 else 6
 
 
 def _show_progress(text: str) -> None:

@@ -494,6 +494,11 @@ def test_a_damaged_file_is_refused(tmp_path, name, value):
     write_checkpoint(path, arrays | {name: value}, metadata)
     with pytest.raises(ValueError, match=r"model\.npz: damaged: "):
         load_forecaster(path)
+    for size in (10**9, 10**30, "a", -1, 0, True):
+        own = {**metadata["forecaster"], "settings": {**metadata["forecaster"]["settings"], "hidden": size}}
+        write_checkpoint(path, arrays, {**metadata, "forecaster": own})
+        with pytest.raises(ValueError, match=r"model\.npz: damaged: "):
+            load_forecaster(path)
     two = {n: np.repeat(a, 2, axis=-1) for n, a in arrays.items() if not n.startswith("own.")}
     for flat, own in (("no", arrays), (True, arrays | two)):
         write_checkpoint(path, own, {**metadata, "forecaster": {**metadata["forecaster"], "flat": flat}})

@@ -162,7 +162,8 @@ class Forecaster:
         horizon : int, optional
             How many steps, at most that of `fit`, which it is by default.
         level : float, default 0.9
-            The share of outcomes that the intervals are to hold, for each step by itself.
+            The share of outcomes that the intervals are to hold, for each step by itself; no more than
+            `bounded` is to be had.
 
         Returns
         -------
@@ -286,6 +287,15 @@ class Forecaster:
             raise ValueError(f"unexpected entries {', '.join(sorted(strange))}")
         self._mean, self._std, self._residuals = mean, std, residuals
         self.flat, self.horizon = flat, residuals.shape[1]
+
+    @property
+    def bounded(self) -> float:
+        """The highest level that the residuals of `fit` are enough for: (R - 1) / (R + 1) with R of them.
+
+        Intervals of a higher level are no wider than those of this one.
+        """
+        R = len(self._residuals)
+        return (R - 1) / (R + 1)
 
     @property
     def series(self) -> int:

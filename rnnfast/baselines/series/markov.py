@@ -85,6 +85,10 @@ class Markov(Forecaster):
         return lower, upper
 
     @property
+    def bounded(self) -> float:
+        return 1.0
+
+    @property
     def parameters(self) -> int:
         return sum(chain.parameters for chain in self._chains)
 

@@ -28,6 +28,7 @@ CLASSES: dict[str, type[Forecaster]] = {
         LatentAutoregression,
     )
 }
+SIZES = {"lags", "window", "hidden", "channels"}  # the settings that some array is at least as large as
 
 
 def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str, Any]]:
@@ -68,8 +69,12 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
         raise ValueError(f"{os.fspath(path)}: an rnnfast checkpoint, but not one of a forecaster")
     try:
         own = metadata.pop("forecaster")
+        largest = max(array.size for array in arrays.values())
+        for name in SIZES & own["settings"].keys():
+            if own["settings"][name] > largest:  # before so much memory is taken
+                raise ValueError(f"{name} {own['settings'][name]}, and no array of such a size")
         forecaster = CLASSES[own["class"]](**own["settings"])
         forecaster.restore(arrays, own["flat"])
-    except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: damaged: {error}") from error
     return forecaster, metadata

@@ -55,8 +55,11 @@ class Clock:
         self.step = self._commonest_step() if step is None else step
 
     @classmethod
-    def of(cls, table: Table, name: str | None) -> Clock:
+    def of(cls, table: Table, name: str | None, step: str | None = None) -> Clock:
         """The clock of a table's time column, or of its rows' numbers.
+
+        `step`, as :meth:`step_text` has it, is what to expect where few rows do not tell: a month, or any
+        step of a single row.
 
         Raises
         ------
@@ -74,14 +77,18 @@ class Clock:
         _refuse(table, name, other, "expected a date or a number")
         _refuse(table, name, np.isnat(dates), "expected a time, got none")
         positions = dates.astype(np.int64)
-        differences = np.diff(np.sort(positions))
-        if len(positions) > 1 and differences.min() >= MONTH and np.ptp(differences) > 0:
+        differences = np.diff(np.unique(positions))
+        count, _, unit = (step or "").removesuffix("s").partition(" ")
+        differ = len(differences) > 1 and np.ptp(differences) > 0
+        if differences.min(initial=MONTH) >= MONTH and (differ or unit in ("month", "year")):
             months = dates.astype("datetime64[M]")
             for border in (months, months + 1):  # all so long after a month's begin, or before its end
                 offsets = dates - border.astype(dates.dtype)
                 if (offsets == offsets[0]).all():
-                    return cls(name, months.astype(np.int64), offsets[0], dates=True)
-        return cls(name, positions, dates=True)
+                    alone = int(count) * (12 if unit == "year" else 1) if step and len(months) == 1 else None
+                    return cls(name, months.astype(np.int64), offsets[0], dates=True, step=alone)
+        alone = int(count) * UNITS[unit] if unit in UNITS and len(positions) == 1 else None
+        return cls(name, positions, dates=True, step=alone)
 
     def take(self, rows: NDArray[np.integer]) -> Clock:
         """The clock of some of the rows."""
@@ -99,6 +106,13 @@ class Clock:
         """The rows after which the step is another than the commonest."""
         difference = np.abs(np.diff(self.positions) - self.step)
         return np.flatnonzero(difference > 1e-6 * abs(self.step))
+
+    def on_business_days(self) -> bool:
+        """Whether the steps are days, Mondays to Fridays alone."""
+        if not self._dates or self._months_at is not None or self.step != UNITS["day"]:
+            return False
+        days = self.axis().astype("datetime64[D]")
+        return bool(np.is_busday(days).all() and (np.busday_count(days[:-1], days[1:]) == 1).all())
 
     def axis(self) -> NDArray[Any]:
         """What a plot's axis shows: datetime64 or numbers."""
@@ -160,9 +174,13 @@ def dates_of(column: Any) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
     """A column's dates in UTC, NaT where one is missing, and where it has something else (NaT there too)."""
     pandas = package("pandas", "rnnfast forecast")
     given = column.notna() & (column.astype(str).str.strip() != "")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of dates in no one format, which are NaT then
-        found = pandas.to_datetime(column.where(given), utc=True, errors="coerce")
+    weeks = column.astype(str).str.strip().str.replace("-", "", regex=False)  # ISO 8601's, by their Mondays
+    if given.any() and weeks[given].str.fullmatch(r"\d{4}W\d\d").all():
+        found = pandas.to_datetime(weeks.where(given) + "1", format="%GW%V%u", utc=True, errors="coerce")
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of dates in no one format, which are NaT then
+            found = pandas.to_datetime(column.where(given), utc=True, errors="coerce")
     dates = found.dt.tz_localize(None).to_numpy("datetime64[us]")
     return dates, np.isnat(dates) & given.to_numpy(bool)
 

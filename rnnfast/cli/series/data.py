@@ -52,7 +52,16 @@ class Data(NamedTuple):
     notes: list[str]
 
 
-def read_data(path: str, columns: list[str] | None, time: str | None, missing: str, irregular: str) -> Data:
+def read_data(
+    path: str,
+    columns: list[str] | None,
+    time: str | None,
+    missing: str,
+    irregular: str,
+    *,
+    step: str | None = None,
+    note: str = "",
+) -> Data:
     """Read the series of a file.
 
     Parameters
@@ -64,6 +73,10 @@ def read_data(path: str, columns: list[str] | None, time: str | None, missing: s
         None: the one column that has a time's name or dates; without any, the rows' own order.
     missing, irregular : str
         A key of MISSING, of IRREGULAR.
+    step : str, optional
+        The step that is expected, as :meth:`Clock.step_text` has it; by default the commonest.
+    note : str, optional
+        What to say beside the columns that there are, where one is not.
 
     Returns
     -------
@@ -77,7 +90,7 @@ def read_data(path: str, columns: list[str] | None, time: str | None, missing: s
     table = read_table(path)
     for option, name in [("--time", time), *(("--column", name) for name in columns or [])]:
         if name is not None and name not in table.columns:
-            raise CommandError(f"{option} {name}: {path} has the columns {_list(table.columns)}")
+            raise CommandError(f"{option} {name}: {path} has the columns {_list(table.columns)}{note}")
     if columns is not None and len(set(columns)) < len(columns):
         raise CommandError(f"--column: expected each column once, got {_list(columns)}")
     if time is None:
@@ -86,7 +99,7 @@ def read_data(path: str, columns: list[str] | None, time: str | None, missing: s
         raise CommandError(f"--column {time}: is the --time")
     names = [_only_column(table, time)] if columns is None else columns
     values = np.stack([_numbers(table, name) for name in names], axis=1)
-    rows = _Rows(values, Clock.of(table, time), table.places)
+    rows = _Rows(values, Clock.of(table, time, step), table.places)
     notes = [rows.sort(), rows.make_regular(path, irregular), rows.make_whole(path, names, missing)]
     return Data(path, names, rows.values, rows.observed, rows.clock, [note for note in notes if note])
 
@@ -120,10 +133,19 @@ class _Rows:
             return f"{count} are not {self.clock.step_text()}: ignored"
         if how == "error":
             row = int(odd[0])
+            twice = np.flatnonzero(np.diff(self.clock.positions) == 0)
+            if len(twice):
+                label = self.clock.take(twice[:1]).labels()[0]
+                count += f" ({len(twice)} of them none: {label} is there twice, {self.places[twice[0] + 1]})"
             before, after = self.clock.take(np.array([row, row + 1])).labels()
             raise CommandError(
                 f"{path}: {count} of {self.clock.name} are not {self.clock.step_text()}, the first from "
                 f"{before} to {after} ({self.places[row + 1]}); {_ways('irregular', IRREGULAR)}"
+                + (
+                    "; only weekends are left out: ignore is what fits"
+                    if self.clock.on_business_days()
+                    else ""
+                )
             )
         positions, step = self.clock.positions, self.clock.step
         numbers_of_steps = np.rint((positions - positions[0]) / step)

@@ -67,6 +67,9 @@ def read_table(path: str) -> Table:
         if not isinstance(frame.index, pandas.RangeIndex):  # what pandas keeps beside the columns
             frame = frame.reset_index(names=frame.index.name or "time")
             names = [str(name) for name in frame.columns]
+        for name, kind in frame.dtypes.items():
+            if isinstance(kind, pandas.PeriodDtype):
+                frame[name] = frame[name].dt.to_timestamp()
         places = [f"row {row + 1}" for row in range(len(frame))]
     else:
         if names and all(_is_number(name) for name in names):

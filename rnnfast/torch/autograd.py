@@ -164,8 +164,8 @@ def _undifferentiable(
 ) -> list[torch.Tensor | None]:
     """Gradients that refuse to be differentiated by what they were made of.
 
-    torch's `once_differentiable` refuses only where the gradients that come in want one of their own, and on no
-    way back to the inputs: elsewhere a second derivative would be taken for zero.
+    torch's `once_differentiable` refuses only where the gradients that come in want one of their own, and on
+    no way back to the inputs: elsewhere a second derivative would be taken for zero.
     """
     present = [result for result in results if result is not None]
     sources = [source for source in sources if source is not None and source.requires_grad]
@@ -184,7 +184,7 @@ def _played(ctx: Any, gradients: Sequence[torch.Tensor | None]) -> list[torch.Te
     if not (ctx.places.hold() and call.view.places.hold()):
         raise RuntimeError(
             "rnnfast.torch: expected x, y and the weights where forward had them, got one that was moved "
-            "in memory since (by share_memory_, or a queue between processes)"
+            "in memory since (by a resize, share_memory_, or a queue between processes)"
         )
     dy, dstate = (None, gradients) if call.step else (gradients[0], gradients[1:])
     grads: dict[str, np.ndarray] = {}

@@ -11,7 +11,7 @@ import rnnfast
 from rnnfast.functional import checked_reset
 from rnnfast.torch.autograd import Call, run
 from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
-from rnnfast.torch.fallback import untraced
+from rnnfast.torch.fallback import node_of, untraced
 
 
 class Cells(Accelerated):
@@ -47,6 +47,8 @@ class Cells(Accelerated):
         """
         if torch.compiler.is_exporting():
             return super().forward(input, hx)
+        if isinstance(input, torch.fx.Proxy):
+            return node_of(self, input, hx, reset=reset)
         return self._forward(input, hx, reset)
 
     @untraced

@@ -13,7 +13,7 @@ import rnnfast
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch.autograd import Call, run
 from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
-from rnnfast.torch.fallback import untraced
+from rnnfast.torch.fallback import node_of, untraced
 
 
 class Layers(Accelerated):
@@ -72,6 +72,8 @@ class Layers(Accelerated):
         """
         if torch.compiler.is_exporting():
             return super().forward(input, hx)
+        if isinstance(input, torch.fx.Proxy):
+            return node_of(self, input, hx, lengths=lengths, reset=reset, checkpoint=checkpoint)
         return self._forward(input, hx, lengths, reset, checkpoint)
 
     @untraced

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.autograd.function import once_differentiable
 
 from rnnfast.torch.fallback import untraced
 from rnnfast.torch.memory import Places, View, array_of
 
+# Whether a tensor is several in torch.func.vmap's eyes, or in those of what was before it.
+_is_batched = torch._C._functorch.is_batchedtensor
+_is_old_batched = torch._C._functorch.is_legacy_batchedtensor
 # Whether the graph stays after the backward pass that runs now; where torch does not say, it may.
 _retained = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
@@ -139,34 +141,64 @@ class Pass(torch.autograd.Function):
         return results
 
     @staticmethod
-    @once_differentiable
     @untraced
     def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """The gradients of `forward`'s arguments, None for those that want none."""
-        call, needed = ctx.call, ctx.needs_input_grad[2:]
-        ctx.saved_tensors  # noqa: B018  torch refuses here what is not valid any more
-        if not (ctx.places.hold() and call.view.places.hold()):
-            raise RuntimeError(
-                "rnnfast.torch: expected x, y and the weights where forward had them, got one that was moved "
-                "in memory since (by share_memory_, or a queue between processes)"
-            )
-        dy, dstate = (None, gradients) if call.step else (gradients[0], gradients[1:])
-        grads: dict[str, np.ndarray] = {}
-        retain = _retained()
-        dx, dinitial = call.view.layer.backward(
-            ctx.tape,
-            None if dy is None else call.enter(dy),
-            call.enter_state(dstate),
-            input_grad=needed[0],
-            retain=retain,
-            grads=grads,
+        saved = ctx.saved_tensors  # torch refuses here what is not valid any more
+        for gradient in gradients:
+            if gradient is not None and (_is_batched(gradient) or _is_old_batched(gradient)):
+                raise RuntimeError(
+                    "rnnfast.torch: expected one gradient for each output, got a batch of them "
+                    "(is_grads_batched, jacobian's vectorize, vmap); torch.nn's module takes it "
+                    "(rnnfast.torch.restore)"
+                )
+        with torch.no_grad():
+            results = _played(ctx, gradients)
+        if torch.is_grad_enabled():
+            results = _undifferentiable(results, (*saved, *gradients))
+        return None, None, *results
+
+
+def _undifferentiable(
+    results: Sequence[torch.Tensor | None], sources: Sequence[torch.Tensor | None]
+) -> list[torch.Tensor | None]:
+    """Gradients that refuse to be differentiated by what they were made of.
+
+    torch's `once_differentiable` refuses only where the gradients that come in want one of their own, and on
+    no way back to the inputs: elsewhere a second derivative would be taken for zero.
+    """
+    present = [result for result in results if result is not None]
+    sources = [source for source in sources if source is not None and source.requires_grad]
+    message = (
+        "rnnfast.torch: expected first derivatives only, got a derivative of a gradient through this module; "
+        "torch.nn's module has them (rnnfast.torch.restore)"
+    )
+    refuse = torch._C._functions.DelayedError(message, len(present) + len(sources))
+    refusing = iter(refuse(*present, *sources))
+    return [None if result is None else next(refusing) for result in results]
+
+
+def _played(ctx: Any, gradients: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
+    """The gradients of x, the parts of the state and the weights of a `Pass`, None for those not wanted."""
+    call, needed = ctx.call, ctx.needs_input_grad[2:]
+    if not (ctx.places.hold() and call.view.places.hold()):
+        raise RuntimeError(
+            "rnnfast.torch: expected x, y and the weights where forward had them, got one that was moved "
+            "in memory since (by a resize, share_memory_, or a queue between processes)"
         )
-        if not retain:
-            ctx.places = None  # lets go of x and y
-        results = [None if dx is None else call.leave(dx), *call.leave_state(dinitial)]
-        results += [torch.from_numpy(gradient) for gradient in grads.values()]
-        return (
-            None,
-            None,
-            *[result if wanted else None for result, wanted in zip(results, needed, strict=True)],
-        )
+    dy, dstate = (None, gradients) if call.step else (gradients[0], gradients[1:])
+    grads: dict[str, np.ndarray] = {}
+    retain = _retained()
+    dx, dinitial = call.view.layer.backward(
+        ctx.tape,
+        None if dy is None else call.enter(dy),
+        call.enter_state(dstate),
+        input_grad=needed[0],
+        retain=retain,
+        grads=grads,
+    )
+    if not retain:
+        ctx.places = None  # lets go of x and y
+    results = [None if dx is None else call.leave(dx), *call.leave_state(dinitial)]
+    results += [torch.from_numpy(gradient) for gradient in grads.values()]
+    return [result if wanted else None for result, wanted in zip(results, needed, strict=True)]

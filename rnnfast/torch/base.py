@@ -9,7 +9,7 @@ import torch
 
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch.fallback import obstacle, warn_of
-from rnnfast.torch.memory import View, view_of
+from rnnfast.torch.memory import View
 
 
 class Accelerated(torch.nn.Module):
@@ -17,32 +17,42 @@ class Accelerated(torch.nn.Module):
 
     Attributes
     ----------
-    parts : tuple of str
+    _parts : tuple of str
         The parts of the state.
-    own : dict
+    _own : dict
         The options that torch's module lacks, with their defaults, where an instance has no attribute.
+    _kind : type
+        The rnnfast layer.
+    _keywords : tuple of str
+        The module's attributes that are its keywords. Dropout and layout follow at each call.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ("h",)
-    own: ClassVar[dict[str, Any]] = {}
+    _parts: ClassVar[tuple[str, ...]] = ("h",)
+    _own: ClassVar[dict[str, Any]] = {}
+    _kind: ClassVar[type[Recurrent]]
+    _keywords: ClassVar[tuple[str, ...]]
     _view: View | None = None
 
     def __init_subclass__(cls) -> None:
-        for name, default in vars(cls).get("own", {}).items():
+        for name, default in vars(cls).get("_own", {}).items():
             setattr(cls, name, default)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        given = {name: kwargs.pop(name) for name in self.own if name in kwargs}
+        given = {name: kwargs.pop(name) for name in self._own if name in kwargs}
         super().__init__(*args, **kwargs)
-        given = {name: value for name, value in given.items() if value != self.own[name]}
+        given = {name: value for name, value in given.items() if value != self._own[name]}
         if given:
             self.__dict__.update(given)
             self._reshape(self._new_layer())
             self.reset_parameters()
 
+    def _options(self) -> dict[str, Any]:
+        """The keywords of the rnnfast layer."""
+        return {name: getattr(self, name) for name in self._keywords}
+
     def _new_layer(self) -> Recurrent:
         """An rnnfast layer with this module's options, which it checks."""
-        raise NotImplementedError
+        return self._kind(**self._options())
 
     def _weight_names(self) -> Sequence[str]:
         """The names of the parameters, in the order of the layer's."""
@@ -66,23 +76,40 @@ class Accelerated(torch.nn.Module):
             return [getattr(self, name) for name in names]
 
     def _layer_over(self, weights: Sequence[torch.Tensor]) -> View:
-        """The layer that reads these weights."""
-        view = view_of(weights, self._view, self._new_layer)
-        if view is not self._view:
-            self.__dict__["_view"] = view
+        """The layer that has this module's options and reads these weights."""
+        last, options = self._view, self._options()
+        if last is None or last.options != options:
+            layer = self._new_layer()
+        elif last.shows(weights):
+            return last
+        else:
+            layer = last.layer
+        self._check_weights(weights, layer)
+        view = self.__dict__["_view"] = View(layer, weights, options)
         return view
+
+    def _check_weights(self, weights: Sequence[torch.Tensor], layer: Recurrent) -> None:
+        """A ValueError where the weights have several dtypes, or do not fit the layer's options."""
+        names, dtype = self._weight_names(), weights[0].dtype
+        shapes = [parameter.shape for parameter in layer.parameters()]
+        if len(names) != len(shapes):
+            raise ValueError(f"{type(self).__name__}: expected {len(shapes)} parameters, got {len(names)}")
+        for name, weight, shape in zip(names, weights, shapes, strict=True):
+            if weight.shape != shape or weight.dtype is not dtype:
+                got = f"{weight.dtype} and {tuple(weight.shape)}"
+                raise ValueError(f"{name}: expected {dtype} and shape {shape}, got {got}")
 
     def _state_parts(self, hx: Any) -> tuple[torch.Tensor | None, ...]:
         """The parts of a state in torch's form."""
         if hx is None:
-            return (None,) * len(self.parts)
-        parts = hx if len(self.parts) > 1 else (hx,)
+            return (None,) * len(self._parts)
+        parts = hx if len(self._parts) > 1 else (hx,)
         if (
             not isinstance(parts, (tuple, list))
-            or len(parts) != len(self.parts)
+            or len(parts) != len(self._parts)
             or not all([isinstance(part, torch.Tensor) for part in parts])
         ):
-            form = "a tensor" if len(self.parts) == 1 else f"a pair ({', '.join(self.parts)}) of tensors"
+            form = "a tensor" if len(self._parts) == 1 else f"a pair ({', '.join(self._parts)}) of tensors"
             raise TypeError(f"hx: expected {form}, got {type(hx).__name__}")
         return tuple(parts)
 
@@ -100,7 +127,7 @@ class Accelerated(torch.nn.Module):
         """
         return [
             name
-            for name, default in self.own.items()
+            for name, default in self._own.items()
             if name != "forget_bias" and getattr(self, name) != default
         ]
 
@@ -130,7 +157,7 @@ class Accelerated(torch.nn.Module):
         """torch's, and the options that torch's module lacks."""
         own = [
             f", {name}={getattr(self, name)!r}"
-            for name, default in self.own.items()
+            for name, default in self._own.items()
             if getattr(self, name) != default
         ]
         return super().extra_repr() + "".join(own)
@@ -161,18 +188,18 @@ def misfit_of(
 class RnnOptions(Accelerated):
     """What an RNN and its cell have beside torch's: two more nonlinearities."""
 
-    nonlinearities = ("sigmoid", "identity")
+    _nonlinearities = ("sigmoid", "identity")
 
     def beyond_torch(self) -> list[str]:
         """``["nonlinearity"]`` if it is one of the two."""
-        return ["nonlinearity"] if self.nonlinearity in self.nonlinearities else []
+        return ["nonlinearity"] if self.nonlinearity in self._nonlinearities else []
 
 
 class LstmOptions(Accelerated):
     """What an LSTM and its cell have beside torch's."""
 
-    parts = ("h", "c")
-    own: ClassVar[dict[str, Any]] = {
+    _parts = ("h", "c")
+    _own: ClassVar[dict[str, Any]] = {
         "forget_bias": None,
         "peephole": False,
         "coupled_gates": False,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 import rnnfast
+from rnnfast.functional import checked_reset
 from rnnfast.torch.autograd import Call, run
 from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
-from rnnfast.torch.fallback import untraced
+from rnnfast.torch.fallback import node_of, untraced
 
 
 class Cells(Accelerated):
     """What the cells add to `torch.nn.RNNCellBase`: a forward pass of their own."""
+
+    _keywords: ClassVar[tuple[str, ...]] = ("input_size", "hidden_size", "bias")
 
     def forward(self, input: torch.Tensor, hx: Any = None, *, reset: Any = None) -> Any:
         """Take one step.
@@ -43,14 +47,18 @@ class Cells(Accelerated):
         """
         if torch.compiler.is_exporting():
             return super().forward(input, hx)
+        if isinstance(input, torch.fx.Proxy):
+            return node_of(self, input, hx, reset=reset)
         return self._forward(input, hx, reset)
 
     @untraced
     def _forward(self, input: torch.Tensor, hx: Any, reset: Any) -> Any:
         parts, weights = self._state_parts(hx), self._weights()
-        how = {} if reset is None else {"reset": torch.as_tensor(reset)[None]}
-        if self._left_to_torch((input, *parts, *weights), self._misfit(input, parts, weights[0].dtype), how):
+        misfit = self._misfit(input, parts, weights[0].dtype)
+        if self._left_to_torch((input, *parts, *weights), misfit, {"reset": reset}):
             return super().forward(input, hx)
+        reset = checked_reset(reset, tuple(input.shape[:-1]))
+        how = {} if reset is None else {"reset": reset[np.newaxis]}
         view = self._layer_over(weights)
         return self._state_of(run(Call(view, how, {}, step=True), input, parts, weights))
 
@@ -87,8 +95,8 @@ class RNNCell(RnnOptions, Cells, torch.nn.RNNCell):
     torch.Size([2, 5])
     """
 
-    def _new_layer(self) -> rnnfast.RNN:
-        return rnnfast.RNN(self.input_size, self.hidden_size, bias=self.bias, nonlinearity=self.nonlinearity)
+    _kind = rnnfast.RNN
+    _keywords = (*Cells._keywords, "nonlinearity")
 
 
 class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
@@ -114,13 +122,12 @@ class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
     (torch.Size([2, 5]), torch.Size([2, 5]))
     """
 
+    _kind = rnnfast.LSTM
+    _keywords = (*Cells._keywords, *LstmOptions._own)
+
     def _weight_names(self) -> list[str]:
         seeing = ("io" if self.coupled_gates else "ifo") if self.peephole else ""
         return [*super()._weight_names(), *[f"weight_c{gate}" for gate in seeing]]
-
-    def _new_layer(self) -> rnnfast.LSTM:
-        own = {name: getattr(self, name) for name in self.own}
-        return rnnfast.LSTM(self.input_size, self.hidden_size, bias=self.bias, **own)
 
 
 class GRUCell(Cells, torch.nn.GRUCell):
@@ -145,7 +152,6 @@ class GRUCell(Cells, torch.nn.GRUCell):
     torch.Size([5])
     """
 
-    own: ClassVar[dict[str, Any]] = {"reset_after": True}
-
-    def _new_layer(self) -> rnnfast.GRU:
-        return rnnfast.GRU(self.input_size, self.hidden_size, bias=self.bias, reset_after=self.reset_after)
+    _own: ClassVar[dict[str, Any]] = {"reset_after": True}
+    _kind = rnnfast.GRU
+    _keywords = (*Cells._keywords, "reset_after")

@@ -61,6 +61,12 @@ def warn_of(reason: str) -> None:
         _said.add(reason)
 
 
+def node_of(module: torch.nn.Module, input: torch.fx.Proxy, *args: Any, **kwargs: Any) -> torch.fx.Proxy:
+    """A call as one node of the graph that torch.fx traces, as it has calls of torch's own modules."""
+    tracer = input.tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), (input, *args), kwargs)
+
+
 def untraced(function: _Function) -> _Function:
     """A function that torch.compile does not look into: one graph ends before it, another begins after it."""
     outside = torch._disable_dynamo(function)  # when called, it imports torch._dynamo: seconds

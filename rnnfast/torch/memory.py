@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.dlpack import to_dlpack
 
 from rnnfast.nn.parameter import Parameter
 from rnnfast.recurrent import Recurrent
 
 
+class _Lent:
+    """A tensor for `numpy.from_dlpack`, which would ask torch's own method at more length."""
+
+    __slots__ = ("_tensor",)
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor = tensor
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return to_dlpack(self._tensor)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # the CPU
+
+
 def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """The memory of a tensor on the CPU as an array, whether or not it wants a gradient."""
-    return tensor.numpy(force=True)
+    """The memory of a tensor on the CPU as an array, not to be written; also if it wants a gradient.
+
+    ``tensor.numpy()`` would keep torch from ever resizing the tensor.
+    """
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    return np.from_dlpack(_Lent(tensor.resolve_neg() if tensor.is_neg() else tensor))
 
 
 class Borrowed(Parameter):
@@ -38,11 +59,7 @@ class Places:
 
     def hold(self) -> bool:
         """Whether it is still there."""
-        return self.are_of(self._tensors)
-
-    def are_of(self, tensors: Sequence[torch.Tensor]) -> bool:
-        """Whether the memory of these is the same."""
-        for tensor, pointer in zip(tensors, self._pointers, strict=True):
+        for tensor, pointer in zip(self._tensors, self._pointers, strict=True):
             if tensor.data_ptr() != pointer:
                 return False
         return True
@@ -57,38 +74,46 @@ class View:
         Whose options and names of parameters it has.
     weights : sequence of torch.Tensor
         One for each parameter of `layer`, in their order.
+    options : dict
+        Those of the module that `layer` was made with.
 
     Attributes
     ----------
     layer : Recurrent
-        Over the weights' memory; of a weight that is not contiguous, over a copy.
+        Over the weights' memory; of a weight that does not lie there as the layer wants it, over a copy.
+    options : dict
+        As given.
     places : Places
         Where the weights are.
     """
 
-    __slots__ = ("_dtype", "layer", "places")
+    __slots__ = ("_copied", "_forms", "layer", "options", "places")
 
-    def __init__(self, layer: Recurrent, weights: Sequence[torch.Tensor]) -> None:
+    def __init__(self, layer: Recurrent, weights: Sequence[torch.Tensor], options: dict[str, Any]) -> None:
         names = [name for name, _ in layer.named_parameters()]
         borrowed = [Borrowed(np.ascontiguousarray(array_of(weight))) for weight in weights]
         parameters = dict(zip(names, borrowed, strict=True))
         self.layer = object.__new__(type(layer))
         self.layer.__setstate__(layer.__getstate__() | {"_parameters": parameters})
+        self.options = options
         self.places = Places(*weights)
-        self._dtype = weights[0].dtype
+        self._forms = [(weight.data_ptr(), weight.dtype, weight.shape) for weight in weights]
+        self._copied = not all([weight.is_contiguous() and not weight.is_neg() for weight in weights])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(None), ()  # a copy of a module has weights, and then a view, of its own
 
     def shows(self, weights: Sequence[torch.Tensor]) -> bool:
         """Whether it reads these very weights."""
-        if weights[0].dtype is not self._dtype or not self.places.are_of(weights):
+        if self._copied:
             return False
-        return all([weight.is_contiguous() for weight in weights])
-
-
-def view_of(weights: Sequence[torch.Tensor], last: View | None, new_layer: Callable[[], Recurrent]) -> View:
-    """A view of these weights: the last one if it is, else one with its options, at first a new layer's."""
-    if last is None:
-        return View(new_layer(), weights)
-    return last if last.shows(weights) else View(last.layer, weights)
+        for weight, (pointer, dtype, shape) in zip(weights, self._forms, strict=True):
+            if (
+                weight.data_ptr() != pointer
+                or weight.dtype is not dtype
+                or weight.shape != shape
+                or not weight.is_contiguous()
+                or weight.is_neg()
+            ):
+                return False
+        return True

@@ -13,11 +13,19 @@ import rnnfast
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch.autograd import Call, run
 from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
-from rnnfast.torch.fallback import untraced
+from rnnfast.torch.fallback import node_of, untraced
 
 
 class Layers(Accelerated):
     """What RNN, LSTM and GRU add to `torch.nn.RNNBase`: a forward pass of their own."""
+
+    _keywords: ClassVar[tuple[str, ...]] = (
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "bias",
+        "bidirectional",
+    )
 
     def forward(
         self,
@@ -64,6 +72,8 @@ class Layers(Accelerated):
         """
         if torch.compiler.is_exporting():
             return super().forward(input, hx)
+        if isinstance(input, torch.fx.Proxy):
+            return node_of(self, input, hx, lengths=lengths, reset=reset, checkpoint=checkpoint)
         return self._forward(input, hx, lengths, reset, checkpoint)
 
     @untraced
@@ -79,7 +89,7 @@ class Layers(Accelerated):
         if view.layer.dropout != self.dropout or view.layer.batch_first != self.batch_first:
             view.layer.dropout, view.layer.batch_first = self.dropout, self.batch_first
         if self.training and self.dropout and self.num_layers > 1:
-            training["rng"] = int(torch.empty((), dtype=torch.int64).random_())
+            training["rng"] = int(torch.empty((), dtype=torch.int64, device="cpu").random_())
         if sizes is None:
             y, *final = run(Call(view, how, training), x, parts, weights)
             return y, self._state_of(final)
@@ -130,11 +140,6 @@ class Layers(Accelerated):
         super()._reshape(layer)
         self._init_flat_weights()
 
-    def _options(self) -> dict[str, Any]:
-        """The keywords of rnnfast's layer that all cells have. Dropout and layout follow at each call."""
-        names = ("input_size", "hidden_size", "num_layers", "bias", "bidirectional")
-        return {name: getattr(self, name) for name in names}
-
 
 class RNN(RnnOptions, Layers, torch.nn.RNN):
     """`torch.nn.RNN` on rnnfast's kernels: a subclass with the same arguments, parameters and results.
@@ -165,11 +170,14 @@ class RNN(RnnOptions, Layers, torch.nn.RNN):
     (torch.Size([2, 7, 5]), torch.Size([5, 5]))
     """
 
+    _kind = rnnfast.RNN
+    _keywords = (*Layers._keywords, "nonlinearity")
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         beyond = None
-        if len(args) > 3 and args[3] in self.nonlinearities:
+        if len(args) > 3 and args[3] in self._nonlinearities:
             beyond, args = args[3], (*args[:3], "tanh", *args[4:])
-        elif kwargs.get("nonlinearity") in self.nonlinearities:
+        elif kwargs.get("nonlinearity") in self._nonlinearities:
             beyond = kwargs.pop("nonlinearity")
         super().__init__(*args, **kwargs)
         if beyond is not None:
@@ -179,9 +187,6 @@ class RNN(RnnOptions, Layers, torch.nn.RNN):
         """torch's, and a nonlinearity that torch's module lacks."""
         own = f", nonlinearity={self.nonlinearity!r}" if self.beyond_torch() else ""
         return super().extra_repr() + own
-
-    def _new_layer(self) -> rnnfast.RNN:
-        return rnnfast.RNN(**self._options(), nonlinearity=self.nonlinearity)
 
 
 class LSTM(LstmOptions, Layers, torch.nn.LSTM):
@@ -219,9 +224,8 @@ class LSTM(LstmOptions, Layers, torch.nn.LSTM):
     (True, torch.Size([7, 2, 5]), torch.Size([2, 2, 5]))
     """
 
-    def _new_layer(self) -> rnnfast.LSTM:
-        own = {name: getattr(self, name) for name in self.own}
-        return rnnfast.LSTM(**self._options(), proj_size=self.proj_size, **own)
+    _kind = rnnfast.LSTM
+    _keywords = (*Layers._keywords, "proj_size", *LstmOptions._own)
 
 
 class GRU(Layers, torch.nn.GRU):
@@ -254,10 +258,9 @@ class GRU(Layers, torch.nn.GRU):
     torch.Size([7, 2, 10])
     """
 
-    own: ClassVar[dict[str, Any]] = {"reset_after": True}
-
-    def _new_layer(self) -> rnnfast.GRU:
-        return rnnfast.GRU(**self._options(), reset_after=self.reset_after)
+    _own: ClassVar[dict[str, Any]] = {"reset_after": True}
+    _kind = rnnfast.GRU
+    _keywords = (*Layers._keywords, "reset_after")
 
 
 def _in_order(parts: Sequence[Any], order: torch.Tensor | None) -> Sequence[Any]:

@@ -44,7 +44,8 @@ def accelerate(model: torch.nn.Module) -> Swapped:
     -------
     Swapped
         The names of those swapped, and of those left alone with the reason: a subclass of torch's module
-        (its author may count on torch's code) and a module with a forward set on it.
+        (its author may count on torch's code), a module with a forward set on it, and one with an attribute
+        of the name of an option that torch lacks.
 
     Raises
     ------
@@ -65,8 +66,11 @@ def accelerate(model: torch.nn.Module) -> Swapped:
     swapped, left = [], {}
     for name, module in _modules_of(model):
         if type(module) in _FAST:
+            taken = [option for option in _FAST[type(module)]._own if hasattr(module, option)]
             if "forward" in module.__dict__:
                 left[name] = "it has a forward of its own"
+            elif taken:
+                left[name] = f"an option of rnnfast's, but not torch's, is set on it: {', '.join(taken)}"
             else:
                 module.__class__ = _FAST[type(module)]
                 swapped.append(name)
@@ -109,7 +113,7 @@ def restore(model: torch.nn.Module) -> Swapped:
             left[name] = f"a subclass: {type(module).__qualname__}"
         else:
             module.__class__ = _PLAIN[type(module)]
-            for attribute in ("_view", *_FAST[type(module)].own):
+            for attribute in ("_view", *_FAST[type(module)]._own):
                 module.__dict__.pop(attribute, None)
             swapped.append(name)
     return Swapped(swapped, left)

@@ -193,9 +193,48 @@ def test_memory_that_moved_is_refused(kind):
 def test_double_backward_is_a_clear_error(kind):
     _, module = twins(kind, 3, 5)
     x, hx = given(kind)
-    (dx,) = torch.autograd.grad(sum(t.sin().sum() for t in outputs(module, x, hx)), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        dx.sum().backward()
+    refused = pytest.raises(RuntimeError, match="first derivatives only")
+    # with a gradient that comes in and wants one itself, and (of sum) with one that does not
+    for into in (torch.sin, lambda tensor: tensor):
+        (dx,) = torch.autograd.grad(sum(into(t).sum() for t in outputs(module, x, hx)), x, create_graph=True)
+        with refused:
+            dx.sum().backward()
+    loss = outputs(module, x, hx)[0].sum()
+    (dx,) = torch.autograd.grad(loss, x, create_graph=True)
+    with refused:
+        (loss + dx.square().sum()).backward()
+    with refused:
+        torch.autograd.functional.hessian(lambda t: outputs(module, t, hx)[0].sum(), x)
+
+
+@pytest.mark.filterwarnings("ignore:Using backward")
+@pytest.mark.parametrize("kind", KINDS)
+def test_create_graph_with_first_derivatives_alone(kind):
+    plain, fast = twins(kind, 3, 5)
+    x, hx = given(kind)
+    grads = []
+    for module in (plain, fast):
+        for _ in range(2):
+            outputs(module, x, hx)[0].sin().sum().backward(create_graph=True)
+        torch.optim.SGD(module.parameters(), lr=0.1).step()
+        grads.append({name: p.grad.detach() for name, p in module.named_parameters() if p.grad is not None})
+        module.zero_grad()
+        x.grad = None
+    assert_same(grads[1], grads[0], 1e-12)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "GRUCell"])
+def test_a_batch_of_gradients_is_a_clear_error(kind):
+    _, module = twins(kind, 3, 5)
+    x, hx = given(kind)
+    y = outputs(module, x, hx)[0]
+    batch = torch.ones(3, *y.shape, dtype=y.dtype)
+    with pytest.raises(RuntimeError, match="is_grads_batched"):
+        torch.autograd.grad(y, x, batch, is_grads_batched=True, retain_graph=True)
+    with pytest.raises(RuntimeError, match="is_grads_batched"):
+        torch.func.vmap(lambda dy: torch.autograd.grad(y, x, dy, retain_graph=True)[0])(batch)
+    with pytest.raises(RuntimeError, match="is_grads_batched"):
+        torch.autograd.functional.jacobian(lambda t: outputs(module, t, hx)[0], x, vectorize=True)
 
 
 @pytest.mark.parametrize("kind", LAYERS)

@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 import warnings
+from typing import ClassVar
 
 import pytest
 
@@ -98,6 +99,94 @@ def test_weights_that_move_are_followed():
             plain.weight_hh_l0.mul_(0.5)
             fast.weight_hh_l0.mul_(0.5)
         assert_same(everything(fast, z), everything(plain, z), 1e-5 if z.dtype is torch.float32 else 1e-12)
+
+
+def at_the_same_place(weight: torch.Tensor, form: str) -> torch.Tensor:
+    """A tensor in the memory of `weight` that stands for the same numbers or, by its form, for other ones."""
+    return {
+        "the same": lambda: weight,
+        "transposed": lambda: weight.view(weight.shape[1], weight.shape[0]).T,
+        "negated": lambda: torch._neg_view(weight),
+    }[form]()
+
+
+@pytest.mark.parametrize("form", ["the same", "transposed", "negated"])
+def test_weights_at_the_same_place_are_looked_at(form):
+    plain, fast = twins("GRU", 3, 4)
+    x = an_input("GRU")
+    fast(x)
+    for module in (plain, fast):
+        module.weight_hh_l0.data = at_the_same_place(module.weight_hh_l0.data, form)
+    for _ in range(2):  # the second call after a write, which a copy would not show
+        with kernels_run(3):
+            assert_same(everything(fast, x), everything(plain, x), 1e-12)
+            assert torch.allclose(fast(x)[0], plain(x)[0], atol=1e-12)
+        with torch.no_grad():
+            plain.weight_hh_l0.mul_(0.5)
+            fast.weight_hh_l0.mul_(0.5)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "LSTMCell"])
+def test_weights_that_do_not_fit_are_refused_by_name(kind):
+    _, fast = twins(kind, 3, 4)
+    x = an_input(kind)
+    fast(x)
+    name = "weight_hh_l0" if kind == "LSTM" else "weight_hh"
+    weight = getattr(fast, name)
+    for data in (weight.data.float(), weight.data[:8], weight.data[:, :3], weight.data.view(4, 16)):
+        setattr(fast, name, torch.nn.Parameter(data))
+        for _ in range(2):
+            with pytest.raises(ValueError, match=f"{name}: expected torch.float64 and shape"):
+                fast(x)
+    setattr(fast, name, weight)
+    fast(x)
+    fast.peephole = True
+    with pytest.raises((ValueError, AttributeError), match=r"expected 7 parameters|weight_ci"):
+        fast(x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_read_can_be_resized(kind):
+    _, module = twins(kind, 3, 4)
+    buffer = torch.empty(0, dtype=torch.float64)
+    for B in (2, 5):
+        x = torch.cat([an_input(kind, B=B)], out=buffer.resize_(0))
+        everything(module, x)
+    weight = module.weight_hh_l0 if kind in LAYERS else module.weight_hh
+    kept, size = weight.detach().clone(), weight.untyped_storage().nbytes()
+    want = everything(module, x)
+    loss = sum(part.sum() for part in _tensors(module(x)))
+    weight.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="moved in memory"):
+        loss.backward()
+    weight.untyped_storage().resize_(size)
+    with torch.no_grad():
+        weight.copy_(kept)
+    assert_same(everything(module, x), want, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "value"),
+    [
+        ("RNN", "nonlinearity", "relu"),
+        ("RNNCell", "nonlinearity", "sigmoid"),
+        ("LSTM", "cell_clip", 0.01),
+        ("LSTMCell", "cell_clip", 0.01),
+        ("GRU", "reset_after", False),
+        ("GRUCell", "reset_after", False),
+    ],
+)
+def test_options_may_change_between_calls(kind, option, value):
+    module = getattr(rnnfast.torch, kind)(3, 4)
+    x = an_input(kind, torch.float32)
+    before = _tensors(module(x))[0]
+    first = getattr(module, option)
+    setattr(module, option, value)
+    want = _tensors(copy.deepcopy(module)(x))[0]
+    assert torch.equal(_tensors(module(x))[0], want)
+    assert not torch.equal(want, before)
+    setattr(module, option, first)
+    assert torch.equal(_tensors(module(x))[0], before)
 
 
 def test_parametrizations_and_functional_call():
@@ -355,6 +444,12 @@ def test_reset_of_a_cell(kind):
     assert torch.equal(got, torch.stack([kept[0], fresh[1], kept[2]]))
     one = _tensors(cell(x[0], None, reset=torch.tensor(True)))[0]
     assert torch.equal(one, fresh[0])
+    with pytest.raises(ValueError, match=r"reset: expected shape \[3\], got \(2,\)"):
+        cell(x, reset=[True, False])
+    with pytest.raises(TypeError, match="reset: expected dtype bool"):
+        cell(x, reset=torch.ones(3))
+    with torch.device("meta"):
+        assert torch.equal(_tensors(cell(x, state, reset=[False, True, False]))[0], got)
 
 
 def test_checkpoint_gives_the_same_gradients():
@@ -423,6 +518,21 @@ def test_accelerate_and_restore():
     assert _core.runs_so_far() == before
     assert [type(module) for module in model.modules()] == [type(module) for module in plain.modules()]
     assert [sorted(vars(m)) for m in model.modules()] == [sorted(vars(m)) for m in plain.modules()]
+
+
+def test_accelerate_leaves_an_attribute_of_an_options_name_alone():
+    lstm = torch.nn.LSTM(3, 4)
+    lstm.cell_clip = 0.001  # its owner's, who means something else
+    assert list(rnnfast.torch.accelerate(lstm).left) == [""]
+    assert "cell_clip" in rnnfast.torch.accelerate(lstm).left[""]
+    assert type(lstm) is torch.nn.LSTM
+
+    class Own(rnnfast.torch.LSTM):
+        parts = ("a", "b", "c")
+        own: ClassVar = {"more": 1}
+
+    x = torch.randn(5, 2, 3)
+    assert Own(3, 4)(x)[0].shape == (5, 2, 4)
 
 
 def test_accelerate_leaves_what_is_not_torchs_alone():

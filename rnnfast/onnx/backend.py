@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -134,10 +134,12 @@ class Rnnfast(Backend):
             super().run_node(node, inputs, device, outputs_info, **kwargs)
         except onnx.checker.ValidationError as error:
             raise ValueError(f"node {name_of(node)}: {error}") from error
-        names = [name for name in node.input if name]
-        given = inputs if isinstance(inputs, Mapping) else dict(zip(names, inputs, strict=True))
+        given = _by_name(inputs, [name for name in node.input if name])
+        for name, value in given.items():
+            if not isinstance(value, list) or not all(isinstance(part, np.ndarray) for part in value):
+                given[name] = _array(name, value)  # all but ONNX's sequences
         evaluator = _evaluator(node, [])
-        values = evaluator.run([name for name in node.output if name], dict(given))
+        values = evaluator.run([name for name in node.output if name], given)
         return tuple(values)
 
     @classmethod
@@ -178,7 +180,7 @@ class Prepared(BackendRep):
         self.outputs = [value.name for value in graph.output]
         self._types = {value.name: value.type for value in values}
         self._named = namedtupledict("Outputs", self.outputs)
-        self._needed = frozenset(self.inputs) - defaults
+        self._defaults = frozenset(defaults)
         recurrent: list[_Recurrent] = []
         self._evaluator = _evaluator(model, recurrent)
         fixed = {name: self._evaluator.rt_inits_[name] for name in defaults - set(self.inputs)}
@@ -210,19 +212,8 @@ class Prepared(BackendRep):
             An input is missing, unknown, or does not fit; the message names it. What the operators around the
             recurrent ones raise comes from ONNX's evaluator as it is.
         """
-        if isinstance(inputs, np.ndarray):
-            inputs = [inputs]
-        if not isinstance(inputs, Mapping):
-            if len(inputs) > len(self.inputs):
-                raise ValueError(f"inputs: expected at most {len(self.inputs)} arrays, got {len(inputs)}")
-            inputs = dict(zip(self.inputs, inputs, strict=False))
-        missing = [name for name in self.inputs if name in self._needed and name not in inputs]
-        unknown = [name for name in inputs if name not in self._types]
-        if missing or unknown:
-            raise ValueError(
-                f"inputs: expected {', '.join(self.inputs)}; missing: {missing}, unknown: {unknown}"
-            )
-        given = {name: self._checked(name, array) for name, array in inputs.items()}
+        given = _by_name(inputs, self.inputs, self._defaults)
+        given = {name: self._checked(name, value) for name, value in given.items()}
         results = self._evaluator.run(self.outputs, given)
         return self._named(*results)
 
@@ -234,7 +225,7 @@ class Prepared(BackendRep):
         if not self._types[name].HasField("tensor_type"):
             return value
         declared = self._types[name].tensor_type
-        array = np.asarray(value)
+        array = _array(name, value)
         if declared.elem_type:
             dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type)
             if array.dtype != dtype and dtype.kind != "O":
@@ -299,12 +290,43 @@ _INPUTS = {
 }
 
 
+def _by_name(inputs: Any, names: Sequence[str], defaults: Collection[str] = ()) -> dict[str, Any]:
+    """The inputs, a mapping or in the order of `names`; all of these but what is among `defaults`."""
+    if isinstance(inputs, np.ndarray):
+        inputs = [inputs]
+    if not isinstance(inputs, Mapping):
+        if not isinstance(inputs, (list, tuple)):
+            raise TypeError(f"inputs: expected arrays in order or by name, got {type(inputs).__name__}")
+        if len(inputs) > len(names):
+            raise ValueError(f"inputs: expected at most {len(names)} arrays, got {len(inputs)}")
+        inputs = dict(zip(names, inputs, strict=False))
+    missing = [name for name in dict.fromkeys(names) if name not in inputs and name not in defaults]
+    unknown = [name for name in inputs if name not in names]
+    if missing or unknown:
+        raise ValueError(f"inputs: expected {', '.join(names)}; missing: {missing}, unknown: {unknown}")
+    return dict(inputs)
+
+
+def _array(name: str, value: Any) -> Array:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 def _evaluator(proto: onnx.ModelProto | onnx.NodeProto, made: list[_Recurrent]) -> ReferenceEvaluator:
     """ONNX's evaluator of `proto`, with operators of ours; the recurrent ones are put into `made`."""
     recurrent = [type(name, (_Recurrent,), {"made": made}) for name in OPERATORS]
     try:
         return ReferenceEvaluator(proto, new_ops=[*recurrent, Loop, Scan])
-    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+        UnicodeDecodeError,
+    ) as error:
         raise ValueError(f"model: {str(error).split(chr(10), 1)[0]}") from error
 
 

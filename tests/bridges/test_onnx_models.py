@@ -324,6 +324,8 @@ def test_inputs_by_place_by_name_and_by_default(tmp_path):
         ([x_of()[0]], ValueError, r"x: expected shape \[T, B, 2\]"),
         ([np.ones((4, 3, 5), np.float32)], ValueError, r"x: expected shape \[T, B, 2\]"),
         ([x_of().astype(np.float64)], TypeError, "x: expected dtype float32"),
+        ([[[1], [1, 2]]], ValueError, "x: .*inhomogeneous"),
+        (None, TypeError, "inputs: expected arrays in order or by name, got NoneType"),
     ):
         with pytest.raises(kind, match=words):
             prepared.run(bad)
@@ -335,6 +337,26 @@ def test_sequences_go_in_as_lists():
     model = model_of([node("ConcatFromSequence", ["parts"], ["joined"], axis=0)], [parts], [joined], {})
     arrays = [np.ones(2, np.float32), np.zeros(3, np.float32)]
     assert rnnfast.onnx.prepare(model).run([arrays])["joined"].tolist() == [1, 1, 0, 0, 0]
+
+
+def test_one_node_takes_inputs_by_place_and_by_name():
+    cell = node("RNN", ["x", "w", "r"], ["y"])
+    one = np.ones((1, 1, 1))
+    want = np.tanh(one)[None]
+    for inputs in ([one] * 3, (one, one, one), {"r": one, "w": one, "x": one}, [one.tolist(), one, one]):
+        (y,) = rnnfast.onnx.run_node(cell, inputs)
+        np.testing.assert_allclose(y, want, 1e-12)
+    for inputs, kind, words in (
+        ([one, one], ValueError, r"inputs: expected x, w, r; missing: \['r'\]"),
+        ([one] * 4, ValueError, "inputs: expected at most 3 arrays, got 4"),
+        ({"x": one}, ValueError, r"missing: \['w', 'r'\]"),
+        (None, TypeError, "inputs: expected arrays in order or by name, got NoneType"),
+        ([[[1], [1, 2]], one, one], ValueError, "x: .*inhomogeneous"),
+    ):
+        with pytest.raises(kind, match=words):
+            rnnfast.onnx.run_node(cell, inputs)
+    joined = node("ConcatFromSequence", ["parts"], ["joined"], axis=2)
+    assert rnnfast.onnx.run_node(joined, [[one, one]])[0].tolist() == [[[1, 1]]]
 
 
 def test_devices():
@@ -358,11 +380,15 @@ def test_models_that_cannot_run_are_refused():
     invalid = onnx.ModelProto.FromString(good.SerializeToString())
     invalid.graph.node[0].op_type = "RNM"
     odd = make_model("RNN", {"direction": "up"}, {"X": x_of(), **weights()})
+    bytes_ = make_model("RNN", {"direction": b"\xff"}, {"X": x_of(), **weights()})
+    named = make_model("RNN", {"activations": [b"\xff"]}, {"X": x_of(), **weights()})
     for model, words in (
         (old, "expected opset 7"),
         (unknown, "unknown"),
         (invalid, "RNM"),
         (odd, "node cell: direction"),
+        (bytes_, "node cell: direction: expected text"),
+        (named, "node cell: activations: expected text"),
     ):
         assert not rnnfast.onnx.is_compatible(model)
         with pytest.raises(ValueError, match=words):

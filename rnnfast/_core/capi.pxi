@@ -436,10 +436,13 @@ cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) n
                              gradients.struct_size)
     memset(&g, 0, sizeof(g))
     memcpy(&g, gradients, gradients.struct_size)
-    if check_weights(g.weights, net.stack.layers, &net.options, &net.stack.step.layer.weights, b"gradients.weights") < 0:
-        return RNNFAST_INVALID
-    if check_biases(net, g.weights, b"gradients.weights") < 0:
-        return RNNFAST_INVALID
+    if not net.options.training:
+        return refuse(RNNFAST_INVALID, b"backward: expected a plan made with options.training")
+    if g.weights != NULL:
+        if check_weights(g.weights, net.stack.layers, &net.options, &net.stack.step.layer.weights, b"gradients.weights") < 0:
+            return RNNFAST_INVALID
+        if check_biases(net, g.weights, b"gradients.weights") < 0:
+            return RNNFAST_INVALID
     if net.c == NULL and g.dc != NULL:
         return refuse_pointer(b"gradients.dc", b"NULL, as the cell has no c", g.dc)
     if net.c == NULL and g.dc_initial != NULL:
@@ -461,7 +464,9 @@ cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) n
             n = level * D + direction
             step = &net.stack.step[n]
             set_backward(&job, k, &step.layer, T, B)
-            job.threads, job.ragged, job.given, job.grads = net.stack.threads, net.ragged, &step.packed, g.weights[n]
+            job.threads, job.ragged, job.given = net.stack.threads, net.ragged, &step.packed
+            if g.weights != NULL:
+                job.grads = g.weights[n]
             job.x = packed_rows(<void *>net.x if level == 0 else layer_output(net, T, level - 1), B, I, NULL)
             job.p.y = columns_of(net, net.y_last if level == net.options.num_layers - 1 else layer_output(net, T, level), n)
             job.p.gates.data, job.c_kept = part_of(net, net.gates, n * T, p.S * p.H), part_of(net, net.c_steps, n * T, p.H)

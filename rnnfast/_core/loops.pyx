@@ -338,7 +338,7 @@ cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y,
     const void *dc_final # [B, H]
     Product dx           # all rows of gates and of dx, a worker takes parts; out, until then the caller's: data NULL: not wanted
     void *dtable         # [V, I] OUT for an embedded x, in place of dx; NULL: not wanted
-    rnnfast_weights grads
+    rnnfast_weights grads # all NULL: not wanted (of an x that is not embedded)
     const Packed *given  # weights that are packed; NULL: this job packs them
     Packed packed
     Ragged ragged
@@ -457,6 +457,7 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     cdef void *packed_d = at(job.packed_d, w0 * k.columns * GRADIENT_ROWS, k)
     cdef void *operand = at(job.operand, worker * job.operand_size, k)
     cdef bint together = workers > 1 and job.split == BY_UNITS, embedded = job.embedded.token != NULL
+    cdef bint wanted = job.grads.weight_ih != NULL
     cdef int chunk = 0
 
     if together:
@@ -486,11 +487,12 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
         if interrupts_stopped(&job.interrupts, chunk):
             return
         # Flat over the chunk's rows, while another worker may be in the steps before them, which only read these rows.
-        add_weight_gradients(job, flat(&job.d, p.T - s1), flat(&job.d, p.T - s0), w0, w1, packed_d, operand)
-        if p.phases == 2:
+        if wanted:
+            add_weight_gradients(job, flat(&job.d, p.T - s1), flat(&job.d, p.T - s0), w0, w1, packed_d, operand)
+        if wanted and p.phases == 2:
             add_second_gradient(job, p, flat(&job.d, p.T - s1), flat(&job.d, p.T - s0), m0, m1,
                                 at(job.packed_d_m, m0 * k.columns * GRADIENT_ROWS, k), operand)
-        if p.w_co != NULL:
+        if wanted and p.w_co != NULL:
             k.peephole_gradient(p, s0, s1, j0, j1)
         if embedded:
             k.scatter(&job.embedded, p, s0, s1, share(p.X * p.H, worker, workers), share(p.X * p.H, worker + 1, workers))
@@ -498,6 +500,8 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
             product_share(k, &job.dx, flat(&p.y, s0), flat(&p.y, s1), worker, workers)
         s1 = s0
     step_back(k, p, -1, 0, b0, b1, g0, g1)
+    if not wanted:
+        return
     if embedded:
         threads_barrier(team)
         linear_backward_worker(&job.tokens, team, worker, workers)
@@ -635,7 +639,7 @@ cdef int run_backward(BackwardJob *job, Workspace *workspace) noexcept nogil:
         job.dw_m = GradientProduct(H, P, 0, P, parts[BACKWARD_DW_M])
         job.w_m_grad = second_window(p, second_weight(p, grads))
         p.w_m_back = job.packed.second_back
-    if p.w_co != NULL:
+    if p.w_co != NULL and grads.weight_co != NULL:
         p.dw_ci, p.dw_cf, p.dw_co = grads.weight_ci, grads.weight_cf, grads.weight_co
         memset(p.dw_ci, 0, H * k.real_size)
         memset(p.dw_co, 0, H * k.real_size)

@@ -104,7 +104,7 @@ typedef struct {
     void *dh_initial;               /* OUT [L*D, B, P] */
     void *dc_initial;               /* OUT [L*D, B, H] (LSTM) */
     const rnnfast_weights *weights; /* OUT [L*D]: each written, not added to; a pointer for every weight of the plan, and
-                                       none for others */
+                                       none for others. NULL: no weight's gradient is made, which saves its time */
 } rnnfast_gradients;
 
 /* Zeros, with struct_size set. */

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 
-from rnnfast.onnx.files import LARGEST, check_model, nodes_of, read_model
+from rnnfast.onnx.files import LARGEST, check_model, read_model
+from rnnfast.onnx.loops import Loop, Operator, Scan
 from rnnfast.onnx.node import OPERATORS, name_of, names_of, read_node
 from rnnfast.onnx.recurrence import Recurrence
 from rnnfast.onnx.weights import Weights
@@ -134,10 +134,12 @@ class Rnnfast(Backend):
             super().run_node(node, inputs, device, outputs_info, **kwargs)
         except onnx.checker.ValidationError as error:
             raise ValueError(f"node {name_of(node)}: {error}") from error
-        names = [name for name in node.input if name]
-        given = inputs if isinstance(inputs, Mapping) else dict(zip(names, inputs, strict=True))
+        given = _by_name(inputs, [name for name in node.input if name])
+        for name, value in given.items():
+            if not isinstance(value, list) or not all(isinstance(part, np.ndarray) for part in value):
+                given[name] = _array(name, value)  # all but ONNX's sequences
         evaluator = _evaluator(node, [])
-        values = evaluator.run([name for name in node.output if name], dict(given))
+        values = evaluator.run([name for name in node.output if name], given)
         return tuple(values)
 
     @classmethod
@@ -172,19 +174,13 @@ class Prepared(BackendRep):
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
-        for node in nodes_of(graph):
-            if node.op_type == "Loop" and not "".join(node.input[1:2]):
-                raise ValueError(
-                    f"node {name_of(node)}: expected a Loop with a condition, "
-                    "as ONNX's evaluator does not run one without"
-                )
         defaults = {initializer.name for initializer in graph.initializer}
         values = sorted(graph.input, key=lambda value: value.name in defaults)  # sorting is stable
         self.inputs = [value.name for value in values]
         self.outputs = [value.name for value in graph.output]
-        self._types = {value.name: value.type.tensor_type for value in values}
+        self._types = {value.name: value.type for value in values}
         self._named = namedtupledict("Outputs", self.outputs)
-        self._needed = frozenset(self.inputs) - defaults
+        self._defaults = frozenset(defaults)
         recurrent: list[_Recurrent] = []
         self._evaluator = _evaluator(model, recurrent)
         fixed = {name: self._evaluator.rt_inits_[name] for name in defaults - set(self.inputs)}
@@ -216,26 +212,20 @@ class Prepared(BackendRep):
             An input is missing, unknown, or does not fit; the message names it. What the operators around the
             recurrent ones raise comes from ONNX's evaluator as it is.
         """
-        if isinstance(inputs, np.ndarray):
-            inputs = [inputs]
-        if not isinstance(inputs, Mapping):
-            if len(inputs) > len(self.inputs):
-                raise ValueError(f"inputs: expected at most {len(self.inputs)} arrays, got {len(inputs)}")
-            inputs = dict(zip(self.inputs, inputs, strict=False))
-        missing = [name for name in self.inputs if name in self._needed and name not in inputs]
-        unknown = [name for name in inputs if name not in self._types]
-        if missing or unknown:
-            raise ValueError(
-                f"inputs: expected {', '.join(self.inputs)}; missing: {missing}, unknown: {unknown}"
-            )
-        given = {name: self._checked(name, array) for name, array in inputs.items()}
+        given = _by_name(inputs, self.inputs, self._defaults)
+        given = {name: self._checked(name, value) for name, value in given.items()}
         results = self._evaluator.run(self.outputs, given)
         return self._named(*results)
 
-    def _checked(self, name: str, value: Any) -> Array:
-        """`value` as an array, of the dtype and shape that the graph declares for this input."""
-        declared = self._types[name]
-        array = np.asarray(value)
+    def _checked(self, name: str, value: Any) -> Any:
+        """`value` as an array, of the dtype and shape that the graph declares for this input.
+
+        What is declared as no tensor, a sequence (a list) or an optional, goes to the evaluator as it is.
+        """
+        if not self._types[name].HasField("tensor_type"):
+            return value
+        declared = self._types[name].tensor_type
+        array = _array(name, value)
         if declared.elem_type:
             dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type)
             if array.dtype != dtype and dtype.kind != "O":
@@ -254,26 +244,20 @@ class Prepared(BackendRep):
         return array
 
 
-class _Recurrent(OpRun):
+class _Recurrent(Operator):
     """A recurrent node in ONNX's evaluator; `made` collects those of one model."""
 
-    op_domain = ""
     made: list[_Recurrent]
 
     def __init__(self, onnx_node: onnx.NodeProto, run_params: dict[str, Any]) -> None:
+        self.recurrence = Recurrence(read_node(onnx_node))  # first, as it names what is wrong
         super().__init__(onnx_node, run_params)
-        self.recurrence = Recurrence(read_node(onnx_node))
         self.made.append(self)
         missing = self.recurrence.node.without_kernel
         if missing is None:
             _log.info("node %s: on the kernels", name_of(onnx_node))
         else:
             _log.warning("node %s: in NumPy, as no kernel has %s", name_of(onnx_node), missing)
-
-    @property
-    def output(self) -> list[str]:
-        """The outputs' names, none of them empty: under that one the evaluator has inputs left out."""
-        return [name or f"output {n} left out" for n, name in enumerate(self.onnx_node.output)]
 
     def fix_weights(self, fixed: Mapping[str, Array]) -> int:
         """Make the weights ready if all of them are among arrays that no run changes; how many bytes."""
@@ -285,7 +269,7 @@ class _Recurrent(OpRun):
         try:
             self.recurrence = Recurrence(self.recurrence.node, weights)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"node {name_of(self.onnx_node)}: {error}") from error
+            raise self.error(error) from error
         return weights.nbytes
 
     def _inputs(self) -> tuple[str, ...]:
@@ -296,7 +280,7 @@ class _Recurrent(OpRun):
             named: dict[str, Any] = dict(zip(self._inputs(), inputs, strict=False))
             return self.recurrence(**named)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"node {name_of(self.onnx_node)}: {error}") from error
+            raise self.error(error) from error
 
 
 _INPUTS = {
@@ -306,12 +290,43 @@ _INPUTS = {
 }
 
 
-def _evaluator(proto: onnx.ModelProto | onnx.NodeProto, made: list[_Recurrent]) -> ReferenceEvaluator:
-    """ONNX's evaluator of `proto`, with recurrent nodes of ours; they are put into `made`."""
-    operators = [type(name, (_Recurrent,), {"made": made}) for name in OPERATORS]
+def _by_name(inputs: Any, names: Sequence[str], defaults: Collection[str] = ()) -> dict[str, Any]:
+    """The inputs, a mapping or in the order of `names`; all of these but what is among `defaults`."""
+    if isinstance(inputs, np.ndarray):
+        inputs = [inputs]
+    if not isinstance(inputs, Mapping):
+        if not isinstance(inputs, (list, tuple)):
+            raise TypeError(f"inputs: expected arrays in order or by name, got {type(inputs).__name__}")
+        if len(inputs) > len(names):
+            raise ValueError(f"inputs: expected at most {len(names)} arrays, got {len(inputs)}")
+        inputs = dict(zip(names, inputs, strict=False))
+    missing = [name for name in dict.fromkeys(names) if name not in inputs and name not in defaults]
+    unknown = [name for name in inputs if name not in names]
+    if missing or unknown:
+        raise ValueError(f"inputs: expected {', '.join(names)}; missing: {missing}, unknown: {unknown}")
+    return dict(inputs)
+
+
+def _array(name: str, value: Any) -> Array:
     try:
-        return ReferenceEvaluator(proto, new_ops=operators)
-    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError) as error:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _evaluator(proto: onnx.ModelProto | onnx.NodeProto, made: list[_Recurrent]) -> ReferenceEvaluator:
+    """ONNX's evaluator of `proto`, with operators of ours; the recurrent ones are put into `made`."""
+    recurrent = [type(name, (_Recurrent,), {"made": made}) for name in OPERATORS]
+    try:
+        return ReferenceEvaluator(proto, new_ops=[*recurrent, Loop, Scan])
+    except (
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+        UnicodeDecodeError,
+    ) as error:
         raise ValueError(f"model: {str(error).split(chr(10), 1)[0]}") from error
 
 

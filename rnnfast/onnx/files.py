@@ -157,20 +157,20 @@ def _read_external(model: onnx.ModelProto, folder: str, allowed: int) -> None:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         where = {entry.key: entry.value for entry in tensor.external_data}
-        path = os.path.realpath(os.path.join(folder, where.get("location", "")))
-        if os.path.commonpath([folder, path]) != folder or not os.path.isfile(path):
+        location = where.get("location", "")
+        path = os.path.realpath(os.path.join(folder, location.replace("\0", "")))
+        if "\0" in location or os.path.commonpath([folder, path]) != folder or not os.path.isfile(path):
             raise ValueError(
-                f"{tensor.name}: expected its data in a file of the model's folder, "
-                f"got {where.get('location')!r}"
+                f"{tensor.name}: expected its data in a file of the model's folder, got {location!r}"
             )
         size = os.path.getsize(path)
-        first = int(where.get("offset", "0"))
-        length = int(where.get("length", str(size - first)))
+        first = _number(tensor, where, "offset", 0)
+        length = _number(tensor, where, "length", size - first)
         read[path] += length
         there = 0 <= first <= first + length <= size and read[path] <= size
         if not there or sum(read.values()) > allowed:
             raise ValueError(
-                f"{tensor.name}: expected {length} bytes at {first} of {where['location']!r} "
+                f"{tensor.name}: expected {length} bytes at {first} of {location!r} "
                 f"({size} bytes), and no more than {allowed} in all"
             )
         with open(path, "rb") as file:
@@ -178,6 +178,14 @@ def _read_external(model: onnx.ModelProto, folder: str, allowed: int) -> None:
             tensor.raw_data = file.read(length)
         del tensor.external_data[:]
         tensor.ClearField("data_location")
+
+
+def _number(tensor: onnx.TensorProto, where: dict[str, str], key: str, default: int) -> int:
+    """A number from what a tensor says of its external data."""
+    try:
+        return int(where.get(key, default))
+    except ValueError:
+        raise ValueError(f"{tensor.name}: {key}: expected a whole number, got {where[key]!r}") from None
 
 
 def _one_line(error: Exception) -> str:

@@ -26,7 +26,8 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
 
     Nodes that are the layers of one stack become one layer with ``num_layers``: where all of a node's output
     Y goes to the next as its X, over the operators that exporters put in between (Squeeze of one direction;
-    Transpose and Reshape, which lay two side by side), and the two agree in all but I.
+    Transpose and Reshape, which lay two side by side), and the two agree in all but I, their sequence_lens
+    included.
 
     Parameters
     ----------
@@ -85,6 +86,7 @@ class _Found(NamedTuple):
     proto: onnx.NodeProto
     node: Node
     weights: Weights
+    lengths: Any
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -95,6 +97,7 @@ class _Found(NamedTuple):
             self.weights.B is None,
             self.weights.P is None,
             self.weights.W.dtype,
+            self.lengths,
         )
 
 
@@ -122,7 +125,9 @@ class _Graph:
         self.nodes: dict[str, _Found] = {}
         for name, proto in zip(names_of(recurrent), recurrent, strict=True):
             node = read_node(proto)
-            self.nodes[name] = _Found(name, proto, node, self._weights(name, proto, node))
+            self.nodes[name] = _Found(
+                name, proto, node, self._weights(name, proto, node), self._lengths(proto)
+            )
         self.by_proto = {id(found.proto): found for found in self.nodes.values()}
 
     def _weights(self, name: str, proto: onnx.NodeProto, node: Node) -> Weights:
@@ -139,6 +144,13 @@ class _Graph:
         except (TypeError, ValueError) as error:
             raise ValueError(f"node {name}: {error}") from error
         return weights
+
+    def _lengths(self, proto: onnx.NodeProto) -> Any:
+        """What tells the node's sequence_lens from others: a constant's numbers, else the value's name."""
+        source = proto.input[4] if len(proto.input) > 4 else ""
+        if source not in self.constants:
+            return source
+        return tuple(onnx.numpy_helper.to_array(self.constants[source]).ravel().tolist())
 
     def stacks(self) -> list[list[_Found]]:
         """The recurrent nodes, those of one stack together, in the order of their first ones."""
@@ -211,7 +223,7 @@ def _is_recurrent(node: onnx.NodeProto) -> bool:
 
 def _layer(stack: list[_Found]) -> Recurrent:
     """One layer with the weights of all the nodes of a stack."""
-    name, _, node, weights = stack[0]
+    name, node, weights = stack[0].name, stack[0].node, stack[0].weights
     D, H = len(node.reverse), weights.R.shape[2]
     missing = node.without_kernel
     if missing is None and node.reverse == (True,):

@@ -124,7 +124,7 @@ def _read(proto: NodeProto) -> Node:
         if attribute.name not in _COMMON | _OWN[operator]:
             raise ValueError(f"{attribute.name}: not an attribute of {operator} in opset 7 to 22")
         given[attribute.name] = get_attribute_value(attribute)
-    direction = given.get("direction", b"forward").decode()
+    direction = _text("direction", given.get("direction", b"forward"))
     if direction not in _DIRECTIONS:
         raise ValueError(f"direction: expected one of {', '.join(_DIRECTIONS)}, got {direction!r}")
     reverse = _DIRECTIONS[direction]
@@ -139,7 +139,7 @@ def _read(proto: NodeProto) -> Node:
         if flag not in (0, 1):
             raise ValueError(f"{name}: expected 0 or 1, got {flag}")
     default, D = _DEFAULTS[operator], len(reverse)
-    names = [name.decode() for name in given.get("activations", [])] or default * D
+    names = [_text("activations", name) for name in given.get("activations", [])] or default * D
     if len(names) != len(default) * D:
         raise ValueError(f"activations: expected {len(default) * D} of them, got {len(names)}")
     functions = read_activations(names, given.get("activation_alpha", []), given.get("activation_beta", []))
@@ -154,3 +154,10 @@ def _read(proto: NodeProto) -> Node:
         bool(flags["linear_before_reset"]),
         bool(flags["input_forget"]),
     )
+
+
+def _text(name: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{name}: expected text, got {value!r}") from None

@@ -238,6 +238,29 @@ def test_steps_give_the_bits_of_the_stream(bridge, name, dtype, isa):
     assert not any(part.any() for part in pair.state_of(plan))
 
 
+@every_layer
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("bent", [False, True], ids=["plain", "bent"])
+def test_dx_and_the_state_have_their_bits_without_the_weights_gradients(
+    bridge, name, threads, bent, restored
+):
+    _core.force_split("units")
+    pair = Pair(bridge, name, D=2, T=40)
+    more = bends(pair) if bent else {}
+    dy = pair.rng.normal(size=pair.y.shape).astype(np.float32)
+    grads = pair.per_pass({name: np.empty_like(p.data) for name, p in pair.layer.named_parameters()})
+    names = ("dh_initial", "dc_initial")[: len(pair.state)]
+    plan, found = pair.plan(training=1, threads=threads), []
+    for weights in (grads, None):
+        out = [np.full_like(array, np.nan) for array in (pair.x, *pair.state)]
+        plan.set_state(*pair.state)
+        plan.forward(pair.T, pair.x, pair.y, **more)
+        plan.backward(weights, dy, dx=out[0], **dict(zip(names, out[1:], strict=True)))
+        found.append(tuple(out))
+    assert_same(found[1], found[0])
+    assert found[0][0].any()
+
+
 def test_runs_and_steps_go_on_from_each_other(bridge):
     pair = Pair(bridge, "lstm", T=9)
     y, final = pair.layer(pair.x)
@@ -391,7 +414,11 @@ def test_arguments_that_cannot_be_are_refused_before_anything_is_written(bridge)
         (lambda: plan.step(pair.x, None), bridge.INVALID, "y: expected"),
         (lambda: both.step(pair.x, pair.y), bridge.INVALID, "expected a plan in one direction"),
         (lambda: plan.forward(6, pair.x, pair.y), bridge.INVALID, "made with options.training"),
-        (lambda: plan.backward(grads), bridge.ORDER, "expected a forward before it"),
+        (
+            lambda: plan.backward(grads),
+            bridge.INVALID,
+            "backward: expected a plan made with options.training",
+        ),
         (
             lambda: training.backward(less),
             bridge.INVALID,

@@ -278,6 +278,31 @@ def test_stacks_of_older_opsets(tmp_path):
     np.testing.assert_allclose(layer(x)[1][1:], rnnfast.onnx.run_model(path, [x])["h"], 1e-5, 1e-6)
 
 
+@pytest.mark.parametrize(
+    ("lower", "upper", "layers"),
+    [
+        ("given", "given", 2),
+        ("three", "also three", 2),
+        ("three", "two", 1),
+        ("three", "given", 1),
+        ("three", "", 1),
+        ("", "given", 1),
+    ],
+)
+def test_layers_of_other_lengths_are_no_stack(lower, upper, layers, tmp_path):
+    path = tmp_path / "model.onnx"
+    rnnfast.onnx.export(rf.RNN(3, 4, num_layers=2, bias=False, rng=0), path)
+    model = onnx.load(path)
+    for name, numbers in {"three": [3, 3], "also three": [3, 3], "two": [3, 2]}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers, np.int32), name))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("given", onnx.TensorProto.INT32, [2]))
+    for node, name in zip((n for n in model.graph.node if n.op_type == "RNN"), (lower, upper), strict=True):
+        node.input[:] = [*node.input[:3], "", name]
+    onnx.save(model, path)
+    found = rnnfast.onnx.load_layers(path)
+    assert [layer.num_layers for layer in found.values()] == ([2] if layers == 2 else [1, 1])
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -455,7 +480,9 @@ def test_weights_beside_the_file(tmp_path):
         {"location": "absent"},
         {"location": "."},
         {"location": ""},
+        {"location": "wei\0ghts"},
         {"offset": "-4"},
+        {"offset": "abc"},
         {"offset": "1000000000"},
         {"length": "1000000000000"},
         {"length": "-1"},
@@ -478,7 +505,7 @@ def test_weights_from_elsewhere_are_refused(entry, tmp_path):
 
     changed(path, change)
     for read in (rnnfast.onnx.load_layers, rnnfast.onnx.prepare):
-        with pytest.raises(ValueError, match=r"gru\.onnx: "):
+        with pytest.raises(ValueError, match=r"gru\.onnx: 0\.GRU\.R: "):
             read(path)
 
 

@@ -109,9 +109,155 @@ def test_nodes_inside_of_loops_run_on_the_kernels():
     np.testing.assert_allclose(got, h, 1e-5)
 
 
-def test_what_the_evaluator_gets_wrong_is_refused():
-    with pytest.raises(ValueError, match="node h: expected a Loop with a condition"):
-        rnnfast.onnx.prepare(loop(""))
+def counting(inputs, *, trips=None, start=None, stop=9, shape=(2, "d")):
+    """A Loop that adds 1 to `total` and gathers k + total, until `total` is `stop`."""
+    body = onnx.helper.make_graph(
+        [
+            node("Add", ["before", "one"], ["after"]),
+            node("Less", ["after", "stop"], ["going"]),
+            node("Add", ["k", "after"], ["row"]),
+        ],
+        "body",
+        [value("n", INT64, []), value("go", BOOL, []), value("before", FLOAT, [])],
+        [value("going", BOOL, []), value("after", FLOAT, []), value("row", FLOAT, shape)],
+    )
+    constants = {"zero": np.float32(0), "one": np.float32(1), "stop": np.float32(stop)}
+    constants |= {} if trips is None else {"trips": np.array(trips)}
+    constants |= {} if start is None else {"start": np.array(start)}
+    nodes = [node("Loop", [*inputs, "zero"], ["total", "rows"], body=body, name="loop")]
+    outputs = [value("total", FLOAT, []), value("rows", FLOAT, [None] * (1 + len(shape)))]
+    arrays = {name: np.asarray(number) for name, number in constants.items()}
+    return model_of(nodes, [value("k", FLOAT, [None] * len(shape))], outputs, arrays)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "more", "steps"),
+    [
+        (["trips", "start"], {"trips": 3, "start": True}, 3),
+        (["trips", "start"], {"trips": [3], "start": [True], "stop": 2}, 2),
+        (["trips", "start"], {"trips": 3, "start": False}, 0),
+        (["trips", "start"], {"trips": 0, "start": True}, 0),
+        (["trips", ""], {"trips": 3, "stop": 2}, 3),  # the body's condition is ignored
+        (["", "start"], {"start": True, "stop": 4}, 4),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("k", [np.float32(5), np.ones((2, 4), np.float32)], ids=["scalar", "matrix"])
+def test_loops_stack_what_their_steps_give(inputs, more, steps, k):
+    k = np.asarray(k)
+    shape = (2, "d") if k.ndim else ()
+    total, rows = rnnfast.onnx.prepare(counting(inputs, shape=shape, **more)).run([k])
+    assert total == steps
+    if steps:
+        np.testing.assert_array_equal(rows, [k + step for step in range(1, steps + 1)], strict=True)
+    else:
+        assert (rows.shape, rows.dtype) == ((0, 2, 0) if k.ndim else (0,), np.float32)
+
+
+def test_loops_that_cannot_run_are_refused():
+    with pytest.raises(ValueError, match="node loop: expected a trip count or a condition"):
+        rnnfast.onnx.prepare(counting(["", ""]))
+    with pytest.raises(
+        ValueError, match="node loop: body: expected 4 inputs and 3 outputs or more, got 3 and"
+    ):
+        rnnfast.onnx.prepare(counting(["trips", "start", "zero"], trips=3, start=True))
+    with pytest.raises(ValueError, match=r"node loop: M: expected one element, got shape \(2,\)"):
+        rnnfast.onnx.prepare(counting(["trips", ""], trips=[1, 2])).run([np.ones((2, 4), np.float32)])
+    untyped = counting(["trips", ""], trips=0)
+    untyped.graph.node[0].attribute[0].g.output[2].ClearField("type")
+    with pytest.raises(ValueError, match="node loop: row: expected a declared type"):
+        rnnfast.onnx.prepare(untyped).run([np.ones((2, 4), np.float32)])
+
+
+def test_a_loop_whose_output_is_left_out_gives_no_input_later():
+    model = counting(["trips", ""], trips=3)
+    model.graph.node[0].output[0] = ""
+    constants = [onnx.numpy_helper.from_array(array, name) for name, array in weights().items()]
+    model.graph.initializer.extend(constants)
+    model.graph.node.append(node("RNN", ["rows", "W", "R", "", ""], ["", "h"]))
+    del model.graph.output[:]
+    model.graph.output.append(H)
+    k = np.ones((4, 2), np.float32)
+    rows = np.stack([k + 1, k + 2, k + 3])
+    want = oracle("RNN", {"direction": "forward"}, {"X": rows, **weights()})["Y_h"]
+    np.testing.assert_allclose(rnnfast.onnx.prepare(model).run([k])["h"], want, 1e-5)
+
+
+def scanning(opset: int = 17, **attributes):
+    """A Scan that carries a sum of `x` and gathers the sums and the products of `x` and `z`."""
+    body = onnx.helper.make_graph(
+        [
+            node("Add", ["before", "x_t"], ["after"]),
+            node("Identity", ["after"], ["sum"]),
+            node("Mul", ["x_t", "z_t"], ["product"]),
+        ],
+        "body",
+        [value(name, FLOAT, [2, 3]) for name in ("before", "x_t", "z_t")],
+        [value("after", FLOAT, [2, 3]), value("sum", FLOAT, [2, 3]), value("product", FLOAT, [2, "d"])],
+    )
+    scan = node(
+        "Scan", ["zero", "x", "z"], ["last", "sums", "products"], body=body, name="scan",
+        **{"num_scan_inputs": 2, **attributes},
+    )  # fmt: skip
+    model = model_of(
+        [scan],
+        [value(name, FLOAT, [None] * 3) for name in ("x", "z")],
+        [value(name, FLOAT, [None] * rank) for name, rank in (("last", 2), ("sums", 3), ("products", 3))],
+        {"zero": np.zeros((2, 3), np.float32)},
+    )
+    model.opset_import[0].version = opset
+    return model
+
+
+@pytest.mark.parametrize("axes_in", [None, [1, -1]])
+@pytest.mark.parametrize("directions_in", [None, [1, 0]])
+@pytest.mark.parametrize("axes_out", [None, [2, -2]])
+@pytest.mark.parametrize("directions_out", [None, [0, 1]])
+def test_scans_along_any_axis_in_any_direction(axes_in, directions_in, axes_out, directions_out):
+    given = {
+        "scan_input_axes": axes_in,
+        "scan_input_directions": directions_in,
+        "scan_output_axes": axes_out,
+        "scan_output_directions": directions_out,
+    }
+    prepared = rnnfast.onnx.prepare(scanning(**{name: it for name, it in given.items() if it is not None}))
+    rng = np.random.default_rng(0)
+    for steps in (4, 0):
+        x, z = (rng.standard_normal((steps, 2, 3)).astype(np.float32) for _ in "xz")
+        sums, products = np.cumsum(x, 0), x * z  # along axis 0, forwards
+        if not steps:
+            products = products[..., :0]  # an axis whose size is not declared
+        last = sums[-1] if steps else np.zeros((2, 3), np.float32)
+        arrays = []
+        for n, array in enumerate((x, z)):
+            turned = array[::-1] if directions_in and directions_in[n] else array
+            arrays.append(np.moveaxis(turned, 0, axes_in[n] if axes_in else 0))
+        wanted = []
+        for n, array in enumerate((sums, products)):
+            turned = array[::-1] if directions_out and directions_out[n] else array
+            wanted.append(np.moveaxis(turned, 0, axes_out[n] if axes_out else 0))
+        for got, want in zip(prepared.run(arrays), (last, *wanted), strict=True):
+            np.testing.assert_allclose(got, want, 1e-6, strict=True)
+
+
+def test_scans_that_cannot_run_are_refused():
+    for attributes, words in (
+        ({"opset": 8}, "expected a Scan of opset 9"),
+        ({"num_scan_inputs": 0}, "num_scan_inputs: expected 1 to 3, got 0"),
+        ({"num_scan_inputs": 4}, "num_scan_inputs: expected 1 to 3, got 4"),
+        ({"scan_input_axes": [0]}, "scan_input_axes: expected 2 of them, got 1"),
+        ({"scan_output_directions": [0, 2]}, "scan_output_directions: expected 0 or 1"),
+    ):
+        with pytest.raises(ValueError, match=f"node scan: {words}"):
+            rnnfast.onnx.prepare(scanning(**attributes))
+    x = np.ones((4, 2, 3), np.float32)
+    for attributes, inputs, words in (
+        ({"scan_input_axes": [0, 3]}, [x, x], "z_t: expected an axis 3"),
+        ({"scan_output_axes": [0, 3]}, [x, x], "product: .*axis"),
+        ({}, [x, x[1:]], r"expected scan inputs of one length, got \[4, 3\]"),
+    ):
+        with pytest.raises(ValueError, match=f"node scan: {words}"):
+            rnnfast.onnx.prepare(scanning(**attributes)).run(inputs)
 
 
 def test_nodes_inside_of_local_functions_run_on_the_kernels():
@@ -178,9 +324,39 @@ def test_inputs_by_place_by_name_and_by_default(tmp_path):
         ([x_of()[0]], ValueError, r"x: expected shape \[T, B, 2\]"),
         ([np.ones((4, 3, 5), np.float32)], ValueError, r"x: expected shape \[T, B, 2\]"),
         ([x_of().astype(np.float64)], TypeError, "x: expected dtype float32"),
+        ([[[1], [1, 2]]], ValueError, "x: .*inhomogeneous"),
+        (None, TypeError, "inputs: expected arrays in order or by name, got NoneType"),
     ):
         with pytest.raises(kind, match=words):
             prepared.run(bad)
+
+
+def test_sequences_go_in_as_lists():
+    parts = onnx.helper.make_tensor_sequence_value_info("parts", FLOAT, None)
+    joined = value("joined", FLOAT, [None])
+    model = model_of([node("ConcatFromSequence", ["parts"], ["joined"], axis=0)], [parts], [joined], {})
+    arrays = [np.ones(2, np.float32), np.zeros(3, np.float32)]
+    assert rnnfast.onnx.prepare(model).run([arrays])["joined"].tolist() == [1, 1, 0, 0, 0]
+
+
+def test_one_node_takes_inputs_by_place_and_by_name():
+    cell = node("RNN", ["x", "w", "r"], ["y"])
+    one = np.ones((1, 1, 1))
+    want = np.tanh(one)[None]
+    for inputs in ([one] * 3, (one, one, one), {"r": one, "w": one, "x": one}, [one.tolist(), one, one]):
+        (y,) = rnnfast.onnx.run_node(cell, inputs)
+        np.testing.assert_allclose(y, want, 1e-12)
+    for inputs, kind, words in (
+        ([one, one], ValueError, r"inputs: expected x, w, r; missing: \['r'\]"),
+        ([one] * 4, ValueError, "inputs: expected at most 3 arrays, got 4"),
+        ({"x": one}, ValueError, r"missing: \['w', 'r'\]"),
+        (None, TypeError, "inputs: expected arrays in order or by name, got NoneType"),
+        ([[[1], [1, 2]], one, one], ValueError, "x: .*inhomogeneous"),
+    ):
+        with pytest.raises(kind, match=words):
+            rnnfast.onnx.run_node(cell, inputs)
+    joined = node("ConcatFromSequence", ["parts"], ["joined"], axis=2)
+    assert rnnfast.onnx.run_node(joined, [[one, one]])[0].tolist() == [[[1, 1]]]
 
 
 def test_devices():
@@ -204,11 +380,15 @@ def test_models_that_cannot_run_are_refused():
     invalid = onnx.ModelProto.FromString(good.SerializeToString())
     invalid.graph.node[0].op_type = "RNM"
     odd = make_model("RNN", {"direction": "up"}, {"X": x_of(), **weights()})
+    bytes_ = make_model("RNN", {"direction": b"\xff"}, {"X": x_of(), **weights()})
+    named = make_model("RNN", {"activations": [b"\xff"]}, {"X": x_of(), **weights()})
     for model, words in (
         (old, "expected opset 7"),
         (unknown, "unknown"),
         (invalid, "RNM"),
         (odd, "node cell: direction"),
+        (bytes_, "node cell: direction: expected text"),
+        (named, "node cell: activations: expected text"),
     ):
         assert not rnnfast.onnx.is_compatible(model)
         with pytest.raises(ValueError, match=words):

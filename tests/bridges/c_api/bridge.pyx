@@ -89,13 +89,13 @@ cdef class Plan:
         checked(rnnfast.forward(self.plan, T, pointer(x), pointer(y), <const Py_ssize_t *>pointer(lengths),
                                 <const uint8_t *>pointer(reset)))
 
-    def backward(self, list grads, dy=None, dh=None, dc=None, dx=None, dh_initial=None, dc_initial=None):
+    def backward(self, list grads=None, dy=None, dh=None, dc=None, dx=None, dh_initial=None, dc_initial=None):
         cdef rnnfast_gradients g = rnnfast_no_gradients()
         cdef rnnfast_weights w[16]
-        for n, arrays in enumerate(grads):
+        for n, arrays in enumerate(grads or []):
             w[n] = pointers(arrays)
         g.dy, g.dh, g.dc, g.dx = pointer(dy), pointer(dh), pointer(dc), pointer(dx)
-        g.dh_initial, g.dc_initial, g.weights = pointer(dh_initial), pointer(dc_initial), w
+        g.dh_initial, g.dc_initial, g.weights = pointer(dh_initial), pointer(dc_initial), NULL if grads is None else w
         checked(rnnfast.backward(self.plan, &g))
 
     def get_state(self, h, c=None):

@@ -1,0 +1,97 @@
+"""Files that are written whole: what they replace, what they refuse, what their errors name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import sys
+
+import pytest
+
+from rnnfast.files import written_whole
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs pipes, links and modes of POSIX")
+
+
+def write(path, data: bytes = b"new") -> None:
+    with written_whole(path) as file:
+        file.write(data)
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o755, 0o444])
+def test_a_file_keeps_its_mode_from_the_first_byte(tmp_path, mode):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    with written_whole(path) as file:
+        (draft,) = set(tmp_path.iterdir()) - {path}
+        assert stat.S_IMODE(draft.stat().st_mode) == mode
+        file.write(b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert path.read_bytes() == b"new"
+
+
+@posix
+def test_a_new_file_has_the_mode_of_any_other(tmp_path):
+    write(tmp_path / "file")
+    (tmp_path / "other").write_bytes(b"")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@posix
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    pipe, folder, loop, link = (tmp_path / name for name in ("pipe", "folder", "loop", "link"))
+    os.mkfifo(pipe)
+    folder.mkdir()
+    loop.symlink_to(loop)
+    link.symlink_to(pipe)
+    for path in (pipe, folder, loop, link, folder / "..", os.devnull):
+        before = os.lstat(path)
+        with pytest.raises(OSError, match=f"{re.escape(str(path))}'$"):
+            write(path)
+        assert os.lstat(path).st_ino == before.st_ino
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@posix
+def test_links_go_on_pointing_where_they_did(tmp_path):
+    (tmp_path / "folder").mkdir()
+    target, link = tmp_path / "folder" / "file", tmp_path / "link"
+    link.symlink_to(target)
+    for data in (b"first", b"second"):  # at first to nothing
+        write(link, data)
+        assert link.is_symlink()
+        assert target.read_bytes() == data
+
+
+def test_names_may_be_as_long_as_the_disk_allows(tmp_path):
+    path = tmp_path / ("n" * 255)
+    try:
+        path.write_bytes(b"old")
+    except OSError:
+        pytest.skip("this disk allows no such name")
+    write(path)
+    assert path.read_bytes() == b"new"
+
+
+def test_errors_name_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    for wrong in (tmp_path / "absent" / "file", path / "file"):
+        with pytest.raises(OSError, match=f"{re.escape(str(wrong))}'$"):
+            write(wrong)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    for name in ("fsync", "replace", "chmod"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, full)
+            with pytest.raises(OSError, match=f"no space: {re.escape(repr(str(path)))}$"):
+                write(path)
+    with pytest.raises(FileNotFoundError, match=r"elsewhere'$"), written_whole(path):
+        (tmp_path / "elsewhere").read_bytes()
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"old"]

@@ -246,7 +246,7 @@ def test_dx_and_the_state_have_their_bits_without_the_weights_gradients(
 ):
     _core.force_split("units")
     pair = Pair(bridge, name, D=2, T=40)
-    more = bends(pair) if bent else {}
+    more = bends(pair.T, pair.B) if bent else {}
     dy = pair.rng.normal(size=pair.y.shape).astype(np.float32)
     grads = pair.per_pass({name: np.empty_like(p.data) for name, p in pair.layer.named_parameters()})
     names = ("dh_initial", "dc_initial")[: len(pair.state)]

@@ -96,7 +96,7 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path: Path, changes: dict,
     save_file(changed(build().state_dict(), **changes), path)
     model = build(5)
     before = model.state_dict()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"model\.safetensors: {message}"):
         safetensors.load(path, model)
     assert_equal(model, before)
 

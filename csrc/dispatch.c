@@ -6,7 +6,8 @@
 #endif
 
 #define DECLARE(isa) extern const Kernels kernels_##isa##_float32, kernels_##isa##_float64;
-#define ENTRY(isa, description, runs_here) {#isa, description, &kernels_##isa##_float32, &kernels_##isa##_float64, runs_here},
+#define ENTRY(isa, description, runs_here) \
+    {#isa, description, {[FLOAT32] = &kernels_##isa##_float32, [FLOAT64] = &kernels_##isa##_float64}, runs_here},
 
 static int always(void) { return 1; }
 

@@ -4,9 +4,11 @@
 
 #include "kernels.h"
 
+enum { FLOAT32, FLOAT64, KINDS }; /* kinds of kernels: types of elements and of operands */
+
 typedef struct {
     const char *name, *description;
-    const Kernels *float32, *float64;
+    const Kernels *kernels[KINDS];
     int (*runs_here)(void);
 } Implementation;
 

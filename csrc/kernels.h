@@ -1,4 +1,4 @@
-/* The table of kernels: one for each ISA and dtype, all made from the same source (kernels/template.h). */
+/* The table of kernels: one for each instruction set and type of element, all made from one source (kernels/template.h). */
 #ifndef RNNFAST_KERNELS_H
 #define RNNFAST_KERNELS_H
 
@@ -11,9 +11,10 @@ enum { CHAINS = 12 }; /* vectors; enough to hide the latency of an FMA on two un
 typedef void step_function(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
 
 typedef struct {
-    int lanes;     /* V, the numbers in a vector */
-    int columns;   /* 4V, the columns in a whole group of a flat pack */
-    int real_size; /* bytes of a number: 4 or 8 */
+    int lanes;        /* V, the numbers in a vector */
+    int columns;      /* 4V, the columns in a whole group of a flat pack */
+    int real_size;    /* bytes of a number: a sum, a state, a gradient */
+    int operand_size; /* bytes of an operand of a product, as it is packed */
 
     /* Packing: kernels/pack.h. */
     void (*pack_by_rows)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
@@ -25,7 +26,7 @@ typedef struct {
     /* Flat products over many rows: kernels/product.h. */
     void (*product)(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1);
     ptrdiff_t (*groups_of)(ptrdiff_t C);      /* groups in a flat pack of C columns */
-    ptrdiff_t (*operand_stride)(ptrdiff_t K); /* numbers in a row that pack_operand writes */
+    ptrdiff_t (*operand_stride)(ptrdiff_t K); /* operands in a row that pack_operand writes */
 
     /* The gradients of the weights: kernels/gradient.h. */
     void (*pack_gradient)(const Rows *d, ptrdiff_t C, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *out,
@@ -40,16 +41,19 @@ typedef struct {
                    ptrdiff_t c1);
     void (*scatter)(const Lookup *l, const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t c0, ptrdiff_t c1);
 
-    /* One step of rows b0..b1, groups of units g0..g1, in up to two phases: kernels/step.h. */
-    step_function *step_forward[CELLS][2];
-    step_function *step_backward[CELLS][2];
+    /* One step of rows b0..b1, groups of units g0..g1, a function for each phase; defined by each cell (cells/). */
+    step_function *const *step_forward[CELLS];
+    step_function *const *step_backward[CELLS];
 
-    /* The gradients of the peepholes over steps s0..s1, for units j0..j1: kernels/peephole.h. */
-    void (*peephole_gradient)(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t j0, ptrdiff_t j1);
+    /* The gradients of the vector weights over steps s0..s1, for units j0..j1: kernels/vectors.h. */
+    void (*vector_gradients)(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t j0, ptrdiff_t j1);
 
     /* Random masks of steps t0..t1: kernels/mask.h. */
     void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
                     double p, void *mask);
+
+    /* y += x, n numbers. */
+    void (*add)(ptrdiff_t n, const void *x, void *y);
 
     /* The vector functions, for their tests. */
     void (*vmath[3])(ptrdiff_t n, const void *x, void *y);

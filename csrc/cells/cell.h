@@ -3,22 +3,25 @@
  *     <cell>_cell_forward(p, M, at)          from the finished pre-activations of M vectors of units
  *     <cell>_cell_backward(p, M, at, dh)     from the gradients of their h
  *
- * M is a constant of 1 to ABREAST: the vectors are independent, of any rows, and are worked on side by side. A gate is
- * loaded where it is needed and stored as soon as it may be: M of each gate at once would not stay in registers.
+ * M is a constant of 1 to ABREAST: the vectors are independent, of any rows, and are worked on side by side. A cell loads a
+ * gate where it needs it and stores it as early as it can: M vectors of every gate would not fit in the registers.
  */
+#ifndef RNNFAST_CELLS_CELL_H
+#define RNNFAST_CELLS_CELL_H
+
+#include "compiler.h"
+#include "pass.h"
+#include "simd/vmath.h"
+
 typedef struct {
-    real *gates;        /* [S*H] INOUT */
-    const real *h_prev; /* [P]   IN */
-    const real *c_prev; /* [H]   IN   (lstm) */
-    real *h;            /* [P]   OUT forward, IN backward */
-    real *c;            /* [H]   OUT forward, IN backward; may be c_prev (lstm) */
-    real *m;            /* [H]   OUT, or NULL: no second product */
-    real *d_m;          /* [P]   OUT, or NULL (a projection's dh) */
-    const real *dy;     /* [P]   IN, or NULL: zero */
-    const real *dc_step;/* [H]   IN, or NULL: zero (lstm) */
-    real *dh_step;      /* [P]   OUT, or NULL: not wanted */
-    real *dh;           /* [P]   INOUT */
-    real *dc;           /* [H]   INOUT (lstm) */
+    real *gates;                   /* [S*H]   INOUT */
+    const real *prev[MAX_PARTS];   /* [width] IN    each part of the state before the step */
+    real *now[MAX_PARTS];          /* [width] OUT forward, IN backward: after it; a part other than h may be its prev */
+    real *m;                       /* [H]     OUT, or NULL: no second product */
+    real *d_m;                     /* [P]     OUT, or NULL */
+    const real *d_step[MAX_PARTS]; /* [width] IN    its gradient from outside, dy first; NULL: zero */
+    real *d[MAX_PARTS];            /* [width] INOUT its gradient carried from the step after to the step before */
+    real *dh_step;                 /* [P]     OUT, or NULL: not wanted */
 } CellRow;
 
 /* V hidden units j .. j+V of a row; only `lanes` of them at the end of an odd H. */
@@ -26,16 +29,41 @@ typedef struct {
     const CellRow *row;
     ptrdiff_t j;
     int lanes;
-    const real *a; /* straight from the tile: [G][V] pre-activations forward, [V] what the gates carry to dh backward */
+    const real *a; /* [G][V] pre-activations forward, [V] the gradient of h through the product of the state backward */
 } CellVector;
 
 typedef void cell_forward_function(const Pass *p, const int M, const CellVector *at);
 typedef void cell_backward_function(const Pass *p, const int M, const CellVector *at, vec *dh);
 
-/* A slot of the gates, or another array of the row, at these units. */
+/* The units of this vector in a slot of the gates, or in another array of the row. */
 static ALWAYS_INLINE vec v_load_at(const real *array, const CellVector *at) { return v_load_n(array + at->j, at->lanes); }
 static ALWAYS_INLINE void v_store_at(real *array, const CellVector *at, vec x) { v_store_n(array + at->j, x, at->lanes); }
 
-/* d(pre-activation) = d * s (1 - s) and d * (1 - t^2): the slopes of sigmoid and tanh from their values. */
+/* w * x + sum for a vector weight w [H]. */
+static ALWAYS_INLINE vec v_weighted(const void *w, const CellVector *at, vec x, vec sum)
+{
+    return v_fma(v_load_at((const real *)w, at), x, sum);
+}
+
+/* The gradient of a pre-activation from that of its sigmoid s, d * s (1 - s), or of its tanh t, d * (1 - t^2). */
 static ALWAYS_INLINE vec v_sigmoid_slope(vec d, vec s) { return v_mul(d, v_fnma(s, s, s)); }
 static ALWAYS_INLINE vec v_tanh_slope(vec d, vec t) { return v_mul(d, v_fnma(t, t, v_set1(1))); }
+
+/* x = f(x), f = tanh | relu | sigmoid | identity. */
+static ALWAYS_INLINE void v_nonlinearity(int f, const int M, vec *x)
+{
+    if (f == TANH) v_tanh(M, x);
+    else if (f == SIGMOID) v_sigmoid(M, x);
+    else if (f == RELU) EACH(m) x[m] = v_where_less(x[m], v_zero(), v_zero(), x[m]);
+}
+
+/* The gradient of the pre-activation from d, that of h = f(a), and h:  d (1 - h^2) | d where h > 0 | d h (1 - h) | d. */
+static ALWAYS_INLINE vec v_nonlinearity_slope(int f, vec d, vec h)
+{
+    if (f == TANH) return v_tanh_slope(d, h);
+    if (f == SIGMOID) return v_sigmoid_slope(d, h);
+    if (f == RELU) return v_where_less(v_zero(), h, d, v_zero());
+    return d;
+}
+
+#endif

@@ -1,13 +1,18 @@
-/* The gated recurrent unit (Cho et al. 2014) in the form of cuDNN, where the reset gate follows the state's product.
+/* The gated recurrent unit (Cho et al. 2014) in the form of cuDNN, where the reset gate acts after the product of the state.
  *
  *     r, z = sigmoid(b + W x + W h_prev)
- *     p = b_in + W_in x,   q = b_hn + W_hn h_prev          slots n r z q; p stands in slot n until n does
+ *     p = b_in + W_in x,   q = b_hn + W_hn h_prev          slots n r z q; slot n holds p, then n
  *     n = tanh(p + r * q)
  *     h = (1 - z) * n + z * h_prev
  *
  *     dn = dh (1 - z) (1 - n^2)      dq = dn * r       dr = dn * q * r (1 - r)
  *     dz = dh (h_prev - n) z (1 - z)                   dh_prev = dh * z + what r, z and q carry back
  */
+#ifndef RNNFAST_CELLS_GRU_H
+#define RNNFAST_CELLS_GRU_H
+
+#include "kernels/step.h"
+
 enum { GRU_N, GRU_R, GRU_Z, GRU_Q }; /* in gates; the tile has the last three */
 
 static ALWAYS_INLINE void gru_cell_forward(const Pass *p, const int M, const CellVector *at)
@@ -27,9 +32,9 @@ static ALWAYS_INLINE void gru_cell_forward(const Pass *p, const int M, const Cel
     }
     EACH(m) z[m] = v_load(at[m].a + (GRU_Z - 1) * V);
     v_sigmoid(M, z);
-    if (p->save) EACH(m) v_store_at(at[m].row->gates + GRU_Z * H, &at[m], z[m]); /* likewise */
-    EACH(m) n[m] = v_fma(z[m], v_load_at(at[m].row->h_prev, &at[m]), v_fnma(z[m], n[m], n[m]));
-    EACH(m) v_store_at(at[m].row->h, &at[m], n[m]);
+    if (p->save) EACH(m) v_store_at(at[m].row->gates + GRU_Z * H, &at[m], z[m]); /* as above */
+    EACH(m) n[m] = v_fma(z[m], v_load_at(at[m].row->prev[PART_H], &at[m]), v_fnma(z[m], n[m], n[m]));
+    EACH(m) v_store_at(at[m].row->now[PART_H], &at[m], n[m]);
 }
 
 static ALWAYS_INLINE void gru_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
@@ -41,9 +46,9 @@ static ALWAYS_INLINE void gru_cell_backward(const Pass *p, const int M, const Ce
         const vec n = v_load_at(row->gates + GRU_N * H, &at[m]), r = v_load_at(row->gates + GRU_R * H, &at[m]);
         const vec z = v_load_at(row->gates + GRU_Z * H, &at[m]), q = v_load_at(row->gates + GRU_Q * H, &at[m]);
         const vec dn = v_tanh_slope(v_fnma(dh[m], z, dh[m]), n);
-        const vec dz = v_mul(dh[m], v_sub(v_load_at(row->h_prev, &at[m]), n));
+        const vec dz = v_mul(dh[m], v_sub(v_load_at(row->prev[PART_H], &at[m]), n));
 
-        v_store_at(row->dh, &at[m], v_mul(dh[m], z));
+        v_store_at(row->d[PART_H], &at[m], v_mul(dh[m], z));
         /* was: activations; now: gradients of the pre-activations */
         v_store_at(row->gates + GRU_N * H, &at[m], dn);
         v_store_at(row->gates + GRU_R * H, &at[m], v_sigmoid_slope(v_mul(dn, q), r));
@@ -51,72 +56,11 @@ static ALWAYS_INLINE void gru_cell_backward(const Pass *p, const int M, const Ce
         v_store_at(row->gates + GRU_Q * H, &at[m], v_mul(dn, r));
     }
 }
-/* The reset gate before the state's product (later versions of Cho et al. 2014), in two phases: first m of all units.
- *
- *     r, z = sigmoid(b + W x + W h_prev),   m = r * h_prev                                slots n r z
- *     n = tanh(b_in + b_hn + W_in x + W_hn m)
- *     h = (1 - z) * n + z * h_prev
- *
- *     dn = dh (1 - z) (1 - n^2)      dz = dh (h_prev - n) z (1 - z)
- *     dm = dn W_hn                   dr = dm * h_prev * r (1 - r)
- *     dh_prev = dh * z + dm * r + what r and z carry back
- */
-static ALWAYS_INLINE void gru_before_cell_forward(const Pass *p, const int M, const CellVector *at)
-{
-    const ptrdiff_t H = p->H;
-    vec r[ABREAST], z[ABREAST];
 
-    EACH(m) r[m] = v_load(at[m].a + (GRU_R - 1) * V);
-    v_sigmoid(M, r);
-    EACH(m) v_store_at(at[m].row->m, &at[m], v_mul(r[m], v_load_at(at[m].row->h_prev, &at[m])));
-    EACH(m) z[m] = v_load(at[m].a + (GRU_Z - 1) * V);
-    v_sigmoid(M, z);
-    EACH(m) { /* was: pre-activations; now: activations */
-        if (p->save) v_store_at(at[m].row->gates + GRU_R * H, &at[m], r[m]);
-        v_store_at(at[m].row->gates + GRU_Z * H, &at[m], z[m]);
-    }
-}
+FORWARD_PHASE(gru_step_forward, 0, 3, gru_cell_forward)
+BACKWARD_PHASE(gru_step_backward, 0, THROUGH_PRODUCT | BESIDE_PRODUCT, gru_cell_backward)
 
-static ALWAYS_INLINE void gru_before_candidate_forward(const Pass *p, const int M, const CellVector *at)
-{
-    const ptrdiff_t H = p->H;
-    vec n[ABREAST];
+static step_function *const gru_forward[MAX_PHASES] = {gru_step_forward};
+static step_function *const gru_backward[MAX_PHASES] = {gru_step_backward};
 
-    EACH(m) n[m] = v_load(at[m].a);
-    v_tanh(M, n);
-    if (p->save) EACH(m) v_store_at(at[m].row->gates + GRU_N * H, &at[m], n[m]); /* likewise */
-    EACH(m) {
-        const vec z = v_load_at(at[m].row->gates + GRU_Z * H, &at[m]);
-        v_store_at(at[m].row->h, &at[m], v_fma(z, v_load_at(at[m].row->h_prev, &at[m]), v_fnma(z, n[m], n[m])));
-    }
-}
-
-static ALWAYS_INLINE void gru_before_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
-{
-    const ptrdiff_t H = p->H;
-
-    EACH(m) {
-        const CellRow *row = at[m].row;
-        const vec n = v_load_at(row->gates + GRU_N * H, &at[m]), z = v_load_at(row->gates + GRU_Z * H, &at[m]);
-        const vec dz = v_mul(dh[m], v_sub(v_load_at(row->h_prev, &at[m]), n));
-
-        v_store_at(row->dh, &at[m], v_mul(dh[m], z));
-        /* was: activations; now: gradients of the pre-activations */
-        v_store_at(row->gates + GRU_N * H, &at[m], v_tanh_slope(v_fnma(dh[m], z, dh[m]), n));
-        v_store_at(row->gates + GRU_Z * H, &at[m], v_sigmoid_slope(dz, z));
-    }
-}
-
-static ALWAYS_INLINE void gru_before_candidate_backward(const Pass *p, const int M, const CellVector *at, vec *dm)
-{
-    const ptrdiff_t H = p->H;
-
-    EACH(m) {
-        const CellRow *row = at[m].row;
-        const vec r = v_load_at(row->gates + GRU_R * H, &at[m]), h_prev = v_load_at(row->h_prev, &at[m]);
-
-        v_store_at(row->dh, &at[m], v_fma(dm[m], r, v_load_at(row->dh, &at[m])));
-        v_store_at(row->m, &at[m], v_mul(r, h_prev));
-        v_store_at(row->gates + GRU_R * H, &at[m], v_sigmoid_slope(v_mul(dm[m], h_prev), r)); /* likewise */
-    }
-}
+#endif

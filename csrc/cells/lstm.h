@@ -1,6 +1,6 @@
-/* Long short-term memory with a forget gate (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000). In
- * brackets what is there on request: peepholes (Gers and Schmidhuber 2000), a bound on c, and a projection (Sak, Senior and
- * Beaufays 2014). Coupled, f = 1 - i has no slot.
+/* Long short-term memory with a forget gate (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000). Options
+ * are in brackets: peepholes (Gers and Schmidhuber 2000), a bound on c, and a projection (Sak, Senior and Beaufays 2014).
+ * With coupled gates, f = 1 - i has no slot.
  *
  *     i, f = sigmoid(b + W x + W h_prev [+ w_c c_prev]),   g = tanh(b + W x + W h_prev)          slots i f g o
  *     c = [clip] f * c_prev + i * g
@@ -14,18 +14,20 @@
  *     df = dc * c_prev * f (1 - f)          dg = dc * i * (1 - g^2)
  *     dc_prev = dc * f [+ di w_ci + df w_cf]
  */
+#ifndef RNNFAST_CELLS_LSTM_H
+#define RNNFAST_CELLS_LSTM_H
+
+#include "kernels/step.h"
+
 #define LSTM_I 0
 #define LSTM_F 1 /* not if coupled */
 #define LSTM_G (2 - coupled)
 #define LSTM_O (3 - coupled)
 
-/* What a peephole adds to a pre-activation, or to a gradient of c. */
-static ALWAYS_INLINE vec v_peep(const void *w, const CellVector *at, vec seen, vec x)
-{
-    return v_fma(v_load_at((const real *)w, at), seen, x);
-}
+/* Places of the peepholes among the vector weights. */
+enum { LSTM_CI, LSTM_CO, LSTM_CF };
 
-/* x where c lies within the bound, else what stands for `below` and `above` it. */
+/* x where -bound <= c <= bound, else `below` or `above`. */
 static ALWAYS_INLINE vec v_within(real bound, vec c, vec below, vec above, vec x)
 {
     x = v_where_less(v_set1(bound), c, above, x);
@@ -39,7 +41,7 @@ static ALWAYS_INLINE void lstm_forward_with(const Pass *p, const int M, const Ce
     vec i[ABREAST], f[ABREAST], g[ABREAST], o[ABREAST], c[ABREAST];
 
     EACH(m) i[m] = v_load(at[m].a + LSTM_I * V);
-    if (p->w_ci) EACH(m) i[m] = v_peep(p->w_ci, &at[m], v_load_at(at[m].row->c_prev, &at[m]), i[m]);
+    if (p->vector[LSTM_CI]) EACH(m) i[m] = v_weighted(p->vector[LSTM_CI], &at[m], v_load_at(at[m].row->prev[PART_C], &at[m]), i[m]);
     v_sigmoid(M, i);
     EACH(m) g[m] = v_load(at[m].a + LSTM_G * V);
     v_tanh(M, g);
@@ -51,21 +53,21 @@ static ALWAYS_INLINE void lstm_forward_with(const Pass *p, const int M, const Ce
     if (coupled) EACH(m) f[m] = v_sub(v_set1(1), i[m]);
     else {
         EACH(m) f[m] = v_load(at[m].a + LSTM_F * V);
-        if (p->w_cf) EACH(m) f[m] = v_peep(p->w_cf, &at[m], v_load_at(at[m].row->c_prev, &at[m]), f[m]);
+        if (p->vector[LSTM_CF]) EACH(m) f[m] = v_weighted(p->vector[LSTM_CF], &at[m], v_load_at(at[m].row->prev[PART_C], &at[m]), f[m]);
         v_sigmoid(M, f);
     }
-    EACH(m) c[m] = v_fma(f[m], v_load_at(at[m].row->c_prev, &at[m]), c[m]);
+    EACH(m) c[m] = v_fma(f[m], v_load_at(at[m].row->prev[PART_C], &at[m]), c[m]);
     if (bound > 0) EACH(m) c[m] = v_within(bound, c[m], v_set1(-bound), v_set1(bound), c[m]);
-    EACH(m) v_store_at(at[m].row->c, &at[m], c[m]);
+    EACH(m) v_store_at(at[m].row->now[PART_C], &at[m], c[m]);
     EACH(m) o[m] = v_load(at[m].a + LSTM_O * V);
-    if (p->w_co) EACH(m) o[m] = v_peep(p->w_co, &at[m], c[m], o[m]);
+    if (p->vector[LSTM_CO]) EACH(m) o[m] = v_weighted(p->vector[LSTM_CO], &at[m], c[m], o[m]);
     v_sigmoid(M, o);
-    if (p->save) EACH(m) { /* likewise */
+    if (p->save) EACH(m) { /* as above */
         if (!coupled) v_store_at(at[m].row->gates + LSTM_F * H, &at[m], f[m]);
         v_store_at(at[m].row->gates + LSTM_O * H, &at[m], o[m]);
     }
     v_tanh(M, c);
-    EACH(m) v_store_at(at[m].row->m ? at[m].row->m : at[m].row->h, &at[m], v_mul(o[m], c[m]));
+    EACH(m) v_store_at(at[m].row->m ? at[m].row->m : at[m].row->now[PART_H], &at[m], v_mul(o[m], c[m]));
 }
 
 static ALWAYS_INLINE void lstm_backward_with(const Pass *p, const int M, const CellVector *at, const vec *dm,
@@ -75,29 +77,29 @@ static ALWAYS_INLINE void lstm_backward_with(const Pass *p, const int M, const C
     const real bound = (real)p->cell_clip;
     vec tanh_c[ABREAST];
 
-    EACH(m) tanh_c[m] = v_load_at(at[m].row->c, &at[m]);
+    EACH(m) tanh_c[m] = v_load_at(at[m].row->now[PART_C], &at[m]);
     v_tanh(M, tanh_c);
     EACH(m) {
         const CellRow *row = at[m].row;
         const vec i = v_load_at(row->gates + LSTM_I * H, &at[m]), g = v_load_at(row->gates + LSTM_G * H, &at[m]);
         const vec f = coupled ? v_sub(v_set1(1), i) : v_load_at(row->gates + LSTM_F * H, &at[m]);
         const vec o = v_load_at(row->gates + LSTM_O * H, &at[m]);
-        const vec c_prev = v_load_at(row->c_prev, &at[m]);
-        const vec later = row->dc_step ? v_add(v_load_at(row->dc, &at[m]), v_load_at(row->dc_step, &at[m]))
-                                       : v_load_at(row->dc, &at[m]);
+        const vec c_prev = v_load_at(row->prev[PART_C], &at[m]);
+        const vec later = row->d_step[PART_C] ? v_add(v_load_at(row->d[PART_C], &at[m]), v_load_at(row->d_step[PART_C], &at[m]))
+                                       : v_load_at(row->d[PART_C], &at[m]);
         const vec d_o = v_sigmoid_slope(v_mul(dm[m], tanh_c[m]), o);
         vec dc = v_add(later, v_tanh_slope(v_mul(dm[m], o), tanh_c[m])), d_i, d_f, dc_prev;
 
-        if (p->w_co) dc = v_peep(p->w_co, &at[m], d_o, dc);
+        if (p->vector[LSTM_CO]) dc = v_weighted(p->vector[LSTM_CO], &at[m], d_o, dc);
         if (bound > 0) dc = v_within(bound, v_fma(f, c_prev, v_mul(i, g)), v_zero(), v_zero(), dc);
         d_i = v_mul(dc, g);
         d_f = v_mul(dc, c_prev);
         d_i = v_sigmoid_slope(coupled ? v_sub(d_i, d_f) : d_i, i);
         d_f = v_sigmoid_slope(d_f, f);
         dc_prev = v_mul(dc, f);
-        if (p->w_ci) dc_prev = v_peep(p->w_ci, &at[m], d_i, dc_prev);
-        if (p->w_cf && !coupled) dc_prev = v_peep(p->w_cf, &at[m], d_f, dc_prev);
-        v_store_at(row->dc, &at[m], dc_prev);
+        if (p->vector[LSTM_CI]) dc_prev = v_weighted(p->vector[LSTM_CI], &at[m], d_i, dc_prev);
+        if (!coupled && p->vector[LSTM_CF]) dc_prev = v_weighted(p->vector[LSTM_CF], &at[m], d_f, dc_prev);
+        v_store_at(row->d[PART_C], &at[m], dc_prev);
         if (row->m) v_store_at(row->m, &at[m], v_mul(o, tanh_c[m]));
         /* was: activations; now: gradients of the pre-activations */
         v_store_at(row->gates + LSTM_I * H, &at[m], d_i);
@@ -111,7 +113,7 @@ static ALWAYS_INLINE void lstm_cell_forward(const Pass *p, const int M, const Ce
 {
     lstm_forward_with(p, M, at, 0);
 }
-static ALWAYS_INLINE void coupled_cell_forward(const Pass *p, const int M, const CellVector *at)
+static ALWAYS_INLINE void lstm_coupled_cell_forward(const Pass *p, const int M, const CellVector *at)
 {
     lstm_forward_with(p, M, at, 1);
 }
@@ -119,14 +121,39 @@ static ALWAYS_INLINE void lstm_cell_backward(const Pass *p, const int M, const C
 {
     lstm_backward_with(p, M, at, dm, 0);
 }
-static ALWAYS_INLINE void coupled_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dm)
+static ALWAYS_INLINE void lstm_coupled_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dm)
 {
     lstm_backward_with(p, M, at, dm, 1);
 }
 
-/* Before a projection, on the way back: dh, for the product with W_hr and its gradient. */
+/* The first phase with a projection keeps dh, for the product with W_hr and the gradient of W_hr. */
 static ALWAYS_INLINE void projected_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
     (void)p;
     EACH(m) v_store_at(at[m].row->d_m, &at[m], dh[m]);
 }
+
+FORWARD_PHASE(lstm_step_forward, 0, 4, lstm_cell_forward)
+FORWARD_PHASE(lstm_coupled_step_forward, 0, 3, lstm_coupled_cell_forward)
+BACKWARD_PHASE(lstm_whole_backward, 0, THROUGH_PRODUCT, lstm_cell_backward)
+BACKWARD_PHASE(lstm_coupled_whole_backward, 0, THROUGH_PRODUCT, lstm_coupled_cell_backward)
+BACKWARD_PHASE(projected_backward, 0, THROUGH_PRODUCT, projected_cell_backward)
+BACKWARD_PHASE(lstm_second_backward, 1, 0, lstm_cell_backward)
+BACKWARD_PHASE(lstm_coupled_second_backward, 1, 0, lstm_coupled_cell_backward)
+
+/* With a projection the cell waits for the second phase. */
+static void lstm_first_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1)
+{
+    (p->phases == 2 ? projected_backward : lstm_whole_backward)(p, s, b0, b1, g0, g1);
+}
+static void lstm_coupled_first_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1)
+{
+    (p->phases == 2 ? projected_backward : lstm_coupled_whole_backward)(p, s, b0, b1, g0, g1);
+}
+
+static step_function *const lstm_forward[MAX_PHASES] = {lstm_step_forward, project_forward};
+static step_function *const lstm_backward[MAX_PHASES] = {lstm_first_backward, lstm_second_backward};
+static step_function *const lstm_coupled_forward[MAX_PHASES] = {lstm_coupled_step_forward, project_forward};
+static step_function *const lstm_coupled_backward[MAX_PHASES] = {lstm_coupled_first_backward, lstm_coupled_second_backward};
+
+#endif

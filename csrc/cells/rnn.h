@@ -5,24 +5,32 @@
  *
  *     da = dh * f'(a), and f' from the value h:  1 - h^2 | h > 0 | h (1 - h) | 1
  */
+#ifndef RNNFAST_CELLS_RNN_H
+#define RNNFAST_CELLS_RNN_H
+
+#include "kernels/step.h"
+
 static ALWAYS_INLINE void rnn_cell_forward(const Pass *p, const int M, const CellVector *at)
 {
     vec h[ABREAST];
     EACH(m) h[m] = v_load(at[m].a);
-    if (p->nonlinearity == TANH) v_tanh(M, h);
-    else if (p->nonlinearity == SIGMOID) v_sigmoid(M, h);
-    else if (p->nonlinearity == RELU) EACH(m) h[m] = v_where_less(h[m], v_zero(), v_zero(), h[m]);
-    EACH(m) v_store_at(at[m].row->h, &at[m], h[m]);
+    v_nonlinearity(p->nonlinearity, M, h);
+    EACH(m) v_store_at(at[m].row->now[PART_H], &at[m], h[m]);
 }
 
 static ALWAYS_INLINE void rnn_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
     EACH(m) {
-        const vec h = v_load_at(at[m].row->h, &at[m]);
-        vec da = dh[m];
-        if (p->nonlinearity == TANH) da = v_tanh_slope(da, h);
-        else if (p->nonlinearity == SIGMOID) da = v_sigmoid_slope(da, h);
-        else if (p->nonlinearity == RELU) da = v_where_less(v_zero(), h, da, v_zero());
-        v_store_at(at[m].row->gates, &at[m], da); /* was: the pre-activation, no longer needed; now: da */
+        const vec h = v_load_at(at[m].row->now[PART_H], &at[m]);
+        /* was: the pre-activation, no longer needed; now: da */
+        v_store_at(at[m].row->gates, &at[m], v_nonlinearity_slope(p->nonlinearity, dh[m], h));
     }
 }
+
+FORWARD_PHASE(rnn_step_forward, 0, 1, rnn_cell_forward)
+BACKWARD_PHASE(rnn_step_backward, 0, THROUGH_PRODUCT, rnn_cell_backward)
+
+static step_function *const rnn_forward[MAX_PHASES] = {rnn_step_forward};
+static step_function *const rnn_backward[MAX_PHASES] = {rnn_step_backward};
+
+#endif

@@ -1,8 +1,13 @@
-/* The gradients of the weights: d^T a over many rows. A chunk of d is packed as a weight would be, a is copied beside it,
- * and the tile sums over the rows; the sums stay packed until the last chunk is done. */
+/* The gradients of the weights: d^T a over many rows. A chunk of d is packed as a weight would be, a is copied, and the tile
+ * sums over the rows; the sums stay packed until the last chunk is done. */
+#ifndef RNNFAST_KERNELS_GRADIENT_H
+#define RNNFAST_KERNELS_GRADIENT_H
+
+#include "pack.h"
+#include "product.h"
 
 /* Packs one group, N vectors wide, of rows q0..q1 of d: out [rows][N][V] OUT; adds the rows up, db [N][V] INOUT. */
-static ALWAYS_INLINE void pack_group(const Rows *d, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t c, const int N, int lanes, real *out,
+static ALWAYS_INLINE void pack_group(const Rows *d, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t c, const int N, int lanes, operand *out,
                                      real *db)
 {
     vec sum[TILE_WIDTH];
@@ -15,7 +20,7 @@ static ALWAYS_INLINE void pack_group(const Rows *d, ptrdiff_t q0, ptrdiff_t q1, 
             UNROLL for (int n = 0; n < N; n++) {
                 const vec x = v_load_n(rows[r] + c + n * V, n == N - 1 ? lanes : V);
                 sum[n] = v_add(sum[n], x);
-                v_store(out + n * V, x);
+                v_store_operand(out + n * V, x);
             }
     }
     UNROLL for (int n = 0; n < N; n++) v_store(db + n * V, sum[n]);
@@ -29,7 +34,8 @@ static void pack_gradient(const Rows *d, ptrdiff_t C, ptrdiff_t q0, ptrdiff_t q1
     for (ptrdiff_t group = g0; group < g1; group++) {
         const ptrdiff_t c = group * TILE_WIDTH * V;
         const int N = group_width(group, C), lanes = lanes_at(c + (N - 1) * V, C);
-        real *out = (real *)out_ + (c - g0 * TILE_WIDTH * V) * (q1 - q0), *db = (real *)db_ + c;
+        operand *out = (operand *)out_ + (c - g0 * TILE_WIDTH * V) * (q1 - q0);
+        real *db = (real *)db_ + c;
         if (N == 4) pack_group(d, q0, q1, c, 4, lanes, out, db);
         else if (N == 3) pack_group(d, q0, q1, c, 3, lanes, out, db);
         else if (N == 2) pack_group(d, q0, q1, c, 2, lanes, out, db);
@@ -43,13 +49,13 @@ static inline ptrdiff_t operand_stride(ptrdiff_t K) { return (vectors(K) | 1) * 
 /* Copies rows q0..q1 of a side by side, a [rows][operand_stride(K)] OUT. */
 static void pack_operand(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out_)
 {
-    real *out = out_;
+    operand *out = out_;
     for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
         const int count = at_most(q1 - q, PANEL_ROWS);
         const real *rows[PANEL_ROWS];
         rows_at(a, q, count, rows);
         for (int r = 0; r < count; r++, out += operand_stride(K))
-            for (ptrdiff_t k = 0; k < K; k += V) v_store(out + k, v_load_n(rows[r] + k, lanes_at(k, K)));
+            for (ptrdiff_t k = 0; k < K; k += V) v_store_operand(out + k, v_load_n(rows[r] + k, lanes_at(k, K)));
     }
 }
 
@@ -60,24 +66,24 @@ static void gradient_product(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t
 {
     const ptrdiff_t K = p->K, C = p->C, first = p->c0 / (TILE_WIDTH * V), end = groups_of(p->c1);
     const ptrdiff_t group0 = g0 > first ? g0 : first, group1 = g1 < end ? g1 : end, whole = whole_groups(C, group1);
-    const real *columns[TILE_ROWS];
+    const operand *columns[TILE_ROWS];
     real *sums[TILE_ROWS];
     Tile t = {.K = rows, .a = columns, .a_step = operand_stride(K), .w_group = rows * TILE_WIDTH * V, .lanes = V, .inner = V,
               .init = (const real *const *)sums, .init_p = K * TILE_WIDTH * V, .init_n = V,
               .out = sums, .out_p = K * TILE_WIDTH * V, .out_n = V};
 
-    for (int r = 0; r < at_most(K, TILE_ROWS); r++) columns[r] = (const real *)a + r;
+    for (int r = 0; r < at_most(K, TILE_ROWS); r++) columns[r] = (const operand *)a + r;
     for (ptrdiff_t group = group0, P; group < group1; group += P) {
         const ptrdiff_t c = group * TILE_WIDTH * V;
         const int N = group_width(group, C);
         const ptrdiff_t blocks = (K + tile_rows(N) - 1) / tile_rows(N);
         P = group < whole ? tile_groups(K, N, whole - group) : 1;
-        t.w = t.ahead = (const real *)d + (c - g0 * TILE_WIDTH * V) * rows;
+        t.w = t.ahead = (const operand *)d + (c - g0 * TILE_WIDTH * V) * rows;
         for (int r = 0; r < at_most(K, TILE_ROWS); r++) sums[r] = (real *)p->dw + c * K + r * N * V;
         for (ptrdiff_t block = 0; block < blocks; block++) {
-            t.a_skip = cut(K, blocks, block);
+            t.a_skip = share(K, block, blocks);
             t.init_skip = t.out_skip = t.a_skip * N * V;
-            tile_run(&t, (int)(cut(K, blocks, block + 1) - t.a_skip), N, (int)P);
+            tile_run(&t, (int)(share(K, block + 1, blocks) - t.a_skip), N, (int)P);
         }
     }
 }
@@ -103,3 +109,5 @@ static void unpack_gradient(const GradientProduct *p, ptrdiff_t g0, ptrdiff_t g1
         }
     }
 }
+
+#endif

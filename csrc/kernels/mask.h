@@ -1,4 +1,11 @@
-/* Random masks from a counter: the number of (seed, call, layer, t, row, unit) is the same in any order, on any thread. */
+/* Random masks from a counter: the number for (seed, call, layer, t, row, unit) is the same in any order and on any thread. */
+#ifndef RNNFAST_KERNELS_MASK_H
+#define RNNFAST_KERNELS_MASK_H
+
+#include <stdint.h>
+#include <string.h>
+#include "rows.h"
+
 #define COUNTERS 16 /* run side by side: straight lines that the compiler turns into vectors */
 
 /* Threefry 4x32 with 20 rounds (Salmon, Moraes, Dror and Shaw 2011): four random words of a key and a counter. */
@@ -45,3 +52,5 @@ static void dropout(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, 
                 memcpy((real *)mask + (t * B + row) * N + n, block, sizeof(real) * (size_t)units);
             }
 }
+
+#endif

@@ -1,18 +1,10 @@
-/* Packing: weights copied once per call into the order in which the tile reads them, zeros behind the last column.
- *
- * A flat pack cuts C columns into groups of TILE_WIDTH vectors: [group][K][n][V], the last group as narrow as it can be.
- */
-static inline ptrdiff_t vectors(ptrdiff_t columns) { return (columns + V - 1) / V; }
-static inline ptrdiff_t padded(ptrdiff_t columns) { return vectors(columns) * V; }
-static inline int lanes_at(ptrdiff_t column, ptrdiff_t columns) { return at_most(columns - column, V); }
-static inline ptrdiff_t groups_of(ptrdiff_t C) { return (vectors(C) + TILE_WIDTH - 1) / TILE_WIDTH; }
-static inline int group_width(ptrdiff_t group, ptrdiff_t C) { return at_most(vectors(C) - group * TILE_WIDTH, TILE_WIDTH); }
-/* Where the groups of full width end among those before g1: tiles take several groups at once only of these. */
-static inline ptrdiff_t whole_groups(ptrdiff_t C, ptrdiff_t g1)
-{
-    const ptrdiff_t whole = vectors(C) / TILE_WIDTH;
-    return whole < g1 ? whole : g1;
-}
+/* Packing: weights copied once per call into the order in which the tile reads them (columns.h). */
+#ifndef RNNFAST_KERNELS_PACK_H
+#define RNNFAST_KERNELS_PACK_H
+
+#include "compiler.h"
+#include "columns.h"
+#include "simd/operand.h"
 
 /* Row c of the window that `w` describes. */
 static inline const real *block_row(const Blocks *w, ptrdiff_t c)
@@ -20,7 +12,7 @@ static inline const real *block_row(const Blocks *w, ptrdiff_t c)
     return (const real *)w->data + (w->order[c / w->height] * w->height + c % w->height) * w->width;
 }
 
-/* The rows of a V by V square become its columns, by log2 V perfect shuffles. */
+/* Transposes a V by V square in log2 V perfect shuffles. */
 static ALWAYS_INLINE void v_transpose(vec *x)
 {
     vec y[V];
@@ -31,21 +23,21 @@ static ALWAYS_INLINE void v_transpose(vec *x)
 }
 
 /* One packed vector column, transposed: out[k * stride + l] = rows[l][k], zero from `lanes` on. */
-static void pack_vector(ptrdiff_t K, const real *const *rows, int lanes, real *out, ptrdiff_t stride)
+static void pack_vector(ptrdiff_t K, const real *const *rows, int lanes, operand *out, ptrdiff_t stride)
 {
     for (ptrdiff_t k = 0; k < K; k += V) {
         const int length = at_most(K - k, V);
         vec square[V];
         for (int l = 0; l < V; l++) square[l] = l < lanes ? v_load_n(rows[l] + k, length) : v_zero();
         v_transpose(square);
-        for (int i = 0; i < length; i++) v_store(out + (k + i) * stride, square[i]);
+        for (int i = 0; i < length; i++) v_store_operand(out + (k + i) * stride, square[i]);
     }
 }
 
 /* Groups g0..g1, flat over the window's rows, K = width. w [.., K] IN, out [C/(4V)][K][4][V] OUT. */
 static void pack_by_rows(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
-    real *out = out_;
+    operand *out = out_;
     const ptrdiff_t C = w->count * w->height, K = w->width, end = g1 * TILE_WIDTH * V;
 
     for (ptrdiff_t c = g0 * TILE_WIDTH * V; c < end && c < C; c += V) {
@@ -60,7 +52,7 @@ static void pack_by_rows(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1
 /* Groups g0..g1, one vector of each gate a group. w [.., H] IN, out [H/V][H][G][V] OUT. */
 static void pack_by_gates(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
-    real *out = out_;
+    operand *out = out_;
     const ptrdiff_t H = w->height, K = w->width, G = w->count;
 
     if (G == 1) {
@@ -83,11 +75,11 @@ static void pack_by_columns(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t
 
     for (ptrdiff_t group = g0; group < g1; group++) {
         const int N = group_width(group, C);
-        real *out = (real *)out_ + group * TILE_WIDTH * V * K;
+        operand *out = (operand *)out_ + group * TILE_WIDTH * V * K;
         for (ptrdiff_t k = 0; k < K; k++, out += N * V) {
             const real *row = block_row(w, k) + group * TILE_WIDTH * V;
             for (int n = 0; n < N; n++)
-                v_store(out + n * V, v_load_n(row + n * V, lanes_at((group * TILE_WIDTH + n) * V, C)));
+                v_store_operand(out + n * V, v_load_n(row + n * V, lanes_at((group * TILE_WIDTH + n) * V, C)));
         }
     }
 }
@@ -104,3 +96,5 @@ static void unpack_bias(const Blocks *bias, const void *in)
 {
     for (ptrdiff_t c = 0; c < bias->count * bias->height; c++) *(real *)block_row(bias, c) = ((const real *)in)[c];
 }
+
+#endif

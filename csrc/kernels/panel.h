@@ -1,24 +1,25 @@
-/* The panel: tiles one below the other, over groups of columns whose weights stay in the cache while all rows pass. */
-static inline int at_most(ptrdiff_t n, int most) { return n < most ? (int)n : most; }
+/* The panel: tiles one below the other, over groups of columns whose weights stay in the cache for all rows.
+ *
+ * A panel has up to PANEL_ROWS rows of P groups of columns. Its rows are divided evenly into tiles, and a long k into lengths
+ * whose weights stay in the L2 cache until all rows have read them. */
+#ifndef RNNFAST_KERNELS_PANEL_H
+#define RNNFAST_KERNELS_PANEL_H
 
-/* Where block number i starts when n things are cut into `blocks` of nearly even size. */
-static inline ptrdiff_t cut(ptrdiff_t n, ptrdiff_t blocks, ptrdiff_t i) { return n * i / blocks; }
+#include "tile.h"
 
-/* A panel is up to PANEL_ROWS rows of P groups of columns: the rows are cut evenly into tiles, and a long k into lengths
- * whose weights stay in the L2 cache while all rows pass over them. */
 #define PANEL_ROWS 48
 #define PANEL_BYTES (1 << 18)
 
-/* Groups to go through before the next panel of rows: all of them where one panel has every row, so that its pointers are
- * set once; else one, so that its weights stay in the cache while all rows pass. */
+/* The groups that one panel of rows takes before the next panel: all of them where one panel has every row, so that its
+ * pointers are set once; else one, so that its weights stay in the cache for the other panels. */
 static inline ptrdiff_t sweep_of(ptrdiff_t rows, ptrdiff_t groups) { return rows <= PANEL_ROWS ? groups : 1; }
 
 typedef struct {
     ptrdiff_t K;
-    const real *a[PANEL_ROWS];    /* IN  [K] each */
-    const real *w, *w_end;        /* IN  [P][K][N][V] packed, group p at w + p * w_group; end of the whole pack */
+    const operand *a[PANEL_ROWS]; /* IN  [K] each */
+    const operand *w, *w_end;        /* IN  [P][K][N][V] packed, group p at w + p * w_group; end of the whole pack */
     ptrdiff_t w_group;
-    const real *init[PANEL_ROWS]; /* IN  as in Tile, but for a number of columns that all rows skip */
+    const real *init[PANEL_ROWS]; /* IN  as in Tile; all rows skip init_skip columns */
     ptrdiff_t init_skip, init_p, init_n;
     real *out[PANEL_ROWS];        /* OUT likewise */
     ptrdiff_t out_skip, out_p, out_n;
@@ -27,10 +28,11 @@ typedef struct {
 
 static void panel_product(const Panel *panel, int rows, int N, int P)
 {
-    const ptrdiff_t length = PANEL_BYTES / (TILE_WIDTH * V * (ptrdiff_t)sizeof(real));
+    const ptrdiff_t length = PANEL_BYTES / (TILE_WIDTH * V * (ptrdiff_t)sizeof(operand));
     const int blocks = (rows + tile_rows(N) - 1) / tile_rows(N);
     Tile t;
 
+    REQUIRE(rows >= 1 && rows <= PANEL_ROWS);
     t.a_step = 1;
     t.w_group = panel->w_group;
     t.out_skip = panel->out_skip;
@@ -40,21 +42,23 @@ static void panel_product(const Panel *panel, int rows, int N, int P)
     t.inner = panel->inner;
     for (ptrdiff_t k = 0; k == 0 || k < panel->K; k += length) {
         const real *const *init = k ? (const real *const *)panel->out : panel->init;
-        const real *ahead;
+        const operand *ahead;
         t.K = panel->K - k < length ? panel->K - k : length;
         t.a_skip = k;
         t.w = panel->w + k * N * V;
         t.init_skip = k ? panel->out_skip : panel->init_skip;
         t.init_p = k ? panel->out_p : panel->init_p;
         t.init_n = k ? panel->out_n : panel->init_n;
-        ahead = t.w + t.K * N * V; /* the weights behind these, a block of rows fetching its share */
+        ahead = t.w + t.K * N * V; /* the weights behind these: each block of rows fetches a share */
         for (int block = 0; block < blocks; block++, ahead += t.K * V) {
-            const ptrdiff_t from = cut(rows, blocks, block);
+            const ptrdiff_t from = share(rows, block, blocks);
             t.a = panel->a + from;
             t.init = init + from;
             t.out = panel->out + from;
             t.ahead = ahead + t.K * V <= panel->w_end ? ahead : t.w;
-            tile_run(&t, (int)(cut(rows, blocks, block + 1) - from), N, P);
+            tile_run(&t, (int)(share(rows, block + 1, blocks) - from), N, P);
         }
     }
 }
+
+#endif

@@ -1,28 +1,18 @@
-/* Flat products over many rows: the projection of x, the gradient of x, dense layers. */
+/* Flat products over many rows: the product of the input, its gradient, dense layers. */
+#ifndef RNNFAST_KERNELS_PRODUCT_H
+#define RNNFAST_KERNELS_PRODUCT_H
 
-static inline real *row_at(const Rows *rows, ptrdiff_t s, ptrdiff_t b)
-{
-    return (real *)rows->data + s * rows->s_stride + (rows->place ? rows->place[b] : b * rows->b_stride);
-}
-static inline ptrdiff_t rows_in_step(const Rows *rows, ptrdiff_t s)
-{
-    return rows->start ? rows->start[s + 1] - rows->start[s] : rows->B;
-}
+#include <string.h>
+#include "pass.h"
+#include "panel.h"
 
-/* The step of flat row q: the last one that does not start behind it. */
-static inline ptrdiff_t step_of(const Rows *rows, ptrdiff_t q)
-{
-    ptrdiff_t s = q / rows->B;
-    if (rows->start) /* no step has more than B rows */
-        while (rows->start[s + 1] <= q) s++;
-    return s;
-}
+static inline real *row_at(const Rows *rows, ptrdiff_t s, ptrdiff_t b) { return (real *)rows->data + row_offset(rows, s, b); }
 
 /* Pointers to the flat rows q .. q+R. */
 static inline void rows_at(const Rows *rows, ptrdiff_t q, int R, const real **out)
 {
-    ptrdiff_t s = step_of(rows, q);
-    ptrdiff_t b = q - (rows->start ? rows->start[s] : s * rows->B);
+    ptrdiff_t s = step_of_row(rows, q);
+    ptrdiff_t b = q - rows_before(rows, s);
 
     for (int r = 0; r < R; r++, b++) {
         while (b == rows_in_step(rows, s)) {
@@ -42,7 +32,7 @@ static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, 
 
     panel.K = K;
     panel.w_group = K * TILE_WIDTH * V;
-    panel.w_end = (const real *)p->w + padded(C) * K;
+    panel.w_end = (const operand *)p->w + padded_to(C, V) * K;
     panel.init_n = p->bias ? V : 0;
     panel.init_p = p->bias ? TILE_WIDTH * V : 0;
     panel.inner = V;
@@ -58,7 +48,7 @@ static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, 
                 const ptrdiff_t c = group * TILE_WIDTH * V;
                 const int N = group_width(group, C);
                 P = group < whole ? tile_groups(q1 - q0, N, whole - group) : 1;
-                panel.w = (const real *)p->w + c * K;
+                panel.w = (const operand *)p->w + c * K;
                 panel.out_skip = c;
                 panel.init_skip = p->bias ? c : 0;
                 panel.lanes = lanes_at(c + (P * N - 1) * V, C);
@@ -72,3 +62,5 @@ static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, 
             for (int r = 0; r < rows; r++) memcpy(panel.out[r] + C, (const real *)p->bias + C, p->extra * sizeof(real));
         }
 }
+
+#endif

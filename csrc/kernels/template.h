@@ -1,47 +1,29 @@
-/* The body of every isa/NAME.c: a vocabulary is already included; cells in, one table out. Everything is static. */
+/* The body of every isa/NAME.c, which includes a vocabulary first: all cells and kernels, one table. Everything is static, so
+ * that no function compiled for one instruction set can be linked into another. */
 #include "kernels.h"
 
-#include <string.h>
-
-#if defined(__GNUC__)
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-#define ALIGNED __attribute__((aligned(64)))
-#define PREFETCH(p) __builtin_prefetch(p, 0, 2)
-#define PRAGMA(text) _Pragma(#text)
-#if defined(__clang__)
-#define UNROLL PRAGMA(clang loop unroll(full))
-#else
-#define UNROLL PRAGMA(GCC unroll 32)
-#endif
-#else
-#define ALWAYS_INLINE __forceinline
-#define ALIGNED __declspec(align(64))
-#define PREFETCH(p) ((void)(p))
-#define UNROLL
-#endif
-
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
-#define IN_REGISTER(x) __asm__("" : "+v"(x)) /* or GCC may read it from memory at each use */
-#else
-#define IN_REGISTER(x) ((void)0)
-#endif
-
-#define ABREAST 4 /* vectors that the functions of vmath.h and the cells work on side by side, at most */
-
+#include "compiler.h"
+#include "simd/operand.h"
 #include "simd/vmath.h"
-#include "tile.h"
-#include "panel.h"
-#include "pack.h"
-#include "product.h"
-#include "gradient.h"
-#include "cells/cell.h"
-#include "cells/rnn.h"
-#include "cells/lstm.h"
+#include "kernels/gradient.h"
+#include "kernels/lookup.h"
+#include "kernels/mask.h"
+#include "kernels/pack.h"
+#include "kernels/vectors.h"
+
 #include "cells/gru.h"
-#include "step.h"
-#include "lookup.h"
-#include "peephole.h"
-#include "mask.h"
+#include "cells/gru_before.h"
+#include "cells/lstm.h"
+#include "cells/rnn.h"
+
+static void add(ptrdiff_t n, const void *x, void *y)
+{
+    for (ptrdiff_t l = 0; l < n; l += V) {
+        const int lanes = lanes_at(l, n);
+        real *sum = (real *)y + l;
+        v_store_n(sum, v_add(v_load_n(sum, lanes), v_load_n((const real *)x + l, lanes)), lanes);
+    }
+}
 
 #define VMATH(function) \
     static void map_##function(ptrdiff_t n, const void *x, void *y) \
@@ -71,18 +53,17 @@ static void fma_chains(ptrdiff_t turns)
     (void)kept;
 }
 
+#define FORWARD_OF(number, name, ...) [number] = name##_forward,
+#define BACKWARD_OF(number, name, ...) [number] = name##_backward,
 #define TABLE(isa, bits) \
     const Kernels kernels_##isa##_float##bits = { \
-        V, TILE_WIDTH *V, sizeof(real), \
-        pack_by_rows, pack_by_gates, pack_by_columns, add_bias, unpack_bias, \
-        product, groups_of, operand_stride, pack_gradient, pack_operand, gradient_product, unpack_gradient, \
-        gather, scatter, \
-        {{rnn_step_forward, NULL}, {lstm_step_forward, project_forward}, {gru_step_forward, NULL}, \
-         {coupled_step_forward, project_forward}, {gru_before_step_forward, gru_before_second_forward}}, \
-        {{rnn_step_backward, NULL}, {lstm_step_backward, lstm_second_backward}, {gru_step_backward, NULL}, \
-         {coupled_step_backward, coupled_second_backward}, {gru_before_step_backward, gru_before_second_backward}}, \
-        peephole_gradient, \
-        dropout, \
-        {map_exp, map_tanh, map_sigmoid}, \
-        fma_chains, \
+        .lanes = V, .columns = TILE_WIDTH * V, .real_size = sizeof(real), .operand_size = sizeof(operand), \
+        .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .pack_by_columns = pack_by_columns, \
+        .add_bias = add_bias, .unpack_bias = unpack_bias, \
+        .product = product, .groups_of = groups_of, .operand_stride = operand_stride, \
+        .pack_gradient = pack_gradient, .pack_operand = pack_operand, .gradient_product = gradient_product, \
+        .unpack_gradient = unpack_gradient, .gather = gather, .scatter = scatter, \
+        .step_forward = {CELL_TABLE(FORWARD_OF)}, .step_backward = {CELL_TABLE(BACKWARD_OF)}, \
+        .vector_gradients = vector_gradients, .dropout = dropout, .add = add, \
+        .vmath = {map_exp, map_tanh, map_sigmoid}, .fma_chains = fma_chains, \
     };

@@ -3,20 +3,26 @@
  *     out[r][n] = init[r][n] + sum over k, ascending, of a[r][k] * w[k][n]      r < R rows, n < N vectors of V columns
  *
  * R*N accumulators stay in registers for the whole loop over k, each one chain of fused multiply-adds: how rows and
- * columns are cut into tiles never changes a bit. With few rows, P groups of columns go side by side, so that enough
- * chains are in flight to hide the latency of the FMA unit. R, N and P are compile-time constants of each tile.
+ * columns are divided into tiles never changes a bit. With few rows, a tile takes P groups of columns side
+ * by side, so that enough chains are in flight to hide the latency of the FMA unit. R, N and P are compile-time constants.
  */
+#ifndef RNNFAST_KERNELS_TILE_H
+#define RNNFAST_KERNELS_TILE_H
+
+#include "compiler.h"
+#include "columns.h"
+#include "simd/operand.h"
+
 #define TILE_ROWS 8   /* the most rows in a tile */
-#define TILE_WIDTH 4  /* the most vectors in a group of columns */
 #define TILE_GROUPS 4 /* the most groups side by side */
 
 typedef struct {
     ptrdiff_t K;
-    const real *const *a;      /* IN  row r, its k-th element at a[r] + a_skip + k * a_step */
+    const operand *const *a;   /* IN  row r, its k-th element at a[r] + a_skip + k * a_step */
     ptrdiff_t a_skip, a_step;  /* a_step is 1, or the stride of a matrix that is read by columns */
-    const real *w;             /* IN  [P][K][N][V] packed, group p at w + p * w_group */
+    const operand *w;          /* IN  [P][K][N][V] packed, group p at w + p * w_group */
     ptrdiff_t w_group;
-    const real *ahead;         /* IN  memory to prefetch, a vector for each k: what the next tiles will read */
+    const operand *ahead;      /* IN  memory to prefetch, a vector for each k: what the next tiles will read */
     const real *const *init;   /* IN  vector n of group p of row r at init[r] + init_skip + p * init_p + n * init_n */
     ptrdiff_t init_skip, init_p, init_n;
     real *const *out;          /* OUT likewise; may be the same memory as init */
@@ -24,13 +30,13 @@ typedef struct {
     int lanes, inner;          /* columns of the last vector of the last group, and of its other vectors, 1..V */
 } Tile;
 
-/* How many columns of vector n of group p there are: only so many are read from init and written to out. */
+/* The columns of vector n of group p: only so many are read from init and written to out. */
 #define TILE_LANES(p, n) ((p) < P - 1 ? V : (n) == N - 1 ? lanes : inner)
 
 /* A vector of weights for R rows, read once: loads are what short tiles wait for. */
-static ALWAYS_INLINE vec v_load_for(const int R, const real *w)
+static ALWAYS_INLINE operand_vec v_load_for(const int R, const operand *w)
 {
-    vec x = v_load(w);
+    operand_vec x = v_load_operand(w);
     if (R > 1) IN_REGISTER(x);
     return x;
 }
@@ -38,10 +44,11 @@ static ALWAYS_INLINE vec v_load_for(const int R, const real *w)
 static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, const int P)
 {
     vec acc[TILE_GROUPS * TILE_ROWS * TILE_WIDTH];
-    const real *a[TILE_ROWS], *w = t->w, *ahead = t->ahead;
+    const operand *a[TILE_ROWS], *w = t->w, *ahead = t->ahead;
     const ptrdiff_t K = t->K, a_step = t->a_step, w_group = t->w_group;
     const int lanes = t->lanes, inner = t->inner;
 
+    REQUIRE(K >= 0 && lanes >= 1 && lanes <= V && inner >= 1 && inner <= V);
     UNROLL for (int r = 0; r < R; r++) {
         const real *init = t->init[r] + t->init_skip;
         a[r] = t->a[r] + t->a_skip;
@@ -52,27 +59,27 @@ static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, 
     for (ptrdiff_t k = 0, ka = 0; k < K; k++, ka += a_step, w += N * V) {
         PREFETCH(ahead + k * V);
         if (R < N) { /* hold the smaller operand in registers and stream the other */
-            vec a_k[TILE_ROWS];
-            UNROLL for (int r = 0; r < R; r++) a_k[r] = v_set1(a[r][ka]);
+            operand_vec a_k[TILE_ROWS];
+            UNROLL for (int r = 0; r < R; r++) a_k[r] = v_set1_operand(a[r] + ka);
             UNROLL for (int p = 0; p < P; p++)
                 UNROLL for (int n = 0; n < N; n++) {
-                    const vec w_kn = v_load_for(R, w + p * w_group + n * V);
+                    const operand_vec w_kn = v_load_for(R, w + p * w_group + n * V);
                     UNROLL for (int r = 0; r < R; r++)
-                        acc[(p * R + r) * N + n] = v_fma(a_k[r], w_kn, acc[(p * R + r) * N + n]);
+                        acc[(p * R + r) * N + n] = v_multiply_add(a_k[r], w_kn, acc[(p * R + r) * N + n]);
                 }
         } else {
             UNROLL for (int p = 0; p < P; p++) {
-                vec w_k[TILE_WIDTH];
+                operand_vec w_k[TILE_WIDTH];
                 UNROLL for (int n = 0; n < N; n++) w_k[n] = v_load_for(R, w + p * w_group + n * V);
                 UNROLL for (int r = 0; r < R; r++) {
-                    const vec a_rk = v_set1(a[r][ka]);
+                    const operand_vec a_rk = v_set1_operand(a[r] + ka);
                     UNROLL for (int n = 0; n < N; n++)
-                        acc[(p * R + r) * N + n] = v_fma(a_rk, w_k[n], acc[(p * R + r) * N + n]);
+                        acc[(p * R + r) * N + n] = v_multiply_add(a_rk, w_k[n], acc[(p * R + r) * N + n]);
                 }
             }
         }
     }
-    real *const *rows = t->out; /* read here, for registers; in variables, as stores might change what is in t */
+    real *const *rows = t->out; /* variables, because the compiler must assume that a store changes *t */
     const ptrdiff_t out_skip = t->out_skip, out_p = t->out_p, out_n = t->out_n;
     UNROLL for (int r = 0; r < R; r++) {
         real *out = rows[r] + out_skip;
@@ -119,6 +126,9 @@ static tile_function *const tiles_beside[TILE_WIDTH][4] = {TILE_ROW_BESIDE(1), T
 
 static inline void tile_run(const Tile *t, int R, int N, int P)
 {
+    REQUIRE(R >= 1 && R <= TILE_ROWS && N >= 1 && N <= TILE_WIDTH && (P == 1 || P * R * N <= TILE_ACCUMULATORS));
     if (P == 1) tiles[N - 1][R - 1](t);
     else tiles_beside[N - 1][R == 2 ? 3 : P - 2](t);
 }
+
+#endif

@@ -11,6 +11,13 @@
  * The quotient q enters as a correction to a larger term, so that its rounding counts for less than it would by itself.
  * Errors: at most 2 ulp in float32, 4 ulp in float64. NaN in, NaN out; the ends saturate; subnormal results count as 0.
  */
+#ifndef RNNFAST_SIMD_VMATH_H
+#define RNNFAST_SIMD_VMATH_H
+
+#include "compiler.h"
+
+#define ABREAST 4 /* vectors that these functions and the cells work on side by side, at most */
+
 #if REAL_BITS == 32
 #define LN2_HIGH 0x1.62e43p-1f
 #define LN2_LOW -0x1.05c610ca86c39p-29f
@@ -89,3 +96,5 @@ static ALWAYS_INLINE void v_sigmoid(const int M, vec *x)
     EACH(m) z[m] = v_where_less(x[m], v_zero(), z[m], v_set1(1));
     EACH(m) x[m] = v_fnma(z[m], q[m], z[m]);
 }
+
+#endif

@@ -87,7 +87,7 @@ static void report(const char *name, const uint64_t hash[2])
     if (hash[0] != hash[1]) printf("%s float%d DIFFERS IN PIECES\n", name, 8 * size);
 }
 
-static ptrdiff_t padded(const Kernels *k, ptrdiff_t n) { return (n + k->lanes - 1) / k->lanes * k->lanes; }
+static ptrdiff_t padded(const Kernels *k, ptrdiff_t n) { return padded_to(n, k->lanes); }
 
 /* Where the pieces of n things start: one piece, or one of each size in turn, 1, 2, 3 ... */
 static ptrdiff_t piece_end(ptrdiff_t start, ptrdiff_t n, int in_pieces, int turn)
@@ -191,28 +191,26 @@ static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
 
 /* ---- whole passes ------------------------------------------------------------------------------------------------ */
 
-/* The slots of a weight or bias, as the loops give them: the GRU's r, z, n stand in slots n, r, z and r, z, q. */
-static Blocks window(const Pass *p, int state_side, const void *data, ptrdiff_t width)
+/* The slots of the input in W_ih or b_ih. */
+static Blocks input_window(const Pass *p, const void *data, ptrdiff_t width)
 {
     Blocks w = {.data = data, .height = p->H, .width = width, .count = (int)p->X};
-    for (int n = 0; n < w.count; n++)
-        w.order[n] = p->cell == GRU_BEFORE || (p->cell == GRU && !state_side) ? (n + 2) % 3 : n;
+    memcpy(w.order, cell_table[p->cell].x_block, sizeof w.order);
     return w;
 }
 
-/* Of W_hh, what the state's product has: the last G slots. */
-static Blocks step_window(const Pass *p, const void *data)
+/* The last `count` slots in W_hh or b_hh. */
+static Blocks state_window(const Pass *p, const void *data, ptrdiff_t width, ptrdiff_t count)
 {
-    Blocks w = window(p, 1, data, p->P);
-    w.count = (int)p->G;
-    for (int n = 0; n < w.count; n++) w.order[n] = w.order[p->X - p->G + n];
+    Blocks w = {.data = data, .height = p->H, .width = width, .count = (int)count};
+    memcpy(w.order, cell_table[p->cell].h_block + p->X - count, (size_t)count * sizeof *w.order);
     return w;
 }
 
-/* W_m, that of the second product: W_hr, or block n of the GRU's W_hh. */
+/* W_m, the weight of the second product. */
 static Blocks second_window(const Pass *p, const void *data)
 {
-    return (Blocks){.data = data, .height = p->P, .width = p->H, .count = 1, .order = {p->cell == GRU_BEFORE ? 2 : 0}};
+    return (Blocks){.data = data, .height = p->P, .width = p->H, .count = 1, .order = {cell_table[p->cell].m_block}};
 }
 
 typedef struct {
@@ -278,27 +276,28 @@ static void weight_gradient(const Kernels *k, const Rows *all_d, ptrdiff_t C, pt
 static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_t H, int in_pieces, uint64_t seed,
                      PassHashes *hashes)
 {
-    const int cell = layer->cell, has_c = cell == LSTM || cell == COUPLED;
-    const ptrdiff_t S = cell == RNN ? 1 : cell == LSTM || cell == GRU ? 4 : 3, X = cell == GRU ? 3 : S;
-    const ptrdiff_t G = cell == GRU_BEFORE ? 2 : X, P = layer->P ? layer->P : H;
-    const ptrdiff_t forward_groups = G == 1 ? k->groups_of(H) : padded(k, H) / k->lanes;
-    Pass p = {.cell = cell, .nonlinearity = layer->nonlinearity, .save = 1, .phases = layer->P || cell == GRU_BEFORE ? 2 : 1,
-              .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G, .cell_clip = layer->cell_clip};
+    const CellInfo *cell = &cell_table[layer->cell];
+    const int has_c = strlen(cell->parts) > PART_C, phases = layer->P || cell->m_weight == WEIGHT_HH ? 2 : 1;
+    const ptrdiff_t S = cell->S, X = cell->X, G = cell->G, P = layer->P ? layer->P : H;
+    const ptrdiff_t forward_groups = G > 1 ? padded(k, H) / k->lanes : k->groups_of(H);
+    Pass p = {.cell = layer->cell, .nonlinearity = layer->nonlinearity, .save = 1, .phases = phases,
+              .parts = (int)strlen(cell->parts), .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G,
+              .cell_clip = layer->cell_clip};
     uint64_t *hash;
 
     random_state = seed;
     void *x = numbers(T * B * I, 2), *w_ih = numbers(X * H * I, 1), *w_hh = numbers(X * H * P, 0.5);
     void *b_ih = numbers(X * H, 1), *b_hh = numbers(X * H, 1), *dy = numbers(T * B * P, 1);
-    const Blocks ih = window(&p, 0, w_ih, I), hh = step_window(&p, w_hh);
-    const Blocks bias_ih = window(&p, 0, b_ih, 1), bias_hh = window(&p, 1, b_hh, 1);
+    const Blocks ih = input_window(&p, w_ih, I), hh = state_window(&p, w_hh, P, G);
+    const Blocks bias_ih = input_window(&p, b_ih, 1), bias_hh = state_window(&p, b_hh, 1, X);
     void *w_project = zeros(padded(k, X * H) * I), *bias = zeros(S * H);
     void *w_step = zeros(G * padded(k, H) * P), *gates = zeros(T * B * S * H), *y = zeros(T * B * P);
-    p.h0 = numbers(B * P, 1);
-    p.c0 = numbers(B * H, 1);
+    p.initial[PART_H] = numbers(B * P, 1);
+    p.initial[PART_C] = numbers(B * H, 1);
     p.zeros = zeros(H > P ? H : P);
-    if (has_c) p.c = rows(zeros(T * B * H), B, B * H, H);
+    if (has_c) p.state[PART_C] = rows(zeros(T * B * H), B, B * H, H);
     p.gates = rows(gates, B, B * S * H, S * H);
-    p.y = rows(y, B, B * P, P);
+    p.state[PART_H] = rows(y, B, B * P, P);
     p.w_step = w_step;
     void *w_second = layer->P ? numbers(P * H, 0.5) : w_hh;
     const Blocks m = second_window(&p, w_second);
@@ -308,14 +307,14 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         p.m = rows(zeros(T * B * H), B, B * H, H);
         k->pack_by_rows(&m, w_m, 0, k->groups_of(P));
     }
-    if (layer->peephole) {
-        p.w_ci = numbers(H, 1);
-        if (cell == LSTM) p.w_cf = numbers(H, 1);
-        p.w_co = numbers(H, 1);
+    if (layer->peephole) { /* in the order of the names: ci, cf, co */
+        for (int weight = WEIGHT_CI; weight <= WEIGHT_CO; weight++)
+            for (int n = 0; n < cell->vectors; n++)
+                if (cell->vector[n].weight == weight) p.vector[n] = numbers(H, 1);
     }
 
     k->pack_by_rows(&ih, w_project, 0, k->groups_of(X * H));
-    k->pack_by_gates(&hh, w_step, 0, G == 1 ? k->groups_of(H) : padded(k, H) / k->lanes);
+    k->pack_by_gates(&hh, w_step, 0, forward_groups);
     k->add_bias(&bias_ih, bias);
     k->add_bias(&bias_hh, at(bias, (S - X) * H));
     const Product project = {I, X * H, (S - X) * H, rows(x, B, B * I, I), w_project, bias, p.gates};
@@ -324,19 +323,19 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         run_product(k, &project, q, end, in_pieces);
     }
     for (ptrdiff_t s = 0; s < T; s++) {
-        run_step(k->step_forward[cell][0], &p, s, forward_groups, in_pieces);
-        if (p.phases == 2) run_step(k->step_forward[cell][1], &p, s, k->groups_of(P), in_pieces);
+        run_step(k->step_forward[layer->cell][0], &p, s, forward_groups, in_pieces);
+        if (p.phases == 2) run_step(k->step_forward[layer->cell][1], &p, s, k->groups_of(P), in_pieces);
     }
     hash = &hashes->forward[in_pieces];
     *hash = checksum(*hash, y, T * B * P);
     *hash = checksum(*hash, gates, T * B * S * H);
-    if (p.c.data) *hash = checksum(*hash, p.c.data, T * B * H);
+    if (has_c) *hash = checksum(*hash, p.state[PART_C].data, T * B * H);
 
     void *w_back = zeros(G * H * padded(k, P)), *w_dx = zeros(X * H * padded(k, I)), *dx = zeros(T * B * I);
-    p.dh = numbers(B * P, 1);
+    p.d_state[PART_H] = numbers(B * P, 1);
     void *dc = numbers(B * H, 1);
-    if (has_c) p.dc = dc;
-    p.dy = rows(dy, B, B * P, P);
+    if (has_c) p.d_state[PART_C] = dc;
+    p.d_steps[PART_H] = rows(dy, B, B * P, P);
     p.w_back = w_back;
     if (p.phases == 2) {
         void *w_m_back = zeros(P * padded(k, H));
@@ -347,22 +346,22 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     k->pack_by_columns(&hh, w_back, 0, k->groups_of(P));
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
     for (ptrdiff_t s = T - 1; s >= -1; s--) {
-        run_step(k->step_backward[cell][0], &p, s, k->groups_of(P), in_pieces);
-        if (p.phases == 2 && s >= 0) run_step(k->step_backward[cell][1], &p, s, k->groups_of(H), in_pieces);
+        run_step(k->step_backward[layer->cell][0], &p, s, k->groups_of(P), in_pieces);
+        if (p.phases == 2 && s >= 0) run_step(k->step_backward[layer->cell][1], &p, s, k->groups_of(H), in_pieces);
     }
     const Product back = {X * H, I, 0, p.gates, w_dx, NULL, rows(dx, B, B * I, I)};
     run_product(k, &back, 0, T * B, in_pieces);
     hash = &hashes->backward[in_pieces];
     *hash = checksum(*hash, gates, T * B * S * H);
     *hash = checksum(*hash, dx, T * B * I);
-    *hash = checksum(*hash, p.dh, B * P);
-    if (p.c.data) *hash = checksum(*hash, p.dc, B * H);
+    *hash = checksum(*hash, p.d_state[PART_H], B * P);
+    if (has_c) *hash = checksum(*hash, p.d_state[PART_C], B * H);
 
     void *dw_ih = zeros(X * H * I), *dw_hh = zeros(X * H * P), *db = zeros(padded(k, S * H)), *db_hh = zeros(X * H);
     void *db_again = zeros(padded(k, S * H)), *dw_hr = layer->P ? zeros(P * H) : dw_hh;
-    const Blocks dih = window(&p, 0, dw_ih, I), dhh = step_window(&p, dw_hh), dbias = window(&p, 1, db_hh, 1);
+    const Blocks dih = input_window(&p, dw_ih, I), dhh = state_window(&p, dw_hh, P, G), dbias = state_window(&p, db_hh, 1, X);
     const Rows x_back = rows(at(x, (T - 1) * B * I), B, -B * I, I), h_prev = rows(at(y, (T - 2) * B * P), B, -B * P, P);
-    const Rows h0 = rows((void *)p.h0, B, B * P, P);
+    const Rows h0 = rows((void *)p.initial[PART_H], B, B * P, P);
     weight_gradient(k, &p.gates, S * H, I, 0, X * H, &x_back, T * B, NULL, &dih, db, in_pieces);
     weight_gradient(k, &p.gates, S * H, P, (S - G) * H, S * H, &h_prev, (T - 1) * B, &h0, &dhh, db_again, in_pieces);
     if (p.phases == 2) {
@@ -378,15 +377,17 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     *hash = checksum(*hash, db_hh, X * H);
     if (layer->P) *hash = checksum(*hash, dw_hr, P * H);
     if (layer->peephole) {
-        void *sums[] = {p.dw_ci = zeros(H), p.dw_cf = zeros(H), p.dw_co = zeros(H)};
+        void *sums[WEIGHTS];
+        for (int weight = WEIGHT_CI; weight <= WEIGHT_CO; weight++) sums[weight] = zeros(H);
+        for (int n = 0; n < cell->vectors; n++) p.d_vector[n] = sums[cell->vector[n].weight];
         for (ptrdiff_t s = T, s0; s > 0; s = s0) {
             s0 = in_pieces ? s - 1 : 0;
             for (ptrdiff_t j = 0, end; j < H; j = end) {
                 end = in_pieces && j + k->lanes < H ? j + k->lanes : H;
-                k->peephole_gradient(&p, s0, s, j, end);
+                k->vector_gradients(&p, s0, s, j, end);
             }
         }
-        for (int gate = 0; gate < 3; gate++) *hash = checksum(*hash, sums[gate], H);
+        for (int weight = WEIGHT_CI; weight <= WEIGHT_CO; weight++) *hash = checksum(*hash, sums[weight], H);
     }
     free_buffers();
 }
@@ -423,8 +424,8 @@ static void check(const Kernels *k)
         {"gru", GRU, TANH, 0, 0, 0},
         {"lstm peephole clip", LSTM, TANH, 1, 0, 0.5},
         {"lstm projected", LSTM, TANH, 0, 19, 0},
-        {"coupled", COUPLED, TANH, 0, 0, 0},
-        {"coupled peephole projected", COUPLED, TANH, 1, 2, 0},
+        {"coupled", LSTM_COUPLED, TANH, 0, 0, 0},
+        {"coupled peephole projected", LSTM_COUPLED, TANH, 1, 2, 0},
         {"gru before", GRU_BEFORE, TANH, 0, 0, 0},
     };
 
@@ -456,7 +457,6 @@ int main(int count, char **arguments)
         return 3;
     }
     fp_enter();
-    check(chosen->float32);
-    check(chosen->float64);
+    for (int kind = 0; kind < KINDS; kind++) check(chosen->kernels[kind]);
     return 0;
 }

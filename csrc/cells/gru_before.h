@@ -1,0 +1,87 @@
+/* The gated recurrent unit with the reset gate before the product of the state (later versions of Cho et al. 2014). It has
+ * two phases: the first computes m of all units.
+ *
+ *     r, z = sigmoid(b + W x + W h_prev),   m = r * h_prev                                slots n r z
+ *     n = tanh(b_in + b_hn + W_in x + W_hn m)
+ *     h = (1 - z) * n + z * h_prev
+ *
+ *     dn = dh (1 - z) (1 - n^2)      dz = dh (h_prev - n) z (1 - z)
+ *     dm = dn W_hn                   dr = dm * h_prev * r (1 - r)
+ *     dh_prev = dh * z + dm * r + what r and z carry back
+ */
+#ifndef RNNFAST_CELLS_GRU_BEFORE_H
+#define RNNFAST_CELLS_GRU_BEFORE_H
+
+#include "kernels/step.h"
+
+enum { GRU_BEFORE_N, GRU_BEFORE_R, GRU_BEFORE_Z }; /* in gates; the tile has the last two */
+
+static ALWAYS_INLINE void gru_before_cell_forward(const Pass *p, const int M, const CellVector *at)
+{
+    const ptrdiff_t H = p->H;
+    vec r[ABREAST], z[ABREAST];
+
+    EACH(m) r[m] = v_load(at[m].a + (GRU_BEFORE_R - 1) * V);
+    v_sigmoid(M, r);
+    EACH(m) v_store_at(at[m].row->m, &at[m], v_mul(r[m], v_load_at(at[m].row->prev[PART_H], &at[m])));
+    EACH(m) z[m] = v_load(at[m].a + (GRU_BEFORE_Z - 1) * V);
+    v_sigmoid(M, z);
+    EACH(m) { /* was: pre-activations; now: activations */
+        if (p->save) v_store_at(at[m].row->gates + GRU_BEFORE_R * H, &at[m], r[m]);
+        v_store_at(at[m].row->gates + GRU_BEFORE_Z * H, &at[m], z[m]);
+    }
+}
+
+static ALWAYS_INLINE void gru_before_candidate_forward(const Pass *p, const int M, const CellVector *at)
+{
+    const ptrdiff_t H = p->H;
+    vec n[ABREAST];
+
+    EACH(m) n[m] = v_load(at[m].a);
+    v_tanh(M, n);
+    if (p->save) EACH(m) v_store_at(at[m].row->gates + GRU_BEFORE_N * H, &at[m], n[m]); /* as above */
+    EACH(m) {
+        const vec z = v_load_at(at[m].row->gates + GRU_BEFORE_Z * H, &at[m]);
+        v_store_at(at[m].row->now[PART_H], &at[m], v_fma(z, v_load_at(at[m].row->prev[PART_H], &at[m]), v_fnma(z, n[m], n[m])));
+    }
+}
+
+static ALWAYS_INLINE void gru_before_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
+{
+    const ptrdiff_t H = p->H;
+
+    EACH(m) {
+        const CellRow *row = at[m].row;
+        const vec n = v_load_at(row->gates + GRU_BEFORE_N * H, &at[m]), z = v_load_at(row->gates + GRU_BEFORE_Z * H, &at[m]);
+        const vec dz = v_mul(dh[m], v_sub(v_load_at(row->prev[PART_H], &at[m]), n));
+
+        v_store_at(row->d[PART_H], &at[m], v_mul(dh[m], z));
+        /* was: activations; now: gradients of the pre-activations */
+        v_store_at(row->gates + GRU_BEFORE_N * H, &at[m], v_tanh_slope(v_fnma(dh[m], z, dh[m]), n));
+        v_store_at(row->gates + GRU_BEFORE_Z * H, &at[m], v_sigmoid_slope(dz, z));
+    }
+}
+
+static ALWAYS_INLINE void gru_before_candidate_backward(const Pass *p, const int M, const CellVector *at, vec *dm)
+{
+    const ptrdiff_t H = p->H;
+
+    EACH(m) {
+        const CellRow *row = at[m].row;
+        const vec r = v_load_at(row->gates + GRU_BEFORE_R * H, &at[m]), h_prev = v_load_at(row->prev[PART_H], &at[m]);
+
+        v_store_at(row->d[PART_H], &at[m], v_fma(dm[m], r, v_load_at(row->d[PART_H], &at[m])));
+        v_store_at(row->m, &at[m], v_mul(r, h_prev));
+        v_store_at(row->gates + GRU_BEFORE_R * H, &at[m], v_sigmoid_slope(v_mul(dm[m], h_prev), r)); /* as above */
+    }
+}
+
+FORWARD_PHASE(gru_before_step_forward, 0, 2, gru_before_cell_forward)
+FORWARD_PHASE(gru_before_second_forward, 1, 1, gru_before_candidate_forward)
+BACKWARD_PHASE(gru_before_step_backward, 0, THROUGH_PRODUCT | BESIDE_PRODUCT, gru_before_cell_backward)
+BACKWARD_PHASE(gru_before_second_backward, 1, 0, gru_before_candidate_backward)
+
+static step_function *const gru_before_forward[MAX_PHASES] = {gru_before_step_forward, gru_before_second_forward};
+static step_function *const gru_before_backward[MAX_PHASES] = {gru_before_step_backward, gru_before_second_backward};
+
+#endif

@@ -1,0 +1,92 @@
+/* The table of cells: one row for each cell, read by the kernels, the time loops and, through them, by Python.
+ *
+ * A cell keeps S slots of H numbers for each (step, row) in one buffer, `gates`. The product of the input, W_ih x, fills the
+ * first X slots; the product of the state, W_hh h_prev, adds to the last G slots. A cell without a product of the state has
+ * G = 0. Weights are stored in blocks of H rows, one for each gate, in the order of `gates`; x_block and h_block say which
+ * block belongs to which slot.
+ *
+ *     rnn           a          S 1  X 1  G 1
+ *     lstm          i f g o    S 4  X 4  G 4
+ *     lstm_coupled  i g o      S 3  X 3  G 3      f = 1 - i
+ *     gru           n r z q    S 4  X 3  G 3      q = W_hn h + b_hn, the state's part of the candidate n
+ *     gru_before    n r z      S 3  X 3  G 2      r acts before the product with W_hn
+ *     indrnn        a          S 1  X 1  G 0      an element-wise recurrence
+ *
+ * Some cells need a second product within a step, which can start once all units have the first. Its operand is m, its
+ * weight W_m; it makes each step two phases. lstm and lstm_coupled have it where weight_hr is given, gru_before always.
+ *
+ *     lstm, lstm_coupled    m = o tanh(c)    W_m = weight_hr [P, H]             h = W_m m
+ *     gru_before            m = r h_prev     W_m = block n of weight_hh [H, H]  n = tanh(slot n + W_m m)
+ *
+ * Some weights are vectors of H numbers that multiply element by element: the gradient of such a weight is the sum over all
+ * rows of (the gradient in its slot) * (its operand, a part of the state).
+ */
+#ifndef RNNFAST_CELLS_TABLE_H
+#define RNNFAST_CELLS_TABLE_H
+
+#include "rows.h"
+
+/* The weights of a layer in one direction, in the order of rnnfast_weights (rnnfast.h). */
+enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, WEIGHT_CI, WEIGHT_CF, WEIGHT_CO, WEIGHTS };
+
+enum { MAX_PARTS = 2, MAX_PHASES = 2, MAX_VECTORS = 3 };
+enum { PART_H, PART_C }; /* parts of a state; h, which is also the output, comes first */
+
+/* Which value of the state a vector multiplies: PREVIOUS + a part before the step, PRESENT + a part after it. */
+enum { PREVIOUS = 0, PRESENT = MAX_PARTS };
+
+typedef struct {
+    const char *name;
+    const char *layer;        /* the name of its pair of functions, and of its class in lower case */
+    const char *option;       /* the keyword argument of the layer that selects this row, or NULL */
+    int option_value;         /* the value of that argument, as a truth value, which selects this row */
+    const char *gates;        /* the blocks of weight_ih, one letter each */
+    const char *parts;        /* the parts of the state, one letter each */
+    int S, X, G;
+    int x_block[MAX_SLOTS];   /* slot n of the input, n < X: block of weight_ih and bias_ih */
+    int h_block[MAX_SLOTS];   /* slot S - X + n of the state, n < X: block of weight_hh and bias_hh */
+    int required, optional;   /* sets of weights, a bit each: 1 << WEIGHT_IH */
+    int m_weight, m_block;    /* W_m is this block of this weight; m_weight 0: no second product */
+    int vectors;              /* how many weights are vectors */
+    struct {
+        int weight, slot, operand;
+    } vector[MAX_VECTORS];
+} CellInfo;
+
+#define BIT(weight) (1 << (weight))
+#define DENSE (BIT(WEIGHT_IH) | BIT(WEIGHT_HH))
+#define BIASES (BIT(BIAS_IH) | BIT(BIAS_HH))
+
+/* CELL(number, name, fields): the cell's file, csrc/cells/, defines its steps as name_forward and name_backward. */
+#define CELL_TABLE(CELL) \
+    CELL(RNN, rnn, .layer = "rnn", .gates = "a", .parts = "h", .S = 1, .X = 1, .G = 1, \
+         .required = DENSE, .optional = BIASES) \
+    CELL(LSTM, lstm, .layer = "lstm", .option = "coupled_gates", .option_value = 0, .gates = "ifgo", .parts = "hc", \
+         .S = 4, .X = 4, .G = 4, .x_block = {0, 1, 2, 3}, .h_block = {0, 1, 2, 3}, .required = DENSE, \
+         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CF) | BIT(WEIGHT_CO), .m_weight = WEIGHT_HR, \
+         .vectors = 3, .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 3, PRESENT + PART_C}, \
+                                  {WEIGHT_CF, 1, PREVIOUS + PART_C}}) \
+    CELL(GRU, gru, .layer = "gru", .option = "reset_after", .option_value = 1, .gates = "rzn", .parts = "h", \
+         .S = 4, .X = 3, .G = 3, .x_block = {2, 0, 1}, .h_block = {0, 1, 2}, .required = DENSE, .optional = BIASES) \
+    CELL(LSTM_COUPLED, lstm_coupled, .layer = "lstm", .option = "coupled_gates", .option_value = 1, .gates = "igo", \
+         .parts = "hc", .S = 3, .X = 3, .G = 3, .x_block = {0, 1, 2}, .h_block = {0, 1, 2}, .required = DENSE, \
+         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CO), .m_weight = WEIGHT_HR, \
+         .vectors = 2, .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 2, PRESENT + PART_C}}) \
+    CELL(GRU_BEFORE, gru_before, .layer = "gru", .option = "reset_after", .option_value = 0, .gates = "rzn", .parts = "h", \
+         .S = 3, .X = 3, .G = 2, .x_block = {2, 0, 1}, .h_block = {2, 0, 1}, .required = DENSE, .optional = BIASES, \
+         .m_weight = WEIGHT_HH, .m_block = 2)
+
+#define CELL_NUMBER(number, name, ...) number,
+enum { CELL_TABLE(CELL_NUMBER) CELLS };
+#undef CELL_NUMBER
+
+extern const CellInfo cell_table[CELLS];
+extern const char *const weight_names[WEIGHTS];
+
+/* Whether this weight of the cell multiplies element by element, and is [H]. */
+int is_vector(const CellInfo *cell, int weight);
+
+/* The shape of a weight: rows and columns of a matrix, columns 0 for a vector. I, H, P as in pass.h. */
+void weight_shape(const CellInfo *cell, int weight, ptrdiff_t I, ptrdiff_t H, ptrdiff_t P, ptrdiff_t shape[2]);
+
+#endif

@@ -1,0 +1,37 @@
+/* What compilers spell differently, and the assertions of a debug build. */
+#ifndef RNNFAST_COMPILER_H
+#define RNNFAST_COMPILER_H
+
+#if defined(__GNUC__)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define ALIGNED __attribute__((aligned(64)))
+#define PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#define PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define UNROLL PRAGMA(clang loop unroll(full))
+#else
+#define UNROLL PRAGMA(GCC unroll 32)
+#endif
+#else
+#define ALWAYS_INLINE __forceinline
+#define ALIGNED __declspec(align(64))
+#define PREFETCH(p) ((void)(p))
+#define UNROLL
+#endif
+
+/* Keeps a vector in a register: GCC may otherwise read it from memory again at each use. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#define IN_REGISTER(x) __asm__("" : "+v"(x))
+#else
+#define IN_REGISTER(x) ((void)0)
+#endif
+
+/* A precondition of a function; a debug build (RNNFAST_DEBUG) checks it. */
+#if defined(RNNFAST_DEBUG)
+#include <assert.h>
+#define REQUIRE(condition) assert(condition)
+#else
+#define REQUIRE(condition) ((void)0)
+#endif
+
+#endif

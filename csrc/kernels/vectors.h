@@ -1,0 +1,32 @@
+/* The gradients of vector weights, summed over rows in the order of every weight's: the last step first, b ascending. */
+#ifndef RNNFAST_KERNELS_VECTORS_H
+#define RNNFAST_KERNELS_VECTORS_H
+
+#include "kernels/step.h"
+
+/* sum += d * x for units j0..j1. */
+static ALWAYS_INLINE void add_products(const real *d, const real *x, real *sum, ptrdiff_t j0, ptrdiff_t j1)
+{
+    for (ptrdiff_t j = j0; j < j1; j += V) {
+        const int lanes = lanes_at(j, j1);
+        v_store_n(sum + j, v_fma(v_load_n(d + j, lanes), v_load_n(x + j, lanes), v_load_n(sum + j, lanes)), lanes);
+    }
+}
+
+/* d_vector += (gradient in its slot) * (its operand), over the gradients in gates of steps s0..s1. */
+static void vector_gradients(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t j0, ptrdiff_t j1)
+{
+    const CellInfo *cell = &cell_table[p->cell];
+
+    for (ptrdiff_t s = s1 - 1; s >= s0; s--)
+        for (ptrdiff_t b = 0; b < rows_in_step(&p->state[PART_H], s); b++) {
+            const CellRow row = cell_row(p, s, b);
+            for (int n = 0; n < cell->vectors; n++) {
+                const int operand = cell->vector[n].operand;
+                const real *x = operand < PRESENT ? row.prev[operand - PREVIOUS] : row.now[operand - PRESENT];
+                if (p->d_vector[n]) add_products(row.gates + cell->vector[n].slot * p->H, x, p->d_vector[n], j0, j1);
+            }
+        }
+}
+
+#endif

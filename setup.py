@@ -17,7 +17,7 @@ flags = (
 
 loops = Extension(
     "rnnfast._core.loops",
-    sources=["rnnfast/_core/loops.pyx", *sorted(glob("csrc/*.c")), *sorted(glob("csrc/isa/*.c"))],
+    sources=["rnnfast/_core/loops.pyx", *sorted(glob("csrc/**/*.c", recursive=True))],
     depends=sorted(
         [
             *glob("csrc/**/*.h", recursive=True),

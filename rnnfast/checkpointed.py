@@ -1,23 +1,21 @@
 """A pass that saves the state at the start of each segment of time, and no gates: memory for a second run.
 
-`pass_forward` and `pass_backward` stand beside those of `passes`, and run them on views of one segment
-after another. The way back runs each segment forward again, the last first, now with gates, and goes back
-through it. Griewank 1992; for recurrent networks Gruslys et al. 2016.
+`pass_forward` and `pass_backward` run those of `passes` on views of one segment after another. The backward
+pass runs each segment forward again, the last first, now with gates, and then backward. Griewank 1992; for recurrent networks Gruslys et al. 2016.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnnfast import _core, passes
-from rnnfast.passes import Array, Input, States
+from rnnfast.passes import Array, Input, State
 
 ROWS = 512  # that a segment has at least, if it is chosen here: packed weights must be worth it
-REPEATS = 2  # how often it has each token of an embedded x then, as all of x must to be embedded
+REPEATS = 2  # rows of a segment for each row of an embedded x's table, so that projecting the table pays
 
 
 class Segment(NamedTuple):
@@ -25,7 +23,7 @@ class Segment(NamedTuple):
 
     steps: slice
     sequences: _core.Sequences | None
-    state: States | None
+    state: State | None
 
 
 class Checkpoints(NamedTuple):
@@ -56,13 +54,13 @@ def pass_forward(
     cell: _core.Cell,
     number: int,
     x: Input,
-    initial: States | None,
+    initial: State | None,
     y: Array,
-    final: Sequence[Array],
+    final: tuple[Array, ...],
     *,
     length: int,
     sequences: _core.Sequences | None = None,
-    c_steps: Array | None = None,
+    steps: tuple[Array, ...] | None = None,
     spare: list[Array] | None = None,
 ) -> Checkpoints:
     """As `passes.pass_forward`, in segments of `length` steps; the states have their first axis."""
@@ -73,19 +71,19 @@ def pass_forward(
     segments = []
     state = None if initial is None else _entries(initial, number)
     for s0 in reversed(cuts) if cell.reverse else cuts:
-        steps = slice(s0, min(s0 + length, T))
-        part = None if sequences is None else sequences.part(steps.start, steps.stop)
-        segments.append(Segment(steps, part, state))
+        here = slice(s0, min(s0 + length, T))
+        part = None if sequences is None else sequences.part(here.start, here.stop)
+        segments.append(Segment(here, part, state))
         state = last if len(segments) == len(cuts) else _like(last)
         passes.pass_forward(
             cell,
             0,
-            _part(x, steps),
+            _part(x, here),
             segments[-1].state,
-            y[steps],
+            y[here],
             state,
             sequences=part,
-            c_steps=None if c_steps is None else c_steps[steps],
+            steps=_at_steps(steps, here),
             save=False,
         )
     return Checkpoints(cell, number, x, segments, spare)
@@ -94,17 +92,17 @@ def pass_forward(
 def pass_backward(
     tape: Checkpoints,
     dy: Array | None,
-    dfinal: States | None,
+    d_final: State | None,
     dx: Array | None,
-    dinitial: Sequence[Array],
+    d_initial: tuple[Array, ...],
     retain: bool = False,
-    dc_steps: Array | None = None,
+    d_steps: State | None = None,
 ) -> dict[str, Array]:
     """As `passes.pass_backward`; a tape that is retained costs nothing here."""
-    first = _entries(dinitial, tape.number)
+    first = _entries(d_initial, tape.number)
     B, H = first[0].shape
     dy = None if dy is None else passes.own_columns(dy, tape.number, H)
-    dstate = None if dfinal is None else _entries(dfinal, tape.number)
+    dstate = None if d_final is None else _entries(d_final, tape.number)
     embedded = isinstance(tape.x, _core.Embedded)
     grads: dict[str, Array] = {}
     for segment in reversed(tape.segments):
@@ -129,7 +127,7 @@ def pass_backward(
             dstate,
             share,
             before,
-            dc_steps=None if dc_steps is None else dc_steps[steps],
+            d_steps=_at_steps(d_steps, steps),
         )
         if share is not None and embedded:
             fresh["table"] = share
@@ -146,11 +144,16 @@ def _part(x: Input, steps: slice) -> Input:
     return _core.Embedded(x.table, x.tokens[steps]) if isinstance(x, _core.Embedded) else x[steps]
 
 
-def _entries(state: States, number: int) -> tuple[Any, ...]:
+def _at_steps(parts: State | None, steps: slice) -> Any:
+    """Some steps of [T, B, ·] arrays, of which any may be None."""
+    return None if parts is None else tuple([None if part is None else part[steps] for part in parts])
+
+
+def _entries(state: State, number: int) -> tuple[Any, ...]:
     """The state of one pass, of those of all."""
     return tuple([None if part is None else part[number] for part in state])
 
 
-def _like(state: Sequence[Array]) -> tuple[Array, ...]:
+def _like(state: tuple[Array, ...]) -> tuple[Array, ...]:
     """An uninitialised state."""
     return tuple([np.empty_like(part) for part in state])

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from rnnfast import _core
-from rnnfast.passes import Array, Tape, pass_backward, pass_forward
+from rnnfast._core import Tape
+from rnnfast.passes import Array, pass_backward, pass_forward
 
 __all__ = [
     "Tape",
@@ -24,7 +25,6 @@ __all__ = [
 ]
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of a weight; of a coupled LSTM 3
 PEEPHOLES = ("weight_ci", "weight_cf", "weight_co")
 
 
@@ -144,36 +144,43 @@ def _forward(
     x = _floats("x", x, (None, None, None))
     T, B, I = x.shape
     dtype = x.dtype
-    G = GATES[cell] - how.get("coupled_gates", False)
-    given = {name: array for name, array in (extra or {}).items() if array is not None}
-    columns = "P" if "weight_hr" in given else "H"
-    weight_hh = _floats("weight_hh", weight_hh, (None, None), dtype)
-    rows, P = weight_hh.shape
-    H = rows // G
-    if rows != G * H or P == 0 or H == 0 or (columns == "H" and P != H):
-        raise ValueError(
-            f"weight_hh: expected shape [{G}*H, {columns}] with {columns} at least 1, got {weight_hh.shape}"
-        )
-    weight_ih = _floats("weight_ih", weight_ih, (rows, I), dtype)
-    bias_ih = None if bias_ih is None else _floats("bias_ih", bias_ih, (rows,), dtype)
-    bias_hh = None if bias_hh is None else _floats("bias_hh", bias_hh, (rows,), dtype)
+    info = _core.cell_info(cell, **how)
+    given = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh, **(extra or {})}
+    given = {
+        name: array for name, array in given.items() if array is not None or name in info.required
+    }
+    H, P = _sizes(info, given, dtype)
     for name, array in given.items():
-        given[name] = _floats(name, array, (P, H) if name == "weight_hr" else (H,), dtype)
-    widths = (P, H) if cell == "lstm" else (H,)
+        given[name] = _floats(name, array, info.weight_shape(name, I, H, P), dtype)
+    widths = info.widths(H, P)
     # Copies: the tape keeps the state, and the caller may go on writing into it.
     states = _states("state", state, widths, (B,), dtype)
     initial = tuple(None if part is None else part.copy() for part in states)
     sequences = sequences_of(checked_lengths(lengths, T, B), checked_reset(reset, (T, B)), T, B)
     y = np.empty((T, B, P), dtype)
     final = tuple(np.empty((B, width), dtype) for width in widths)
-    c_steps = np.zeros((T, B, H), dtype) if return_states and cell == "lstm" else None
-    what = _core.Cell(cell, weight_ih, weight_hh, bias_ih, bias_hh, **given, **how)
-    tape = pass_forward(what, 0, x, initial, y, final, sequences=sequences, c_steps=c_steps)
+    steps = tuple(np.zeros((T, B, H), dtype) for _ in widths[1:]) if return_states else None
+    tape = pass_forward(
+        _core.Cell(cell, given, **how), 0, x, initial, y, final, sequences=sequences, steps=steps
+    )
     y.flags.writeable = False  # of its owner too: no view can be unlocked
     y = y.view()
-    if not return_states:
+    if steps is None:
         return y, final, tape
-    return y, final, tape, (y.copy(),) if c_steps is None else (y.copy(), c_steps.copy())
+    return y, final, tape, (y.copy(), *(part.copy() for part in steps))
+
+
+def _sizes(info: _core.CellInfo, given: dict[str, Array], dtype: np.dtype) -> tuple[int, int]:
+    """H and P, from the shape of weight_hh [G*H, P]."""
+    G, columns = len(info.gates), "P" if "weight_hr" in given else "H"
+    weight_hh = _floats("weight_hh", given["weight_hh"], (None, None), dtype)
+    rows, P = weight_hh.shape
+    H = rows // G
+    if rows != G * H or P == 0 or H == 0 or (columns == "H" and P != H):
+        raise ValueError(
+            f"weight_hh: expected shape [{G}*H, {columns}] with {columns} at least 1, got {weight_hh.shape}"
+        )
+    return H, P
 
 
 def _backward(cell: str, tape: Tape, dy, dstate, dstates):
@@ -185,16 +192,16 @@ def _backward(cell: str, tape: Tape, dy, dstate, dstates):
         raise ValueError("tape: a backward pass has used it up; run forward again")
     T, B, P = tape.y.shape
     dtype = tape.y.dtype
-    widths = (P, tape.cell.hidden_size) if cell == "lstm" else (P,)
+    widths = tape.cell.widths
     dy = None if dy is None else _floats("dy", dy, (T, B, P), dtype)
-    dfinal = _states("dstate", dstate, widths, (B,), dtype)
-    dh_steps, *dc_steps = _states("dstates", dstates, widths, (T, B), dtype)
+    d_final = _states("dstate", dstate, widths, (B,), dtype)
+    dh_steps, *d_steps = _states("dstates", dstates, widths, (T, B), dtype)
     if dh_steps is not None:
         dy = dh_steps if dy is None else dy + dh_steps
     dx = np.empty(tape.x.shape, dtype)
-    dinitial = tuple(np.empty((B, width), dtype) for width in widths)
-    grads = pass_backward(tape, dy, dfinal, dx, dinitial, False, *dc_steps)
-    return dx, dinitial, grads
+    d_initial = tuple(np.empty((B, width), dtype) for width in widths)
+    grads = pass_backward(tape, dy, d_final, dx, d_initial, False, tuple(d_steps))
+    return dx, d_initial, grads
 
 
 def lstm_forward(

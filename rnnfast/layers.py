@@ -66,7 +66,6 @@ class RNN(Recurrent):
     """
 
     cell = "rnn"
-    gates = 1
     options: ClassVar[dict[str, Any]] = {"nonlinearity": "tanh"}
 
     def __init__(
@@ -183,7 +182,6 @@ class LSTM(Recurrent):
     """
 
     cell = "lstm"
-    parts = ("h", "c")
     options: ClassVar[dict[str, Any]] = {"coupled_gates": False, "cell_clip": None}
 
     def __init__(
@@ -214,7 +212,6 @@ class LSTM(Recurrent):
         self.peephole = bool(peephole)
         self.coupled_gates = bool(coupled_gates)
         self.cell_clip = functional.checked_clip(cell_clip)
-        self.gates = 3 if self.coupled_gates else 4
         super().__init__(
             input_size,
             hidden_size,
@@ -232,14 +229,10 @@ class LSTM(Recurrent):
                 self._parameters["bias_ih" + suffix].data[forget] = forget_bias
                 self._parameters["bias_hh" + suffix].data[forget] = 0.0
 
-    def _further_shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes: dict[str, tuple[int, ...]] = {}
-        if self.proj_size:
-            shapes["weight_hr"] = (self.proj_size, self.hidden_size)
-        if self.peephole:
-            seeing = "io" if self.coupled_gates else "ifo"
-            shapes |= {f"weight_c{gate}": (self.hidden_size,) for gate in seeing}
-        return shapes
+    def _has(self, weight: str) -> bool:
+        if weight == "weight_hr":
+            return self.proj_size > 0
+        return self.peephole if weight.startswith("weight_c") else self.bias
 
 
 class GRU(Recurrent):
@@ -308,7 +301,6 @@ class GRU(Recurrent):
     """
 
     cell = "gru"
-    gates = 3
     options: ClassVar[dict[str, Any]] = {"reset_after": True}
 
     def __init__(

@@ -1,125 +1,33 @@
-"""One pass, a layer in one direction, over the compiled loops: it allocates what is saved.
+"""One pass, a layer in one direction, over the compiled loops: this module allocates what a pass saves.
 
-It checks nothing: `functional` and `recurrent` call it with arrays that they have checked. A pass with
-checkpoints is `checkpointed`.
+It checks nothing: `functional` and `recurrent` call it with arrays that they have checked. `checkpointed` has passes that
+save less and compute it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from rnnfast import _core
+from rnnfast._core import Tape
 
 Array = np.ndarray
 Input: TypeAlias = "Array | _core.Embedded"
-States = Sequence["Array | None"]  # (h,) or (h, c)
-
-
-class Tape:
-    """What one pass leaves for its backward pass; it refers to x, the weights and y: leave them unwritten.
-
-    Attributes
-    ----------
-    cell : Cell
-        What was run: the cell, its weights, its direction.
-    used : bool
-        Whether a backward pass has used it up.
-    dh_steps : ndarray [T, B, H] or None
-        If it is set, a backward pass writes the gradient of every h there.
-    """
-
-    __slots__ = (
-        "c0",
-        "c_steps",
-        "cell",
-        "dh_steps",
-        "gates",
-        "h0",
-        "number",
-        "sequences",
-        "spare",
-        "used",
-        "x",
-        "y",
-    )
-
-    def __init__(
-        self,
-        cell: _core.Cell,
-        number: int,
-        x: Input,
-        h0: Array | None,
-        c0: Array | None,
-        y: Array,
-        gates: Array,
-        c_steps: Array | None,
-        spare: list[Array] | None,
-        sequences: _core.Sequences | None,
-    ) -> None:
-        self.cell = cell
-        self.number = number
-        self.sequences = sequences
-        self.x = x
-        self.h0 = h0
-        self.c0 = c0
-        self.y = y
-        self.gates = gates
-        self.c_steps = c_steps
-        self.spare = spare
-        self.used = False
-        self.dh_steps: Array | None = None
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a tape cannot be pickled or copied: it belongs to one forward pass")
-
-
-def evaluate(
-    cells: list[_core.Cell],
-    directions: int,
-    x: Input,
-    initial: States | None,
-    batch_first: bool,
-    sequences: _core.Sequences | None = None,
-) -> tuple[Array, Array, Array | None]:
-    """Run all passes of a stack over arrays that the caller has checked, and keep nothing.
-
-    Parameters
-    ----------
-    cells : list of Cell
-        Those of all passes, the directions of a layer side by side.
-    directions : int
-        D, 1 or 2.
-    x : ndarray [T, B, I] or Embedded
-        Last axis contiguous, the others with any stride.
-    initial : sequence of ndarray [passes, B, H], or None
-        (h,) or (h, c), C-contiguous; None is zero.
-    batch_first : bool
-        Lay y out in memory as [B, T, ·].
-    sequences : Sequences, optional
-        Lengths and resets; None where every sequence has T steps and none is reset.
-
-    Returns
-    -------
-    y : ndarray [T, B, D*H]
-    h, c : ndarray [passes, B, H]
-        The final state; c is None but for the LSTM.
-    """
-    return _core.evaluate(cells, directions, sequences, x, *_pair(initial), batch_first)
+State = tuple["Array | None", ...]  # the parts of a state, [passes, B, width] each, or of its gradient
 
 
 def pass_forward(
     cell: _core.Cell,
     number: int,
     x: Input,
-    initial: States | None,
+    initial: State | None,
     y: Array,
-    final: Sequence[Array],
+    final: tuple[Array, ...],
     *,
     sequences: _core.Sequences | None = None,
-    c_steps: Array | None = None,
+    steps: tuple[Array, ...] | None = None,
     save: bool = True,
     spare: list[Array] | None = None,
 ) -> Tape | None:
@@ -134,16 +42,16 @@ def pass_forward(
         in y it writes number ``number % D``. Where it is 0, states may leave out their first axis.
     x : ndarray [T, B, I] or Embedded
         Last axis contiguous, the others with any stride.
-    initial : sequence of ndarray [passes, B, H], or None
-        (h,) or (h, c), C-contiguous; None is zero.
-    y : ndarray [T, B, D*H]
-        H columns are written; last axis contiguous, the others with any stride.
-    final : sequence of ndarray [passes, B, H]
-        (h,) or (h, c), C-contiguous; one entry is written.
+    initial : tuple of ndarray [passes, B, width], or None
+        The parts of the state, h first, C-contiguous; None is zero.
+    y : ndarray [T, B, D*P]
+        P columns are written; last axis contiguous, the others with any stride.
+    final : tuple of ndarray [passes, B, width]
+        C-contiguous; one entry of each part is written.
     sequences : Sequences, optional
         Lengths and resets; None where every sequence has T steps and none is reset.
-    c_steps : ndarray [T, B, H], optional
-        Gets the LSTM's c of every step that there is.
+    steps : tuple of ndarray [T, B, H], optional
+        The parts of the state beside h after every step are written here.
     save : bool
         Keep what `pass_backward` needs.
     spare : list, optional
@@ -154,90 +62,65 @@ def pass_forward(
     Tape or None
         None unless `save`.
     """
-    h0, c0 = _pair(initial)
-    h, c = _pair(final)
     T, B, _ = y.shape
-    gates = _take(spare, T * B * cell.slots * cell.hidden_size, y.dtype) if save else None
-    if save and c is not None and c_steps is None:
-        c_steps = _take(spare, T * B * cell.hidden_size, y.dtype)
-    _core.forward(cell, number, sequences, x, h0, c0, y, h, c, gates, c_steps)
-    return None if gates is None else Tape(cell, number, x, h0, c0, y, gates, c_steps, spare, sequences)
+    gates = None
+    if save:
+        numbers = T * B * cell.hidden_size
+        gates = _take(spare, numbers * cell.slots, y.dtype)
+        if steps is None:
+            steps = tuple([_take(spare, numbers, y.dtype) for _ in final[1:]])
+    tape = Tape(cell, number, sequences, x, initial, y, gates, steps, spare)
+    _core.forward(tape, final)
+    return tape if save else None
 
 
 def pass_backward(
     tape: Tape,
     dy: Array | None,
-    dfinal: States | None,
+    d_final: State | None,
     dx: Array | None,
-    dinitial: Sequence[Array],
+    d_initial: tuple[Array, ...],
     retain: bool = False,
-    dc_steps: Array | None = None,
+    d_steps: State | None = None,
 ) -> dict[str, Array]:
-    """Run the pass of a tape backwards, over arrays that the caller has checked.
+    """Run the backward pass of a tape, over arrays that the caller has checked.
 
     Parameters
     ----------
     tape : Tape
         Used up unless `retain`.
-    dy : ndarray [T, B, D*H] or None
+    dy : ndarray [T, B, D*P] or None
         None is zero.
-    dfinal : sequence of ndarray [passes, B, H] or None, or None
+    d_final : tuple of ndarray [passes, B, width] or None, or None
         Gradients of the final state, C-contiguous; None is zero.
     dx : ndarray [T, B, I] or None
         Written; None if it is not wanted. For an embedded x, the gradient of its table: [V, I], C-contiguous.
-    dinitial : sequence of ndarray [passes, B, H]
-        Gradients of the initial state; one entry is written.
+    d_initial : tuple of ndarray [passes, B, width]
+        Gradients of the initial state; one entry of each part is written.
     retain : bool
         Keep the tape for another backward pass, at the price of a copy of the gates.
-    dc_steps : ndarray [T, B, H] or None
-        Gradients of the LSTM's c at every step, last axis contiguous; None is zero.
+    d_steps : tuple of ndarray [T, B, H] or None, or None
+        Gradients of the parts of the state beside h after every step, last axis contiguous; None is zero.
 
     Returns
     -------
     dict
         Fresh gradients of the weights that the pass has, by name.
     """
-    cell, gates = tape.cell, tape.gates
-    grads = cell.new_gradients()
-    dh, dc = _pair(dinitial)
-    dh_final, dc_final = _pair(dfinal)
+    gates = tape.gates
+    grads = tape.cell.new_gradients()
     tape.used = not retain
-    _core.backward(
-        cell,
-        tape.number,
-        tape.sequences,
-        tape.x,
-        tape.h0,
-        tape.c0,
-        tape.y,
-        gates.copy() if retain else gates,
-        tape.c_steps,
-        dy,
-        dc_steps,
-        tape.dh_steps,
-        dh_final,
-        dc_final,
-        dx,
-        dh,
-        dc,
-        grads,
-    )
+    _core.backward(tape, gates.copy() if retain else gates, dy, d_final, d_steps, dx, d_initial, grads)
     if not retain:
         _give(tape.spare, gates)
-        if tape.c_steps is not None and tape.c_steps.ndim == 1:  # not the caller's
-            _give(tape.spare, tape.c_steps)
+        for buffer in tape.steps or ():
+            if buffer.ndim == 1:  # not the caller's
+                _give(tape.spare, buffer)
     return grads
 
 
-def _pair(parts: Sequence[Any] | None) -> tuple[Any, Any]:
-    """The parts h and c of a state; None for what there is none of."""
-    if parts is None:
-        return None, None
-    return (parts[0], None) if len(parts) == 1 else (parts[0], parts[1])
-
-
 def own_columns(array: Array, number: int, H: int) -> Array:
-    """Those of pass `number` in a [T, B, D*H] array of all directions."""
+    """The columns of pass `number` in a [T, B, D*H] array of all directions."""
     side = number % (array.shape[2] // H)
     return array[:, :, side * H : (side + 1) * H]
 
@@ -254,12 +137,12 @@ def _take(spare: list[Array] | None, n: int, dtype: np.dtype) -> Array:
         if buffer.dtype == dtype and n <= buffer.size <= 2 * n:
             return buffer
         spare.append(buffer)
-    del spare[:1]  # no call has wanted the oldest for a while: sizes that are gone go
+    del spare[:1]  # the oldest buffer has not fitted any recent call
     return np.empty(n, dtype)
 
 
 def _give(spare: list[Array] | None, buffer: Array) -> None:
-    """Puts a buffer back, and lets the oldest go where there are many."""
+    """Puts a buffer back, and drops the oldest of more than 32."""
     if spare is not None:
         spare.append(buffer)
         del spare[:-32]

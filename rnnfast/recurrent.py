@@ -30,12 +30,8 @@ class Recurrent(Module):
     """
 
     takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})
-    cell: ClassVar[str]  # the name the kernels know it by
-    gates: int
-    parts: ClassVar[tuple[str, ...]] = ("h",)
-    options: ClassVar[
-        dict[str, Any]
-    ] = {}  # the cell's, with their defaults: attributes, and `Cell`'s keywords
+    cell: ClassVar[str]  # the name of the layer in the table of cells
+    options: ClassVar[dict[str, Any]] = {}  # the cell's, with their defaults: attributes, and keywords of `Cell`
     proj_size: int = 0  # the LSTM alone lets it be chosen
     _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
 
@@ -67,7 +63,10 @@ class Recurrent(Module):
         self.bidirectional = bool(bidirectional)
         self._directions = 2 if self.bidirectional else 1
         # The last axis of each part of the state; the first is also y's of one direction.
-        self._widths = (self.proj_size or self.hidden_size, self.hidden_size)[: len(self.parts)]
+        self.info = _core.cell_info(self.cell, **{name: getattr(self, name) for name in self.options})
+        self.parts = tuple(self.info.parts)
+        self.gates = len(self.info.gates)
+        self._widths = self.info.widths(self.hidden_size, self.proj_size or self.hidden_size)
         kind = checks.float_dtype(dtype)
         source = checks.generator(rng)
         bound = self.hidden_size**-0.5
@@ -79,20 +78,18 @@ class Recurrent(Module):
 
     def _shapes(self) -> list[tuple[str, dict[str, tuple[int, ...]]]]:
         """The suffix of each pass's parameters, and their shapes by name."""
-        rows, width = self.gates * self.hidden_size, self._widths[0]
+        info, H, P = self.info, self.hidden_size, self._widths[0]
+        names = [*info.required, *(name for name in info.optional if self._has(name))]
         every = []
         for layer in range(self.num_layers):
-            columns = self.input_size if layer == 0 else self._directions * width
-            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, columns), "weight_hh": (rows, width)}
-            if self.bias:
-                shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-            shapes |= self._further_shapes()
+            columns = self.input_size if layer == 0 else self._directions * P
+            shapes = {name: info.weight_shape(name, columns, H, P) for name in names}
             every += [(f"_l{layer}{direction}", shapes) for direction in ("", "_reverse")[: self._directions]]
         return every
 
-    def _further_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of what parameters a pass has beside weights and biases."""
-        return {}
+    def _has(self, weight: str) -> bool:
+        """Whether the layer has this weight, which its cell may have."""
+        return self.bias
 
     def _derive(self) -> None:
         """Set up what copies do not take along: each pass's cell, and buffers to use again."""
@@ -101,11 +98,8 @@ class Recurrent(Module):
         options = {name: getattr(self, name) for name in self.options}
         self._cells = []
         for suffix, shapes in self._shapes():
-            weights: dict[str, Any] = {"bias_ih": None, "bias_hh": None}
-            weights |= {name: self._parameters[name + suffix].data for name in shapes}
-            self._cells.append(
-                _core.Cell(self.cell, reverse=suffix.endswith("_reverse"), **weights, **options)
-            )
+            weights = {name: self._parameters[name + suffix].data for name in shapes}
+            self._cells.append(_core.Cell(self.cell, weights, reverse=suffix.endswith("_reverse"), **options))
         self._spare: list[Any] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -163,13 +157,12 @@ class Recurrent(Module):
             If an argument has the wrong shape or dtype.
         """
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
-        if return_states:
-            y, final, states, _ = self._run(inputs, initial, sequences, layout, None, _evaluate, True)
-            return _as_given(y, *layout), self._state_of(final, *layout), self._states_of(states, *layout)
-        y, h, c = passes.evaluate(
-            self._cells, self._directions, inputs, initial, layout.batch_first, sequences
+        recorder = _Recorder(self, inputs, layout, _evaluate, None, True) if return_states else None
+        y, final = _core.run_stack(
+            self._cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
         )
-        return _as_given(y, *layout), self._state_of((h,) if c is None else (h, c), *layout)
+        results = _as_given(y, *layout), self._state_of(final, *layout)
+        return results if recorder is None else (*results, self._states_of(recorder.states, *layout))
 
     def forward(
         self,
@@ -257,12 +250,15 @@ class Recurrent(Module):
         key = self._mask_key(rng) if training and self.dropout and self.num_layers > 1 else None
         length = checkpointed.segment_length(checkpoint, inputs)
         run = passes.pass_forward if length is None else partial(checkpointed.pass_forward, length=length)
-        y, final, states, tapes = self._run(inputs, initial, sequences, layout, key, run, return_states)
+        recorder = _Recorder(self, inputs, layout, run, key, return_states)
+        y, final = _core.run_stack(
+            self._cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
+        )
         y = _as_given(y, *layout)
-        tape = Tape(self, _Saved(tapes, key, self.dropout, layout, y.shape))
+        tape = Tape(self, _Saved(recorder.tapes, key, self.dropout, layout, y.shape))
         if not return_states:
             return y, self._state_of(final, *layout), tape
-        return y, self._state_of(final, *layout), tape, self._states_of(states, *layout)
+        return y, self._state_of(final, *layout), tape, self._states_of(recorder.states, *layout)
 
     def stream(self, batch: int = 1) -> Stream:
         """This layer, one step a call: weights packed once, state kept.
@@ -320,50 +316,6 @@ class Recurrent(Module):
             state = self._checked_state("state", state, (len(self._cells), *((B,) if batched else ())))
             state = self._parts_of(state, batched)
         return inputs, state, sequences, layout
-
-    def _run(
-        self,
-        x: passes.Input,
-        initial: Any,
-        sequences: _core.Sequences | None,
-        layout: _Layout,
-        key: tuple[int, int] | None,
-        run: Callable[..., Any],
-        return_states: bool,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...], list[Any]]:
-        """All passes, each by `run`: y [T, B, D*P], the parts of the final state and of all, the tapes."""
-        T, B, _ = x.shape
-        dtype, D, P = self._dtype, self._directions, self._widths[0]
-        final = self._blank_state(B)
-        states = (
-            tuple([self._blank_states(T, B, width, layout) for width in self._widths])
-            if return_states
-            else ()
-        )
-        tapes = []
-        for layer in range(self.num_layers):
-            last = layer == self.num_layers - 1
-            y = _core.blank(T, B, D * P, dtype, layout.batch_first and last)
-            for number in range(layer * D, (layer + 1) * D):
-                tape = run(
-                    self._cells[number],
-                    number,
-                    x,
-                    initial,
-                    y,
-                    final,
-                    sequences=sequences,
-                    c_steps=states[1][number] if len(states) > 1 else None,
-                    spare=self._spare,
-                )
-                tapes.append(tape)
-                if return_states:
-                    states[0][number] = passes.own_columns(y, number, P)
-            x = y
-            if key is not None and not last:
-                x = _core.blank(T, B, D * P, dtype)  # the tape keeps y as it is
-                _drop(y, key, layer, self.dropout, x)
-        return y, final, states, tapes
 
     def _blank_state(self, B: int) -> tuple[np.ndarray, ...]:
         """The parts of a state, uninitialised."""
@@ -441,11 +393,11 @@ class Recurrent(Module):
         if dy is not None:
             dy = _time_major(checks.rows(dy), *layout)
         last, every = dstate if isinstance(dstate, _StateGradients) else (dstate, None)
-        dfinal = None if last is None else self._parts_of(last, layout.batched)
-        dh_steps, dc_steps = self._steps_of(every, layout)
+        d_final = None if last is None else self._parts_of(last, layout.batched)
+        dh_steps, *d_steps = self._steps_of(every, layout)
         x = tapes[0].x
         T, B, _ = x.shape
-        dinitial = self._blank_state(B)
+        d_initial = self._blank_state(B)
         run = (checkpointed if isinstance(tapes[0], checkpointed.Checkpoints) else passes).pass_backward
         embedded = isinstance(x, _core.Embedded)  # then dx is the gradient of its table
         fresh: dict[str, np.ndarray] = {}
@@ -467,11 +419,11 @@ class Recurrent(Module):
                 gradients = run(
                     tapes[number],
                     dy,
-                    dfinal,
+                    d_final,
                     share,
-                    dinitial,
+                    d_initial,
                     retain,
-                    None if dc_steps is None else dc_steps[number],
+                    tuple([None if part is None else part[number] for part in d_steps]),
                 )
                 for name, gradient in gradients.items():
                     fresh[name + self._suffixes[number]] = gradient
@@ -481,7 +433,7 @@ class Recurrent(Module):
                 _drop(dx, key, layer - 1, p, dx)
             dy = dx
         dx = dy if dy is None or embedded else _as_given(dy, *layout)
-        return dx, self._state_of(dinitial, *layout), fresh
+        return dx, self._state_of(d_initial, *layout), fresh
 
     def _checked_state(self, name: str, value: Any, leading: tuple[int, ...]) -> Any:
         """`value`, a state in the caller's form, as the layer's floats; one of two parts may be None.
@@ -525,17 +477,18 @@ class Recurrent(Module):
             parts = tuple([part.swapaxes(1, 2) for part in parts])
         return parts if len(parts) > 1 else parts[0]
 
-    def _steps_of(self, states: Any, layout: _Layout) -> tuple[Any, Any]:
-        """h and c of `states` in the caller's form: None, or [passes, T, B, ·], the last axis contiguous."""
-        parts = states if isinstance(states, (tuple, list)) else (states,)
-        steps: list[Any] = [None, None]
-        for n, part in enumerate(parts):
+    def _steps_of(self, states: Any, layout: _Layout) -> list[np.ndarray | None]:
+        """Each part of `states` in the caller's form: None, or [passes, T, B, ·], the last axis contiguous."""
+        parts = states if isinstance(states, (tuple, list)) else (states,) * len(self.parts)
+        steps: list[np.ndarray | None] = []
+        for part in parts:
             if part is not None:
                 part = checks.rows(part)
                 if not layout.batched:
                     part = part[:, :, np.newaxis]
-                steps[n] = part.swapaxes(1, 2) if layout.batch_first else part
-        return steps[0], steps[1]
+                part = part.swapaxes(1, 2) if layout.batch_first else part
+            steps.append(part)
+        return steps
 
     def __repr__(self) -> str:
         options = [f"{self.input_size}, {self.hidden_size}"]
@@ -579,6 +532,66 @@ class _Saved(NamedTuple):
     p: float
     layout: _Layout
     y_shape: tuple[int, ...]
+
+
+class _Recorder:
+    """Runs the passes of one call of a layer, and collects their tapes and the states of all steps.
+
+    Parameters
+    ----------
+    layer : Recurrent
+    x : ndarray [T, B, I] or Embedded
+    layout : _Layout
+    run : callable
+        Runs one pass: `passes.pass_forward` or one like it.
+    key : tuple or None
+        Of the dropout masks between layers; None: no dropout.
+    return_states : bool
+        Whether to collect the states of all steps.
+    """
+
+    def __init__(
+        self,
+        layer: Recurrent,
+        x: passes.Input,
+        layout: _Layout,
+        run: Callable[..., Any],
+        key: tuple[int, int] | None,
+        return_states: bool,
+    ) -> None:
+        self._layer, self._run, self._key = layer, run, key
+        self.tapes: list[Any] = []
+        self.states: tuple[np.ndarray, ...] = ()
+        if return_states:
+            T, B, _ = x.shape
+            self.states = tuple([layer._blank_states(T, B, width, layout) for width in layer._widths])
+
+    def run(
+        self,
+        cell: _core.Cell,
+        number: int,
+        sequences: _core.Sequences | None,
+        x: passes.Input,
+        initial: Any,
+        y: np.ndarray,
+        final: tuple[np.ndarray, ...],
+    ) -> None:
+        """Run one pass."""
+        steps = tuple([part[number] for part in self.states[1:]]) if self.states else None
+        tape = self._run(
+            cell, number, x, initial, y, final, sequences=sequences, steps=steps, spare=self._layer._spare
+        )
+        self.tapes.append(tape)
+        if self.states:
+            self.states[0][number] = passes.own_columns(y, number, self._layer._widths[0])
+
+    def above(self, layer: int, y: np.ndarray) -> np.ndarray:
+        """What the next layer reads: y, dropped in an array of its own because the tape keeps y."""
+        if self._key is None:
+            return y
+        x = _core.blank(*y.shape, y.dtype)
+        _drop(y, self._key, layer, self._layer.dropout, x)
+        return x
 
 
 _evaluate = partial(passes.pass_forward, save=False)

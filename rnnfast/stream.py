@@ -68,16 +68,19 @@ class Stream(_core.Stepper):
     @property
     def state(self) -> Any:
         """A copy of the state, in the form of the layer's with this batch. May be set; None is zero."""
-        return self.h.copy() if self.c is None else (self.h.copy(), self.c.copy())
+        parts = tuple([part.copy() for part in self.parts])
+        return parts if len(parts) > 1 else parts[0]
 
     @state.setter
     def state(self, state: Any) -> None:
-        leading = self.h.shape[:-1]
-        checked = (None, None) if state is None else self._layer._checked_state("state", state, leading)
-        parts = checked if isinstance(checked, tuple) else (checked,)
-        for mine, part in zip((self.h, self.c), parts, strict=False):
-            if mine is not None:
-                mine[...] = 0 if part is None else part
+        own = self.parts
+        checked = state
+        if state is None:
+            checked = (None,) * len(own)
+        else:
+            checked = self._layer._checked_state("state", state, own[0].shape[:-1])
+        for mine, part in zip(own, checked if isinstance(checked, tuple) else (checked,), strict=True):
+            mine[...] = 0 if part is None else part
 
     def reset(self, mask: ArrayLike | None = None) -> None:
         """Set the state to zero.
@@ -93,9 +96,8 @@ class Stream(_core.Stepper):
             If the mask is not bool, or not of shape [B].
         """
         chosen = checks.row_mask("mask", mask, self._batch)
-        for mine in (self.h, self.c):
-            if mine is not None:
-                mine[:, chosen] = 0
+        for mine in self.parts:
+            mine[:, chosen] = 0
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a stream cannot be pickled or copied: make one from the layer, and set its state")

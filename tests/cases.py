@@ -174,15 +174,13 @@ def _named(prefix: str, cell: str, state: Any) -> dict[str, np.ndarray]:
 
 def cell_of(case: Case) -> _core.Cell:
     """What `passes` runs."""
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    extra = {name: weight for name, weight in case.weights.items() if name not in names}
-    return _core.Cell(case.cell, *map(case.weights.get, names), **extra, **case.options)
+    return _core.Cell(case.cell, case.weights, **case.options)
 
 
 def evaluate(case: Case) -> dict[str, np.ndarray]:
-    """`passes.evaluate` of a stack of one pass, as `forward` gives its outputs."""
-    y, h, c = passes.evaluate([cell_of(case)], 1, case.x, case.state, False)
-    return {"y": y, "h": h[0]} | ({} if c is None else {"c": c[0]})
+    """`_core.run_stack` of a stack of one pass, as `forward` gives its outputs."""
+    y, final = _core.run_stack([cell_of(case)], 1, None, case.x, case.state, False)
+    return {"y": y, **{name: part[0] for name, part in zip("hc", final, strict=False)}}
 
 
 def pass_forward(case: Case, *, spare: list | None = None) -> tuple[dict[str, np.ndarray], Any]:

@@ -14,9 +14,9 @@ int is_vector(const CellInfo *cell, int weight)
     return 0;
 }
 
-void weight_shape(const CellInfo *cell, int weight, ptrdiff_t I, ptrdiff_t H, ptrdiff_t P, ptrdiff_t shape[2])
+void weight_shape(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P, ptrdiff_t shape[2])
 {
     const int bias = weight == BIAS_IH || weight == BIAS_HH;
     shape[0] = is_vector(cell, weight) ? H : weight == WEIGHT_HR ? P : cell->X * H;
-    shape[1] = bias || is_vector(cell, weight) ? 0 : weight == WEIGHT_IH ? I : weight == WEIGHT_HH ? P : H;
+    shape[1] = bias || is_vector(cell, weight) ? 0 : weight == WEIGHT_IH ? inputs : weight == WEIGHT_HH ? P : H;
 }

@@ -36,6 +36,10 @@ enum { PART_H, PART_C }; /* parts of a state; h, which is also the output, comes
 enum { PREVIOUS = 0, PRESENT = MAX_PARTS };
 
 typedef struct {
+    int weight, slot, operand;
+} VectorWeight;
+
+typedef struct {
     const char *name;
     const char *layer;        /* the name of its pair of functions, and of its class in lower case */
     const char *option;       /* the keyword argument of the layer that selects this row, or NULL */
@@ -48,9 +52,7 @@ typedef struct {
     int required, optional;   /* sets of weights, a bit each: 1 << WEIGHT_IH */
     int m_weight, m_block;    /* W_m is this block of this weight; m_weight 0: no second product */
     int vectors;              /* how many weights are vectors */
-    struct {
-        int weight, slot, operand;
-    } vector[MAX_VECTORS];
+    VectorWeight vector[MAX_VECTORS];
 } CellInfo;
 
 #define BIT(weight) (1 << (weight))
@@ -86,7 +88,7 @@ extern const char *const weight_names[WEIGHTS];
 /* Whether this weight of the cell multiplies element by element, and is [H]. */
 int is_vector(const CellInfo *cell, int weight);
 
-/* The shape of a weight: rows and columns of a matrix, columns 0 for a vector. I, H, P as in pass.h. */
-void weight_shape(const CellInfo *cell, int weight, ptrdiff_t I, ptrdiff_t H, ptrdiff_t P, ptrdiff_t shape[2]);
+/* The shape of a weight: rows and columns of a matrix, columns 0 for a vector. H, P as in pass.h. */
+void weight_shape(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P, ptrdiff_t shape[2]);
 
 #endif

@@ -1,4 +1,4 @@
-"""All that is compiled: the time loops over the C kernels. It checks nothing: what calls it has."""
+"""All that is compiled: the time loops over the C kernels. Nothing here checks its arguments: the callers have."""
 
 try:
     from rnnfast._core.loops import (
@@ -7,12 +7,12 @@ try:
         Embedded,
         Sequences,
         Stepper,
+        Tape,
         available_isas,
         backward,
         blank,
         compiled_isas,
         dropout_mask,
-        evaluate,
         fma_chains,
         force_isa,
         force_split,
@@ -21,6 +21,7 @@ try:
         get_num_threads,
         linear_backward,
         linear_forward,
+        run_stack,
         runs_so_far,
         set_num_threads,
         vmath,
@@ -31,26 +32,32 @@ except ModuleNotFoundError as error:
         "`pip install -e .` in it"
     ) from error
 
+from rnnfast._core.cells import CellInfo, cell_info, layer_names
+
 __all__ = [
     "_C_API",
     "Cell",
+    "CellInfo",
     "Embedded",
     "Sequences",
     "Stepper",
+    "Tape",
     "available_isas",
     "backward",
     "blank",
+    "cell_info",
     "compiled_isas",
     "dropout_mask",
-    "evaluate",
     "fma_chains",
     "force_isa",
     "force_split",
     "forward",
     "get_isa",
     "get_num_threads",
+    "layer_names",
     "linear_backward",
     "linear_forward",
+    "run_stack",
     "runs_so_far",
     "set_num_threads",
     "vmath",

@@ -1,66 +1,125 @@
-# What a pass runs: a cell, its weights, its direction.
+# What a pass runs: a cell of the table, its weights, its direction.
 
-_KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 _NONLINEARITIES = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENTITY}
+_WEIGHTS = tuple([weight_names[n].decode() for n in range(WEIGHTS)])
+
+cdef tuple named(int weights):
+    """The names of a set of weights."""
+    return tuple([name for n, name in enumerate(_WEIGHTS) if weights >> n & 1])
+
+
+def cell_rows():
+    """The table of cells: the arguments of a `CellInfo` for each row."""
+    rows = []
+    cdef const CellInfo *info
+    cdef int n
+    for n in range(CELLS):
+        info = &cell_table[n]
+        rows.append((
+            info.name.decode(), info.layer.decode(), None if info.option == NULL else info.option.decode(),
+            bool(info.option_value), info.gates.decode(), info.parts.decode(),
+            tuple([info.gates[info.x_block[slot]:info.x_block[slot] + 1].decode() for slot in range(info.X)]),
+            named(info.required), named(info.optional),
+            tuple([_WEIGHTS[weight] for weight in range(WEIGHTS) if is_vector(info, weight)]),
+        ))
+    return rows
+
+
+cdef int find_cell(layer, dict options) except -1:
+    """The row of the table for a layer with these options, which are taken out of the dict."""
+    cdef int n
+    for n in range(CELLS):
+        if cell_table[n].layer == layer.encode():
+            if cell_table[n].option == NULL:
+                return n
+            option = cell_table[n].option.decode()
+            if options.get(option, cell_table[n].option_value) == cell_table[n].option_value:
+                options.pop(option, None)
+                return n
+    raise ValueError(f"cell: expected the name of a layer, got {layer!r}")
+
 
 cdef struct Layer:
-    Pass p                    # what all its passes have in common: the cell, its sizes and options, its peepholes
+    Pass p                    # what all its passes have in common: the cell, its sizes and options, its vector weights
     Py_ssize_t input_size
     bint reverse
-    rnnfast_weights weights   # as rnnfast.h lays them out; NULL: there is none
+    void *weights[WEIGHTS]    # in the order of the table; NULL: not given
 
-cdef void set_layer(Layer *layer, int kind, int nonlinearity, double cell_clip, bint reverse, Py_ssize_t I, Py_ssize_t H,
-                    Py_ssize_t P, const rnnfast_weights *weights) noexcept nogil:
+cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, bint reverse, Py_ssize_t I, Py_ssize_t H,
+                    Py_ssize_t P, void *const *weights) noexcept nogil:
     """One layer in one direction; cell_clip 0 is none."""
     cdef Pass *p = &layer.p
+    cdef const CellInfo *info = &cell_table[cell]
+    cdef int n
     memset(layer, 0, sizeof(layer[0]))
-    layer.input_size, layer.reverse, layer.weights = I, reverse, weights[0]
-    set_cell(p, kind)
-    p.nonlinearity, p.cell_clip = nonlinearity, cell_clip
-    p.H, p.P, p.phases = H, P, 2 if kind == GRU_BEFORE or weights.weight_hr != NULL else 1
-    p.w_ci, p.w_cf, p.w_co = weights.weight_ci, weights.weight_cf, weights.weight_co
+    memcpy(layer.weights, weights, sizeof(layer.weights))
+    layer.input_size, layer.reverse = I, reverse
+    p.cell, p.nonlinearity, p.cell_clip = cell, nonlinearity, cell_clip
+    p.S, p.X, p.G, p.H, p.P = info.S, info.X, info.G, H, P
+    p.parts = <int>strlen(info.parts)
+    p.phases = 2 if info.m_weight and weights[info.m_weight] != NULL else 1
+    for n in range(info.vectors):
+        p.vector[n] = weights[info.vector[n].weight]
 
-cdef inline bint has_c(const Layer *layer) noexcept nogil:
-    """Whether the state has a part c."""
-    return layer.p.cell == LSTM or layer.p.cell == COUPLED
+cdef inline void *second_weight(const Pass *p, void *const *weights) noexcept nogil:
+    """The weight (or gradient) that contains W_m, of the second product."""
+    return weights[cell_table[p.cell].m_weight]
 
-cdef inline void *second_weight(const Pass *p, const rnnfast_weights *weights) noexcept nogil:
-    """The weight (or gradient) that W_m, of the second product, is in."""
-    return weights.weight_hh if p.cell == GRU_BEFORE else weights.weight_hr
+cdef inline bint has_vectors(const Pass *p) noexcept nogil:
+    """Whether any vector weight is given."""
+    cdef int n
+    for n in range(MAX_VECTORS):
+        if p.vector[n] != NULL:
+            return True
+    return False
 
-cdef inline rnnfast_weights pointers(dict arrays) noexcept:
-    """Weights or gradients, by name."""
-    return rnnfast_weights(data(arrays.get("weight_ih")), data(arrays.get("weight_hh")), data(arrays.get("bias_ih")),
-                           data(arrays.get("bias_hh")), data(arrays.get("weight_hr")), data(arrays.get("weight_ci")),
-                           data(arrays.get("weight_cf")), data(arrays.get("weight_co")))
+cdef void set_pointers(void **pointers, dict arrays) noexcept:
+    """pointers [WEIGHTS] OUT: the data of weights or gradients, by name."""
+    cdef int n
+    for n in range(WEIGHTS):
+        pointers[n] = data(arrays.get(_WEIGHTS[n]))
 
 
 @cython.auto_pickle(False)
 cdef class Cell:
-    """One layer in one direction: which cell it is, its weights, and the way it runs through time.
+    """One layer in one direction: its cell, its weights, its direction.
 
-    The weights are C-contiguous arrays that the caller has checked and may go on writing into: weight_ih [G*H, I],
-    weight_hh [G*H, P] and, each of them or None, the biases [G*H], weight_hr [P, H] (without it P is H) and the peepholes
-    weight_ci, weight_cf, weight_co [H].
+    Parameters
+    ----------
+    layer : str
+        "rnn", "lstm", …: a layer of the table of cells.
+    weights : dict of str to ndarray
+        C-contiguous arrays of one dtype, which the caller has checked and may go on writing into, with the shapes that
+        `CellInfo.weight_shapes` gives. Weights that are not given are left out, or None.
+    reverse : bool
+        Whether it runs from the last step to the first.
+    nonlinearity, cell_clip
+        Of the cells that have them.
+    **options
+        The options that select a row of the table: ``coupled_gates``, ``reset_after``.
     """
 
     cdef Layer layer
-    cdef readonly object name, weight_ih, weight_hh, weight_hr
-    cdef dict weights       # those that there are
+    cdef readonly str name      # of the layer
+    cdef readonly dict weights  # those that are given
 
-    def __init__(self, name, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh, reverse=False,
-                 nonlinearity="tanh", *, weight_hr=None, weight_ci=None, weight_cf=None, weight_co=None, coupled_gates=False,
-                 cell_clip=None, reset_after=True):
-        cdef rnnfast_weights weights
-        cdef Py_ssize_t P = weight_hh.shape[1]
-        self.name, self.weight_ih, self.weight_hh, self.weight_hr = name, weight_ih, weight_hh, weight_hr
-        given = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh,
-                 "weight_hr": weight_hr, "weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
-        self.weights = {name: weight for name, weight in given.items() if weight is not None}
-        weights = pointers(self.weights)
-        set_layer(&self.layer, COUPLED if coupled_gates else _KINDS[name] if reset_after else GRU_BEFORE,
-                  _NONLINEARITIES[nonlinearity], 0 if cell_clip is None else cell_clip, reverse, weight_ih.shape[1],
-                  P if weight_hr is None else weight_hr.shape[1], P, &weights)
+    def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", cell_clip=None, **options):
+        cdef void *pointers[WEIGHTS]
+        cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
+        cdef int cell = find_cell(layer, options)
+        cdef Py_ssize_t H = cnp.PyArray_DIM(weight_ih, 0) // cell_table[cell].X
+        if options:
+            raise TypeError(f"Cell: unexpected options {', '.join(options)}")
+        self.name = layer
+        self.weights = {name: weight for name, weight in weights.items() if weight is not None}
+        set_pointers(pointers, self.weights)
+        set_layer(&self.layer, cell, _NONLINEARITIES[nonlinearity], 0 if cell_clip is None else cell_clip, reverse,
+                  cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), pointers)
+
+    @property
+    def kind(self):
+        """The name of its row in the table of cells."""
+        return cell_table[self.layer.p.cell].name.decode()
 
     @property
     def reverse(self):
@@ -78,13 +137,13 @@ cdef class Cell:
         return self.layer.p.H
 
     @property
-    def output_size(self):
-        """P."""
-        return self.layer.p.P
+    def widths(self):
+        """The width of each part of the state: P for h, H for others."""
+        return tuple([part_width(&self.layer.p, part) for part in range(self.layer.p.parts)])
 
     @property
     def slots(self):
-        """S, how many times H numbers a pass saves for each step and row."""
+        """S: a pass saves S * H numbers for each step and row."""
         return self.layer.p.S
 
     def new_gradients(self):
@@ -111,3 +170,64 @@ cpdef blank(Py_ssize_t T, Py_ssize_t B, Py_ssize_t N, cnp.dtype dtype, bint batc
     shape[0], shape[1], shape[2] = (B, T, N) if batch_first else (T, B, N)
     array = cnp.PyArray_EMPTY(3, shape, dtype.type_num, 0)
     return cnp.PyArray_SwapAxes(array, 0, 1) if batch_first else array
+
+
+@cython.auto_pickle(False)
+cdef class Tape:
+    """One pass: what it reads, what it keeps, and whether a backward pass has used it.
+
+    It refers to x, the weights and y: leave them unwritten until the backward pass.
+
+    Attributes
+    ----------
+    cell : Cell
+    number : int
+        Which pass this is of those whose states stand in one array [passes, B, width]; of the D directions side by side in y
+        it has number ``number % D``.
+    sequences : Sequences or None
+        Lengths and resets; None where every sequence has T steps and none is reset.
+    x : ndarray [T, B, I] or Embedded
+    initial : tuple of ndarray [passes, B, width] or None
+        The parts of the initial state; None, also for a part, is zero.
+    y : ndarray [T, B, D*P]
+        h after every step, of all directions.
+    gates : ndarray [T*B*S*H or more] or None
+        What the kernels keep for the backward pass; None keeps nothing.
+    steps : tuple of ndarray or None
+        The further parts of the state after every step, as [T*B*H or more] in the order of the pass or [T, B, H] in the
+        caller's order; None keeps the last step alone.
+    dh_steps : ndarray [T, B, P] or None
+        If it is set, a backward pass writes the gradient of every h there.
+    spare : list or None
+        Buffers for later passes, which a backward pass gives its own back to.
+    used : bool
+        Whether a backward pass has used it.
+    """
+
+    cdef readonly Cell cell
+    cdef readonly Py_ssize_t number
+    cdef readonly Sequences sequences
+    cdef readonly object x, initial, y, gates, steps, spare
+    cdef public object dh_steps
+    cdef public bint used
+
+    def __init__(self, Cell cell, Py_ssize_t number, Sequences sequences, x, initial, y, gates=None, steps=None, spare=None):
+        self.cell, self.number, self.sequences = cell, number, sequences
+        self.x, self.initial, self.y = x, initial, y
+        self.gates, self.steps, self.spare = gates, steps, spare
+
+    def __reduce__(self):
+        raise TypeError("a tape cannot be pickled or copied: it belongs to one forward pass")
+
+
+cdef inline void *part_entry(tuple parts, int part, Py_ssize_t number) noexcept:
+    """Entry `number` of a part of a state; NULL where it is None."""
+    return NULL if parts is None else entry(parts[part], number)
+
+cdef void set_steps(tuple steps, int part, Rows *rows, void **kept) noexcept:
+    """The buffer of a further part of every step: a flat one in `kept`, an array in `rows`."""
+    array = None if steps is None else steps[part - 1]
+    if array is not None and cnp.PyArray_NDIM(<cnp.ndarray>array) == 1:
+        kept[0] = data(array)
+    elif array is not None:
+        rows[0] = rows_of(array)

@@ -1,4 +1,4 @@
-# An embedded input: rows of a table, named by tokens and never laid out.
+# An embedded input: rows of a table, chosen by tokens and never copied.
 
 @cython.auto_pickle(False)
 cdef class Embedded:
@@ -44,8 +44,8 @@ cdef Lookup lookup_in_order(Lookup lookup, const Ragged *ragged, Py_ssize_t B, b
 
 cdef Rows named_rows(const Lookup *lookup, const Ragged *ragged, Py_ssize_t B, const void *table, Py_ssize_t V, Py_ssize_t I,
                      void *rows, const Kernels *k) noexcept nogil:
-    """The rows of the table [V, I] that tokens, in the caller's order, name: in `rows` [V, I]. What stands in the others, NaN
-    perhaps, stays out."""
+    """Copies the rows of the table [V, I] that occur among the tokens, in the caller's order, to `rows` [V, I]; the others become
+    zero, whatever they hold."""
     cdef Py_ssize_t s, b, token, sequence
     memset(rows, 0, V * I * k.real_size)
     for b in range(B):

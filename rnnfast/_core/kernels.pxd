@@ -1,9 +1,9 @@
 # The seam between Cython and C: what csrc/ declares, and nothing of Python.
 from libc.stdint cimport uint32_t, uint64_t
 
-cdef extern from "pass.h" nogil:
+cdef extern from "rows.h" nogil:
     enum:
-        RNN, LSTM, GRU, COUPLED, GRU_BEFORE, TANH, RELU, SIGMOID, IDENTITY, MAX_SLOTS
+        MAX_SLOTS
 
     ctypedef struct Rows:
         void *data
@@ -11,11 +11,49 @@ cdef extern from "pass.h" nogil:
         const Py_ssize_t *place
         const Py_ssize_t *start
 
+    Py_ssize_t row_offset(const Rows *, Py_ssize_t s, Py_ssize_t b)
+    Py_ssize_t rows_in_step(const Rows *, Py_ssize_t s)
+    Py_ssize_t rows_before(const Rows *, Py_ssize_t s)
+
     ctypedef struct Blocks:
         const void *data
         Py_ssize_t height, width
         int count
         int order[4]
+
+    Py_ssize_t padded_to(Py_ssize_t n, Py_ssize_t lanes)
+    Py_ssize_t share(Py_ssize_t n, Py_ssize_t i, Py_ssize_t parts)
+
+cdef extern from "cells/table.h" nogil:
+    enum:
+        MAX_PARTS, MAX_PHASES, MAX_VECTORS, PART_H, WEIGHTS, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, CELLS
+
+    ctypedef struct VectorWeight:
+        int weight, slot, operand
+
+    ctypedef struct CellInfo:
+        const char *name
+        const char *layer
+        const char *option
+        int option_value
+        const char *gates
+        const char *parts
+        int S, X, G
+        int x_block[4]
+        int h_block[4]
+        int required, optional
+        int m_weight, m_block
+        int vectors
+        VectorWeight vector[3]
+
+    const CellInfo cell_table[]
+    const char *const weight_names[]
+    bint is_vector(const CellInfo *, int weight)
+    void weight_shape(const CellInfo *, int weight, Py_ssize_t I, Py_ssize_t H, Py_ssize_t P, Py_ssize_t *shape)
+
+cdef extern from "pass.h" nogil:
+    enum:
+        TANH, RELU, SIGMOID, IDENTITY
 
     ctypedef struct Product:
         Py_ssize_t K, C, extra
@@ -36,43 +74,40 @@ cdef extern from "pass.h" nogil:
         void *dw
 
     ctypedef struct Pass:
-        int cell, nonlinearity, save, phases
+        int cell, nonlinearity, save, phases, parts
         Py_ssize_t T, B, H, P, S, X, G
+        double cell_clip
         const Py_ssize_t *order
-        const unsigned char *cut
+        const unsigned char *reset
         const void *zeros
         Rows gates
         Py_ssize_t first
-        Rows y
-        const void *h0
-        const void *c0
-        Rows c
         const void *w_step
         const void *w_back
         const void *w_m
         const void *w_m_back
         Rows m
         Rows d_m
-        const void *w_ci
-        const void *w_cf
-        const void *w_co
-        void *dw_ci
-        void *dw_cf
-        void *dw_co
-        double cell_clip
-        Rows dy
-        Rows dc_steps
+        const void *vector[3]
+        void *d_vector[3]
+        Rows state[2]
+        const void *initial[2]
+        Rows d_steps[2]
+        void *d_state[2]
         Rows dh_steps
-        void *dh
-        void *dc
+
+    Py_ssize_t part_width(const Pass *, int part)
 
 cdef extern from "kernels.h" nogil:
     enum:
         CHAINS
+    ctypedef void step_function(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
+                                Py_ssize_t g1) noexcept nogil
     ctypedef struct Kernels:
         int lanes
         int columns
         int real_size
+        int operand_size
         void (*pack_by_rows)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_gates)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_columns)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
@@ -91,22 +126,22 @@ cdef extern from "kernels.h" nogil:
                        Py_ssize_t c0, Py_ssize_t c1) noexcept nogil
         void (*scatter)(const Lookup *, const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t c0,
                         Py_ssize_t c1) noexcept nogil
-        void (*step_forward[5][2])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
-                                   Py_ssize_t g1) noexcept nogil
-        void (*step_backward[5][2])(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
-                                    Py_ssize_t g1) noexcept nogil
-        void (*peephole_gradient)(const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil
+        step_function *const *step_forward[5]
+        step_function *const *step_backward[5]
+        void (*vector_gradients)(const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil
         void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
                         double p, void *mask) noexcept nogil
+        void (*add)(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*vmath[3])(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*fma_chains)(Py_ssize_t turns) noexcept nogil
 
 cdef extern from "dispatch.h" nogil:
+    enum:
+        FLOAT32, FLOAT64
     ctypedef struct Implementation:
         const char *name
         const char *description
-        const Kernels *float32
-        const Kernels *float64
+        const Kernels *kernels[2]
         int (*runs_here)() noexcept nogil
     const Implementation implementations[]
     long l2_bytes()

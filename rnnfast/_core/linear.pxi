@@ -25,8 +25,8 @@ cdef void linear_backward_worker(void *argument, const Team *team, int worker, i
     cdef const Kernels *k = job.k
     cdef Py_ssize_t groups = k.groups_of(job.dw.C), g0 = share(groups, worker, workers), g1 = share(groups, worker + 1, workers)
     cdef Py_ssize_t q, end
-    cdef void *operand = at(job.operand, worker * job.operand_size, k)
-    cdef void *packed_d = at(job.packed_d, g0 * k.columns * GRADIENT_ROWS, k)
+    cdef void *operand = operand_at(job.operand, worker * job.operand_size, k)
+    cdef void *packed_d = operand_at(job.packed_d, g0 * k.columns * GRADIENT_ROWS, k)
 
     if job.packed_w != NULL:
         q = k.groups_of(job.product.C)
@@ -59,11 +59,11 @@ def linear_forward(x, weight, bias, y):
     cdef size_t sizes[2]
     cdef void *parts[2]
     cdef void *block
-    cdef Plan planned
+    cdef Schedule planned
     if M == 0:
         return
     memset(&job, 0, sizeof(job))
-    sizes = [K * padded(N, k) * size, N * size]
+    sizes = [K * padded_to(N, k.lanes) * k.operand_size, N * size]
     block = workspace_take(&shared_workspace, 2, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weight")
@@ -73,7 +73,7 @@ def linear_forward(x, weight, bias, y):
     if bias is not None:
         memcpy(parts[1], data(bias), N * size)
         job.product.bias = parts[1]
-    planned = plan(k, threads, 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
+    planned = schedule(k, threads, 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
     with nogil:
         threads_run(linear_forward_worker, &job, planned.workers)
         workspace_give(&shared_workspace, block)
@@ -84,21 +84,22 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     cdef LinearJob job
     cdef const Kernels *k = kernels_for(dy)
     cdef Py_ssize_t M = x.shape[0], K = weight.shape[1], N = weight.shape[0], size = k.real_size
+    cdef Py_ssize_t operand = k.operand_size
     cdef Blocks db
     cdef size_t sizes[5]
     cdef void *parts[5]
     cdef void *block
-    cdef Plan planned
+    cdef Schedule planned
     if M == 0:
         dweight[...] = 0
         if dbias is not None:
             dbias[...] = 0
         return
     memset(&job, 0, sizeof(job))
-    planned = plan(k, threads, 2, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
+    planned = schedule(k, threads, 2, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
     job.operand_size = GRADIENT_ROWS * k.operand_stride(K)
-    sizes = [0 if dx is None else N * padded(K, k) * size, GRADIENT_ROWS * padded(N, k) * size,
-             planned.workers * job.operand_size * size, padded(N, k) * size, padded(N, k) * K * size]
+    sizes = [0 if dx is None else N * padded_to(K, k.lanes) * operand, GRADIENT_ROWS * padded_to(N, k.lanes) * operand,
+             planned.workers * job.operand_size * operand, padded_to(N, k.lanes) * size, padded_to(N, k.lanes) * K * size]
     block = workspace_take(&shared_workspace, 5, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weight and the sum of its gradient")

@@ -1,7 +1,7 @@
 """What the compiled module exports, for type checkers. Arrays are checked by the callers, not here."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, SupportsIndex, TypeVar
+from typing import Any, Literal, Protocol, SupportsIndex, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,36 +21,72 @@ def get_num_threads() -> int: ...
 def runs_so_far() -> int: ...
 def configure(environment: Mapping[str, str]) -> None: ...
 
+def cell_rows() -> list[tuple[Any, ...]]: ...
+
 class Cell:
     name: str
-    reverse: bool
-    input_size: int
-    hidden_size: int
-    output_size: int
-    weight_ih: _Array
-    weight_hh: _Array
-    weight_hr: _Array | None
+    weights: dict[str, _Array]
     def __init__(
         self,
-        name: str,
-        weight_ih: _Array,
-        weight_hh: _Array,
-        bias_ih: _Array | None,
-        bias_hh: _Array | None,
+        layer: str,
+        weights: Mapping[str, _Array | None],
+        *,
         reverse: bool = False,
         nonlinearity: str = "tanh",
-        *,
-        weight_hr: _Array | None = None,
-        weight_ci: _Array | None = None,
-        weight_cf: _Array | None = None,
-        weight_co: _Array | None = None,
-        coupled_gates: bool = False,
         cell_clip: float | None = None,
-        reset_after: bool = True,
+        **options: bool,
     ) -> None: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def reverse(self) -> bool: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def widths(self) -> tuple[int, ...]: ...
     @property
     def slots(self) -> int: ...
     def new_gradients(self) -> dict[str, _Array]: ...
+
+class Tape:
+    cell: Cell
+    number: int
+    sequences: Sequences | None
+    x: _Array | Embedded
+    initial: tuple[_Array | None, ...] | None
+    y: _Array
+    gates: _Array
+    steps: tuple[_Array, ...] | None
+    spare: list[_Array] | None
+    dh_steps: _Array | None
+    used: bool
+    def __init__(
+        self,
+        cell: Cell,
+        number: int,
+        sequences: Sequences | None,
+        x: _Array | Embedded,
+        initial: tuple[_Array | None, ...] | None,
+        y: _Array,
+        gates: _Array | None = None,
+        steps: tuple[_Array, ...] | None = None,
+        spare: list[_Array] | None = None,
+    ) -> None: ...
+
+class _Recorder(Protocol):
+    def run(
+        self,
+        cell: Cell,
+        number: int,
+        sequences: Sequences | None,
+        x: _Array | Embedded,
+        initial: tuple[_Array | None, ...] | None,
+        y: _Array,
+        final: tuple[_Array, ...],
+    ) -> None: ...
+    def above(self, layer: int, y: _Array) -> _Array: ...
 
 class Embedded:
     table: _Array
@@ -75,46 +111,24 @@ class Sequences:
     def part(self, s0: int, s1: int) -> Sequences: ...
 
 def blank(T: int, B: int, N: int, dtype: np.dtype[Any], batch_first: bool = False) -> _Array: ...
-def forward(
-    cell: Cell,
-    number: int,
-    sequences: Sequences | None,
-    x: _Array | Embedded,
-    h0: _Array | None,
-    c0: _Array | None,
-    y: _Array,
-    h: _Array,
-    c: _Array | None,
-    gates: _Array | None,
-    c_steps: _Array | None,
-) -> None: ...
-def evaluate(
+def forward(tape: Tape, final: tuple[_Array, ...]) -> None: ...
+def run_stack(
     cells: list[Cell],
     directions: int,
     sequences: Sequences | None,
     x: _Array | Embedded,
-    h0: _Array | None,
-    c0: _Array | None,
+    initial: tuple[_Array | None, ...] | None,
     batch_first: bool,
-) -> tuple[_Array, _Array, _Array | None]: ...
+    recorder: _Recorder | None = None,
+) -> tuple[_Array, tuple[_Array, ...]]: ...
 def backward(
-    cell: Cell,
-    number: int,
-    sequences: Sequences | None,
-    x: _Array | Embedded,
-    h0: _Array | None,
-    c0: _Array | None,
-    y: _Array,
+    tape: Tape,
     gates: _Array,
-    c_steps: _Array | None,
     dy: _Array | None,
-    dc_steps: _Array | None,
-    dh_steps: _Array | None,
-    dh_final: _Array | None,
-    dc_final: _Array | None,
+    d_final: tuple[_Array | None, ...] | None,
+    d_steps: tuple[_Array | None, ...] | None,
     dx: _Array | None,
-    dh: _Array,
-    dc: _Array | None,
+    d_initial: tuple[_Array, ...],
     grads: dict[str, _Array],
 ) -> None: ...
 def linear_forward(x: _Array, weight: _Array, bias: _Array | None, y: _Array) -> None: ...
@@ -134,10 +148,9 @@ def fma_chains(dtype: DTypeLike, turns: int) -> float: ...
 def vmath(name: Literal["exp", "tanh", "sigmoid"], x: NDArray[_Float]) -> NDArray[_Float]: ...
 
 class Stepper:
-    c: _Array | None
     def __init__(self, cells: list[Cell], B: int) -> None: ...
     @property
-    def h(self) -> _Array: ...
+    def parts(self) -> tuple[_Array, ...]: ...
     def refresh(self) -> None: ...
     def _check(self, x: Any) -> _Array: ...
     def __call__(self, x: Any) -> _Array: ...

@@ -1,63 +1,266 @@
-# How many workers a call gets and how they share it; when a long call looks for signals.
+# Plans of the C API: their options, their memory.
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    static __declspec(thread) char last_message[256];
+    #else
+    static _Thread_local char last_message[256];
+    #endif
+    """
+    char last_message[256]
+
+cdef extern from "<stdio.h>" nogil:
+    int snprintf(char *, size_t, const char *, ...)
 
 cdef enum:
-    FLOPS_PER_NS = 14           # of one lane of a core at its best
-    L3_BYTES_PER_NS = 60        # to one core
-    BARRIER_NS = 600
-    START_NS = 40000            # what several threads must save: their start, and the times when a core is taken
-    STEP_START_NS = 8000        # the same for a stream, whose calls follow each other
-    ROWS_WORTH_SHARING = 8      # a worker's least share of a flat product's rows: with fewer it takes columns
-    LEAST_ROWS = 128            # projected at once, so that large weights are not read for a few rows
-    GATES_BYTES = 1 << 19       # gates of one chunk of time: half of a common L2
-    GRADIENT_ROWS = 256         # rows packed at once for the weights' gradients
-    LAST_CHUNK = 0x7fffffff     # no chunk of time has a higher number
+    MOST = 0x7fffffff   # of any size, so that their products can be judged as doubles
 
-cdef struct Plan:
-    int workers, split
+cdef struct Network:    # what stands behind a rnnfast_plan
+    rnnfast_options options
+    Stack stack              # its passes
+    int directions
+    Workspace workspace      # the scratch memory of `run`, `forward` and `backward`
+    void *block              # what the pointers below point to
+    void *h[2]               # [L*D, B, P]: the state, and after a step the next one, in turn
+    int now                  # which of the two is the state
+    void *c                  # [L*D, B, H]; NULL: the cell has none
+    void *y[2]               # evaluation: [T, B, D*P] of two layers in turn
+    Py_ssize_t *places       # of the last call's ragged batch
+    unsigned char *resets
+    void *first_h            # training, of the last `forward`: [L*D, B, P] the state before it
+    void *first_c            # [L*D, B, H]
+    void *ys                 # [L-1][T, B, D*P]
+    void *gates              # [L*D][T, B, S*H]
+    void *c_steps            # [L*D][T, B, H]
+    void *dh                 # [L*D, B, P] the gradient of the initial state where the caller does not want it
+    void *dc                 # [L*D, B, H]
+    void *dys[3]             # [T, B, max(D*P, I)]: dy of a layer; dx of each direction
+    Ragged ragged
+    Py_ssize_t T             # of that `forward`; -1: none to go back through
+    const void *x
+    void *y_last
 
-cdef double efficiency(Py_ssize_t rows) noexcept nogil:
-    """The share of the peak that a tile of so many rows reaches, measured: few rows wait for their weights."""
-    return 0.5 if rows <= 1 else 0.7 if rows == 2 else 0.8 if rows == 3 else 0.9
+cdef inline Network *network_of(const rnnfast_plan *plan) noexcept nogil:
+    return <Network *>plan
 
-cdef Plan plan(const Kernels *k, int most, double steps, double step_flops, Py_ssize_t B, Py_ssize_t groups,
-               double weight_bytes, int phases, double start) noexcept nogil:
-    """How many workers, `most` at most, a call gets, and how they split it: the shortest of three estimates, in nanoseconds
-    per step.
+cdef int refuse(int code, const char *message) noexcept nogil:
+    snprintf(last_message, sizeof(last_message), b"%s", message)
+    return code
 
-    A step costs its flops at the tile's efficiency, or the weights' way from the L3 cache where they exceed the L2,
-    whichever is longer. Split by rows, every worker reads all weights, for fewer rows; split by units, each reads its
-    part and waits at a barrier after each phase. More workers than cores never help; what would save no more than a start
-    costs stays on one thread."""
-    cdef double rate = FLOPS_PER_NS * k.lanes
-    cdef double slow = weight_bytes / L3_BYTES_PER_NS if weight_bytes > l2 else 0
-    cdef double alone = max(step_flops / (rate * efficiency(B)), slow), by_rows, by_units, best
-    cdef int n = min(most, cores) if forced_split < 0 else most
-    cdef int n_rows = <int>max(1, min(n, B)), n_units = <int>max(1, min(n, groups))
-    cdef Py_ssize_t rows = max(1, (B + n_rows - 1) // n_rows), units = (groups + n_units - 1) // n_units
-    if forced_split >= 0:
-        return Plan(n_rows if forced_split == BY_ROWS else n_units, forced_split)
-    by_rows = max(step_flops * rows / max(1, B) / (rate * efficiency(rows)), slow) if n_rows > 1 else alone
-    by_units = (max(step_flops * units / groups / (rate * efficiency(B)), slow * units / groups) + phases * BARRIER_NS
-                if n_units > 1 else alone)
-    best = min(by_rows, by_units)
-    if (alone - best) * steps < start or alone < 1.05 * best:
-        return Plan(1, BY_ROWS)
-    return Plan(n_rows, BY_ROWS) if by_rows <= by_units else Plan(n_units, BY_UNITS)
+cdef int refuse_number(const char *name, const char *expected, Py_ssize_t got) noexcept nogil:
+    snprintf(last_message, sizeof(last_message), b"%s: expected %s, got %zd", name, expected, got)
+    return RNNFAST_INVALID
 
-cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t B, Py_ssize_t T, Py_ssize_t nbytes,
-                            Py_ssize_t least) noexcept nogil:
-    """Steps whose rows of so many numbers fill about nbytes, and no fewer than `least` rows."""
-    cdef Py_ssize_t steps = max(nbytes // (B * row_numbers * k.real_size), least // B)
-    return max(1, min(steps, T))
+cdef int refuse_pointer(const char *name, const char *expected, const void *got) noexcept nogil:
+    snprintf(last_message, sizeof(last_message), b"%s: expected %s, got %s", name, expected,
+             b"NULL" if got == NULL else b"a pointer")
+    return RNNFAST_INVALID
 
-cdef void look_for_signals(Interrupts *interrupts, int chunk) noexcept nogil:
-    """Called by worker 0, the thread that holds the caller's Python state, before the barrier of this chunk, if it has
-    one; handlers run in the caller's environment."""
-    cdef uint64_t ours
-    if interrupts_due(interrupts):
-        ours = fp_enter()
-        fp_leave(interrupts.environment)
-        with gil:
-            if signals_raise() < 0:
-                interrupts_stop(interrupts, chunk)
-        fp_leave(ours)
+cdef int refuse_entry(const char *name, Py_ssize_t n, const char *part, const char *expected, const void *got) noexcept nogil:
+    snprintf(last_message, sizeof(last_message), b"%s[%zd].%s: expected %s, got %s", name, n, part, expected,
+             b"NULL" if got == NULL else b"a pointer")
+    return RNNFAST_INVALID
+
+cdef const char *capi_last_error() noexcept nogil:
+    return last_message
+
+
+# ---- what a plan may be ------------------------------------------------------------------------------------------
+
+cdef int read_options(const rnnfast_options *given, rnnfast_options *o) noexcept nogil:
+    """o OUT: the options with their defaults filled in."""
+    if given == NULL:
+        return refuse_pointer(b"options", b"a pointer", given)
+    if given.struct_size < sizeof(size_t) or given.struct_size > sizeof(o[0]):
+        return refuse_number(b"options.struct_size", b"sizeof(rnnfast_options) as this rnnfast knows it, or less",
+                             given.struct_size)
+    memset(o, 0, sizeof(o[0]))
+    memcpy(o, given, given.struct_size)
+    if not RNNFAST_RNN <= o.cell <= RNNFAST_GRU:
+        return refuse_number(b"options.cell", b"RNNFAST_RNN, RNNFAST_LSTM or RNNFAST_GRU", o.cell)
+    if not RNNFAST_FLOAT32 <= o.dtype <= RNNFAST_FLOAT64:
+        return refuse_number(b"options.dtype", b"RNNFAST_FLOAT32 or RNNFAST_FLOAT64", o.dtype)
+    if not RNNFAST_TANH <= o.nonlinearity <= (RNNFAST_IDENTITY if o.cell == RNNFAST_RNN else RNNFAST_TANH):
+        return refuse_number(b"options.nonlinearity", b"RNNFAST_TANH or, for the RNN, RELU, SIGMOID or IDENTITY",
+                             o.nonlinearity)
+    if o.cell != RNNFAST_LSTM and (o.coupled_gates or o.proj_size or o.cell_clip != 0):
+        return refuse(RNNFAST_INVALID, b"options: coupled_gates, proj_size and cell_clip belong to RNNFAST_LSTM")
+    if o.cell != RNNFAST_GRU and o.reset_before:
+        return refuse(RNNFAST_INVALID, b"options: reset_before belongs to RNNFAST_GRU")
+    if not o.cell_clip >= 0:
+        return refuse(RNNFAST_INVALID, b"options.cell_clip: expected a bound above 0, or 0 for none")
+    if not 1 <= o.input_size <= MOST:
+        return refuse_number(b"options.input_size", b"1 to 2147483647", o.input_size)
+    if not 1 <= o.hidden_size <= MOST:
+        return refuse_number(b"options.hidden_size", b"1 to 2147483647", o.hidden_size)
+    if not 0 <= o.proj_size < o.hidden_size:
+        return refuse_number(b"options.proj_size", b"0 to hidden_size - 1", o.proj_size)
+    if not 0 <= o.num_layers <= 1 << 16:
+        return refuse_number(b"options.num_layers", b"0 (which is 1) to 65536", o.num_layers)
+    if not 0 <= o.batch <= MOST:
+        return refuse_number(b"options.batch", b"0 (which is 1) to 2147483647", o.batch)
+    if not 0 <= o.max_steps <= MOST:
+        return refuse_number(b"options.max_steps", b"0 to 2147483647", o.max_steps)
+    if not 0 <= o.threads <= 256:
+        return refuse_number(b"options.threads", b"0 to 256", o.threads)
+    o.num_layers, o.batch = max(1, o.num_layers), max(1, o.batch)
+    return RNNFAST_OK
+
+cdef int check_weights(const rnnfast_weights *weights, Py_ssize_t passes, const rnnfast_options *o,
+                       const rnnfast_weights *there, const char *name) noexcept nogil:
+    """Whether a pointer is where a weight is: in `there`, the first pass's; the biases as each pass has them in create."""
+    cdef Py_ssize_t n
+    cdef const rnnfast_weights *w
+    cdef bint peephole, forget
+    if weights == NULL:
+        return refuse_pointer(name, b"a pointer", weights)
+    peephole = there.weight_co != NULL
+    forget = peephole and not o.coupled_gates
+    if peephole and o.cell != RNNFAST_LSTM:
+        return refuse_entry(name, 0, b"weight_co", b"NULL without RNNFAST_LSTM", there.weight_co)
+    for n in range(passes):
+        w = &weights[n]
+        if w.weight_ih == NULL:
+            return refuse_entry(name, n, b"weight_ih", b"a pointer", NULL)
+        if w.weight_hh == NULL:
+            return refuse_entry(name, n, b"weight_hh", b"a pointer", NULL)
+        if (w.weight_hr != NULL) != (o.proj_size > 0):
+            return refuse_entry(name, n, b"weight_hr", b"a pointer if there is a proj_size, else NULL", w.weight_hr)
+        if (w.weight_co != NULL) != peephole:
+            return refuse_entry(name, n, b"weight_co", b"peepholes in all passes or in none", w.weight_co)
+        if (w.weight_ci != NULL) != peephole:
+            return refuse_entry(name, n, b"weight_ci", b"all peepholes or none", w.weight_ci)
+        if (w.weight_cf != NULL) != forget:
+            return refuse_entry(name, n, b"weight_cf", b"a pointer if there are peepholes and no coupled gates, else NULL",
+                                w.weight_cf)
+    return RNNFAST_OK
+
+cdef int check_biases(const Network *net, const rnnfast_weights *weights, const char *name) noexcept nogil:
+    """Whether the biases are those that the plan was made with."""
+    cdef Py_ssize_t n
+    cdef const rnnfast_weights *there
+    for n in range(net.stack.layers):
+        there = weights_of(&net.stack.step[n].layer)
+        if (weights[n].bias_ih == NULL) != (there.bias_ih == NULL):
+            return refuse_entry(name, n, b"bias_ih", b"as the plan was made", weights[n].bias_ih)
+        if (weights[n].bias_hh == NULL) != (there.bias_hh == NULL):
+            return refuse_entry(name, n, b"bias_hh", b"as the plan was made", weights[n].bias_hh)
+    return RNNFAST_OK
+
+
+# ---- making and freeing ------------------------------------------------------------------------------------------
+
+cdef enum:  # the parts of its block; the second line is there for training alone
+    NETWORK_H, NETWORK_NEXT_H, NETWORK_C, NETWORK_Y, NETWORK_NEXT_Y, NETWORK_PLACES, NETWORK_RESETS
+    NETWORK_FIRST_H, NETWORK_FIRST_C, NETWORK_YS, NETWORK_GATES, NETWORK_C_STEPS, NETWORK_DH, NETWORK_DC, NETWORK_DYS
+    NETWORK_PARTS = NETWORK_DYS + 3
+
+cdef int cell_of_options(const rnnfast_options *o) noexcept nogil:
+    """The row of the table of cells."""
+    cdef const char *layer = b"lstm" if o.cell == RNNFAST_LSTM else b"gru" if o.cell == RNNFAST_GRU else b"rnn"
+    cdef bint option = o.coupled_gates != 0 if o.cell == RNNFAST_LSTM else o.reset_before == 0
+    cdef int n = 0
+    while strcmp(cell_table[n].layer, layer) or (cell_table[n].option != NULL and cell_table[n].option_value != option):
+        n += 1
+    return n
+
+cdef inline const rnnfast_weights *weights_of(const Layer *layer) noexcept nogil:
+    """The weights of a layer under the names of rnnfast.h, which has them in the order of the table of cells."""
+    return <const rnnfast_weights *>layer.weights
+
+cdef double plan_bytes(const rnnfast_options *o, const Pass *p, int directions, Py_ssize_t size) noexcept nogil:
+    """An upper bound of what the sizes of a plan's buffers add up to."""
+    cdef double passes = o.num_layers * directions, rows = (o.max_steps + 1.0) * o.batch
+    cdef double width = max(directions * p.P, o.input_size) + 64.0, H = p.H + 64.0
+    return size * (passes * 8 * p.S * H * (width + H) + rows * (passes * (p.S + 1) * H + (o.num_layers + 6) * width * 2))
+
+cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nogil:
+    """All the memory of a plan whose options are set, and its weights; free_network is due whatever comes back."""
+    cdef const rnnfast_options *o = &net.options
+    cdef const Kernels *k = chosen.kernels[FLOAT32 if o.dtype == RNNFAST_FLOAT32 else FLOAT64]
+    cdef Py_ssize_t B = o.batch, H = o.hidden_size, P = o.proj_size if o.proj_size else H, T = o.max_steps, n, I
+    cdef int nonlinearity = (RELU if o.nonlinearity == RNNFAST_RELU else SIGMOID if o.nonlinearity == RNNFAST_SIGMOID
+                             else IDENTITY if o.nonlinearity == RNNFAST_IDENTITY else TANH)
+    cdef int D = 2 if o.bidirectional else 1, passes = <int>o.num_layers * D
+    cdef size_t sizes[NETWORK_PARTS]
+    cdef void *parts[NETWORK_PARTS]
+    cdef size_t h, c, y
+    cdef Stack *stack = &net.stack
+    cdef const Pass *p
+    net.directions, net.T = D, -1
+    stack.threads = o.threads if o.threads else threads
+    stack.step = <Step *>calloc(passes, sizeof(Step))
+    if stack.step == NULL:
+        return -1
+    stack.layers = passes
+    for n in range(passes):
+        I = o.input_size if n < D else D * P
+        set_layer(&stack.step[n].layer, cell_of_options(o), nonlinearity, o.cell_clip, n % D == 1, I, H, P,
+                  <void *const *>&weights[n])
+    p = &stack.step.layer.p
+    if plan_bytes(o, p, D, k.real_size) > 2.0 ** 61 or build_stack(stack, k, B, o.training) < 0:
+        return -1
+    pack_stack(stack)
+
+    h, c, y = passes * B * P * k.real_size, passes * B * H * k.real_size, T * B * D * P * k.real_size
+    memset(sizes, 0, sizeof(sizes))
+    sizes[NETWORK_H] = sizes[NETWORK_NEXT_H] = h
+    sizes[NETWORK_C] = c if p.parts > 1 else 0
+    sizes[NETWORK_Y], sizes[NETWORK_NEXT_Y] = y if o.num_layers > 1 else 0, y if o.num_layers > 2 else 0
+    sizes[NETWORK_PLACES], sizes[NETWORK_RESETS] = (2 * B + 2 * (T + 1)) * sizeof(Py_ssize_t), 2 * T * B
+    if o.training:
+        sizes[NETWORK_FIRST_H] = sizes[NETWORK_DH] = h
+        sizes[NETWORK_FIRST_C] = sizes[NETWORK_DC] = sizes[NETWORK_C]
+        sizes[NETWORK_YS] = (o.num_layers - 1) * y
+        sizes[NETWORK_GATES], sizes[NETWORK_C_STEPS] = T * p.S * c, T * sizes[NETWORK_C]
+        for n in range(NETWORK_DYS, NETWORK_PARTS):
+            sizes[n] = T * B * max(D * P, o.input_size) * k.real_size
+    net.block = workspace_take(NULL, NETWORK_PARTS, sizes, parts)
+    if net.block == NULL:
+        return -1
+    memset(parts[NETWORK_H], 0, h)
+    memset(parts[NETWORK_C], 0, sizes[NETWORK_C])
+    net.h, net.y = [parts[NETWORK_H], parts[NETWORK_NEXT_H]], [parts[NETWORK_Y], parts[NETWORK_NEXT_Y]]
+    net.places, net.resets = <Py_ssize_t *>parts[NETWORK_PLACES], <unsigned char *>parts[NETWORK_RESETS]
+    net.first_h, net.ys, net.gates, net.dh = parts[NETWORK_FIRST_H], parts[NETWORK_YS], parts[NETWORK_GATES], parts[NETWORK_DH]
+    net.dys = [parts[NETWORK_DYS], parts[NETWORK_DYS + 1], parts[NETWORK_DYS + 2]]
+    if sizes[NETWORK_C]:
+        net.c, net.first_c = parts[NETWORK_C], parts[NETWORK_FIRST_C]
+        net.c_steps, net.dc = parts[NETWORK_C_STEPS], parts[NETWORK_DC]
+    return reserve(net) if T else 0
+
+cdef int reserve(Network *net) noexcept nogil:
+    """Makes the workspace as large as any pass will want it; -1: there is no memory."""
+    cdef const Kernels *k = net.stack.k
+    cdef Py_ssize_t T = net.options.max_steps, B = net.options.batch
+    cdef ForwardJob forward_job
+    cdef BackwardJob backward_job
+    cdef size_t sizes[FORWARD_BUFFERS + BACKWARD_BUFFERS]
+    cdef void *parts[FORWARD_BUFFERS + BACKWARD_BUFFERS]
+    cdef void *block
+    cdef Step *step
+    cdef int n
+    for n in range(net.stack.layers):
+        step = &net.stack.step[n]
+        memset(sizes, 0, sizeof(sizes))
+        set_forward(&forward_job, k, &step.layer, T, B)
+        forward_job.given, forward_job.ragged.order = &step.packed, net.places
+        forward_sizes(&forward_job, T, net.stack.threads, sizes)
+        if net.options.training:
+            set_backward(&backward_job, k, &step.layer, T, B)
+            backward_job.given, backward_job.ragged.order = &step.packed, net.places
+            backward_sizes(&backward_job, T, net.stack.threads, sizes + FORWARD_BUFFERS)
+        block = workspace_take(&net.workspace, FORWARD_BUFFERS + BACKWARD_BUFFERS, sizes, parts)
+        if block == NULL:
+            return -1
+        workspace_give(&net.workspace, block)
+    return 0
+
+cdef void free_network(Network *net) noexcept nogil:
+    cdef size_t size = 0
+    cdef void *part
+    free_stack(&net.stack)
+    workspace_give(NULL, net.block)
+    workspace_give(NULL, workspace_take(&net.workspace, 1, &size, &part))
+    free(net)

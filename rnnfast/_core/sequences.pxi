@@ -1,4 +1,4 @@
-# Which steps of which rows there are where a batch's sequences are of several lengths, and where episodes begin.
+# Ragged batches: which steps each row has, and where episodes begin.
 
 cdef struct Ragged:
     Py_ssize_t T               # steps of the longest sequence
@@ -7,7 +7,7 @@ cdef struct Ragged:
     Py_ssize_t *steps          # [B] of each row, longest first
     Py_ssize_t *start          # [T + 1] flat rows before each step
     Py_ssize_t *start_back     # [T + 1] the same, counted from the last step
-    unsigned char *cut[2]      # [T, B] forward, reversed: the state is set to zero before step s; NULL: nowhere
+    unsigned char *reset[2]      # [T, B] forward, reversed: the state is set to zero before step s; NULL: nowhere
 
 cdef inline Py_ssize_t steps_of(const Ragged *ragged, Py_ssize_t b) noexcept nogil:
     return ragged.steps[b] if ragged.steps != NULL else ragged.T
@@ -47,13 +47,13 @@ cdef void set_lengths(Ragged *r, const Py_ssize_t *lengths, Py_ssize_t B, Py_ssi
     for s in range(r.T):
         r.start_back[s + 1] = r.rows - r.start[r.T - 1 - s]
 
-cdef void set_cuts(Ragged *r, Py_ssize_t B, const unsigned char *resets, Py_ssize_t t_stride, Py_ssize_t b_stride,
+cdef void set_resets(Ragged *r, Py_ssize_t B, const unsigned char *resets, Py_ssize_t t_stride, Py_ssize_t b_stride,
                    const unsigned char *behind, unsigned char *memory) noexcept nogil:
     """A reset at t lies between the steps t - 1 and t of its sequence, whichever of them a pass takes first.
 
     resets: [t, b] at t * t_stride + b * b_stride; behind [B]: at step T, or NULL: nowhere; memory [2 * T * B]."""
     cdef Py_ssize_t b, t, sequence
-    r.cut[0], r.cut[1] = memory, memory + r.T * B
+    r.reset[0], r.reset[1] = memory, memory + r.T * B
     memset(memory, 0, 2 * r.T * B)
     if r.T == 0:
         return
@@ -61,11 +61,11 @@ cdef void set_cuts(Ragged *r, Py_ssize_t B, const unsigned char *resets, Py_ssiz
         sequence = r.order[b] if r.order != NULL else b
         for t in range(steps_of(r, b)):
             if resets[t * t_stride + sequence * b_stride]:
-                r.cut[0][t * B + b] = 1
+                r.reset[0][t * B + b] = 1
                 if t > 0:
-                    r.cut[1][(steps_of(r, b) - t) * B + b] = 1
+                    r.reset[1][(steps_of(r, b) - t) * B + b] = 1
         if behind != NULL and behind[sequence]:
-            r.cut[1][b] = 1
+            r.reset[1][b] = 1
 
 
 @cython.auto_pickle(False)
@@ -78,7 +78,7 @@ cdef class Sequences:
 
     cdef Ragged ragged
     cdef Py_ssize_t *places     # what ragged points to
-    cdef unsigned char *cuts
+    cdef unsigned char *resets
     cdef readonly Py_ssize_t T, B
     cdef readonly object lengths, reset
 
@@ -95,16 +95,16 @@ cdef class Sequences:
                 raise MemoryError("no memory for the order of the sequences")
             set_lengths(&self.ragged, <const Py_ssize_t *>data(lengths), B, self.places)
         if reset is not None:
-            self.cuts = <unsigned char *>malloc(2 * T * B + 1)
-            if self.cuts == NULL:
+            self.resets = <unsigned char *>malloc(2 * T * B + 1)
+            if self.resets == NULL:
                 raise MemoryError("no memory for the resets")
             behinds = None if behind is None else np.ascontiguousarray(behind)
-            set_cuts(&self.ragged, B, <const unsigned char *>data(reset), cnp.PyArray_STRIDE(reset, 0),
-                     cnp.PyArray_STRIDE(reset, 1), <const unsigned char *>data(behinds), self.cuts)
+            set_resets(&self.ragged, B, <const unsigned char *>data(reset), cnp.PyArray_STRIDE(reset, 0),
+                     cnp.PyArray_STRIDE(reset, 1), <const unsigned char *>data(behinds), self.resets)
 
     def __dealloc__(self):
         free(self.places)
-        free(self.cuts)
+        free(self.resets)
 
     def part(self, Py_ssize_t s0, Py_ssize_t s1):
         """Those of the steps s0..s1 alone."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast import _core, functional, passes
+from rnnfast import _core, functional
 from rnnfast.nn import checks
 from rnnfast.onnx.cells import State, run_direction
 from rnnfast.onnx.node import Node
@@ -61,9 +61,8 @@ class Recurrence:
             return weights
         cells = []
         for direction, reverse in enumerate(node.reverse):
-            own: dict[str, Any] = {"bias_ih": None, "bias_hh": None, **from_onnx(node, weights, direction)}
-            own |= node.options(direction)
-            cells.append(_core.Cell(node.operator.lower(), reverse=reverse, **own))
+            own = from_onnx(node, weights, direction)
+            cells.append(_core.Cell(node.operator.lower(), own, reverse=reverse, **node.options(direction)))
         return cells
 
     def __call__(
@@ -133,12 +132,12 @@ class Recurrence:
     ) -> tuple[Array, list[Array]]:
         T, B, _ = x.shape
         sequences = functional.sequences_of(lengths, None, T, B)
-        y, *final = passes.evaluate(cells, len(cells), x, state, self.node.batch_first, sequences)
+        y, final = _core.run_stack(cells, len(cells), sequences, x, tuple(state), self.node.batch_first)
         y = self._swapped(y)
         Y = y.reshape(*y.shape[:2], len(cells), y.shape[2] // len(cells))  # the directions apart
         if not self.node.batch_first:
             Y = Y.swapaxes(1, 2)
-        return Y, [part for part in final if part is not None]
+        return Y, list(final)
 
     def _in_numpy(
         self, weights: Weights, x: Array, state: list[Array | None], lengths: Array | None

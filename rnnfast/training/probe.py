@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnfast import passes
+from rnnfast import _core, passes
 from rnnfast.nn import checks
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module, Tape
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PassProbe", "Probe", "probe"]
 
-# By cell and number of gates (a coupled LSTM has three): as the kernels save them, as weights have them.
-SLOTS = {("lstm", 4): "ifgo", ("lstm", 3): "igo", ("gru", 3): "nrz"}
-BLOCKS = {("rnn", 1): "a", ("lstm", 4): "ifgo", ("lstm", 3): "igo", ("gru", 3): "rzn"}
 NEAR = 0.05  # a gate this close to an end, as a share of its range, counts as saturated
 
 
@@ -194,7 +191,7 @@ def probe(
     return Probe(float(value), float(total), found)
 
 
-Pass = tuple[str, Recurrent, passes.Tape]
+Pass = tuple[str, Recurrent, _core.Tape]
 
 
 def _passes(model: Module, tape: Tape, prefix: str) -> Iterator[Pass]:
@@ -215,7 +212,7 @@ def _squares(
     every = []
     for _, _, own in passes:
         T, B, _ = own.y.shape
-        own.dh_steps = np.zeros((T, B, own.cell.output_size), own.y.dtype)
+        own.dh_steps = np.zeros((T, B, own.cell.widths[0]), own.y.dtype)
         every.append(own.dh_steps)
     try:
         model.backward(tape, dy, retain=True, grads=grads)
@@ -268,13 +265,13 @@ def _share(squares: np.ndarray) -> np.ndarray:
     return norms / max(norms.sum(), np.finfo(float).tiny)
 
 
-def _weight_figures(layer: Recurrent, own: passes.Tape) -> tuple[dict[str, float], dict[str, float]]:
+def _weight_figures(layer: Recurrent, own: _core.Tape) -> tuple[dict[str, float], dict[str, float]]:
     """Spectral radius and orthogonality defect of each gate's block of the recurrent weight."""
     radius, defect = {}, {}
-    blocks = np.split(own.cell.weight_hh.astype(float), layer.gates)
-    for gate, block in zip(BLOCKS[layer.cell, layer.gates], blocks, strict=True):
-        if own.cell.weight_hr is not None:
-            block = block @ own.cell.weight_hr.astype(float)
+    weights, gates = own.cell.weights, layer.info.gates
+    for gate, block in zip(gates, np.split(weights["weight_hh"].astype(float), len(gates)), strict=True):
+        if "weight_hr" in weights:
+            block = block @ weights["weight_hr"].astype(float)
         H = len(block)
         finite = bool(np.isfinite(block).all())
         radius[gate] = float(np.abs(np.linalg.eigvals(block)).max()) if finite else float("nan")
@@ -282,7 +279,7 @@ def _weight_figures(layer: Recurrent, own: passes.Tape) -> tuple[dict[str, float
     return radius, defect
 
 
-def _saturation(layer: Recurrent, own: passes.Tape) -> dict[str, float]:
+def _saturation(layer: Recurrent, own: _core.Tape) -> dict[str, float]:
     """The share of each gate's activations near an end of its range."""
     T, B, _ = own.y.shape
     H, S = own.cell.hidden_size, own.cell.slots
@@ -294,11 +291,11 @@ def _saturation(layer: Recurrent, own: passes.Tape) -> dict[str, float]:
     gates = own.gates[: T * B * S * H].reshape(T, B, S, H)[there]  # as a pass counts steps and rows
     return {
         gate: _near(gates[:, slot], -1.0 if gate in "gn" else 0.0, 1.0)
-        for slot, gate in enumerate(SLOTS[layer.cell, layer.gates])
+        for slot, gate in enumerate(layer.info.slots)
     }
 
 
-def _lengths(own: passes.Tape) -> np.ndarray:
+def _lengths(own: _core.Tape) -> np.ndarray:
     """How many steps each sequence has, [B]."""
     T, B, _ = own.y.shape
     lengths = None if own.sequences is None else own.sequences.lengths

@@ -1,0 +1,77 @@
+"""The table of cells (csrc/cells/table.h) as Python sees it: gates, parts of the state, weights and their shapes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rnnfast._core.loops import cell_rows
+
+__all__ = ["CellInfo", "cell_info", "layer_names"]
+
+
+class CellInfo(NamedTuple):
+    """One row of the table of cells.
+
+    Attributes
+    ----------
+    name : str
+        Of the row: "lstm", "lstm_coupled", …
+    layer : str
+        The name of its pair of functions, and of its class in lower case.
+    option : str or None
+        The keyword argument of the layer that selects this row.
+    option_value : bool
+        The value of that argument which selects it.
+    gates : str
+        The blocks of the weights, one letter each, in their order: "ifgo".
+    parts : str
+        The parts of the state, one letter each, h first: "hc".
+    slots : tuple of str
+        The gate in each slot that the input fills, in the order in which a pass saves them.
+    required, optional : tuple of str
+        The weights that it must have, and those that it may have.
+    vectors : tuple of str
+        Those of them that multiply element by element, ``[H]``.
+    """
+
+    name: str
+    layer: str
+    option: str | None
+    option_value: bool
+    gates: str
+    parts: str
+    slots: tuple[str, ...]
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    vectors: tuple[str, ...]
+
+    def weight_shape(self, weight: str, I: int, H: int, P: int) -> tuple[int, ...]:
+        """The shape of a weight; H hidden units, P numbers of h."""
+        rows = len(self.gates) * H
+        if weight in self.vectors:
+            return (H,)
+        if weight.startswith("bias"):
+            return (rows,)
+        return {"weight_ih": (rows, I), "weight_hh": (rows, P), "weight_hr": (P, H)}[weight]
+
+    def widths(self, H: int, P: int) -> tuple[int, ...]:
+        """The width of each part of the state: P of h, H of the others."""
+        return (P, *(H for _ in self.parts[1:]))
+
+
+_TABLE = [CellInfo(*row) for row in cell_rows()]
+
+
+def cell_info(layer: str, **options: Any) -> CellInfo:
+    """The row of a layer with these options; an option that is left out has the value of the layer's first row."""
+    for row in _TABLE:
+        if row.layer == layer and (
+            row.option is None or bool(options.get(row.option, row.option_value)) == row.option_value
+        ):
+            return row
+    raise ValueError(f"layer: expected one of {', '.join(layer_names())}, got {layer!r}")
+
+
+def layer_names() -> list[str]:
+    """The layers that the table has, in its order."""
+    return list(dict.fromkeys(row.layer for row in _TABLE))

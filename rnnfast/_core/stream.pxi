@@ -1,0 +1,220 @@
+# One step at a time, of all layers of a stack: for streams and for the plans of the C API.
+
+cdef struct Step:     # a layer of a stack
+    Layer layer
+    Packed packed
+    void *vectors     # [MAX_VECTORS, H] copies of the vector weights, to which layer.p points; NULL: none
+    Pass p            # T = 1
+    Product project   # [B, I] to that layer's gates
+
+cdef struct Stack:    # layers above one another, with copies of their weights
+    const Kernels *k
+    Step *step        # [layers]
+    int layers
+    int threads       # that may work
+    Py_ssize_t B
+    void *block       # the packed weights of all layers, and one layer's gates and m
+
+
+# ---- building a stack ------------------------------------------------------------------------------------------------
+
+cdef enum:  # the buffers of a layer; two more follow those of all layers
+    STEP_VECTORS = FORWARD_PACKS + BACKWARD_PACKS, STEP_BUFFERS
+
+cdef void step_sizes(const Kernels *k, const Layer *layer, bint back, size_t *sizes) noexcept nogil:
+    """sizes [STEP_BUFFERS] OUT, in bytes; `back`: for backward passes too."""
+    forward_pack_sizes(k, layer, sizes)
+    if back:
+        backward_pack_sizes(k, layer, sizes + FORWARD_PACKS)
+    if has_vectors(&layer.p):
+        sizes[STEP_VECTORS] = MAX_VECTORS * layer.p.H * k.real_size
+
+cdef void wire_step(Step *step, const Kernels *k, Py_ssize_t B, bint back, void **own, void *gates, void *m) noexcept nogil:
+    """The buffers of a layer, own [STEP_BUFFERS], and those that all layers share."""
+    cdef Pass *p = &step.p
+    step.packed = Packed(own[0], own[1], own[2], own[3], NULL, NULL, NULL)
+    if back:
+        step.packed.dx, step.packed.back, step.packed.second_back = own[4], own[5], own[6]
+    if has_vectors(&step.layer.p):
+        step.vectors = own[STEP_VECTORS]
+    p[0] = step.layer.p
+    p.T, p.B, p.w_step = 1, B, step.packed.step
+    p.gates = packed_rows(gates, B, p.S * p.H, NULL)
+    if p.phases == 2:
+        p.w_m, p.m = step.packed.second, packed_rows(m, B, p.H, NULL)
+    step.project = Product(step.layer.input_size, p.X * p.H, (p.S - p.X) * p.H, p.gates, step.packed.project,
+                           step.packed.bias, p.gates)
+
+cdef int build_stack(Stack *stack, const Kernels *k, Py_ssize_t B, bint back) noexcept nogil:
+    """Allocates memory for the weights of the layers in `step` [layers], which calloc made; `back`: for backward passes too.
+    -1: there is no memory; the caller calls free_stack all the same."""
+    cdef int layers = stack.layers, count = STEP_BUFFERS * layers + 2, n
+    cdef Py_ssize_t B_H = B * stack.step.layer.p.H * k.real_size
+    cdef size_t *sizes = <size_t *>calloc(count, sizeof(size_t))
+    cdef void **buffers = <void **>malloc(count * sizeof(void *))
+    stack.k, stack.B = k, B
+    if sizes != NULL and buffers != NULL:
+        for n in range(layers):
+            step_sizes(k, &stack.step[n].layer, back, sizes + STEP_BUFFERS * n)
+        sizes[count - 2], sizes[count - 1] = MAX_SLOTS * B_H, B_H
+        stack.block = workspace_take(NULL, count, sizes, buffers)
+    if stack.block != NULL:
+        for n in range(layers):
+            wire_step(&stack.step[n], k, B, back, buffers + STEP_BUFFERS * n, buffers[count - 2], buffers[count - 1])
+    free(sizes)
+    free(buffers)
+    return 0 if stack.block != NULL else -1
+
+cdef void free_stack(Stack *stack) noexcept nogil:
+    workspace_give(NULL, stack.block)
+    free(stack.step)
+
+cdef void pack_stack(Stack *stack) noexcept nogil:
+    """Copies the weights that the layers point to."""
+    cdef const Kernels *k = stack.k
+    cdef const CellInfo *info
+    cdef Step *step
+    cdef Py_ssize_t H
+    cdef void *copy
+    cdef int n, v
+    for n in range(stack.layers):
+        step = &stack.step[n]
+        info, H = &cell_table[step.layer.p.cell], step.layer.p.H
+        pack_for_forward(k, &step.layer, &step.packed, 0, 1)
+        if step.packed.dx != NULL:
+            pack_for_backward(k, &step.layer, &step.packed, True, 0, 1)
+        for v in range(info.vectors):
+            if step.layer.weights[info.vector[v].weight] != NULL:
+                copy = at(step.vectors, v * H, k)
+                memcpy(copy, step.layer.weights[info.vector[v].weight], H * k.real_size)
+                step.layer.p.vector[v] = step.p.vector[v] = copy
+
+
+# ---- one step of all layers --------------------------------------------------------------------------------------------
+
+cdef void step_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
+    cdef Stack *stack = <Stack *>argument
+    cdef const Kernels *k = stack.k
+    cdef Step *step
+    cdef Py_ssize_t groups
+    cdef int n, phase
+    for n in range(stack.layers):
+        step = &stack.step[n]
+        product_share(k, &step.project, 0, step.p.B, worker, workers)
+        threads_barrier(team)
+        for phase in range(step.p.phases):
+            groups = forward_groups(k, &step.p, phase)
+            k.step_forward[step.p.cell][phase](&step.p, 0, 0, step.p.B, share(groups, worker, workers),
+                                               share(groups, worker + 1, workers))
+            threads_barrier(team)
+
+cdef void take_step(Stack *stack, const void *x, const void *before, void *after, void *const *further,
+                    void *y) noexcept nogil:
+    """One step from x [B, I] to y [B, P]: h [layers, B, P] from `before` to `after`, the further parts of the state,
+    further[part] [layers, B, H], in place."""
+    cdef const Kernels *k = stack.k
+    cdef Step *step
+    cdef Pass *p
+    cdef Py_ssize_t B = stack.B, nbytes = B * stack.step.p.P * k.real_size, n
+    cdef const void *below = x
+    cdef Schedule planned
+    cdef int part
+    for n in range(stack.layers):
+        step = &stack.step[n]
+        p = &step.p
+        step.project.a = packed_rows(<void *>below, B, step.project.K, NULL)
+        p.initial[PART_H], below = <const char *>before + n * nbytes, <char *>after + n * nbytes
+        p.state[PART_H] = packed_rows(<void *>below, B, p.P, NULL)
+        for part in range(PART_H + 1, p.parts):
+            p.initial[part] = at(further[part], n * B * p.H, k)
+            p.state[part] = packed_rows(<void *>p.initial[part], B, p.H, NULL)
+    p = &stack.step.p
+    planned = schedule(k, stack.threads, stack.layers, 2.0 * B * 2 * p.P * p.X * p.H, 1, hidden_groups(k, p),
+                       2.0 * p.P * p.H * p.X * k.operand_size, p.phases, STEP_START_NS)
+    threads_run(step_worker, stack, planned.workers)
+    memcpy(y, below, nbytes)
+
+
+# ---- from Python -------------------------------------------------------------------------------------------------------
+
+cdef class Stepper:
+    """A stack of layers that takes one step a call: weights packed once, the state kept between calls.
+
+    The base of `rnnfast.stream.Stream`, whose `_check` turns an x that the kernels cannot read as it is into one that
+    they can, or raises.
+    """
+
+    cdef Stack stack
+    cdef list cells             # of each layer: they hold the weights
+    cdef object hs              # [2, L, B, P]: the h before a step and after it, in turn
+    cdef tuple further          # [L, B, H] of each further part of the state
+    cdef void *pointers[MAX_PARTS]  # to these
+    cdef int now                # which of the two h is the state
+    cdef int typenum
+
+    def __dealloc__(self):
+        free_stack(&self.stack)
+
+    def __init__(self, cells, Py_ssize_t B):
+        """A zero state and memory for the weights of `cells`, the Cell of each layer."""
+        cdef Cell cell = cells[0]
+        cdef const Pass *p = &cell.layer.p
+        cdef int n
+        if self.stack.step != NULL:
+            raise RuntimeError("this stream was set up before")
+        self.cells = cells
+        self.stack.layers = len(cells)
+        self.hs = np.zeros((2, self.stack.layers, B, p.P), cell.weights["weight_ih"].dtype)
+        self.further = tuple([np.zeros((self.stack.layers, B, p.H), self.hs.dtype) for n in range(1, p.parts)])
+        for n in range(1, p.parts):
+            self.pointers[n] = data(self.further[n - 1])
+        self.typenum = cnp.PyArray_TYPE(self.hs)
+        self.stack.step = <Step *>calloc(self.stack.layers, sizeof(Step))
+        if self.stack.step != NULL:
+            for n in range(self.stack.layers):
+                self.stack.step[n].layer = (<Cell>cells[n]).layer
+        if self.stack.step == NULL or build_stack(&self.stack, kernels_for(self.hs), B, False) < 0:
+            raise MemoryError("no memory for the packed weights")
+        pack_stack(&self.stack)
+
+    def refresh(self):
+        """Take over the layer's present weights; the state stays."""
+        if self.stack.block == NULL:
+            raise RuntimeError("this stream was never set up: its __init__ has not run")
+        pack_stack(&self.stack)
+
+    @property
+    def parts(self):
+        """The parts of the state, [L, B, P] and for further parts [L, B, H], which may be written into."""
+        return (self.hs[self.now], *self.further)
+
+    def __call__(self, x):
+        """y [B, P] of the next step, the caller's own, from x [B, I]; [I] to [P] where B is 1."""
+        global runs
+        cdef Step *step
+        cdef Py_ssize_t B, nbytes
+        cdef char *hs
+        cdef cnp.npy_intp sizes[2]
+        cdef int ndim
+        if self.stack.block == NULL:
+            raise RuntimeError("this stream was never set up: its __init__ has not run")
+        step, B = self.stack.step, self.stack.B
+        if not is_plain(x, self.typenum, B, step.layer.input_size):
+            x = self._check(x)
+        ndim = cnp.PyArray_NDIM(x)
+        sizes[0], sizes[ndim - 1] = B, step.p.P
+        y = cnp.PyArray_EMPTY(ndim, sizes, self.typenum, 0)
+        hs, nbytes = <char *>data(self.hs), self.stack.layers * B * step.p.P * self.stack.k.real_size
+        runs += 1
+        self.stack.threads = threads
+        take_step(&self.stack, data(x), hs + self.now * nbytes, hs + (1 - self.now) * nbytes, self.pointers, data(y))
+        self.now = 1 - self.now
+        return y
+
+cdef inline bint is_plain(x, int typenum, Py_ssize_t B, Py_ssize_t I):
+    """Whether x is an aligned C-contiguous array [B, I], or [I] where B is 1, of this type."""
+    if not cnp.PyArray_CheckExact(x) or cnp.PyArray_TYPE(x) != typenum or not cnp.PyArray_ISCARRAY_RO(x):
+        return False
+    if cnp.PyArray_NDIM(x) == 2:
+        return cnp.PyArray_DIM(x, 0) == B and cnp.PyArray_DIM(x, 1) == I
+    return cnp.PyArray_NDIM(x) == 1 and B == 1 and cnp.PyArray_DIM(x, 0) == I

@@ -101,7 +101,7 @@ typedef struct {
     void *dw_ci;             /* INOUT [H] the sums of their gradients */
     void *dw_cf;             /* INOUT [H] */
     void *dw_co;             /* INOUT [H] */
-    double cell_clip;        /* the bound of c; 0: none (lstm, coupled) */
+    double cell_clip;        /* the bound of c; infinity: none (lstm, coupled) */
     Rows dy;                 /* IN    [T, B, P]; data NULL: zero */
     Rows dc_steps;           /* IN    [T, B, H] gradients of every c; data NULL: zero (lstm) */
     Rows dh_steps;           /* OUT   [T, B, P] the gradient of every h; data NULL: not kept */

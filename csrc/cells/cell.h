@@ -36,6 +36,17 @@ typedef void cell_backward_function(const Pass *p, const int M, const CellVector
 static ALWAYS_INLINE vec v_load_at(const real *array, const CellVector *at) { return v_load_n(array + at->j, at->lanes); }
 static ALWAYS_INLINE void v_store_at(real *array, const CellVector *at, vec x) { v_store_n(array + at->j, x, at->lanes); }
 
+/* `result`, which is the gradient d times something; but `otherwise` where d is zero and the result NaN: a gradient of zero
+ * stays zero, even if the step that it passes holds NaN or infinity. The cells ask once whether a step does, and have a
+ * `guard` of 0 where it does not. */
+static ALWAYS_INLINE vec v_guarded(const int guard, vec d, vec result, vec otherwise)
+{
+    const vec one = v_set1(1), size = v_negative(d); /* below zero for all but zero and NaN, below one for all but NaN */
+    if (!guard) return result;
+    otherwise = v_where_less(size, v_zero(), result, v_where_less(size, one, otherwise, result));
+    return v_where_less(v_negative(result), one, result, otherwise);
+}
+
 /* d(pre-activation) = d * s (1 - s) and d * (1 - t^2): the slopes of sigmoid and tanh from their values. */
 static ALWAYS_INLINE vec v_sigmoid_slope(vec d, vec s) { return v_mul(d, v_fnma(s, s, s)); }
 static ALWAYS_INLINE vec v_tanh_slope(vec d, vec t) { return v_mul(d, v_fnma(t, t, v_set1(1))); }

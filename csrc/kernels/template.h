@@ -1,6 +1,7 @@
 /* The body of every isa/NAME.c: a vocabulary is already included; cells in, one table out. Everything is static. */
 #include "kernels.h"
 
+#include <math.h>
 #include <string.h>
 
 #if defined(__GNUC__)
@@ -75,7 +76,7 @@ static void fma_chains(ptrdiff_t turns)
     const Kernels kernels_##isa##_float##bits = { \
         V, TILE_WIDTH *V, sizeof(real), \
         pack_by_rows, pack_by_gates, pack_by_columns, add_bias, unpack_bias, \
-        product, groups_of, operand_stride, pack_gradient, pack_operand, gradient_product, unpack_gradient, \
+        product, groups_of, operand_stride, pack_gradient, pack_operand, drop_operand, gradient_product, unpack_gradient, \
         gather, scatter, \
         {{rnn_step_forward, NULL}, {lstm_step_forward, project_forward}, {gru_step_forward, NULL}, \
          {coupled_step_forward, project_forward}, {gru_before_step_forward, gru_before_second_forward}}, \

@@ -3,6 +3,7 @@
 try:
     from rnnfast._core.loops import (
         _C_API,
+        Arithmetic,
         Cell,
         Embedded,
         Sequences,
@@ -33,6 +34,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "_C_API",
+    "Arithmetic",
     "Cell",
     "Embedded",
     "Sequences",

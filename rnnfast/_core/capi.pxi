@@ -188,7 +188,7 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
     stack.layers = passes
     for n in range(passes):
         I = o.input_size if n < D else D * P
-        set_layer(&stack.step[n].layer, kind, nonlinearity, o.cell_clip, n % D == 1, I, H, P, &weights[n])
+        set_layer(&stack.step[n].layer, kind, nonlinearity, o.cell_clip or INFINITY, n % D == 1, I, H, P, &weights[n])
     p = &stack.step.layer.p
     if plan_bytes(o, p, D, k.real_size) > 2.0 ** 61 or build_stack(stack, k, B, o.training) < 0:
         return -1

@@ -11,7 +11,7 @@ cdef struct Layer:
 
 cdef void set_layer(Layer *layer, int kind, int nonlinearity, double cell_clip, bint reverse, Py_ssize_t I, Py_ssize_t H,
                     Py_ssize_t P, const rnnfast_weights *weights) noexcept nogil:
-    """One layer in one direction; cell_clip 0 is none."""
+    """One layer in one direction; a cell_clip of infinity is none."""
     cdef Pass *p = &layer.p
     memset(layer, 0, sizeof(layer[0]))
     layer.input_size, layer.reverse, layer.weights = I, reverse, weights[0]
@@ -59,7 +59,7 @@ cdef class Cell:
         self.weights = {name: weight for name, weight in given.items() if weight is not None}
         weights = pointers(self.weights)
         set_layer(&self.layer, COUPLED if coupled_gates else _KINDS[name] if reset_after else GRU_BEFORE,
-                  _NONLINEARITIES[nonlinearity], 0 if cell_clip is None else cell_clip, reverse, weight_ih.shape[1],
+                  _NONLINEARITIES[nonlinearity], INFINITY if cell_clip is None else cell_clip, reverse, weight_ih.shape[1],
                   P if weight_hr is None else weight_hr.shape[1], P, &weights)
 
     @property

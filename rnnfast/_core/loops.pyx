@@ -10,16 +10,20 @@ A pass is described by a job in the caller's terms: rows of its arrays, pointers
 `run_backward` know nothing of Python; what calls them is `forward` and `backward` with NumPy arrays, and the plans of the C
 API with pointers.
 
-One compiled module in ten files: settings.pxi, layout.pxi, plan.pxi, cell.pxi, sequences.pxi, embedded.pxi and linear.pxi
+One compiled module in eleven files: settings.pxi, arithmetic.pxi, layout.pxi, plan.pxi, cell.pxi, sequences.pxi, embedded.pxi and linear.pxi
 come first, stepper.pxi and capi.pxi last.
 """
 import os
+import threading
 
 import numpy as np
+
+from rnnfast._core import quota
 
 cimport cython
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
+from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -36,8 +40,10 @@ cdef extern from *:
     """
     int signals_raise() noexcept
     int raise_pending() except -1
+    unsigned long PyThread_get_thread_ident()
 
 include "settings.pxi"
+include "arithmetic.pxi"
 include "layout.pxi"
 include "plan.pxi"
 include "cell.pxi"
@@ -289,7 +295,7 @@ cpdef forward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.
     p.h0, p.c0 = entry(h0, number), entry(c0, number)
     job.h, job.c = entry(h, number), entry(c, number)
     set_c_steps(c_steps, &p.c, &job.c_kept)
-    interrupts_begin(&job.interrupts)
+    interrupts_begin(&job.interrupts, is_main_thread())
     with nogil:
         status = run_forward(&job, &shared_workspace)
     if status < 0:
@@ -387,6 +393,7 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
     cdef const Kernels *k = job.k
     cdef Pass *p = &job.p
     cdef Py_ssize_t q, end, steps, n
+    cdef bint finite
     cdef Py_ssize_t inner = job.ragged.rows - rows_in_step(&p.y, 0)  # rows whose previous state is in y; then the initial
     q = q0
     while q < q1:
@@ -394,15 +401,17 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
         n = end - q
         k.pack_gradient(&job.d, p.S * p.H, q, end, g0, g1, packed_d, job.db)
         if job.embedded.token == NULL:
-            k.pack_operand(&job.x, job.dw_ih.K, q, end, operand)
+            if not k.pack_operand(&job.x, job.dw_ih.K, q, end, operand):
+                k.drop_operand(&job.dw_ih, &job.d, q, end, operand)
             k.gradient_product(&job.dw_ih, n, g0, g1, packed_d, operand)
         steps = max(0, min(end, inner) - q)
-        if steps:
-            k.pack_operand(&job.h_prev, p.P, q, q + steps, operand)
+        finite = steps == 0 or k.pack_operand(&job.h_prev, p.P, q, q + steps, operand)
         if steps < n:
-            k.pack_operand(&job.h0, p.P, q + steps - inner, end - inner, at(operand, steps * k.operand_stride(p.P), k))
+            finite &= k.pack_operand(&job.h0, p.P, q + steps - inner, end - inner, at(operand, steps * k.operand_stride(p.P), k))
         if p.cut != NULL:
             clear_cut(job, q, end, operand)
+        if not finite:
+            k.drop_operand(&job.dw_hh, &job.d, q, end, operand)
         k.gradient_product(&job.dw_hh, n, g0, g1, packed_d, operand)
         q = end
 
@@ -430,7 +439,8 @@ cdef void add_second_gradient(BackwardJob *job, const Pass *p, Py_ssize_t q0, Py
     while q < q1:
         end = min(q + GRADIENT_ROWS, q1)
         k.pack_gradient(&d, p.P, q, end, g0, g1, packed_d, job.db_m)
-        k.pack_operand(&m, p.H, q, end, operand)
+        if not k.pack_operand(&m, p.H, q, end, operand):
+            k.drop_operand(&job.dw_m, &d, q, end, operand)
         k.gradient_product(&job.dw_m, end - q, g0, g1, packed_d, operand)
         q = end
 
@@ -715,7 +725,7 @@ def backward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.n
         p.dh_steps = rows_of(dh_steps)
     if dc_steps is not None:
         p.dc_steps = rows_of(dc_steps)
-    interrupts_begin(&job.interrupts)
+    interrupts_begin(&job.interrupts, is_main_thread())
     with nogil:
         status = run_backward(&job, &shared_workspace)
     if status < 0:

@@ -6,6 +6,7 @@
 #include "dispatch.h"
 #include "fpenv.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,7 +220,7 @@ typedef struct {
     const char *name;
     int cell, nonlinearity, peephole;
     ptrdiff_t P; /* 0: no projection */
-    double cell_clip;
+    double cell_clip; /* 0: none */
 } Layer;
 
 typedef struct {
@@ -283,7 +284,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     const ptrdiff_t G = cell == GRU_BEFORE ? 2 : X, P = layer->P ? layer->P : H;
     const ptrdiff_t forward_groups = G == 1 ? k->groups_of(H) : padded(k, H) / k->lanes;
     Pass p = {.cell = cell, .nonlinearity = layer->nonlinearity, .save = 1, .phases = layer->P || cell == GRU_BEFORE ? 2 : 1,
-              .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G, .cell_clip = layer->cell_clip};
+              .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G,
+              .cell_clip = layer->cell_clip > 0 ? layer->cell_clip : INFINITY};
     uint64_t *hash;
 
     random_state = seed;

@@ -20,9 +20,11 @@ static inline double interrupts_clock(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static inline void interrupts_begin(Interrupts *interrupts)
+/* `main`: whether the caller is Python's main thread, the only one whose calls look: no other runs signal handlers, and once the
+ * interpreter has ended, another's request for the GIL would be its end. */
+static inline void interrupts_begin(Interrupts *interrupts, int main)
 {
-    interrupts->next = interrupts_clock() + 0.1;
+    interrupts->next = main ? interrupts_clock() + 0.1 : 0;
     interrupts->environment = fp_enter();
     fp_leave(interrupts->environment);
     interrupts->stop = 0;

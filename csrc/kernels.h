@@ -31,7 +31,8 @@ typedef struct {
     /* The gradients of the weights: kernels/gradient.h. */
     void (*pack_gradient)(const Rows *d, ptrdiff_t C, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *out,
                           void *db);
-    void (*pack_operand)(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out);
+    int (*pack_operand)(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out);
+    void (*drop_operand)(const GradientProduct *p, const Rows *d, ptrdiff_t q0, ptrdiff_t q1, void *a);
     void (*gradient_product)(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t g0, ptrdiff_t g1, const void *d,
                              const void *a);
     void (*unpack_gradient)(const GradientProduct *p, ptrdiff_t g0, ptrdiff_t g1, const Blocks *dw);

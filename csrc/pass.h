@@ -51,7 +51,7 @@ typedef struct {
     ptrdiff_t T, B, H;
     ptrdiff_t P;                   /* width of h, and rows of W_m; H without a projection */
     ptrdiff_t S, X, G;             /* slots, slots of the input, slots of the state's product */
-    double cell_clip;              /* bound of c; 0: none (lstm) */
+    double cell_clip;              /* bound of c; infinity: none (lstm) */
     const ptrdiff_t *order;        /* IN    [B] row b is row order[b] of `initial` and `d_state`; NULL: b */
     const unsigned char *reset;    /* IN    [T, B] nonzero: the state is set to zero before this step; NULL: nowhere */
     const void *zeros;             /* IN    [max(H, P)] */

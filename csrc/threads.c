@@ -10,8 +10,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 #endif
@@ -247,18 +245,6 @@ void threads_run(job_function *function, void *job, int workers)
     fp_leave(before);
 }
 
-/* Whole cores in a cgroup v2 quota, or `most` where there is none. */
-static int quota(int most)
-{
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r");
-    long allowed, period;
-    int cores = most;
-    if (!file) return most;
-    if (fscanf(file, "%ld %ld", &allowed, &period) == 2 && period > 0) cores = (int)((allowed + period - 1) / period);
-    fclose(file);
-    return cores < 1 ? 1 : cores < most ? cores : most;
-}
-
 int threads_available(void)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -267,6 +253,6 @@ int threads_available(void)
     if (!sched_getaffinity(0, sizeof set, &set)) cores = CPU_COUNT(&set);
 #endif
     if (cores < 1) cores = 1;
-    return quota(cores < MAX_WORKERS ? (int)cores : MAX_WORKERS);
+    return cores < MAX_WORKERS ? (int)cores : MAX_WORKERS;
 }
 #endif

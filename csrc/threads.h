@@ -5,7 +5,7 @@
 typedef struct Team Team;
 typedef void job_function(void *job, const Team *team, int worker, int workers);
 
-/* Cores that this process may use: affinity and cgroup quota. */
+/* Cores that this process may run on. */
 int threads_available(void);
 
 /* Runs job on `workers` threads, the caller's among them, and returns when all are done. Where the pool is busy, cannot

@@ -75,7 +75,10 @@ def checked_clip(cell_clip: Any) -> float | None:
         raise TypeError(f"cell_clip: expected a positive number, got {cell_clip!r}")
     if not cell_clip > 0:
         raise ValueError(f"cell_clip: expected a positive number, got {cell_clip!r}")
-    return float(cell_clip)
+    try:
+        return float(cell_clip)
+    except OverflowError:  # of an integer: larger than any c
+        return float("inf")
 
 
 def _array(name: str, value: Any) -> Array:
@@ -244,7 +247,8 @@ def lstm_forward(
     coupled_gates : bool
         f = 1 - i: the blocks of the other weights are i, g, o, [3*H, ...].
     cell_clip : float or None
-        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes.
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound below
+        the smallest normal number of the dtype holds c at zero.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None

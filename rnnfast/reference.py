@@ -41,7 +41,8 @@ reverse t-1, starts from a state of zero. Both act by select, so that not even N
 
 Backward is backpropagation through time (Werbos 1990): the steps in the opposite order, ``dh`` and ``dc``
 carried from each to the one before it, and every weight's gradient summed over time. A name ``d_i`` is the
-gradient of what goes into gate i's nonlinearity, ``di`` that of what comes out.
+gradient of what goes into gate i's nonlinearity, ``di`` that of what comes out. A gradient of zero stays zero
+whatever it is multiplied with: NaN or infinity in a step whose results nobody uses reaches no gradient.
 
 Dims: T time, B batch, I input, H hidden, P projected (H without a projection), G blocks of a weight (RNN 1,
 LSTM 4 or if coupled 3, GRU 3). Everything is computed in the dtype of x, float32 or float64, to which the
@@ -74,7 +75,7 @@ def _sigmoid(a: np.ndarray) -> np.ndarray:
 # Each nonlinearity as (f of the pre-activation, its derivative written with h = f of the pre-activation).
 _NONLINEARITIES: dict[str, tuple[Callable, Callable]] = {
     "tanh": (np.tanh, lambda h: 1 - h * h),
-    "relu": (lambda a: np.maximum(a, 0), lambda h: (h > 0).astype(h.dtype)),
+    "relu": (lambda a: np.maximum(a, 0), np.sign),
     "sigmoid": (_sigmoid, lambda h: h * (1 - h)),
     "identity": (lambda a: a, np.ones_like),
 }
@@ -218,8 +219,8 @@ class Tape:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The gradients of x and the weights, from those of `from_x` and `from_h`, zero past the lengths."""
         grads = {
-            "weight_ih": np.tensordot(d_from_x, self.x, axes=((0, 1), (0, 1))),
-            "weight_hh": np.tensordot(d_from_h, self.h_prev, axes=((0, 1), (0, 1))),
+            "weight_ih": _outer_products(d_from_x, self.x),
+            "weight_hh": _outer_products(d_from_h, self.h_prev),
         }
         if self.bias_ih is not None:
             grads["bias_ih"] = d_from_x.sum(axis=(0, 1))
@@ -372,7 +373,7 @@ def rnn_backward(
     for t in reversed(tape.order):
         (h_t,) = tape.steps[t]
         dh_t = tape.within(dh + dh_steps[t], t)
-        d_gates[t] = dh_t * slope(h_t)
+        d_gates[t] = dh_t * _used(dh_t, slope(h_t))
         dh = tape.d_before(t, d_gates[t] @ tape.weight_hh, dh)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, dh, grads
@@ -418,7 +419,8 @@ def lstm_forward(
     coupled_gates : bool
         f = 1 - i: the blocks of the other weights are i, g, o, [3*H, ...].
     cell_clip : float or None
-        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes.
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound below
+        the smallest normal number of the dtype holds c at zero.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -459,7 +461,7 @@ def lstm_forward(
     weights = weight_ih, weight_hh, bias_ih, bias_hh
     peepholes = {"weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
     _check_peepholes(peepholes, coupled_gates)
-    cell_clip = _checked_clip(cell_clip)
+    cell_clip = _checked_clip(cell_clip, np.asarray(x).dtype)
     extra = {"weight_hr": weight_hr, **peepholes}
     tape = Tape(
         "lstm", len(gates), x, *weights, reverse, lengths, reset, extra, gates=gates, cell_clip=cell_clip
@@ -554,10 +556,13 @@ def lstm_backward(
         tanh_c = np.tanh(c_t)
         dh_t, dc_t = tape.within(dh + dh_steps[t], t), tape.within(dc + dc_steps[t], t)
         dm = dh_t if W_P is None else dh_t @ W_P
+        dW_P = None if W_P is None else _outer_products(dh_t, o * tanh_c)
+        tanh_c, o = _used(dm, tanh_c), _used(dm, o)
         d_o = dm * tanh_c * o * (1 - o)
         dc_t = dc_t + dm * o * (1 - tanh_c * tanh_c) + _peep(w_co, d_o)
         if cell_clip is not None:
             dc_t = np.where(np.abs(c_free) > cell_clip, 0, dc_t)
+        i, f, g, c_prev = (_used(dc_t, array) for array in (i, f, g, c_prev))
         di, df = dc_t * g, dc_t * c_prev
         if "f" not in gates:  # f = 1 - i
             di = di - df
@@ -566,9 +571,9 @@ def lstm_backward(
         if w_co is not None:
             for gate, c_seen in (("i", c_prev), ("f", c_prev), ("o", c_t)):
                 if gate in gates:
-                    d_extra["weight_c" + gate] += (d[gate] * c_seen).sum(axis=0)
-        if W_P is not None:
-            d_extra["weight_hr"] += dh_t.T @ (o * tanh_c)
+                    d_extra["weight_c" + gate] += (d[gate] * _used(d[gate], c_seen)).sum(axis=0)
+        if dW_P is not None:
+            d_extra["weight_hr"] += dW_P
         dh = tape.d_before(t, d_gates[t] @ tape.weight_hh, dh)
         dc = tape.d_before(t, dc_t * f + _peep(w_ci, d["i"]) + _peep(w_cf, d["f"]), dc)
     dx, grads = tape.gradients(d_gates, d_gates)
@@ -722,15 +727,19 @@ def gru_backward(
         r, z, n, q = tape.steps[t]
         h_prev = tape.h_prev[t]
         dh_t = tape.within(dh + dh_steps[t], t)
+        z, n, h_seen = (_used(dh_t, array) for array in (z, n, h_prev))
         d_n = dh_t * (1 - z) * (1 - n * n)
-        d_z = dh_t * (h_prev - n) * z * (1 - z)
-        d_q = d_n * r if reset_after else d_n
+        d_z = dh_t * (h_seen - n) * z * (1 - z)
+        d_q = d_n * _used(d_n, r) if reset_after else d_n
         d_read = d_q @ W_n  # of what q is a product with: h_prev, or r * h_prev
-        d_r = (d_n * q if reset_after else d_read * h_prev) * r * (1 - r)
+        read = r * h_prev
+        d_product, seen = (d_n, q) if reset_after else (d_read, h_prev)
+        r = _used(d_product, r)
+        d_r = d_product * _used(d_product, seen) * r * (1 - r)
         d_from_x[t] = np.concatenate((d_r, d_z, d_n), axis=1)
         d_from_h[t] = np.concatenate((d_r, d_z, d_q), axis=1)
         if not reset_after:
-            dW_n += d_q.T @ (r * h_prev)
+            dW_n += _outer_products(d_q, read)
             d_read = d_read * r
         dh_prev = dh_t * z + np.concatenate((d_r, d_z), axis=1) @ W_rz + d_read
         dh = tape.d_before(t, dh_prev, dh)
@@ -738,6 +747,20 @@ def gru_backward(
     if not reset_after:
         grads["weight_hh"][2 * H :] = dW_n
     return dx, dh, grads
+
+
+def _used(d: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """What a gradient `d` is multiplied with; 1 where `d` is zero, so that zero times NaN is zero."""
+    return np.where(d == 0, 1, array)
+
+
+def _outer_products(d: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """The sum of the outer products of all rows of `d` [..., C] and `a` [..., K]: [C, K].
+
+    A row of zeros in `d` adds nothing, whatever `a` holds there.
+    """
+    axes = tuple(range(d.ndim - 1))
+    return np.tensordot(d, np.where(d.any(axis=-1, keepdims=True), a, 0), axes=(axes, axes))
 
 
 def _checked(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -779,15 +802,25 @@ def _check_peepholes(peepholes: dict[str, np.ndarray | None], coupled_gates: boo
         raise ValueError(f"{absent[0]}: expected an array, as the other peepholes are given, got None")
 
 
-def _checked_clip(cell_clip: float | None) -> float | None:
-    """The bound of c as a float, or None; an error where it is no positive number."""
+def _checked_clip(cell_clip: float | None, dtype: np.dtype) -> float | None:
+    """The bound of c as a float of this dtype, or None; an error where it is no positive number.
+
+    A subnormal bound is 0, as subnormal numbers are in the kernels; one beyond all numbers is infinity.
+    """
     if cell_clip is None:
         return None
     if isinstance(cell_clip, (bool, np.bool_, str)) or not hasattr(cell_clip, "__float__"):
         raise TypeError(f"cell_clip: expected a positive number, got {cell_clip!r}")
     if not cell_clip > 0:
         raise ValueError(f"cell_clip: expected a positive number, got {cell_clip!r}")
-    return float(cell_clip)
+    try:
+        bound = float(cell_clip)
+    except OverflowError:  # of an integer: larger than any c
+        bound = float("inf")
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            bound = 0.0 if bound < np.finfo(dtype).tiny else float(dtype.type(bound))
+    return bound
 
 
 def _valid(lengths: np.ndarray, T: int, B: int) -> np.ndarray:

@@ -45,6 +45,16 @@ static ALWAYS_INLINE vec v_weighted(const void *w, const CellVector *at, vec x, 
     return v_fma(v_load_at((const real *)w, at), x, sum);
 }
 
+/* `result`, a product with the gradient d; but `otherwise` where d is zero and `result` is NaN. So a gradient of zero stays zero
+ * at a step that holds NaN or infinity. A cell asks once whether its step does; `guard` is a constant 0 where it does not. */
+static ALWAYS_INLINE vec v_guarded(const int guard, vec d, vec result, vec otherwise)
+{
+    const vec one = v_set1(1), size = v_negative(d); /* -|d|: below zero unless d is zero or NaN, below one unless it is NaN */
+    if (!guard) return result;
+    otherwise = v_where_less(size, v_zero(), result, v_where_less(size, one, otherwise, result));
+    return v_where_less(v_negative(result), one, result, otherwise);
+}
+
 /* The gradient of a pre-activation from that of its sigmoid s, d * s (1 - s), or of its tanh t, d * (1 - t^2). */
 static ALWAYS_INLINE vec v_sigmoid_slope(vec d, vec s) { return v_mul(d, v_fnma(s, s, s)); }
 static ALWAYS_INLINE vec v_tanh_slope(vec d, vec t) { return v_mul(d, v_fnma(t, t, v_set1(1))); }
@@ -58,12 +68,13 @@ static ALWAYS_INLINE void v_nonlinearity(int f, const int M, vec *x)
 }
 
 /* The gradient of the pre-activation from d, that of h = f(a), and h:  d (1 - h^2) | d where h > 0 | d h (1 - h) | d. */
-static ALWAYS_INLINE vec v_nonlinearity_slope(int f, vec d, vec h)
+static ALWAYS_INLINE vec v_nonlinearity_slope(int f, vec d, vec h, const int guard)
 {
-    if (f == TANH) return v_tanh_slope(d, h);
-    if (f == SIGMOID) return v_sigmoid_slope(d, h);
-    if (f == RELU) return v_where_less(v_zero(), h, d, v_zero());
-    return d;
+    vec da = d;
+    if (f == TANH) da = v_tanh_slope(d, h);
+    else if (f == SIGMOID) da = v_sigmoid_slope(d, h);
+    else if (f == RELU) da = v_where_less(v_zero(), h, d, guard ? v_where_less(h, v_set1(1), v_zero(), h) : v_zero());
+    return v_guarded(guard, d, da, v_zero());
 }
 
 #endif

@@ -37,24 +37,34 @@ static ALWAYS_INLINE void gru_cell_forward(const Pass *p, const int M, const Cel
     EACH(m) v_store_at(at[m].row->now[PART_H], &at[m], n[m]);
 }
 
+static ALWAYS_INLINE void gru_gradient(const Pass *p, const CellVector *at, vec dh, const int guard)
+{
+    const ptrdiff_t H = p->H;
+    const CellRow *row = at->row;
+    const vec n = v_load_at(row->gates + GRU_N * H, at), r = v_load_at(row->gates + GRU_R * H, at);
+    const vec z = v_load_at(row->gates + GRU_Z * H, at), q = v_load_at(row->gates + GRU_Q * H, at), zero = v_zero();
+    const vec dn = v_guarded(guard, dh, v_tanh_slope(v_fnma(dh, z, dh), n), zero);
+    const vec dz = v_mul(dh, v_sub(v_load_at(row->prev[PART_H], at), n));
+
+    v_store_at(row->d[PART_H], at, v_guarded(guard, dh, v_mul(dh, z), zero));
+    /* was: activations; now: gradients of the pre-activations */
+    v_store_at(row->gates + GRU_N * H, at, dn);
+    v_store_at(row->gates + GRU_R * H, at, v_guarded(guard, dn, v_sigmoid_slope(v_mul(dn, q), r), zero));
+    v_store_at(row->gates + GRU_Z * H, at, v_guarded(guard, dh, v_sigmoid_slope(dz, z), zero));
+    v_store_at(row->gates + GRU_Q * H, at, v_guarded(guard, dn, v_mul(dn, r), zero));
+}
+
 static ALWAYS_INLINE void gru_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
     const ptrdiff_t H = p->H;
+    vec read = v_zero(); /* not finite if any value that is read is not: n is NaN where r is */
 
-    EACH(m) {
-        const CellRow *row = at[m].row;
-        const vec n = v_load_at(row->gates + GRU_N * H, &at[m]), r = v_load_at(row->gates + GRU_R * H, &at[m]);
-        const vec z = v_load_at(row->gates + GRU_Z * H, &at[m]), q = v_load_at(row->gates + GRU_Q * H, &at[m]);
-        const vec dn = v_tanh_slope(v_fnma(dh[m], z, dh[m]), n);
-        const vec dz = v_mul(dh[m], v_sub(v_load_at(row->prev[PART_H], &at[m]), n));
-
-        v_store_at(row->d[PART_H], &at[m], v_mul(dh[m], z));
-        /* was: activations; now: gradients of the pre-activations */
-        v_store_at(row->gates + GRU_N * H, &at[m], dn);
-        v_store_at(row->gates + GRU_R * H, &at[m], v_sigmoid_slope(v_mul(dn, q), r));
-        v_store_at(row->gates + GRU_Z * H, &at[m], v_sigmoid_slope(dz, z));
-        v_store_at(row->gates + GRU_Q * H, &at[m], v_mul(dn, r));
-    }
+    EACH(m) read = v_add(read, v_load_at(at[m].row->gates + GRU_N * H, &at[m]));
+    EACH(m) read = v_add(read, v_load_at(at[m].row->gates + GRU_Z * H, &at[m]));
+    EACH(m) read = v_add(read, v_load_at(at[m].row->gates + GRU_Q * H, &at[m]));
+    EACH(m) read = v_add(read, v_load_at(at[m].row->prev[PART_H], &at[m]));
+    if (v_all_finite(read)) EACH(m) gru_gradient(p, &at[m], dh[m], 0);
+    else EACH(m) gru_gradient(p, &at[m], dh[m], 1);
 }
 
 FORWARD_PHASE(gru_step_forward, 0, 3, gru_cell_forward)

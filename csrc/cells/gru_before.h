@@ -46,34 +46,52 @@ static ALWAYS_INLINE void gru_before_candidate_forward(const Pass *p, const int 
     }
 }
 
+static ALWAYS_INLINE void gru_before_gradient(const Pass *p, const CellVector *at, vec dh, const int guard)
+{
+    const ptrdiff_t H = p->H;
+    const CellRow *row = at->row;
+    const vec n = v_load_at(row->gates + GRU_BEFORE_N * H, at), z = v_load_at(row->gates + GRU_BEFORE_Z * H, at), zero = v_zero();
+    const vec dz = v_mul(dh, v_sub(v_load_at(row->prev[PART_H], at), n));
+
+    v_store_at(row->d[PART_H], at, v_guarded(guard, dh, v_mul(dh, z), zero));
+    /* was: activations; now: gradients of the pre-activations */
+    v_store_at(row->gates + GRU_BEFORE_N * H, at, v_guarded(guard, dh, v_tanh_slope(v_fnma(dh, z, dh), n), zero));
+    v_store_at(row->gates + GRU_BEFORE_Z * H, at, v_guarded(guard, dh, v_sigmoid_slope(dz, z), zero));
+}
+
 static ALWAYS_INLINE void gru_before_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
     const ptrdiff_t H = p->H;
+    vec read = v_zero(); /* not finite if any value that is read is not */
 
-    EACH(m) {
-        const CellRow *row = at[m].row;
-        const vec n = v_load_at(row->gates + GRU_BEFORE_N * H, &at[m]), z = v_load_at(row->gates + GRU_BEFORE_Z * H, &at[m]);
-        const vec dz = v_mul(dh[m], v_sub(v_load_at(row->prev[PART_H], &at[m]), n));
+    EACH(m) read = v_add(read, v_load_at(at[m].row->gates + GRU_BEFORE_N * H, &at[m]));
+    EACH(m) read = v_add(read, v_load_at(at[m].row->gates + GRU_BEFORE_Z * H, &at[m]));
+    EACH(m) read = v_add(read, v_load_at(at[m].row->prev[PART_H], &at[m]));
+    if (v_all_finite(read)) EACH(m) gru_before_gradient(p, &at[m], dh[m], 0);
+    else EACH(m) gru_before_gradient(p, &at[m], dh[m], 1);
+}
 
-        v_store_at(row->d[PART_H], &at[m], v_mul(dh[m], z));
-        /* was: activations; now: gradients of the pre-activations */
-        v_store_at(row->gates + GRU_BEFORE_N * H, &at[m], v_tanh_slope(v_fnma(dh[m], z, dh[m]), n));
-        v_store_at(row->gates + GRU_BEFORE_Z * H, &at[m], v_sigmoid_slope(dz, z));
-    }
+static ALWAYS_INLINE void gru_before_candidate_gradient(const Pass *p, const CellVector *at, vec dm, const int guard)
+{
+    const ptrdiff_t H = p->H;
+    const CellRow *row = at->row;
+    const vec r = v_load_at(row->gates + GRU_BEFORE_R * H, at), h_prev = v_load_at(row->prev[PART_H], at);
+    const vec dh = v_load_at(row->d[PART_H], at);
+
+    v_store_at(row->d[PART_H], at, v_guarded(guard, dm, v_fma(dm, r, dh), dh));
+    v_store_at(row->m, at, v_mul(r, h_prev));
+    v_store_at(row->gates + GRU_BEFORE_R * H, at, v_guarded(guard, dm, v_sigmoid_slope(v_mul(dm, h_prev), r), v_zero())); /* as above */
 }
 
 static ALWAYS_INLINE void gru_before_candidate_backward(const Pass *p, const int M, const CellVector *at, vec *dm)
 {
     const ptrdiff_t H = p->H;
+    vec read = v_zero(); /* as above */
 
-    EACH(m) {
-        const CellRow *row = at[m].row;
-        const vec r = v_load_at(row->gates + GRU_BEFORE_R * H, &at[m]), h_prev = v_load_at(row->prev[PART_H], &at[m]);
-
-        v_store_at(row->d[PART_H], &at[m], v_fma(dm[m], r, v_load_at(row->d[PART_H], &at[m])));
-        v_store_at(row->m, &at[m], v_mul(r, h_prev));
-        v_store_at(row->gates + GRU_BEFORE_R * H, &at[m], v_sigmoid_slope(v_mul(dm[m], h_prev), r)); /* as above */
-    }
+    EACH(m) read = v_add(read, v_load_at(at[m].row->gates + GRU_BEFORE_R * H, &at[m]));
+    EACH(m) read = v_add(read, v_load_at(at[m].row->prev[PART_H], &at[m]));
+    if (v_all_finite(read)) EACH(m) gru_before_candidate_gradient(p, &at[m], dm[m], 0);
+    else EACH(m) gru_before_candidate_gradient(p, &at[m], dm[m], 1);
 }
 
 FORWARD_PHASE(gru_before_step_forward, 0, 2, gru_before_cell_forward)

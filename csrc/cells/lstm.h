@@ -17,6 +17,8 @@
 #ifndef RNNFAST_CELLS_LSTM_H
 #define RNNFAST_CELLS_LSTM_H
 
+#include <math.h>
+
 #include "kernels/step.h"
 
 #define LSTM_I 0
@@ -57,7 +59,7 @@ static ALWAYS_INLINE void lstm_forward_with(const Pass *p, const int M, const Ce
         v_sigmoid(M, f);
     }
     EACH(m) c[m] = v_fma(f[m], v_load_at(at[m].row->prev[PART_C], &at[m]), c[m]);
-    if (bound > 0) EACH(m) c[m] = v_within(bound, c[m], v_set1(-bound), v_set1(bound), c[m]);
+    if (bound < INFINITY) EACH(m) c[m] = v_within(bound, c[m], v_set1(-bound), v_set1(bound), c[m]);
     EACH(m) v_store_at(at[m].row->now[PART_C], &at[m], c[m]);
     EACH(m) o[m] = v_load(at[m].a + LSTM_O * V);
     if (p->vector[LSTM_CO]) EACH(m) o[m] = v_weighted(p->vector[LSTM_CO], &at[m], c[m], o[m]);
@@ -70,43 +72,49 @@ static ALWAYS_INLINE void lstm_forward_with(const Pass *p, const int M, const Ce
     EACH(m) v_store_at(at[m].row->m ? at[m].row->m : at[m].row->now[PART_H], &at[m], v_mul(o[m], c[m]));
 }
 
-static ALWAYS_INLINE void lstm_backward_with(const Pass *p, const int M, const CellVector *at, const vec *dm,
-                                             const int coupled)
+static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec dm, vec tanh_c, const int coupled,
+                                        const int guard)
 {
     const ptrdiff_t H = p->H;
     const real bound = (real)p->cell_clip;
-    vec tanh_c[ABREAST];
+    const CellRow *row = at->row;
+    const vec i = v_load_at(row->gates + LSTM_I * H, at), g = v_load_at(row->gates + LSTM_G * H, at);
+    const vec f = coupled ? v_sub(v_set1(1), i) : v_load_at(row->gates + LSTM_F * H, at);
+    const vec o = v_load_at(row->gates + LSTM_O * H, at), c_prev = v_load_at(row->prev[PART_C], at), zero = v_zero();
+    const vec carried = v_load_at(row->d[PART_C], at);
+    const vec later = row->d_step[PART_C] ? v_add(carried, v_load_at(row->d_step[PART_C], at)) : carried;
+    const vec d_o = v_guarded(guard, dm, v_sigmoid_slope(v_mul(dm, tanh_c), o), zero);
+    vec dc = v_add(later, v_guarded(guard, dm, v_tanh_slope(v_mul(dm, o), tanh_c), zero)), d_i, d_f, dc_prev;
+
+    if (p->vector[LSTM_CO]) dc = v_weighted(p->vector[LSTM_CO], at, d_o, dc);
+    if (bound < INFINITY) dc = v_within(bound, v_fma(f, c_prev, v_mul(i, g)), zero, zero, dc);
+    d_i = v_mul(dc, g);
+    d_f = v_mul(dc, c_prev);
+    d_i = v_guarded(guard, dc, v_sigmoid_slope(coupled ? v_sub(d_i, d_f) : d_i, i), zero);
+    d_f = v_guarded(guard, dc, v_sigmoid_slope(d_f, f), zero);
+    dc_prev = v_guarded(guard, dc, v_mul(dc, f), zero);
+    if (p->vector[LSTM_CI]) dc_prev = v_weighted(p->vector[LSTM_CI], at, d_i, dc_prev);
+    if (!coupled && p->vector[LSTM_CF]) dc_prev = v_weighted(p->vector[LSTM_CF], at, d_f, dc_prev);
+    v_store_at(row->d[PART_C], at, dc_prev);
+    if (row->m) v_store_at(row->m, at, v_mul(o, tanh_c));
+    /* was: activations; now: gradients of the pre-activations */
+    v_store_at(row->gates + LSTM_I * H, at, d_i);
+    if (!coupled) v_store_at(row->gates + LSTM_F * H, at, d_f);
+    v_store_at(row->gates + LSTM_G * H, at, v_guarded(guard, dc, v_tanh_slope(v_mul(dc, i), g), zero));
+    v_store_at(row->gates + LSTM_O * H, at, d_o);
+}
+
+static ALWAYS_INLINE void lstm_backward_with(const Pass *p, const int M, const CellVector *at, const vec *dm,
+                                             const int coupled)
+{
+    vec tanh_c[ABREAST], read = v_zero(); /* not finite if any value that is read is not: c is NaN where i, f or g is */
 
     EACH(m) tanh_c[m] = v_load_at(at[m].row->now[PART_C], &at[m]);
+    EACH(m) read = v_add(read, v_add(tanh_c[m], v_load_at(at[m].row->prev[PART_C], &at[m])));
+    EACH(m) read = v_add(read, v_load_at(at[m].row->gates + LSTM_O * p->H, &at[m]));
     v_tanh(M, tanh_c);
-    EACH(m) {
-        const CellRow *row = at[m].row;
-        const vec i = v_load_at(row->gates + LSTM_I * H, &at[m]), g = v_load_at(row->gates + LSTM_G * H, &at[m]);
-        const vec f = coupled ? v_sub(v_set1(1), i) : v_load_at(row->gates + LSTM_F * H, &at[m]);
-        const vec o = v_load_at(row->gates + LSTM_O * H, &at[m]);
-        const vec c_prev = v_load_at(row->prev[PART_C], &at[m]);
-        const vec later = row->d_step[PART_C] ? v_add(v_load_at(row->d[PART_C], &at[m]), v_load_at(row->d_step[PART_C], &at[m]))
-                                       : v_load_at(row->d[PART_C], &at[m]);
-        const vec d_o = v_sigmoid_slope(v_mul(dm[m], tanh_c[m]), o);
-        vec dc = v_add(later, v_tanh_slope(v_mul(dm[m], o), tanh_c[m])), d_i, d_f, dc_prev;
-
-        if (p->vector[LSTM_CO]) dc = v_weighted(p->vector[LSTM_CO], &at[m], d_o, dc);
-        if (bound > 0) dc = v_within(bound, v_fma(f, c_prev, v_mul(i, g)), v_zero(), v_zero(), dc);
-        d_i = v_mul(dc, g);
-        d_f = v_mul(dc, c_prev);
-        d_i = v_sigmoid_slope(coupled ? v_sub(d_i, d_f) : d_i, i);
-        d_f = v_sigmoid_slope(d_f, f);
-        dc_prev = v_mul(dc, f);
-        if (p->vector[LSTM_CI]) dc_prev = v_weighted(p->vector[LSTM_CI], &at[m], d_i, dc_prev);
-        if (!coupled && p->vector[LSTM_CF]) dc_prev = v_weighted(p->vector[LSTM_CF], &at[m], d_f, dc_prev);
-        v_store_at(row->d[PART_C], &at[m], dc_prev);
-        if (row->m) v_store_at(row->m, &at[m], v_mul(o, tanh_c[m]));
-        /* was: activations; now: gradients of the pre-activations */
-        v_store_at(row->gates + LSTM_I * H, &at[m], d_i);
-        if (!coupled) v_store_at(row->gates + LSTM_F * H, &at[m], d_f);
-        v_store_at(row->gates + LSTM_G * H, &at[m], v_tanh_slope(v_mul(dc, i), g));
-        v_store_at(row->gates + LSTM_O * H, &at[m], d_o);
-    }
+    if (v_all_finite(read)) EACH(m) lstm_gradient(p, &at[m], dm[m], tanh_c[m], coupled, 0);
+    else EACH(m) lstm_gradient(p, &at[m], dm[m], tanh_c[m], coupled, 1);
 }
 
 static ALWAYS_INLINE void lstm_cell_forward(const Pass *p, const int M, const CellVector *at)

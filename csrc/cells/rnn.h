@@ -3,7 +3,7 @@
  *     a = b_ih + W_ih x + b_hh + W_hh h_prev          slot 0
  *     h = f(a),    f = tanh | relu | sigmoid | identity
  *
- *     da = dh * f'(a), and f' from the value h:  1 - h^2 | h > 0 | h (1 - h) | 1
+ *     da = dh * f'(a), and f' from the value h:  1 - h^2 | h > 0 (NaN for NaN) | h (1 - h) | 1
  */
 #ifndef RNNFAST_CELLS_RNN_H
 #define RNNFAST_CELLS_RNN_H
@@ -18,13 +18,19 @@ static ALWAYS_INLINE void rnn_cell_forward(const Pass *p, const int M, const Cel
     EACH(m) v_store_at(at[m].row->now[PART_H], &at[m], h[m]);
 }
 
+static ALWAYS_INLINE void rnn_gradient(const Pass *p, const CellVector *at, vec dh, const int guard)
+{
+    const vec h = v_load_at(at->row->now[PART_H], at);
+    /* was: the pre-activation, no longer needed; now: da */
+    v_store_at(at->row->gates, at, v_nonlinearity_slope(p->nonlinearity, dh, h, guard));
+}
+
 static ALWAYS_INLINE void rnn_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
-    EACH(m) {
-        const vec h = v_load_at(at[m].row->now[PART_H], &at[m]);
-        /* was: the pre-activation, no longer needed; now: da */
-        v_store_at(at[m].row->gates, &at[m], v_nonlinearity_slope(p->nonlinearity, dh[m], h));
-    }
+    vec read = v_zero(); /* not finite if any value that is read is not */
+    EACH(m) read = v_add(read, v_load_at(at[m].row->now[PART_H], &at[m]));
+    if (v_all_finite(read)) EACH(m) rnn_gradient(p, &at[m], dh[m], 0);
+    else EACH(m) rnn_gradient(p, &at[m], dh[m], 1);
 }
 
 FORWARD_PHASE(rnn_step_forward, 0, 1, rnn_cell_forward)

@@ -46,16 +46,41 @@ static void pack_gradient(const Rows *d, ptrdiff_t C, ptrdiff_t q0, ptrdiff_t q1
 /* Numbers from one copied operand row to the next: an odd number of vectors, so that rows do not share cache sets. */
 static inline ptrdiff_t operand_stride(ptrdiff_t K) { return (vectors(K) | 1) * V; }
 
-/* Copies rows q0..q1 of a side by side, a [rows][operand_stride(K)] OUT. */
-static void pack_operand(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out_)
+/* Copies rows q0..q1 of a, out [rows][operand_stride(K)] OUT. Returns whether all of them are finite. */
+static int pack_operand(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out_)
 {
+    vec sum = v_zero(); /* of zeros, or NaN */
     operand *out = out_;
     for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
         const int count = at_most(q1 - q, PANEL_ROWS);
         const real *rows[PANEL_ROWS];
         rows_at(a, q, count, rows);
         for (int r = 0; r < count; r++, out += operand_stride(K))
-            for (ptrdiff_t k = 0; k < K; k += V) v_store_operand(out + k, v_load_n(rows[r] + k, lanes_at(k, K)));
+            for (ptrdiff_t k = 0; k < K; k += V) {
+                const vec x = v_load_n(rows[r] + k, lanes_at(k, K));
+                sum = v_fma(x, v_zero(), sum);
+                v_store_operand(out + k, x);
+            }
+    }
+    return v_all_finite(sum);
+}
+
+static inline int row_is_zero(const real *d, ptrdiff_t C)
+{
+    while (C > 0 && *d == 0) C--, d++;
+    return C == 0;
+}
+
+/* Zeros in the rows of the packed operand, a [rows][operand_stride(K)] INOUT, whose row of d (q0..q1) is zero in all columns of
+ * this weight. A value there that is not finite does not reach the sum. */
+static void drop_operand(const GradientProduct *p, const Rows *d, ptrdiff_t q0, ptrdiff_t q1, void *a_)
+{
+    const size_t size = (size_t)operand_stride(p->K) * sizeof(operand);
+    const real *row;
+    char *a = a_;
+    for (ptrdiff_t q = q0; q < q1; q++, a += size) {
+        rows_at(d, q, 1, &row);
+        if (row_is_zero(row + p->c0, p->c1 - p->c0)) memset(a, 0, size);
     }
 }
 

@@ -11,6 +11,7 @@ typedef __m512 vec;
 #define V 16
 #define OP(name) _mm512_##name##_ps
 #define LESS(a, b) _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
+#define NOT_FINITE(a) _mm512_fpclass_ps_mask(a, 0x99) /* NaN of either kind, infinity of either sign */
 #define LANES(n) ((__mmask16)((1u << (n)) - 1u))
 static inline vec v_exponent(vec t) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23)); }
 #define ZIP_LOW _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
@@ -23,6 +24,7 @@ typedef __m512d vec;
 #define V 8
 #define OP(name) _mm512_##name##_pd
 #define LESS(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)
+#define NOT_FINITE(a) _mm512_fpclass_pd_mask(a, 0x99)
 #define LANES(n) ((__mmask8)((1u << (n)) - 1u))
 static inline vec v_exponent(vec t) { return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(t), 52)); }
 #endif
@@ -48,6 +50,7 @@ static inline vec v_copysign(vec magnitude, vec sign)
     return OP(or)(OP(andnot)(bit, magnitude), OP(and)(bit, sign));
 }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(mask_blend)(LESS(a, b), no, yes); }
+static inline int v_all_finite(vec a) { return !NOT_FINITE(a); }
 
 /* The lanes of a and b in turn, a first: those of the lower halves, those of the upper. */
 static inline void v_zip(vec a, vec b, vec *low, vec *high)

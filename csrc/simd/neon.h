@@ -13,6 +13,7 @@ typedef uint32x4_t bits;
 #define BITS(name) name##q_u32
 #define AS_BITS vreinterpretq_u32_f32
 #define AS_REAL vreinterpretq_f32_u32
+#define AS_WORDS(x) (x)
 static inline vec v_exponent(vec t) { return AS_REAL(vshlq_n_u32(AS_BITS(t), 23)); }
 static inline bits v_sign_bit(void) { return vdupq_n_u32(0x80000000u); }
 #else
@@ -24,6 +25,7 @@ typedef uint64x2_t bits;
 #define BITS(name) name##q_u64
 #define AS_BITS vreinterpretq_u64_f64
 #define AS_REAL vreinterpretq_f64_u64
+#define AS_WORDS vreinterpretq_u32_u64
 static inline vec v_exponent(vec t) { return AS_REAL(vshlq_n_u64(AS_BITS(t), 52)); }
 static inline bits v_sign_bit(void) { return vdupq_n_u64(0x8000000000000000u); }
 #endif
@@ -63,6 +65,12 @@ static inline vec v_div(vec a, vec b) { return OP(vdiv)(a, b); }
 static inline vec v_fma(vec a, vec b, vec c) { return OP(vfma)(c, a, b); }
 static inline vec v_fnma(vec a, vec b, vec c) { return OP(vfms)(c, a, b); }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(vbsl)(OP(vclt)(a, b), yes, no); }
+static inline int v_all_finite(vec a)
+{
+    const vec zero = OP(vsub)(a, a); /* or NaN */
+    const uint32x4_t is_zero = AS_WORDS(OP(vceq)(zero, zero));
+    return vminvq_u32(is_zero) != 0;
+}
 static inline vec v_min(vec a, vec b) { return v_where_less(a, b, a, b); }
 static inline vec v_max(vec a, vec b) { return v_where_less(b, a, a, b); }
 static inline vec v_negative(vec a)

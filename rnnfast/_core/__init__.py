@@ -3,6 +3,7 @@
 try:
     from rnnfast._core.loops import (
         _C_API,
+        Arithmetic,
         Cell,
         Embedded,
         Sequences,
@@ -36,6 +37,7 @@ from rnnfast._core.cells import CellInfo, cell_info, layer_names
 
 __all__ = [
     "_C_API",
+    "Arithmetic",
     "Cell",
     "CellInfo",
     "Embedded",

@@ -68,6 +68,7 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
     cdef const Kernels *k = job.k
     cdef Pass *p = &job.p
     cdef Py_ssize_t q, end, steps, n
+    cdef bint finite
     # The rows whose previous state is in y come first, then those whose previous state is the initial one.
     cdef Py_ssize_t inner = job.ragged.rows - rows_in_step(&p.state[PART_H], 0)
     q = q0
@@ -76,17 +77,19 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
         n = end - q
         k.pack_gradient(&job.d, p.S * p.H, q, end, g0, g1, packed_d, job.db)
         if job.embedded.token == NULL:
-            k.pack_operand(&job.x, job.dw_ih.K, q, end, operand)
+            if not k.pack_operand(&job.x, job.dw_ih.K, q, end, operand):
+                k.drop_operand(&job.dw_ih, &job.d, q, end, operand)
             k.gradient_product(&job.dw_ih, n, g0, g1, packed_d, operand)
         if p.G:
             steps = max(0, min(end, inner) - q)
-            if steps:
-                k.pack_operand(&job.h_prev, p.P, q, q + steps, operand)
+            finite = steps == 0 or k.pack_operand(&job.h_prev, p.P, q, q + steps, operand)
             if steps < n:
-                k.pack_operand(&job.h0, p.P, q + steps - inner, end - inner,
-                               operand_at(operand, steps * k.operand_stride(p.P), k))
+                finite &= k.pack_operand(&job.h0, p.P, q + steps - inner, end - inner,
+                                         operand_at(operand, steps * k.operand_stride(p.P), k))
             if p.reset != NULL:
                 clear_reset(job, q, end, operand)
+            if not finite:
+                k.drop_operand(&job.dw_hh, &job.d, q, end, operand)
             k.gradient_product(&job.dw_hh, n, g0, g1, packed_d, operand)
         q = end
 
@@ -114,7 +117,8 @@ cdef void add_second_gradient(BackwardJob *job, const Pass *p, Py_ssize_t q0, Py
     while q < q1:
         end = min(q + GRADIENT_ROWS, q1)
         k.pack_gradient(&d, p.P, q, end, g0, g1, packed_d, job.db_m)
-        k.pack_operand(&m, p.H, q, end, operand)
+        if not k.pack_operand(&m, p.H, q, end, operand):
+            k.drop_operand(&job.dw_m, &d, q, end, operand)
         k.gradient_product(&job.dw_m, end - q, g0, g1, packed_d, operand)
         q = end
 
@@ -449,7 +453,7 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
         p.d_steps[PART_H] = cell.own_columns(dy, number)
     if tape.dh_steps is not None:
         p.dh_steps = rows_of(tape.dh_steps)
-    interrupts_begin(&job.interrupts)
+    interrupts_begin(&job.interrupts, is_main_thread())
     with nogil:
         status = run_backward(&job, &shared_workspace)
     if status < 0:

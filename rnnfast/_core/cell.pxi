@@ -47,7 +47,7 @@ cdef struct Layer:
 
 cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, bint reverse, Py_ssize_t I, Py_ssize_t H,
                     Py_ssize_t P, void *const *weights) noexcept nogil:
-    """One layer in one direction; cell_clip 0 is none."""
+    """One layer in one direction; a cell_clip of infinity is none."""
     cdef Pass *p = &layer.p
     cdef const CellInfo *info = &cell_table[cell]
     cdef int n
@@ -113,8 +113,8 @@ cdef class Cell:
         self.name = layer
         self.weights = {name: weight for name, weight in weights.items() if weight is not None}
         set_pointers(pointers, self.weights)
-        set_layer(&self.layer, cell, _NONLINEARITIES[nonlinearity], 0 if cell_clip is None else cell_clip, reverse,
-                  cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), pointers)
+        set_layer(&self.layer, cell, _NONLINEARITIES[nonlinearity], INFINITY if cell_clip is None else cell_clip,
+                  reverse, cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), pointers)
 
     @property
     def kind(self):

@@ -269,7 +269,7 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
         p.initial[part], job.final[part] = part_entry(initial, part, number), part_entry(final, part, number)
         if part > PART_H:
             set_steps(steps, part, &p.state[part], &job.kept[part])
-    interrupts_begin(&job.interrupts)
+    interrupts_begin(&job.interrupts, is_main_thread())
     with nogil:
         status = run_forward(&job, &shared_workspace)
     if status < 0:

@@ -118,7 +118,8 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t (*operand_stride)(Py_ssize_t K) noexcept nogil
         void (*pack_gradient)(const Rows *d, Py_ssize_t C, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1,
                               void *out, void *db) noexcept nogil
-        void (*pack_operand)(const Rows *a, Py_ssize_t K, Py_ssize_t q0, Py_ssize_t q1, void *out) noexcept nogil
+        bint (*pack_operand)(const Rows *a, Py_ssize_t K, Py_ssize_t q0, Py_ssize_t q1, void *out) noexcept nogil
+        void (*drop_operand)(const GradientProduct *, const Rows *d, Py_ssize_t q0, Py_ssize_t q1, void *a) noexcept nogil
         void (*gradient_product)(const GradientProduct *, Py_ssize_t rows, Py_ssize_t g0, Py_ssize_t g1, const void *d,
                                  const void *a) noexcept nogil
         void (*unpack_gradient)(const GradientProduct *, Py_ssize_t g0, Py_ssize_t g1, const Blocks *dw) noexcept nogil
@@ -159,7 +160,7 @@ cdef extern from "interrupts.h" nogil:
         uint64_t environment
     uint64_t fp_enter()
     void fp_leave(uint64_t before)
-    void interrupts_begin(Interrupts *)
+    void interrupts_begin(Interrupts *, bint main)
     bint interrupts_due(Interrupts *)
     void interrupts_stop(Interrupts *, int chunk)
     bint interrupts_stopped(const Interrupts *, int chunk)

@@ -37,7 +37,8 @@ cdef void linear_backward_worker(void *argument, const Team *team, int worker, i
     while q < job.M:
         end = min(q + GRADIENT_ROWS, job.M)
         k.pack_gradient(&job.d, job.dw.C, q, end, g0, g1, packed_d, job.db)
-        k.pack_operand(&job.x, job.dw.K, q, end, operand)
+        if not k.pack_operand(&job.x, job.dw.K, q, end, operand):
+            k.drop_operand(&job.dw, &job.d, q, end, operand)
         k.gradient_product(&job.dw, end - q, g0, g1, packed_d, operand)
         q = end
     k.unpack_gradient(&job.dw, g0, g1, &job.w_grad)

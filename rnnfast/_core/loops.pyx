@@ -12,20 +12,25 @@ know nothing of Python; `forward` and `backward` fill their jobs from NumPy arra
 It is one compiled module. Its files, each of which uses only those above it:
 
     settings    kernels and threads in use        forward    the forward pass, and stacks of passes
-    layout      arrays as rows, weights as blocks  backward   the backward pass
-    sequences   lengths and resets                 dropout    random masks
-    cell        a cell, its weights, its tape      measure    vector functions and FMA peak, for tests and benchmarks
-    schedule    workers and their shares           stream     one step at a time
-    embedded    inputs that are rows of a table    plan       plans of the C API: options and memory
-    linear      dense layers                       capi       the functions of rnnfast.h
+    arithmetic  their environment for NumPy        backward   the backward pass
+    layout      arrays as rows, weights as blocks  dropout    random masks
+    sequences   lengths and resets                 measure    vector functions and FMA peak, for tests and benchmarks
+    cell        a cell, its weights, its tape      stream     one step at a time
+    schedule    workers and their shares           plan       plans of the C API: options and memory
+    embedded    inputs that are rows of a table    capi       the functions of rnnfast.h
+    linear      dense layers
 """
 import os
+import threading
 
 import numpy as np
+
+from rnnfast._core import quota
 
 cimport cython
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
+from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset, strcmp, strlen
@@ -42,8 +47,10 @@ cdef extern from *:
     """
     int signals_raise() noexcept
     int raise_pending() except -1
+    unsigned long PyThread_get_thread_ident()
 
 include "settings.pxi"
+include "arithmetic.pxi"
 include "layout.pxi"
 include "sequences.pxi"
 include "cell.pxi"

@@ -1,13 +1,28 @@
-# Which kernels and how many threads every call uses, and a count of calls: the only state that outlives a call.
+# Which kernels and how many threads every call uses, which thread looks for signals, and a count of calls: the only state that
+# outlives a call.
 
 cdef const Implementation *chosen = NULL
 cdef int threads = 1
-cdef int cores = threads_available()
+cdef int cores = min(threads_available(), quota.cores(1 << 16))
 cdef double l2 = l2_bytes()
 cdef int forced_split = -1  # -1: the cost model decides; BY_UNITS, BY_ROWS
 cdef enum:
     BY_UNITS, BY_ROWS
 cdef unsigned long long runs = 0  # passes and single steps so far; written with the GIL held
+
+cdef unsigned long main_thread = threading.main_thread().ident  # Python's, which runs the signal handlers
+
+def adopt_main_thread():
+    """Makes the calling thread the main one, as it is in a forked child."""
+    global main_thread
+    main_thread = PyThread_get_thread_ident()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=adopt_main_thread)
+
+cdef inline bint is_main_thread() noexcept:
+    return PyThread_get_thread_ident() == main_thread
+
 
 def runs_so_far():
     """How many passes and single steps of layers and streams the kernels have run: the proof that a call reached them."""

@@ -79,6 +79,61 @@ def test_a_forked_child_computes_with_workers_of_its_own(problem, split, restore
     child.join()
 
 
+DAEMONS = """
+import ctypes, threading, time
+import numpy as np
+import rnnfast as rf
+rf.set_num_threads(1)
+layer = rf.LSTM(16, 16, rng=0)
+x = np.zeros((400_000, 2, 16), np.float32)
+for _ in range(4):
+    threading.Thread(target=layer, args=(x,), daemon=True).start()
+time.sleep(0.05)
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(libc.usleep, ctypes.c_void_p(250_000), None)  # the threads outlive the interpreter by so many microseconds
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library's exit handlers by name")
+def test_the_end_of_python_waits_for_no_daemon_thread():
+    """A call that goes on when the interpreter ends neither stops the exit nor crashes: it asks for no GIL."""
+    started = [subprocess.Popen([sys.executable, "-c", DAEMONS], stderr=subprocess.PIPE) for _ in range(3)]
+    for process in started:
+        with process:
+            _, errors = process.communicate(timeout=60)
+            assert (process.returncode, errors) == (0, b"")
+
+
+THREAD_THAT_FORKS = """
+import os, signal, threading
+import numpy as np
+import rnnfast as rf
+rf.set_num_threads(1)
+layer = rf.LSTM(16, 16, rng=0)
+x = np.zeros((2_000_000, 2, 16), np.float32)
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(7))
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        layer(x)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+"""
+
+
+@posix
+def test_a_child_s_main_thread_looks_for_signals():
+    command = [sys.executable, "-W", "ignore", "-c", THREAD_THAT_FORKS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("7\n", "")
+
+
 @both_splits
 def test_many_callers_at_once(problem, split, restored):
     layer, x, want = problem

@@ -6,6 +6,7 @@
 #include "dispatch.h"
 #include "fpenv.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,7 +218,7 @@ typedef struct {
     const char *name;
     int cell, nonlinearity, peephole;
     ptrdiff_t P; /* 0: no projection */
-    double cell_clip;
+    double cell_clip; /* 0: none */
 } Layer;
 
 typedef struct {
@@ -282,7 +283,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     const ptrdiff_t forward_groups = G > 1 ? padded(k, H) / k->lanes : k->groups_of(H);
     Pass p = {.cell = layer->cell, .nonlinearity = layer->nonlinearity, .save = 1, .phases = phases,
               .parts = (int)strlen(cell->parts), .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G,
-              .cell_clip = layer->cell_clip};
+              .cell_clip = layer->cell_clip > 0 ? layer->cell_clip : INFINITY};
     uint64_t *hash;
 
     random_state = seed;

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rnnfast import functional
 from rnnfast._core import get_num_threads, set_num_threads
 from rnnfast.config import __version__, get_include, show_config
-from rnnfast.layers import GRU, LSTM, RNN
+from rnnfast.layers import GRU, LSTM, RNN, IndRNN
 from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Parameter, Sequential
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ __all__ = [
     "RNN",
     "Dropout",
     "Embedding",
+    "IndRNN",
     "Last",
     "Linear",
     "Module",

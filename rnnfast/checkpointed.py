@@ -1,7 +1,8 @@
 """A pass that saves the state at the start of each segment of time, and no gates: memory for a second run.
 
 `pass_forward` and `pass_backward` run those of `passes` on views of one segment after another. The backward
-pass runs each segment forward again, the last first, now with gates, and then backward. Griewank 1992; for recurrent networks Gruslys et al. 2016.
+pass runs each segment forward again, the last first, now with gates, and then backward. Griewank 1992; for
+recurrent networks Gruslys et al. 2016.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from rnnfast import _core, passes
 from rnnfast.passes import Array, Input, State
 
 ROWS = 512  # that a segment has at least, if it is chosen here: packed weights must be worth it
-REPEATS = 2  # rows of a segment for each row of an embedded x's table, so that projecting the table pays
+REPEATS = 2  # rows of a segment for each row of an embedded x's table: projecting it must pay
 
 
 class Segment(NamedTuple):

@@ -18,6 +18,8 @@ __all__ = [
     "Tape",
     "gru_backward",
     "gru_forward",
+    "indrnn_backward",
+    "indrnn_forward",
     "lstm_backward",
     "lstm_forward",
     "rnn_backward",
@@ -79,6 +81,14 @@ def checked_clip(cell_clip: Any) -> float | None:
         return float(cell_clip)
     except OverflowError:  # of an integer: larger than any c
         return float("inf")
+
+
+def checked_nonlinearity(nonlinearity: Any) -> str:
+    """`nonlinearity`; an error where there is none of this name."""
+    if not isinstance(nonlinearity, str) or nonlinearity not in NONLINEARITIES:
+        expected = ", ".join(NONLINEARITIES)
+        raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
+    return nonlinearity
 
 
 def _array(name: str, value: Any) -> Array:
@@ -148,10 +158,14 @@ def _forward(
     T, B, I = x.shape
     dtype = x.dtype
     info = _core.cell_info(cell, **how)
-    given = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh, **(extra or {})}
     given = {
-        name: array for name, array in given.items() if array is not None or name in info.required
+        "weight_ih": weight_ih,
+        "weight_hh": weight_hh,
+        "bias_ih": bias_ih,
+        "bias_hh": bias_hh,
+        **(extra or {}),
     }
+    given = {name: array for name, array in given.items() if array is not None or name in info.required}
     H, P = _sizes(info, given, dtype)
     for name, array in given.items():
         given[name] = _floats(name, array, info.weight_shape(name, I, H, P), dtype)
@@ -174,7 +188,12 @@ def _forward(
 
 
 def _sizes(info: _core.CellInfo, given: dict[str, Array], dtype: np.dtype) -> tuple[int, int]:
-    """H and P, from the shape of weight_hh [G*H, P]."""
+    """H and P, from the shape of weight_hh: [G*H, P], or [H] of an element-wise recurrence."""
+    if "weight_hh" in info.vectors:
+        (H,) = _floats("weight_hh", given["weight_hh"], (None,), dtype).shape
+        if H == 0:
+            raise ValueError("weight_hh: expected shape [H] with H at least 1, got (0,)")
+        return H, H
     G, columns = len(info.gates), "P" if "weight_hr" in given else "H"
     weight_hh = _floats("weight_hh", given["weight_hh"], (None, None), dtype)
     rows, P = weight_hh.shape
@@ -562,9 +581,6 @@ def rnn_forward(
     >>> y.ravel(), state
     (array([1., 3., 7.]), array([[7.]]))
     """
-    if nonlinearity not in NONLINEARITIES:
-        expected = ", ".join(map(repr, NONLINEARITIES))
-        raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
     y, final, tape, *states = _forward(
         "rnn",
         x,
@@ -577,7 +593,7 @@ def rnn_forward(
         reset,
         return_states,
         reverse=reverse,
-        nonlinearity=nonlinearity,
+        nonlinearity=checked_nonlinearity(nonlinearity),
     )
     return y, final[0], tape, *(parts[0] for parts in states)
 
@@ -626,4 +642,123 @@ def rnn_backward(
     (array([1., 1., 1.]), array([[7.]]), array([[4.]]))
     """
     dx, (dh,), grads = _backward("rnn", tape, dy, dstate, dstates)
+    return dx, dh, grads
+
+
+def indrnn_forward(
+    x: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array | None = None,
+    state: Array | None = None,
+    *,
+    nonlinearity: str = "relu",
+    reverse: bool = False,
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    return_states: bool = False,
+) -> tuple[Any, ...]:
+    """Run an IndRNN layer over time: ``h_t = f(W_ih·x_t + b_ih + w_hh * h_{t-1})``.
+
+    Parameters
+    ----------
+    x : ndarray [T, B, I]
+        The input, float32 or float64; the other arrays are cast to its dtype.
+    weight_ih : ndarray [H, I]
+    weight_hh : ndarray [H]
+        Multiplies element by element: each unit sees only its own past.
+    bias_ih : ndarray [H] or None
+        None is zero.
+    state : ndarray [B, H] or None
+        The initial h; None is zero.
+    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
+    reverse, lengths, reset, return_states
+        As in `rnn_forward`.
+
+    Returns
+    -------
+    y : ndarray [T, B, H]
+        h after every step, zero past the lengths; read-only, because the tape keeps it.
+    state : ndarray [B, H]
+        h after each sequence's last step; without any step, the initial one.
+    tape : Tape
+        For `indrnn_backward`, once.
+    states : ndarray [T, B, H]
+        Only with `return_states`: h after every step, as y.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong shape or dtype; the message names it.
+
+    Notes
+    -----
+    S. Li, W. Li, C. Cook, C. Zhu and Y. Gao, "Independently recurrent neural network (IndRNN)", CVPR (2018).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import functional
+    >>> x, ones, u = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.ones((1, 1)), np.array([0.5])
+    >>> y, state, tape = functional.indrnn_forward(x, ones, u, nonlinearity="identity")
+    >>> y.ravel(), state
+    (array([1.  , 2.5 , 5.25]), array([[5.25]]))
+    """
+    y, final, tape, *states = _forward(
+        "indrnn",
+        x,
+        weight_ih,
+        weight_hh,
+        bias_ih,
+        None,
+        state,
+        lengths,
+        reset,
+        return_states,
+        reverse=reverse,
+        nonlinearity=checked_nonlinearity(nonlinearity),
+    )
+    return y, final[0], tape, *(parts[0] for parts in states)
+
+
+def indrnn_backward(
+    tape: Tape,
+    dy: Array | None,
+    dstate: Array | None,
+    *,
+    dstates: Array | None = None,
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Run an IndRNN layer backwards through time.
+
+    Parameters
+    ----------
+    tape : Tape
+        From `indrnn_forward`; this call uses it up.
+    dy, dstate, dstates
+        As in `rnn_backward`.
+
+    Returns
+    -------
+    dx : ndarray [T, B, I]
+    dstate : ndarray [B, H]
+        The gradient of the initial state.
+    grads : dict of str to ndarray
+        ``weight_ih``, ``weight_hh`` and, where it was given, ``bias_ih``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the tape is used up or another cell's, or a gradient has the wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import functional
+    >>> x, ones, u = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.ones((1, 1)), np.array([0.5])
+    >>> *_, tape = functional.indrnn_forward(x, ones, u, nonlinearity="identity")
+    >>> dx, dstate, grads = functional.indrnn_backward(tape, None, np.ones((1, 1)))
+    >>> dx.ravel(), grads["weight_ih"], grads["weight_hh"]
+    (array([0.25, 0.5 , 1.  ]), array([[5.25]]), array([3.]))
+    """
+    dx, (dh,), grads = _backward("indrnn", tape, dy, dstate, dstates)
     return dx, dh, grads

@@ -1,7 +1,7 @@
 """One pass, a layer in one direction, over the compiled loops: this module allocates what a pass saves.
 
-It checks nothing: `functional` and `recurrent` call it with arrays that they have checked. `checkpointed` has passes that
-save less and compute it again.
+It checks nothing: `functional` and `recurrent` call it with arrays that they have checked. `checkpointed` has
+passes that save less and compute it again.
 """
 
 from __future__ import annotations

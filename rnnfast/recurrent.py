@@ -31,7 +31,7 @@ class Recurrent(Module):
 
     takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})
     cell: ClassVar[str]  # the name of the layer in the table of cells
-    options: ClassVar[dict[str, Any]] = {}  # the cell's, with their defaults: attributes, and keywords of `Cell`
+    options: ClassVar[dict[str, Any]] = {}  # the cell's own attributes, with their defaults
     proj_size: int = 0  # the LSTM alone lets it be chosen
     _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
 
@@ -69,10 +69,11 @@ class Recurrent(Module):
         self._widths = self.info.widths(self.hidden_size, self.proj_size or self.hidden_size)
         kind = checks.float_dtype(dtype)
         source = checks.generator(rng)
-        bound = self.hidden_size**-0.5
         for suffix, shapes in self._shapes():
             for name, shape in shapes.items():
-                self._parameters[name + suffix] = Parameter(source.uniform(-bound, bound, shape).astype(kind))
+                self._parameters[name + suffix] = Parameter(
+                    source.uniform(*self._range(name), shape).astype(kind)
+                )
         self._seed_masks(source)
         self._derive()
 
@@ -86,6 +87,11 @@ class Recurrent(Module):
             shapes = {name: info.weight_shape(name, columns, H, P) for name in names}
             every += [(f"_l{layer}{direction}", shapes) for direction in ("", "_reverse")[: self._directions]]
         return every
+
+    def _range(self, weight: str) -> tuple[float, float]:
+        """Where the initial values of a weight lie."""
+        bound = self.hidden_size**-0.5
+        return -bound, bound
 
     def _has(self, weight: str) -> bool:
         """Whether the layer has this weight, which its cell may have."""
@@ -535,7 +541,7 @@ class _Saved(NamedTuple):
 
 
 class _Recorder:
-    """Runs the passes of one call of a layer, and collects their tapes and the states of all steps.
+    """Runs the passes of one call of a layer and collects their tapes and the states of all steps.
 
     Parameters
     ----------

@@ -8,6 +8,10 @@ RNN (Elman 1990), with f one of tanh, relu, s and the identity::
 
     h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)
 
+IndRNN (Li et al. 2018), with the same f and a vector w_hh::
+
+    h_t = f(W_ih·x_t + b_ih + w_hh * h_{t-1})
+
 LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000). What is in
 brackets is there on request: peepholes w_c (Gers and Schmidhuber 2000), a bound on c, and a projection W_P,
 ``weight_hr`` (Sak, Senior and Beaufays 2014)::
@@ -44,8 +48,8 @@ carried from each to the one before it, and every weight's gradient summed over 
 gradient of what goes into gate i's nonlinearity, ``di`` that of what comes out. A gradient of zero stays zero
 whatever it is multiplied with: NaN or infinity in a step whose results nobody uses reaches no gradient.
 
-Dims: T time, B batch, I input, H hidden, P projected (H without a projection), G blocks of a weight (RNN 1,
-LSTM 4 or if coupled 3, GRU 3). Everything is computed in the dtype of x, float32 or float64, to which the
+Dims: T time, B batch, I input, H hidden, P projected (H without a projection), G blocks of a weight (RNN and
+IndRNN 1, LSTM 4 or if coupled 3, GRU 3). Everything is computed in the dtype of x, float32 or float64, to which the
 other arrays are cast. This module imports NumPy alone.
 """
 
@@ -60,6 +64,8 @@ __all__ = [
     "Tape",
     "gru_backward",
     "gru_forward",
+    "indrnn_backward",
+    "indrnn_forward",
     "lstm_backward",
     "lstm_forward",
     "rnn_backward",
@@ -89,17 +95,17 @@ class Tape:
     Attributes
     ----------
     cell : str
-        "rnn", "lstm" or "gru".
+        "rnn", "indrnn", "lstm" or "gru".
     x : ndarray [T, B, I]
         Zero past the lengths.
     weight_ih : ndarray [G*H, I]
-    weight_hh : ndarray [G*H, P]
+    weight_hh : ndarray [G*H, P], or [H] of an IndRNN
     bias_ih, bias_hh : ndarray [G*H] or None
     extra : dict of str to ndarray
         The LSTM's further weights, where they were given: ``weight_hr`` [P, H] (without it P = H) and the
         peepholes ``weight_ci``, ``weight_cf``, ``weight_co`` [H].
     options : dict
-        The RNN's ``nonlinearity``; the LSTM's ``gates``, the blocks in their order, and ``cell_clip``; the
+        The RNN's and IndRNN's ``nonlinearity``; the LSTM's ``gates``, the blocks in their order, and ``cell_clip``; the
         GRU's ``reset_after``.
     H : int
     order : range
@@ -144,6 +150,7 @@ class Tape:
         lengths: np.ndarray | None,
         reset: np.ndarray | None,
         extra: dict[str, np.ndarray | None] | None = None,
+        element_wise: bool = False,
         **options: Any,
     ) -> None:
         x = np.asarray(x)
@@ -155,9 +162,12 @@ class Tape:
         weight_hh = np.asarray(weight_hh)
         given = {name: array for name, array in (extra or {}).items() if array is not None}
         columns = "P" if "weight_hr" in given else "H"
-        rows, P = weight_hh.shape if weight_hh.ndim == 2 else (0, 0)
+        if weight_hh.ndim != 2 - element_wise:
+            expected = "[H]" if element_wise else f"[{blocks}*H, {columns}]"
+            raise ValueError(f"weight_hh: expected shape {expected}, got {weight_hh.shape}")
+        rows, P = weight_hh.shape[0], weight_hh.shape[-1]
         H = rows // blocks
-        if weight_hh.shape != (blocks * H, {"P": P, "H": H}[columns]):
+        if rows != blocks * H or (columns == "H" and P != H):
             raise ValueError(f"weight_hh: expected shape [{blocks}*H, {columns}], got {weight_hh.shape}")
 
         self.cell = cell
@@ -166,7 +176,7 @@ class Tape:
         self.linked = self.valid if reset is None else _linked(reset, reverse, self.valid, T, B)
         self.x = self.within(x)
         self.weight_ih = _checked("weight_ih", weight_ih, (rows, I), x.dtype)
-        self.weight_hh = _checked("weight_hh", weight_hh, (rows, P), x.dtype)
+        self.weight_hh = _checked("weight_hh", weight_hh, weight_hh.shape, x.dtype)
         self.bias_ih = None if bias_ih is None else _checked("bias_ih", bias_ih, (rows,), x.dtype)
         self.bias_hh = None if bias_hh is None else _checked("bias_hh", bias_hh, (rows,), x.dtype)
         self.extra = {
@@ -218,10 +228,11 @@ class Tape:
         self, d_from_x: np.ndarray, d_from_h: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The gradients of x and the weights, from those of `from_x` and `from_h`, zero past the lengths."""
-        grads = {
-            "weight_ih": _outer_products(d_from_x, self.x),
-            "weight_hh": _outer_products(d_from_h, self.h_prev),
-        }
+        grads = {"weight_ih": _outer_products(d_from_x, self.x)}
+        if self.weight_hh.ndim == 2:
+            grads["weight_hh"] = _outer_products(d_from_h, self.h_prev)
+        else:
+            grads["weight_hh"] = (d_from_h * _used(d_from_h, self.h_prev)).sum(axis=(0, 1))
         if self.bias_ih is not None:
             grads["bias_ih"] = d_from_x.sum(axis=(0, 1))
         if self.bias_hh is not None:
@@ -375,6 +386,138 @@ def rnn_backward(
         dh_t = tape.within(dh + dh_steps[t], t)
         d_gates[t] = dh_t * _used(dh_t, slope(h_t))
         dh = tape.d_before(t, d_gates[t] @ tape.weight_hh, dh)
+    dx, grads = tape.gradients(d_gates, d_gates)
+    return dx, dh, grads
+
+
+def indrnn_forward(
+    x: np.ndarray,
+    weight_ih: np.ndarray,
+    weight_hh: np.ndarray,
+    bias_ih: np.ndarray | None = None,
+    state: np.ndarray | None = None,
+    *,
+    nonlinearity: str = "relu",
+    reverse: bool = False,
+    lengths: np.ndarray | None = None,
+    reset: np.ndarray | None = None,
+    return_states: bool = False,
+) -> tuple[Any, ...]:
+    """Run an IndRNN layer over time: ``h_t = f(W_ih·x_t + b_ih + w_hh * h_{t-1})``.
+
+    Parameters
+    ----------
+    x : ndarray [T, B, I]
+        The input, float32 or float64.
+    weight_ih : ndarray [H, I]
+    weight_hh : ndarray [H]
+        Multiplies element by element: each unit sees only its own past.
+    bias_ih : ndarray [H] or None
+        None is zero.
+    state : ndarray [B, H] or None
+        The initial h; None is zero.
+    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
+    reverse, lengths, reset, return_states
+        As in `rnn_forward`.
+
+    Returns
+    -------
+    y : ndarray [T, B, H]
+        h after every step; zero past the lengths.
+    state : ndarray [B, H]
+        h after each sequence's last step; without any step, the initial one.
+    tape : Tape
+        For `indrnn_backward`.
+    states : ndarray [T, B, H]
+        Only with `return_states`: h after every step, as y.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong shape or dtype; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import reference
+    >>> x, ones, u = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.ones((1, 1)), np.array([0.5])
+    >>> y, state, tape = reference.indrnn_forward(x, ones, u, nonlinearity="identity")
+    >>> y.ravel(), state
+    (array([1.  , 2.5 , 5.25]), array([[5.25]]))
+    """
+    if nonlinearity not in _NONLINEARITIES:
+        expected = ", ".join(map(repr, _NONLINEARITIES))
+        raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
+    f, _ = _NONLINEARITIES[nonlinearity]
+    weights = weight_ih, weight_hh, bias_ih, None
+    tape = Tape(
+        "indrnn", 1, x, *weights, reverse, lengths, reset, element_wise=True, nonlinearity=nonlinearity
+    )
+    h = tape.state("state", state, tape.H)
+    h_steps = np.empty_like(tape.h_prev)
+
+    from_x = tape.from_x()
+    for t in tape.order:
+        h_prev = tape.before(t, h)
+        h_t = f(from_x[t] + tape.weight_hh * h_prev)
+        tape.h_prev[t] = h_prev
+        tape.steps[t] = (h_t,)
+        h = h_steps[t] = tape.after(t, h_t, h)
+    y = tape.within(h_steps)
+    results = y, h.copy(), tape  # a copy, because the tape keeps h itself
+    return (*results, y.copy()) if return_states else results
+
+
+def indrnn_backward(
+    tape: Tape,
+    dy: np.ndarray | None,
+    dstate: np.ndarray | None,
+    *,
+    dstates: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Run an IndRNN layer backwards through time.
+
+    Parameters
+    ----------
+    tape : Tape
+        From `indrnn_forward`.
+    dy, dstate, dstates
+        As in `rnn_backward`.
+
+    Returns
+    -------
+    dx : ndarray [T, B, I]
+    dstate : ndarray [B, H]
+        The gradient of the initial state.
+    grads : dict of str to ndarray
+        ``weight_ih``, ``weight_hh`` and, where it was given, ``bias_ih``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the tape is another cell's, or a gradient has the wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import reference
+    >>> x, ones, u = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.ones((1, 1)), np.array([0.5])
+    >>> *_, tape = reference.indrnn_forward(x, ones, u, nonlinearity="identity")
+    >>> dx, dstate, grads = reference.indrnn_backward(tape, None, np.ones((1, 1)))
+    >>> dx.ravel(), grads["weight_ih"], grads["weight_hh"]
+    (array([0.25, 0.5 , 1.  ]), array([[5.25]]), array([3.]))
+    """
+    _check_tape(tape, "indrnn")
+    dh = tape.state("dstate", dstate, tape.H)
+    dh_steps = tape.states("dy", dy, tape.H) + tape.states("dstates", dstates, tape.H)
+    _, slope = _NONLINEARITIES[tape.options["nonlinearity"]]
+    d_gates = np.empty_like(tape.h_prev)
+
+    for t in reversed(tape.order):
+        (h_t,) = tape.steps[t]
+        dh_t = tape.within(dh + dh_steps[t], t)
+        d_gates[t] = dh_t * _used(dh_t, slope(h_t))
+        dh = tape.d_before(t, d_gates[t] * tape.weight_hh, dh)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, dh, grads
 

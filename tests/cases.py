@@ -1,6 +1,6 @@
 """Random layers for the tests of the reference and the kernels, and one way to run either on them.
 
-Names, shapes and layouts that several of those tests share stand here too.
+Names, shapes and layouts that several of those tests share are here too.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+import rnnfast as rf
 from rnnfast import _core, passes
 
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 VARIANTS = {
     "rnn-tanh": ("rnn", {"nonlinearity": "tanh"}),
     "rnn-relu": ("rnn", {"nonlinearity": "relu"}),
@@ -21,6 +21,11 @@ VARIANTS = {
     "rnn-identity": ("rnn", {"nonlinearity": "identity"}),
     "lstm": ("lstm", {}),
     "gru": ("gru", {}),
+    "indrnn": ("indrnn", {"nonlinearity": "relu"}),
+}
+LAYERS = {  # the class of each layer of the table of cells
+    layer: next(getattr(rf, name) for name in rf.__all__ if name.lower() == layer)
+    for layer in _core.layer_names()
 }
 all_variants = pytest.mark.parametrize("variant", VARIANTS)
 OPTIONS = {  # a variant, and what more `make` is asked for
@@ -68,7 +73,7 @@ class Case(NamedTuple):
     @property
     def K(self) -> int:
         """The number of products in each pre-activation."""
-        return self.weights["weight_ih"].shape[1] + self.weights["weight_hh"].shape[1]
+        return sum(self.weights[name].shape[-1] for name in ("weight_ih", "weight_hh"))
 
     def astype(self, dtype: Any) -> Case:
         """The same numbers in another dtype."""
@@ -109,18 +114,16 @@ def make(
     peephole, P = asked.pop("peephole", False), asked.pop("P", None)
     cell, options = VARIANTS[variant]
     options = {**options, "reverse": reverse, **asked}
-    coupled = options.get("coupled_gates", False)
-    G = GATES[cell] - coupled
-    rng = np.random.default_rng([G, T, B, I, H])
+    info = _core.cell_info(cell, **options)
+    rng = np.random.default_rng([len(info.gates), T, B, I, H])
     bound = H**-0.5
-    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (G * H, I), "weight_hh": (G * H, P or H)}
-    if bias:
-        shapes |= {"bias_ih": (G * H,), "bias_hh": (G * H,)}
-    if peephole:
-        shapes |= {"weight_c" + gate: (H,) for gate in ("io" if coupled else "ifo")}
-    if P:
-        shapes["weight_hr"] = (P, H)
-    widths = (P or H, H) if cell == "lstm" else (H,)
+    wanted = {"bias": bias, "weight_c": peephole, "weight_hr": P}
+    names = list(info.required)
+    names += [
+        name for name in info.optional if any(name.startswith(start) for start in wanted if wanted[start])
+    ]
+    shapes = {name: info.weight_shape(name, I, H, P or H) for name in names}
+    widths = info.widths(H, P or H)
     case = Case(
         cell,
         options,

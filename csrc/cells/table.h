@@ -76,7 +76,9 @@ typedef struct {
          .vectors = 2, .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 2, PRESENT + PART_C}}) \
     CELL(GRU_BEFORE, gru_before, .layer = "gru", .option = "reset_after", .option_value = 0, .gates = "rzn", .parts = "h", \
          .S = 3, .X = 3, .G = 2, .x_block = {2, 0, 1}, .h_block = {2, 0, 1}, .required = DENSE, .optional = BIASES, \
-         .m_weight = WEIGHT_HH, .m_block = 2)
+         .m_weight = WEIGHT_HH, .m_block = 2) \
+    CELL(INDRNN, indrnn, .layer = "indrnn", .gates = "a", .parts = "h", .S = 1, .X = 1, .G = 0, .required = DENSE, \
+         .optional = BIT(BIAS_IH), .vectors = 1, .vector = {{WEIGHT_HH, 0, PREVIOUS + PART_H}})
 
 #define CELL_NUMBER(number, name, ...) number,
 enum { CELL_TABLE(CELL_NUMBER) CELLS };

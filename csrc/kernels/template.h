@@ -13,6 +13,7 @@
 
 #include "cells/gru.h"
 #include "cells/gru_before.h"
+#include "cells/indrnn.h"
 #include "cells/lstm.h"
 #include "cells/rnn.h"
 

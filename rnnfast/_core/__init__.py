@@ -1,4 +1,4 @@
-"""All that is compiled: the time loops over the C kernels. Nothing here checks its arguments: the callers have."""
+"""All that is compiled: the time loops over the C kernels. Callers have checked the arguments."""
 
 try:
     from rnnfast._core.loops import (

@@ -1,4 +1,4 @@
-"""The table of cells (csrc/cells/table.h) as Python sees it: gates, parts of the state, weights and their shapes."""
+"""The table of cells (csrc/cells/table.h) in Python: gates, parts of the state, weights, shapes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ _TABLE = [CellInfo(*row) for row in cell_rows()]
 
 
 def cell_info(layer: str, **options: Any) -> CellInfo:
-    """The row of a layer with these options; an option that is left out has the value of the layer's first row."""
+    """The row of a layer with these options.
+
+    An option that is left out has the value of the layer's first row.
+    """
     for row in _TABLE:
         if row.layer == layer and (
             row.option is None or bool(options.get(row.option, row.option_value)) == row.option_value

@@ -6,10 +6,10 @@ import inspect
 
 import numpy as np
 import pytest
-from cases import GATES, VARIANTS, backward, forward, make, run
+from cases import VARIANTS, backward, forward, make, run
 from tolerances import assert_close
 
-from rnnfast import functional, reference
+from rnnfast import _core, functional, reference
 
 all_variants = pytest.mark.parametrize("variant", VARIANTS)
 both_modules = pytest.mark.parametrize("module", [reference, functional], ids=["reference", "functional"])
@@ -17,7 +17,7 @@ both_modules = pytest.mark.parametrize("module", [reference, functional], ids=["
 
 def test_same_names_and_signatures():
     assert sorted(functional.__all__) == sorted(reference.__all__)
-    for cell in GATES:
+    for cell in _core.layer_names():
         for direction in ("forward", "backward"):
             fast, plain = (getattr(module, f"{cell}_{direction}") for module in (functional, reference))
             parameters, expected = (inspect.signature(function).parameters for function in (fast, plain))
@@ -42,7 +42,10 @@ def test_same_names_and_signatures():
 )
 def test_a_wrong_shape_is_named(module, variant, name, shape):
     case = make(variant, 4, 2, 3, 5)
-    arguments = {"x": case.x, **case.weights, name: np.zeros(shape)}
+    arguments = {"x": case.x, **case.weights}
+    if name not in arguments or arguments[name].shape == shape:
+        pytest.skip("this cell has no such weight, or it has this shape")
+    arguments[name] = np.zeros(shape)
     with pytest.raises(ValueError, match=rf"^{name}: expected shape \[.*got \("):
         getattr(module, f"{case.cell}_forward")(**arguments)
 
@@ -50,7 +53,9 @@ def test_a_wrong_shape_is_named(module, variant, name, shape):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("coupled", [False, True])
 @pytest.mark.parametrize(
-    "bound", [5e-324, 1e-310, 1e-46, 1e-40, 1e-38, 1e-30, 1e-5, 3.4028236e38, 1e39, 10**400, np.inf], ids=lambda bound: str(bound)[:9]
+    "bound",
+    [5e-324, 1e-310, 1e-46, 1e-40, 1e-38, 1e-30, 1e-5, 3.4028236e38, 1e39, 10**400, np.inf],
+    ids=lambda bound: str(bound)[:9],
 )
 def test_a_clip_of_any_size_is_the_reference_s(bound, coupled, dtype, isa):
     case = make("lstm", 4, 3, 2, 18, dtype=dtype, cell_clip=bound, coupled_gates=coupled)

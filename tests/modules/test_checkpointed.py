@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import LAYERS
 from tolerances import assert_close, assert_same_bits
 
 import rnnfast as rf
@@ -15,7 +16,6 @@ T, B, I, H = 11, 5, 3, 9
 LENGTHS = np.array([4, 11, 0, 1, 10])
 RESET = np.random.default_rng(3).random((T, B)) < 0.3
 BENDS = [{}, {"lengths": LENGTHS}, {"reset": RESET}, {"lengths": LENGTHS, "reset": RESET}]
-LAYERS = {"rnn": rf.RNN, "lstm": rf.LSTM, "gru": rf.GRU}
 every_cell = pytest.mark.parametrize("cell", LAYERS)
 every_length = pytest.mark.parametrize("checkpoint", [1, 3, T, T + 5, True])
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import LAYERS
 from differences import assert_gradients
 
 import rnnfast as rf
@@ -14,7 +15,6 @@ from rnnfast.training import evaluate
 T, B, I, H = 7, 5, 3, 6
 LENGTHS = np.array([4, 7, 0, 1, 6])
 RESET = np.random.default_rng(3).random((T, B)) < 0.3
-LAYERS = {"rnn": rf.RNN, "lstm": rf.LSTM, "gru": rf.GRU}
 every_cell = pytest.mark.parametrize("cell", LAYERS)
 
 

@@ -273,6 +273,18 @@ static void weight_gradient(const Kernels *k, const Rows *all_d, ptrdiff_t C, pt
     for (ptrdiff_t g = 0; g < groups; g++) k->unpack_gradient(&product, g, g + 1, dw);
 }
 
+/* The gradients of the vector weights, over all steps and units at once or in pieces. */
+static void sum_vectors(const Kernels *k, const Pass *p, int in_pieces)
+{
+    for (ptrdiff_t s = T, s0; s > 0; s = s0) {
+        s0 = in_pieces ? s - 1 : 0;
+        for (ptrdiff_t j = 0, end; j < p->H; j = end) {
+            end = in_pieces && j + k->lanes < p->H ? j + k->lanes : p->H;
+            k->vector_gradients(p, s0, s, j, end);
+        }
+    }
+}
+
 /* One layer forward and backward, over inputs from `seed`. */
 static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_t H, int in_pieces, uint64_t seed,
                      PassHashes *hashes)
@@ -287,7 +299,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     uint64_t *hash;
 
     random_state = seed;
-    void *x = numbers(T * B * I, 2), *w_ih = numbers(X * H * I, 1), *w_hh = numbers(X * H * P, 0.5);
+    void *x = numbers(T * B * I, 2), *w_ih = numbers(X * H * I, 1), *w_hh = numbers(G ? X * H * P : H, 0.5);
     void *b_ih = numbers(X * H, 1), *b_hh = numbers(X * H, 1), *dy = numbers(T * B * P, 1);
     const Blocks ih = input_window(&p, w_ih, I), hh = state_window(&p, w_hh, P, G);
     const Blocks bias_ih = input_window(&p, b_ih, 1), bias_hh = state_window(&p, b_hh, 1, X);
@@ -308,6 +320,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         p.m = rows(zeros(T * B * H), B, B * H, H);
         k->pack_by_rows(&m, w_m, 0, k->groups_of(P));
     }
+    if (!G) p.vector[0] = w_hh;
     if (layer->peephole) { /* in the order of the names: ci, cf, co */
         for (int weight = WEIGHT_CI; weight <= WEIGHT_CO; weight++)
             for (int n = 0; n < cell->vectors; n++)
@@ -315,7 +328,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     }
 
     k->pack_by_rows(&ih, w_project, 0, k->groups_of(X * H));
-    k->pack_by_gates(&hh, w_step, 0, forward_groups);
+    if (G) k->pack_by_gates(&hh, w_step, 0, forward_groups);
     k->add_bias(&bias_ih, bias);
     k->add_bias(&bias_hh, at(bias, (S - X) * H));
     const Product project = {I, X * H, (S - X) * H, rows(x, B, B * I, I), w_project, bias, p.gates};
@@ -344,7 +357,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         p.d_m = layer->P ? rows(zeros(T * B * P), B, B * P, P) : p.gates;
         k->pack_by_columns(&m, w_m_back, 0, k->groups_of(H));
     }
-    k->pack_by_columns(&hh, w_back, 0, k->groups_of(P));
+    if (G) k->pack_by_columns(&hh, w_back, 0, k->groups_of(P));
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
     for (ptrdiff_t s = T - 1; s >= -1; s--) {
         run_step(k->step_backward[layer->cell][0], &p, s, k->groups_of(P), in_pieces);
@@ -358,13 +371,13 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     *hash = checksum(*hash, p.d_state[PART_H], B * P);
     if (has_c) *hash = checksum(*hash, p.d_state[PART_C], B * H);
 
-    void *dw_ih = zeros(X * H * I), *dw_hh = zeros(X * H * P), *db = zeros(padded(k, S * H)), *db_hh = zeros(X * H);
+    void *dw_ih = zeros(X * H * I), *dw_hh = zeros(G ? X * H * P : H), *db = zeros(padded(k, S * H)), *db_hh = zeros(X * H);
     void *db_again = zeros(padded(k, S * H)), *dw_hr = layer->P ? zeros(P * H) : dw_hh;
     const Blocks dih = input_window(&p, dw_ih, I), dhh = state_window(&p, dw_hh, P, G), dbias = state_window(&p, db_hh, 1, X);
     const Rows x_back = rows(at(x, (T - 1) * B * I), B, -B * I, I), h_prev = rows(at(y, (T - 2) * B * P), B, -B * P, P);
     const Rows h0 = rows((void *)p.initial[PART_H], B, B * P, P);
     weight_gradient(k, &p.gates, S * H, I, 0, X * H, &x_back, T * B, NULL, &dih, db, in_pieces);
-    weight_gradient(k, &p.gates, S * H, P, (S - G) * H, S * H, &h_prev, (T - 1) * B, &h0, &dhh, db_again, in_pieces);
+    if (G) weight_gradient(k, &p.gates, S * H, P, (S - G) * H, S * H, &h_prev, (T - 1) * B, &h0, &dhh, db_again, in_pieces);
     if (p.phases == 2) {
         const Rows m_back = last_first(p.m);
         const Blocks dm = second_window(&p, dw_hr);
@@ -373,7 +386,11 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     k->unpack_bias(&dbias, at(db, (S - X) * H));
     hash = &hashes->gradients[in_pieces];
     *hash = checksum(*hash, dw_ih, X * H * I);
-    *hash = checksum(*hash, dw_hh, X * H * P);
+    if (!G) {
+        p.d_vector[0] = dw_hh;
+        sum_vectors(k, &p, in_pieces);
+    }
+    *hash = checksum(*hash, dw_hh, G ? X * H * P : H);
     *hash = checksum(*hash, db, S * H);
     *hash = checksum(*hash, db_hh, X * H);
     if (layer->P) *hash = checksum(*hash, dw_hr, P * H);
@@ -381,13 +398,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         void *sums[WEIGHTS];
         for (int weight = WEIGHT_CI; weight <= WEIGHT_CO; weight++) sums[weight] = zeros(H);
         for (int n = 0; n < cell->vectors; n++) p.d_vector[n] = sums[cell->vector[n].weight];
-        for (ptrdiff_t s = T, s0; s > 0; s = s0) {
-            s0 = in_pieces ? s - 1 : 0;
-            for (ptrdiff_t j = 0, end; j < H; j = end) {
-                end = in_pieces && j + k->lanes < H ? j + k->lanes : H;
-                k->vector_gradients(&p, s0, s, j, end);
-            }
-        }
+        sum_vectors(k, &p, in_pieces);
         for (int weight = WEIGHT_CI; weight <= WEIGHT_CO; weight++) *hash = checksum(*hash, sums[weight], H);
     }
     free_buffers();
@@ -428,6 +439,7 @@ static void check(const Kernels *k)
         {"coupled", LSTM_COUPLED, TANH, 0, 0, 0},
         {"coupled peephole projected", LSTM_COUPLED, TANH, 1, 2, 0},
         {"gru before", GRU_BEFORE, TANH, 0, 0, 0},
+        {"indrnn relu", INDRNN, RELU, 0, 0, 0},
     };
 
     size = k->real_size;

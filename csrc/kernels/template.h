@@ -1,5 +1,8 @@
 /* The body of every isa/NAME.c, which includes a vocabulary first: all cells and kernels, one table. Everything is static, so
  * that no function compiled for one instruction set can be linked into another. */
+#ifndef RNNFAST_KERNELS_TEMPLATE_H
+#define RNNFAST_KERNELS_TEMPLATE_H
+
 #include "kernels.h"
 
 #include "compiler.h"
@@ -69,3 +72,5 @@ static void fma_chains(ptrdiff_t turns)
         .vector_gradients = vector_gradients, .dropout = dropout, .add = add, \
         .vmath = {map_exp, map_tanh, map_sigmoid}, .fma_chains = fma_chains, \
     };
+
+#endif

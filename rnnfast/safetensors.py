@@ -67,7 +67,9 @@ def save(
     for key, value in texts.items():
         if not (isinstance(key, str) and isinstance(value, str)):
             raise TypeError(f"metadata: expected text by text, got {key!r}: {value!r}")
-    content = to_bytes({prefix + name: array for name, array in model.state_dict().items()}, texts or None)
+    # to_bytes writes memory as it lies, whatever order its numbers have.
+    weights = {prefix + name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
+    content = to_bytes(weights, texts or None)
     with written_whole(path) as file:
         file.write(content)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -148,25 +148,23 @@ class Accelerated(torch.nn.Module):
         self,
         tensors: Sequence[torch.Tensor | None],
         cast: Sequence[torch.dtype],
-        misfit: str | None,
+        misfit: Callable[[], str | None],
         keywords: dict[str, Any],
     ) -> bool:
         """Whether torch's own forward is to run, or to say what is wrong with its arguments.
 
-        The caller casts floats of the dtypes `cast`. A TypeError or ValueError where torch should run, but
-        would not know options or `keywords` that are given.
+        The caller casts floats of the dtypes `cast`. `misfit` says what is wrong with plain tensors.
+        A TypeError or ValueError where torch should run, but would not know options or `keywords`.
         """
         what = obstacle(tensors, cast)
-        if what is None and misfit is None:
-            return False
-        beyond = self._beyond_torch_in(keywords)
-        if what is None:
-            if beyond:
-                raise ValueError(misfit)
+        if what is not None:
+            refuse_beyond(self._beyond_torch_in(keywords), what.reason)
+            warn_of(what)
             return True
-        refuse_beyond(beyond, what.reason)
-        warn_of(what)
-        return True
+        wrong = misfit()
+        if wrong is not None and self._beyond_torch_in(keywords):
+            raise ValueError(wrong)
+        return wrong is not None
 
     def _beyond_torch_in(self, keywords: dict[str, Any]) -> list[str]:
         """The options and, of these keywords of a call, the given ones, that torch's code does not know."""

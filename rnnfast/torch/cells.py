@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,7 +61,7 @@ class Cells(Accelerated):
         parts, weights = self._state_parts(hx), self._weights()
         lower = autocast.lower_for(weights)
         cast = () if lower is None else autocast.CAST
-        misfit = self._misfit(input, parts, (weights[0].dtype, *cast))
+        misfit = partial(self._misfit, input, parts, (weights[0].dtype, *cast))
         if self._left_to_torch((input, *parts, *weights), cast, misfit, {"reset": reset}):
             return super().forward(input, hx)
         reset = checked_reset(reset, tuple(input.shape[:-1]))

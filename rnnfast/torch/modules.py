@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -87,7 +88,7 @@ class Layers(Accelerated):
         training = {} if checkpoint is None else {"checkpoint": checkpoint}
         lower = autocast.lower_for(weights)
         cast = () if lower is None else autocast.CAST
-        misfit = self._misfit(x, parts, (weights[0].dtype, *cast), sizes)
+        misfit = partial(self._misfit, x, parts, (weights[0].dtype, *cast), sizes)
         if self._left_to_torch((x, *parts, *weights), cast, misfit, how | training):
             return super().forward(input, hx)
         dtypes = None

@@ -210,3 +210,29 @@ def test_losses_sequences_and_optimizers_hand_out_row_order() -> None:
         optimizer.step()
         assert_row_order((parameter.data, parameter.grad))
         assert_row_order(optimizer.state_dict())
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("operator", "gates"), [("RNN", 1), ("LSTM", 4), ("GRU", 3)])
+def test_an_onnx_node_gets_aligned_arrays_and_hands_out_row_order(
+    operator: str, gates: int, direction: str, layout: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    from rnnfast.onnx import run_node
+
+    names = ["Y", "Y_h", "Y_c"][: 2 + (operator == "LSTM")]
+    node = onnx.helper.make_node(
+        operator, ["X", "W", "R", "B"], names, hidden_size=4, direction=direction, layout=layout
+    )
+    D = 2 if direction == "bidirectional" else 1
+    shapes = ((5, 2, 3), (D, gates * 4, 3), (D, gates * 4, 4), (D, gates * 8))
+    called = watch_alignment(monkeypatch)
+    results = []
+    for form in (unaligned, np.asfortranarray):
+        outputs = list(run_node(node, [drawn(form, *shape) for shape in shapes]))
+        assert_row_order(outputs)
+        results.append(outputs)
+    assert "evaluate" in called
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)

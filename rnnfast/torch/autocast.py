@@ -30,11 +30,15 @@ def run_as(
     parts: Sequence[torch.Tensor | None],
     weights: Sequence[torch.Tensor],
 ) -> tuple[torch.Tensor, ...]:
-    """`run` with results of these dtypes, from x and a state of dtypes in `CAST`; None casts nothing."""
+    """`run` with a final state of these dtypes, and y of h's, from x and a state of dtypes in `CAST`.
+
+    None casts nothing.
+    """
     if dtypes is None:
         return run(call, x, parts, weights)
     parts = [None if part is None else part.float() for part in parts]
     results = run(call, x.float(), parts, weights)
+    dtypes = dtypes if call.step else (dtypes[0], *dtypes)  # a cell has no y
     return tuple([result.to(dtype) for result, dtype in zip(results, dtypes, strict=True)])
 
 

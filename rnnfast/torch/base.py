@@ -138,10 +138,16 @@ class Accelerated(torch.nn.Module):
             if name != "forget_bias" and getattr(self, name) != default
         ]
 
+    def _dtypes_under(
+        self, lower: torch.dtype | None, x: torch.Tensor, parts: Sequence[torch.Tensor | None], packed: bool
+    ) -> tuple[torch.dtype, ...] | None:
+        """The dtypes of the state's parts as torch gives them under autocast of `lower`; None without it."""
+        return None if lower is None else self._state_dtypes(lower, x, parts, packed)
+
     def _state_dtypes(
         self, lower: torch.dtype, x: torch.Tensor, parts: Sequence[torch.Tensor | None], packed: bool
     ) -> tuple[torch.dtype, ...]:
-        """The dtypes of the state's parts as torch gives them under autocast of `lower`; y has h's."""
+        """Those of most modules, whose state is a sum."""
         return (autocast.carried(lower, x, parts),) * len(parts)
 
     def _left_to_torch(

@@ -67,7 +67,7 @@ class Cells(Accelerated):
         reset = checked_reset(reset, tuple(input.shape[:-1]))
         how = {} if reset is None else {"reset": reset[np.newaxis]}
         view = self._layer_over(weights)
-        dtypes = None if lower is None else self._state_dtypes(lower, input, parts, False)
+        dtypes = self._dtypes_under(lower, input, parts, False)
         call = Call(view, how, {}, step=True)
         return self._state_of(autocast.run_as(dtypes, call, input, parts, weights))
 

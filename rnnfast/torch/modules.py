@@ -91,10 +91,7 @@ class Layers(Accelerated):
         misfit = partial(self._misfit, x, parts, (weights[0].dtype, *cast), sizes)
         if self._left_to_torch((x, *parts, *weights), cast, misfit, how | training):
             return super().forward(input, hx)
-        dtypes = None
-        if lower is not None:
-            of_state = self._state_dtypes(lower, x, parts, sizes is not None)
-            dtypes = (of_state[0], *of_state)
+        dtypes = self._dtypes_under(lower, x, parts, sizes is not None)
         view = self._layer_over(weights)
         if view.layer.dropout != self.dropout or view.layer.batch_first != self.batch_first:
             view.layer.dropout, view.layer.batch_first = self.dropout, self.batch_first

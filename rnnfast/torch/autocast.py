@@ -16,11 +16,11 @@ from rnnfast.torch.autograd import Call, run
 CAST = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def lower_for(weights: Sequence[torch.Tensor]) -> torch.dtype | None:
-    """Autocast's dtype; None if autocast is off or does not act on weights of this dtype."""
-    if torch.is_autocast_enabled("cpu") and weights[0].dtype is torch.float32:
-        return torch.get_autocast_dtype("cpu")
-    return None
+def entered(weights: Sequence[torch.Tensor]) -> tuple[torch.dtype | None, Sequence[torch.Tensor]]:
+    """Autocast's dtype and the weights in float32; None and the weights themselves if it does not act."""
+    if not torch.is_autocast_enabled("cpu") or any([weight.dtype not in CAST for weight in weights]):
+        return None, weights
+    return torch.get_autocast_dtype("cpu"), [weight.float() for weight in weights]
 
 
 def run_as(

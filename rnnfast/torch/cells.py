@@ -58,8 +58,8 @@ class Cells(Accelerated):
 
     @untraced
     def _forward(self, input: torch.Tensor, hx: Any, reset: Any) -> Any:
-        parts, weights = self._state_parts(hx), self._weights()
-        lower = autocast.lower_for(weights)
+        parts = self._state_parts(hx)
+        lower, weights = autocast.entered(self._weights())
         cast = () if lower is None else autocast.CAST
         misfit = partial(self._misfit, input, parts, (weights[0].dtype, *cast))
         if self._left_to_torch((input, *parts, *weights), cast, misfit, {"reset": reset}):

@@ -83,10 +83,10 @@ class Layers(Accelerated):
     @untraced
     def _forward(self, input: Any, hx: Any, lengths: Any, reset: Any, checkpoint: Any) -> tuple[Any, Any]:
         x, sizes, order, back = input if isinstance(input, PackedSequence) else (input, None, None, None)
-        parts, weights = self._state_parts(hx), self._weights()
+        parts = self._state_parts(hx)
         how = {"lengths": lengths, "reset": reset}
         training = {} if checkpoint is None else {"checkpoint": checkpoint}
-        lower = autocast.lower_for(weights)
+        lower, weights = autocast.entered(self._weights())
         cast = () if lower is None else autocast.CAST
         misfit = partial(self._misfit, x, parts, (weights[0].dtype, *cast), sizes)
         if self._left_to_torch((x, *parts, *weights), cast, misfit, how | training):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -50,8 +51,10 @@ def test_dtypes_are_torchs(kind, lower, grad):
         stacks += [{"proj_size": 2}]
     forms = ("batched", "unbatched", "packed") if kind in LAYERS else ("batched", "unbatched")
     compared = 0
-    for stack, form, x_dtype, state_dtype in itertools.product(stacks, forms, DTYPES, (None, *DTYPES)):
-        plain, fast = twins(kind, 3, 4, dtype=torch.float32, **stack)
+    cases = [*itertools.product(stacks, [torch.float32], forms, DTYPES, (None, *DTYPES))]
+    cases += itertools.product([{}], LOWER, forms, DTYPES, (None, torch.float32))
+    for stack, dtype, form, x_dtype, state_dtype in cases:
+        plain, fast = twins(kind, 3, 4, dtype=dtype, **stack)
         passes = 4 if "num_layers" in stack else 1
         x, hx = given(kind, form, x_dtype, state_dtype, passes, stack.get("proj_size", 4))
         with torch.set_grad_enabled(grad), torch.autocast("cpu", lower):
@@ -62,7 +65,7 @@ def test_dtypes_are_torchs(kind, lower, grad):
             except RuntimeError:  # torch itself cannot: where two lower dtypes meet, or oneDNN lacks float16
                 assert got == [lower] * len(got)
                 continue
-        assert got == want, (stack, form, x_dtype, state_dtype)
+        assert got == want, (stack, dtype, form, x_dtype, state_dtype)
         compared += 1
     assert compared >= 40
 
@@ -124,16 +127,40 @@ def test_float64_is_left_as_it_is(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_of_lower_precision_are_left_to_torch(kind, monkeypatch):
-    monkeypatch.setattr(rnnfast.torch.fallback, "_said", set())
-    plain, fast = twins(kind, 3, 4, dtype=torch.bfloat16)
+def test_weights_of_lower_precision_are_cast(kind):
+    _, module = twins(kind, 3, 4, dtype=torch.float32)
+    lower = copy.deepcopy(module).bfloat16()
+    module.load_state_dict(lower.state_dict())
     x, _ = given(kind, "batched", torch.float32, None)
-    with torch.autocast("cpu", torch.bfloat16):
-        with pytest.warns(
-            rnnfast.torch.FallbackWarning, match=r"torch\.bfloat16: keep module and input in float32"
-        ):
-            got = fast(x)
-        assert all(torch.equal(a, b) for a, b in zip(tensors_in(got), tensors_in(plain(x)), strict=True))
+    for _ in range(2):
+        with torch.autocast("cpu", torch.bfloat16), kernels_run(2):
+            got, want = tensors_in(lower(x)), tensors_in(module(x))
+        assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+        got[0].float().sum().backward()
+        want[0].float().sum().backward()
+        for ours, theirs in zip(lower.parameters(), module.parameters(), strict=True):
+            assert torch.equal(ours.grad, theirs.grad.bfloat16())
+            ours.grad = theirs.grad = None
+        with torch.no_grad():
+            for ours, theirs in zip(lower.parameters(), module.parameters(), strict=True):
+                theirs.copy_(ours.mul_(0.5))
+
+
+def test_a_parametrization_under_autocast():
+    class Product(torch.nn.Module):
+        def forward(self, weight):
+            return weight @ torch.eye(weight.shape[1])  # of lower precision than the other weights
+
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        plain, fast = twins("GRU", 3, 4, dtype=torch.float32)
+        for module in (plain, fast):
+            torch.nn.utils.parametrize.register_parametrization(module, name, Product())
+        x = torch.randn(5, 2, 3)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert getattr(fast, name).dtype is torch.bfloat16
+            with kernels_run(1):
+                got = fast(x)[0]
+            assert torch.allclose(got, plain(x)[0], atol=0.02)
 
 
 def test_a_compiled_model_under_autocast():

@@ -231,8 +231,8 @@ class RnnOptions(Accelerated):
         return (lower,)
 
     def beyond_torch(self) -> list[str]:
-        """``["nonlinearity"]`` if it is one of the two."""
-        return ["nonlinearity"] if self.nonlinearity in self._nonlinearities else []
+        """``["nonlinearity"]`` if it is not one of torch's."""
+        return [] if self.nonlinearity in ("tanh", "relu") else ["nonlinearity"]
 
 
 class LstmOptions(Accelerated):

@@ -135,7 +135,7 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path: Path, changes: dict,
     assert_equal(model, before)
 
 
-def test_a_prefix_that_nothing_has_and_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_models_and_files_that_cannot_be(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     safetensors.save(path, build())
     with pytest.raises(
@@ -144,6 +144,15 @@ def test_a_prefix_that_nothing_has_and_a_file_that_is_not_there(tmp_path: Path) 
         safetensors.load(path, build(), prefix="encoder.")
     with pytest.raises(FileNotFoundError):
         safetensors.load(tmp_path / "none.safetensors", build())
+    with pytest.raises(ValueError, match=r"^model: expected one with parameters, got Dropout without any"):
+        safetensors.save(tmp_path / "empty.safetensors", rf.Dropout(0.5))
+    assert not (tmp_path / "empty.safetensors").exists()
+    with pytest.raises(IsADirectoryError):
+        safetensors.load(tmp_path, build())
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(OSError, match=r"expected a regular file: .*pipe"):
+            safetensors.load(tmp_path / "pipe", build())
     with pytest.raises(TypeError, match=r"^metadata: expected text by text, got 'epochs': 3"):
         safetensors.save(path, build(), metadata={"epochs": 3})  # type: ignore[dict-item]
 

@@ -353,6 +353,10 @@ def test_options_that_torch_lacks_are_not_left_to_it():
     gru = rnnfast.torch.GRU(3, 4).bfloat16()
     with pytest.raises(TypeError, match="reset: expected plain tensors"):
         gru(torch.ones(5, 2, 3).bfloat16(), reset=torch.zeros(5, 2, dtype=torch.bool))
+    rnn = rnnfast.torch.RNN(3, 4)
+    rnn.nonlinearity = "sine"
+    with pytest.raises(TypeError, match="nonlinearity: expected plain tensors"):
+        rnn.bfloat16()(torch.ones(5, 2, 3).bfloat16())
     gru = rnnfast.torch.GRU(3, 4, reset_after=False)
     for x, hx in (
         (torch.ones(5, 2, 2), None),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.autograd import forward_ad
+from torch.fx import Proxy
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
@@ -121,15 +122,18 @@ def unscriptable(module: torch.nn.Module) -> TypeError:
     )
 
 
-def proxies_in(*arguments: Any) -> list[torch.fx.Proxy]:
+def proxies_in(*arguments: Any) -> list[Proxy]:
     """The arguments of a call that torch.fx traces, also inside a state or packed sequences."""
-    parts = [part for each in arguments for part in (each if isinstance(each, (tuple, list)) else (each,))]
-    return [part for part in parts if isinstance(part, torch.fx.Proxy)]
+    found: list[Proxy] = []
+    for argument in arguments:
+        if isinstance(argument, Proxy):
+            found.append(argument)
+        elif isinstance(argument, (tuple, list)):
+            found += [part for part in argument if isinstance(part, Proxy)]
+    return found
 
 
-def node_of(
-    module: torch.nn.Module, proxies: Sequence[torch.fx.Proxy], *args: Any, **kwargs: Any
-) -> torch.fx.Proxy:
+def node_of(module: torch.nn.Module, proxies: Sequence[Proxy], *args: Any, **kwargs: Any) -> Proxy:
     """A call as one node of the graph that torch.fx traces, as it has calls of torch's own modules."""
     tracer = proxies[0].tracer
     return tracer.create_proxy("call_module", tracer.path_of_module(module), args, kwargs)

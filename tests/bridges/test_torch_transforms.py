@@ -185,16 +185,19 @@ def test_quantization_says_that_it_passes_over_a_module(kind, monkeypatch):
     assert type(quantized.inner) is getattr(torch.ao.nn.quantized.dynamic, kind)
 
 
-def test_a_full_graph_is_refused_with_the_reason():
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_graph_is_refused_with_the_reason(kind):
+    module, x = getattr(rnnfast.torch, kind)(3, 4), an_input(kind)
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
     torch._dynamo.reset()
-    compiled = torch.compile(rnnfast.torch.GRUCell(3, 4), backend="eager", fullgraph=True)
-    with pytest.raises(Exception, match=r"compile without fullgraph=True, or .* rnnfast\.torch\.restore"):
-        compiled(torch.randn(2, 3))
-    compiled = torch.compile(rnnfast.torch.GRU(3, 4), backend="eager", fullgraph=True)
-    with pytest.raises(
-        Exception, match="Dynamo does not support RNN, GRU, or LSTM"
-    ):  # before a call reaches us
-        compiled(torch.randn(5, 2, 3))
+    if kind in LAYERS:
+        with pytest.raises(Exception, match="Dynamo does not support RNN, GRU, or LSTM"):  # nor torch's own
+            compiled(x)
+    with (
+        torch._dynamo.config.patch(allow_rnn=True),
+        pytest.raises(Exception, match=r"compile without fullgraph=True, or .* rnnfast\.torch\.restore"),
+    ):
+        compiled(x)
     torch._dynamo.reset()
 
 

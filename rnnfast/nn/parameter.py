@@ -57,6 +57,15 @@ class Parameter:
         self._data: np.ndarray = any_floats("data", data).copy(order="C")
         self._grad: np.ndarray | None = None
 
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        """What unpickling gives back, in memory that the kernels can read and optimizers can write.
+
+        pickle's out-of-band buffers are the caller's: read-only, perhaps, and at any address.
+        """
+        slots = state[1]
+        self._data = _own(slots["_data"])
+        self._grad = None if slots["_grad"] is None else _own(slots["_grad"])
+
     @property
     def data(self) -> np.ndarray:
         return self._data
@@ -110,7 +119,7 @@ class Parameter:
         """`add_grad` of an array known to fit."""
         with _adding:
             if self._grad is None:
-                self._grad = array if array.flags.carray else array.copy(order="C")
+                self._grad = _own(array)
             else:
                 self._grad += array
 
@@ -122,3 +131,8 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """`array` itself where it is C-contiguous, aligned and writeable, else a copy."""
+    return array if array.flags.carray else array.copy(order="C")

@@ -10,7 +10,7 @@ import pytest
 
 from rnnfast import _core
 
-ENTRIES = ("Cell", "backward", "evaluate", "forward", "linear_backward", "linear_forward")
+ENTRIES = ("backward", "forward", "linear_backward", "linear_forward", "run_stack")
 
 
 def unaligned(array: Any) -> np.ndarray:
@@ -28,6 +28,10 @@ def arrays_in(value: Any) -> Iterator[np.ndarray]:
         yield value
     elif isinstance(value, _core.Embedded):
         yield from (value.table, value.tokens)
+    elif isinstance(value, _core.Cell):
+        yield from value.weights.values()
+    elif isinstance(value, _core.Tape):
+        yield from arrays_in((value.cell, value.x, value.initial, value.y, value.gates, value.steps))
     elif isinstance(value, (tuple, list, dict)):
         for part in value.values() if isinstance(value, dict) else value:
             yield from arrays_in(part)

@@ -18,7 +18,19 @@ from rnnfast import functional
 from rnnfast._core import get_num_threads, set_num_threads
 from rnnfast.config import __version__, get_include, show_config
 from rnnfast.layers import GRU, LSTM, RNN
-from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Parameter, Sequential
+from rnnfast.nn import (
+    Dropout,
+    Embedding,
+    Last,
+    Linear,
+    Module,
+    ModuleDict,
+    ModuleList,
+    Parameter,
+    ParameterDict,
+    ParameterList,
+    Sequential,
+)
 
 if TYPE_CHECKING:
     from rnnfast import baselines, reference, sampling
@@ -61,7 +73,11 @@ __all__ = [
     "Last",
     "Linear",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "Sequential",
     "__version__",
     "baselines",

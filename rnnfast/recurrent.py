@@ -29,7 +29,6 @@ class Recurrent(Module):
     array per part. P is the width of h and y: H, unless an LSTM projects.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})
     cell: ClassVar[str]  # the name the kernels know it by
     gates: int
     parts: ClassVar[tuple[str, ...]] = ("h",)
@@ -39,7 +38,8 @@ class Recurrent(Module):
     proj_size: int = 0  # the LSTM alone lets it be chosen
     _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **how: Any) -> None:
+        super().__init_subclass__(**how)
         # One with passes of its own expects arrays.
         own = ("__call__", "forward", "backward")
         cls._reads_embedded = all(getattr(cls, name) is getattr(Recurrent, name) for name in own)
@@ -61,10 +61,10 @@ class Recurrent(Module):
         self.input_size = checks.positive("input_size", input_size)
         self.hidden_size = checks.positive("hidden_size", hidden_size)
         self.num_layers = checks.positive("num_layers", num_layers)
-        self.bias = bool(bias)
-        self.batch_first = bool(batch_first)
+        self.bias = checks.flag("bias", bias)
+        self.batch_first = checks.flag("batch_first", batch_first)
         self.dropout = checks.probability("dropout", dropout)
-        self.bidirectional = bool(bidirectional)
+        self.bidirectional = checks.flag("bidirectional", bidirectional)
         self._directions = 2 if self.bidirectional else 1
         # The last axis of each part of the state; the first is also y's of one direction.
         self._widths = (self.proj_size or self.hidden_size, self.hidden_size)[: len(self.parts)]
@@ -93,6 +93,15 @@ class Recurrent(Module):
     def _further_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of what parameters a pass has beside weights and biases."""
         return {}
+
+    def _check_member(self, name: str, value: Any) -> None:
+        if any(name == own + suffix for suffix, shapes in self._shapes() for own in shapes):
+            raise AttributeError(f"{name}: a parameter stays what it is; assign to {name}.data instead")
+
+    @property
+    def draws_masks(self) -> bool:
+        """Whether a pass in training drops outputs of a layer for the one above it."""
+        return self.dropout > 0 and self.num_layers > 1
 
     def _derive(self) -> None:
         """Set up what copies do not take along: each pass's cell, and buffers to use again."""
@@ -254,7 +263,7 @@ class Recurrent(Module):
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
         if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
             initial = tuple([None if part is None else part.copy() for part in initial])
-        key = self._mask_key(rng) if training and self.dropout and self.num_layers > 1 else None
+        key = self._mask_key(rng) if training and self.draws_masks else None
         length = checkpointed.segment_length(checkpoint, inputs)
         run = passes.pass_forward if length is None else partial(checkpointed.pass_forward, length=length)
         y, final, states, tapes = self._run(inputs, initial, sequences, layout, key, run, return_states)

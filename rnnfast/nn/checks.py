@@ -78,6 +78,15 @@ def checkpoint(value: Any) -> bool | int | None:
     return positive("checkpoint", value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """`value`, True or False, as a bool."""
+    if value is True or value is False:
+        return value
+    if not isinstance(value, np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
 def row_mask(name: str, value: Any, rows: int) -> np.ndarray | slice:
     """What a bool mask [rows] chooses of an axis; None chooses all."""
     if value is None:

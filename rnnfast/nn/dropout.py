@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,16 +52,19 @@ class Dropout(Stateless):
     (True, True)
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"training", "rng"})
-
     def __init__(self, p: float = 0.5, *, rng: checks.Rng = None) -> None:
         super().__init__()
         self.p = checks.probability("p", p)
         self._seed_masks(checks.generator(rng))
 
+    @property
+    def draws_masks(self) -> bool:
+        """Whether a pass in training drops anything."""
+        return self.p > 0
+
     def _apply(self, x: ArrayLike, training: bool = False, rng: checks.Rng = None) -> tuple[np.ndarray, Any]:
         x = checks.any_floats("x", x)
-        key = self._mask_key(rng) if training and self.p else None
+        key = self._mask_key(rng) if training and self.draws_masks else None
         saved = (x.shape, x.dtype, key, self.p)
         return _dropped(x, saved), saved
 
@@ -92,6 +95,7 @@ class Dropout(Stateless):
         """
         refuse_state("state", state, self)
         checks.check_rng(rng)
+        training = checks.flag("training", training)
         y, saved = self._apply(x, training, rng)
         return y, None, Tape(self, saved)
 

@@ -39,13 +39,12 @@ class Last(Stateless):
     [[4.0, 5.0, 6.0, 7.0]]
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"lengths"})
     causal: ClassVar[bool] = False
 
     def __init__(self, batch_first: bool = False, bidirectional: bool = False) -> None:
         super().__init__()
-        self.batch_first = bool(batch_first)
-        self.bidirectional = bool(bidirectional)
+        self.batch_first = checks.flag("batch_first", batch_first)
+        self.bidirectional = checks.flag("bidirectional", bidirectional)
 
     def __call__(
         self, x: ArrayLike, state: None = None, *, lengths: ArrayLike | None = None

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnfast.functional import checked_lengths
 from rnnfast.nn import checks
-from rnnfast.nn.module import Module
+from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
 from rnnfast.training.grad import (
     Loss,
     apply_loss,
@@ -233,7 +233,7 @@ class Window:
         for s0, s1 in pairwise(sorted({self._start, self._following, self._end})):
             x, bends = data.inputs(s0, s1)
             how = data.how | bends | data.chance(self._begin, s0)
-            y, states[s1], tape = model.forward(x, states[s0], **how)
+            y, states[s1], tape = run_forward(model, x, states[s0], **how)
             passes.append((s0 - self._start, s1 - self._start, y, tape))
         y = passes[0][2] if len(passes) == 1 else np.concatenate([y for *_, y, _ in passes], data.axis)
         value, dy = apply_loss(loss, y[own], *data.wanted(self._begin, self._end))
@@ -242,7 +242,7 @@ class Window:
             dy[own] = dy_own
         dstate = None
         for s0, s1, _, tape in reversed(passes):
-            _, dstate = model.backward(tape, dy[data.steps(s0, s1)], dstate, input_grad=False)
+            _, dstate = run_backward(model, tape, dy[data.steps(s0, s1)], dstate, input_grad=False)
         return value, states[self._following], states[self._end]
 
     def loss_and_grad(self, loss: Loss, state: Any) -> tuple[float, Any]:
@@ -253,5 +253,5 @@ class Window:
     def evaluate(self, loss: Loss, state: Any) -> tuple[float, Any]:
         """The loss of the window's own steps from the state before them, and the state after them."""
         x, bends = self._data.inputs(self._begin, self._end)
-        y, state = self._data.model(x, state, **evaluation_only(self._data.how), **bends)
+        y, state = evaluate(self._data.model, x, state, **evaluation_only(self._data.how), **bends)
         return apply_loss(loss, y, *self._data.wanted(self._begin, self._end))[0], state

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnfast.nn import checks
 from rnnfast.nn.last import Last
-from rnnfast.nn.module import Module
+from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
 
 __all__ = ["Loss", "counted", "evaluate_loss", "loss_and_grad"]
 
@@ -68,9 +68,9 @@ def loss_and_grad(
     mask, grads = how.pop("mask", None), how.pop("grads", None)
     if "training" in model.takes:
         how.setdefault("training", True)
-    y, state, tape = model.forward(x, state, **how)
+    y, state, tape = run_forward(model, x, state, **how)
     value, dy = apply_loss(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))
-    model.backward(tape, dy, input_grad=False, grads=grads)
+    run_backward(model, tape, dy, input_grad=False, grads=grads)
     return value, state
 
 
@@ -81,7 +81,7 @@ def evaluate_loss(
     check_keywords(model, how, {"mask", "grads"})
     mask = how.pop("mask", None)
     how.pop("grads", None)
-    y, state = model(x, state, **evaluation_only(how))
+    y, state = evaluate(model, x, state, **evaluation_only(how))
     return apply_loss(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))[0], state
 
 

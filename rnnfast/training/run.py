@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.files import file_name
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
 from rnnfast.training import checkpoint
@@ -201,7 +202,7 @@ class Run:
         position = metadata.get("fit")
         if not isinstance(position, dict):
             raise ValueError(
-                f"{os.fspath(path)}: expected a checkpoint of fit, got one that holds no run to resume"
+                f"{file_name(path)}: expected a checkpoint of fit, got one that holds no run to resume"
             )
         checkpoint.check_weights(path, arrays, "model.", self.model)
         outdone = any(name.startswith("last.") for name in arrays)
@@ -231,10 +232,10 @@ class Run:
                 raise ValueError(f"masks for {len(masks)} modules, not {len(self._masked)}")
             batches = position["batches"]
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)}: the run it holds is damaged ({error!r})") from error
+            raise ValueError(f"{file_name(path)}: the run it holds is damaged ({error!r})") from error
         if counts["batch"] and None not in (batches, self.batches) and batches != self.batches:
             raise ValueError(
-                f"{os.fspath(path)}: expected the data it was made with ({batches} batches an epoch), "
+                f"{file_name(path)}: expected the data it was made with ({batches} batches an epoch), "
                 f"got {self.batches} batches"
             )
 

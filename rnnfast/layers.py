@@ -205,7 +205,7 @@ class LSTM(Recurrent):
         cell_clip: float | None = None,
     ) -> None:
         if forget_bias is not None:
-            forget_bias = checks.real("forget_bias", forget_bias)
+            forget_bias = checks.fitting("forget_bias", forget_bias, checks.float_dtype(dtype))
             if not checks.flag("bias", bias):
                 raise ValueError("forget_bias: expected None with bias=False (there is no bias to set)")
             if checks.flag("coupled_gates", coupled_gates):

@@ -172,7 +172,7 @@ class Recurrent(Module):
             If an argument has the wrong shape or dtype.
         """
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
-        if return_states:
+        if checks.flag("return_states", return_states):
             y, final, states, _ = self._run(inputs, initial, sequences, layout, None, _evaluate, True)
             return _as_given(y, *layout), self._state_of(final, *layout), self._states_of(states, *layout)
         y, h, c = passes.evaluate(
@@ -256,6 +256,8 @@ class Recurrent(Module):
         return_states: bool = False,
     ) -> tuple[Any, ...]:
         """What `forward` gives, but y and the states can be written: the tape relies on the caller."""
+        checks.flag("training", training)
+        checks.flag("return_states", return_states)
         if rng is not None:
             checks.check_rng(rng)
         if checkpoint is not None:
@@ -321,10 +323,10 @@ class Recurrent(Module):
             if lengths is not None and not batched:
                 if np.ndim(lengths):
                     raise ValueError(f"lengths: expected one integer, as x is unbatched, got {lengths!r}")
-                lengths = np.asarray(lengths)[np.newaxis]
-            reset = functional.checked_reset(reset, shape[:-1])
+                lengths = checks.as_array("lengths", lengths)[np.newaxis]
+            reset = checks.checked_reset(reset, shape[:-1])
             reset = None if reset is None else _time_major(reset, *layout)
-            sequences = functional.sequences_of(functional.checked_lengths(lengths, T, B), reset, T, B)
+            sequences = functional.sequences_of(checks.checked_lengths(lengths, T, B), reset, T, B)
         if state is not None:
             state = self._checked_state("state", state, (len(self._cells), *((B,) if batched else ())))
             state = self._parts_of(state, batched)

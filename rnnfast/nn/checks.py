@@ -5,7 +5,9 @@ Every refusal names the argument, what came and what was expected.
 
 from __future__ import annotations
 
+import math
 import operator
+import sys
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,12 +22,15 @@ def positive(name: str, value: Any) -> int:
     return integer(name, value, 1)
 
 
-def integer(name: str, value: Any, least: int) -> int:
-    """`value` as an int of at least `least`."""
+def integer(name: str, value: Any, least: int | None = None) -> int:
+    """`value` as an int, of at least `least` if that is given."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
-    number = operator.index(value)
-    if number < least:
+    try:
+        number = operator.index(value)
+    except TypeError:  # an array of several, or of floats
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if least is not None and number < least:
         raise ValueError(f"{name}: expected at least {least}, got {number}")
     return number
 
@@ -40,12 +45,70 @@ def probability(name: str, value: Any) -> float:
 
 def real(name: str, value: Any) -> float:
     """`value` as a finite float."""
-    if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    number = float(value)
-    if not np.isfinite(number):
+    number = _float(name, value)
+    if not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {value!r}")
     return number
+
+
+def at_least_zero(name: str, value: Any) -> float:
+    """`value` as a finite float of at least 0."""
+    number = real(name, value)
+    if number < 0:
+        raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
+    return number
+
+
+def above_zero(name: str, value: Any) -> float:
+    """`value` as a finite float above 0."""
+    number = real(name, value)
+    if number <= 0:
+        raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+    return number
+
+
+def below_one(name: str, value: Any) -> float:
+    """`value` as a float in 0..1, 1 excluded."""
+    number = real(name, value)
+    if not 0.0 <= number < 1.0:
+        raise ValueError(f"{name}: expected a number in 0..1, 1 excluded, got {value!r}")
+    return number
+
+
+def fraction(name: str, value: Any) -> float:
+    """`value` as a float in 0..1."""
+    number = real(name, value)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name}: expected a number in 0..1, got {value!r}")
+    return number
+
+
+def limit(name: str, value: Any) -> float:
+    """`value` as a float of at least 0, which may be infinite."""
+    number = _float(name, value)
+    if not number >= 0:
+        raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
+    return number
+
+
+def function(name: str, value: Any) -> Any:
+    """`value` itself, which can be called."""
+    if not callable(value):
+        raise TypeError(f"{name}: expected a function, got {value!r}")
+    return value
+
+
+def _float(name: str, value: Any) -> float:
+    """`value`, one real number of any kind, as a float."""
+    unfit = isinstance(value, (bool, np.bool_, str, complex, np.complexfloating)) or (
+        isinstance(value, np.ndarray) and (value.ndim > 0 or value.dtype.kind not in "iuf")
+    )
+    if unfit or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def float_dtype(value: Any) -> np.dtype:
@@ -67,6 +130,14 @@ def check_rng(value: Any) -> None:
         raise TypeError(f"rng: expected an integer, a numpy.random.Generator or None, got {value!r}")
     if not 0 <= operator.index(value) < 2**64:
         raise ValueError(f"rng: expected an integer in 0..2**64-1, got {value}")
+
+
+def fitting(name: str, value: Any, dtype: np.dtype) -> float:
+    """`value` as a float that is finite in `dtype` too."""
+    number = real(name, value)
+    if abs(number) > np.finfo(dtype).max:
+        raise ValueError(f"{name}: expected a finite number of {dtype}, got {value!r}")
+    return number
 
 
 def checkpoint(value: Any) -> bool | int | None:
@@ -91,12 +162,39 @@ def row_mask(name: str, value: Any, rows: int) -> np.ndarray | slice:
     """What a bool mask [rows] chooses of an axis; None chooses all."""
     if value is None:
         return slice(None)
-    mask = np.asarray(value)
+    mask = as_array(name, value)
     if mask.dtype != np.bool_:
         raise TypeError(f"{name}: expected dtype bool, got {mask.dtype}")
     if mask.shape != (rows,):
         raise ValueError(f"{name}: expected shape [{rows}], got {mask.shape}")
     return mask
+
+
+def checked_lengths(lengths: Any, T: int, B: int) -> np.ndarray | None:
+    """`lengths` as [B] of intp, each in 0..T; None for None."""
+    if lengths is None:
+        return None
+    lengths = as_array("lengths", lengths)
+    if lengths.dtype.kind not in "iu" and lengths.size:
+        raise TypeError(f"lengths: expected an integer dtype, got {lengths.dtype}")
+    if lengths.shape != (B,):
+        raise ValueError(f"lengths: expected shape [{B}], got {lengths.shape}")
+    outside = lengths[(lengths < 0) | (lengths > T)]
+    if outside.size:
+        raise ValueError(f"lengths: expected 0 to T = {T}, got {outside[0]}")
+    return lengths.astype(np.intp)
+
+
+def checked_reset(reset: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """`reset` as an array of bool of this shape; None for None."""
+    if reset is None:
+        return None
+    reset = as_array("reset", reset)
+    if reset.dtype != np.bool_:
+        raise TypeError(f"reset: expected dtype bool, got {reset.dtype}")
+    if reset.shape != shape:
+        raise ValueError(f"reset: expected shape {list(shape)}, got {reset.shape}")
+    return reset
 
 
 def generator(rng: Any) -> np.random.Generator:
@@ -128,11 +226,27 @@ def any_floats(name: str, value: Any) -> np.ndarray:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """`value` as a plain array; a ragged list is refused by name."""
+    """`value` as a plain array; a ragged list is refused by name, and masks that would be dropped."""
+    if type(value) is np.ndarray:
+        return value
+    refuse_masked(name, value)
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: expected an array, got {type(value).__name__} ({error})") from error
+
+
+def refuse_masked(name: str, value: Any) -> None:
+    """Refuse a masked array, or a list of them: the mask would be dropped."""
+    # Without this module there is none; NumPy loads it when it is asked for.
+    kind: Any = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+    if isinstance(value, kind) or (
+        isinstance(value, (list, tuple)) and any(isinstance(entry, kind) for entry in value)
+    ):
+        raise TypeError(
+            f"{name}: expected a plain array, got a masked one, whose mask would be dropped; fill it "
+            "(numpy.ma.filled), and tell the loss or the layer what does not count by mask or lengths"
+        )
 
 
 def rows(array: np.ndarray) -> np.ndarray:

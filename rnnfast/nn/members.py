@@ -107,11 +107,22 @@ class Members:
             yield from module._every_name(f"{prefix}{name}.")
 
     def _named(self) -> dict[str, Parameter]:
-        """Each parameter under its first name."""
-        first: dict[int, tuple[str, Parameter]] = {}
-        for name, parameter in self._every_name():
-            first.setdefault(id(parameter), (name, parameter))
-        return dict(first.values())
+        """Each parameter under its first name; not to be written into."""
+        own = self._parameters
+        if not self._modules and len(set(own.values())) == len(own):
+            return own
+        named: dict[str, Parameter] = {}
+        self._collect("", named, set())
+        return named
+
+    def _collect(self, prefix: str, named: dict[str, Parameter], seen: set[Parameter]) -> None:
+        """Add the parameters that were not seen before to `named`."""
+        for name, parameter in self._parameters.items():
+            if parameter not in seen:
+                seen.add(parameter)
+                named[prefix + name] = parameter
+        for name, module in self._modules.items():
+            module._collect(f"{prefix}{name}.", named, seen)
 
     def _check_lists(self) -> None:
         """Refuse modules and parameters in plain lists and dicts that nothing registers."""
@@ -231,7 +242,7 @@ class Members:
                 problems.append(f"{name}: expected a parameter that can be written, got a read-only one")
         for name, own in others.items():
             if name in state_dict and own in values:
-                if not np.array_equal(np.asarray(state_dict[name], values[own].dtype), values[own], True):
+                if not np.array_equal(checks.as_array(name, state_dict[name]), values[own], True):
                     problems.append(f"{name}: expected the values of {own}, whose parameter it shares")
         if problems:
             raise ValueError(f"state_dict: {'; '.join(problems)}")
@@ -241,7 +252,7 @@ class Members:
 def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
     """Refuse parameters of which one's `kind` ("data" or "grad") is read-only, by its name."""
     for name, parameter in parameters.items():
-        array = getattr(parameter, kind)
+        array = parameter.grad if kind == "grad" else parameter.data
         if array is not None and not array.flags.writeable:
             raise ValueError(f"{name}.{kind}: expected a writeable array, got a read-only one")
 

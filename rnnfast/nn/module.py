@@ -215,7 +215,8 @@ class Module(Members):
                 f"{type(self).__name__}: expected a method backward(tape, dy=None, dstate=None) that returns "
                 "dx, dstate"
             )
-        input_grad, retain = checks.flag("input_grad", input_grad), checks.flag("retain", retain)
+        checks.flag("input_grad", input_grad)
+        checks.flag("retain", retain)
         saved = self._saved_on(tape)
         dy, dstate = self._check_gradients(saved, dy, dstate)
         parameters = self._named()
@@ -223,9 +224,7 @@ class Module(Members):
         if not retain:
             tape.use_up()
         dx, dstate, fresh = self._backward(saved, dy, dstate, input_grad, retain)
-        for name, parameter in parameters.items():
-            if name in fresh:
-                add_to(grads, name, parameter, fresh[name])
+        add_fresh(grads, parameters, fresh)
         return dx, dstate
 
     def _checked_first(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
@@ -362,21 +361,21 @@ def run_backward(
     grads: dict[str, np.ndarray] | None = None,
 ) -> tuple[Any, Any]:
     """`module.backward`, also where a user wrote it and it takes fewer keywords."""
+    if type(module)._checks_first:
+        return module.backward(tape, dy, dstate, input_grad=input_grad, retain=retain, grads=grads)
     takes = type(module)._backward_takes
     if retain and "retain" not in takes:
         raise TypeError(f"{type(module).__name__}.backward: expected a keyword retain, which is needed here")
     given = {"input_grad": input_grad, "retain": retain, "grads": grads}
     how = {name: value for name, value in given.items() if name in takes}
-    parameters = {} if type(module)._checks_first else module._named()
+    parameters = module._named()
     check_grads(parameters, grads)
     if grads is None or "grads" in takes:
         dx, dstate = _backward_of(module, tape, dy, dstate, how)
     else:
         with gradients_kept() as kept:
             dx, dstate = _backward_of(module, tape, dy, dstate, how)
-        for name, parameter in parameters.items():
-            if parameter in kept:
-                add_to(grads, name, parameter, kept[parameter])
+        add_fresh(grads, parameters, {name: kept[own] for name, own in parameters.items() if own in kept})
     return dx if input_grad else None, dstate
 
 
@@ -399,6 +398,8 @@ def check_grads(parameters: Mapping[str, Parameter], grads: Any) -> None:
         return
     if not isinstance(grads, dict):
         raise TypeError(f"grads: expected a dict, got {type(grads).__name__}")
+    if not grads:
+        return
     for name, parameter in parameters.items():
         if name not in grads:
             continue
@@ -412,16 +413,19 @@ def check_grads(parameters: Mapping[str, Parameter], grads: Any) -> None:
             raise ValueError(f"grads[{name!r}]: expected a writeable array, got a read-only one")
 
 
-def add_to(
-    grads: dict[str, np.ndarray] | None, name: str, parameter: Parameter, gradient: np.ndarray
+def add_fresh(
+    grads: dict[str, np.ndarray] | None, parameters: dict[str, Parameter], fresh: dict[str, np.ndarray]
 ) -> None:
-    """Add a fresh gradient to `grads`, or to the parameter's own where that is None."""
-    if grads is None:
-        parameter._add_checked(gradient)
-    elif name in grads:
-        grads[name] += gradient
-    else:
-        grads[name] = gradient
+    """Add fresh gradients to those in `grads`, or to the parameters' own where that is None."""
+    for name, parameter in parameters.items():
+        if name not in fresh:
+            continue
+        if grads is None:
+            parameter._add_checked(fresh[name])
+        elif name in grads:
+            grads[name] += fresh[name]
+        else:
+            grads[name] = fresh[name]
 
 
 def refuse_state(name: str, value: Any, module: Module) -> None:

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 _adding = Lock()  # one for all parameters: threads that run one layer add their gradients in turn
-_kept = local()  # `.gradients`: where this thread's gradients go instead, if anywhere
+
+
+class _Kept(local):
+    """Where this thread's gradients go instead, if anywhere."""
+
+    gradients: dict[Parameter, np.ndarray] | None = None
+
+
+_kept = _Kept()
 
 
 class Parameter:
@@ -111,7 +119,7 @@ class Parameter:
 
     def _add_checked(self, array: np.ndarray) -> None:
         """`add_grad` of an array known to fit."""
-        kept = getattr(_kept, "gradients", None)
+        kept = _kept.gradients
         if kept is not None:
             kept[self] = kept[self] + array if self in kept else array
             return
@@ -134,7 +142,7 @@ class Parameter:
 @contextmanager
 def gradients_kept() -> Iterator[dict[Parameter, np.ndarray]]:
     """Gradients that this thread adds are summed up in the dict that this gives; every `.grad` stays."""
-    outer = getattr(_kept, "gradients", None)
+    outer = _kept.gradients
     gradients: dict[Parameter, np.ndarray] = {}
     _kept.gradients = gradients
     try:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.functional import checked_lengths
 from rnnfast.nn import checks
 from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
 from rnnfast.training.grad import (
@@ -147,7 +146,7 @@ class Sequences:
         lengths = how.pop("lengths", None)
         if lengths is not None and not batched:
             lengths = [lengths]
-        checked = checked_lengths(lengths, self.T, shape[1 - self.axis] if batched else 1)
+        checked = checks.checked_lengths(lengths, self.T, shape[1 - self.axis] if batched else 1)
         self._lengths = checked if checked is None or batched else checked[0]
         rng = how.pop("rng", None)
         checks.check_rng(rng)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.files import file_name, open_regular, written_whole
+from rnnfast.nn.checks import as_array
 from rnnfast.nn.containers import ModuleDict
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
@@ -174,7 +175,7 @@ def write_checkpoint(
     import json
     import zipfile
 
-    entries = {name: np.asarray(array) for name, array in arrays.items()}
+    entries = {name: as_array(f"arrays[{name!r}]", array) for name, array in arrays.items()}
     for name, array in entries.items():
         if array.dtype.kind not in _KINDS:
             raise TypeError(f"arrays[{name!r}]: expected numbers, bools or text, got {array.dtype}")

@@ -92,7 +92,7 @@ def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any
     """
     if lengths is None or any(isinstance(module, Last) for module in model.modules()):
         return mask
-    lengths, shape = np.asarray(lengths), np.shape(x)
+    lengths, shape = checks.as_array("lengths", lengths), np.shape(x)
     if lengths.ndim == 0:
         within = np.arange(shape[0]) < lengths
     elif is_batch_first(model):

@@ -41,11 +41,13 @@ if TYPE_CHECKING:
     from rnnfast.training.checkpoint import load, save
     from rnnfast.training.fit import fit
     from rnnfast.training.grad import loss_and_grad
+    from rnnfast.training.gradcheck import check_gradients
     from rnnfast.training.probe import probe
 
 # name -> (module that has it, or is it)
 _ON_FIRST_USE = {
     "baselines": "rnnfast.baselines",
+    "check_gradients": "rnnfast.training",
     "clip_grad_norm": "rnnfast.nn.clip",
     "clip_grad_value": "rnnfast.nn.clip",
     "fit": "rnnfast.training",
@@ -81,6 +83,7 @@ __all__ = [
     "Sequential",
     "__version__",
     "baselines",
+    "check_gradients",
     "clip_grad_norm",
     "clip_grad_value",
     "fit",

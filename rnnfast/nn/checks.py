@@ -91,6 +91,14 @@ def limit(name: str, value: Any) -> float:
     return number
 
 
+def limit_above_zero(name: str, value: Any) -> float:
+    """`value` as a float above 0, which may be infinite."""
+    number = _float(name, value)
+    if not number > 0:
+        raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+    return number
+
+
 def function(name: str, value: Any) -> Any:
     """`value` itself, which can be called."""
     if not callable(value):

@@ -13,7 +13,9 @@ from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
 from rnnfast.training.grad import (
     Loss,
     apply_loss,
+    as_loss,
     check_keywords,
+    check_model,
     counted,
     evaluation_only,
     is_batch_first,
@@ -35,8 +37,8 @@ def truncated_bptt(
     ----------
     model : Module
         Run with ``training=True`` (dropout is on) unless `how` says otherwise.
-    loss : callable
-        ``loss(y, targets)`` or ``loss(y, targets, mask)`` giving (float, dy), as those of `rnnfast.losses`.
+    loss : callable or str
+        As for :func:`loss_and_grad`.
     x : array_like
         The model's input.
     targets : array_like
@@ -87,6 +89,8 @@ def truncated_bptt(
     >>> len(losses), bool(np.mean(losses[-20:]) < 0.2 * np.mean(losses[:20]))
     (200, True)
     """
+    check_model(model)
+    loss = as_loss(loss)
     check_windows(model, k1, k2)
     return _passes(model, loss, Sequences(model, x, targets, how).windows(k1, k2), state)
 

@@ -14,7 +14,7 @@ from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module, Tape
 from rnnfast.nn.sequential import Sequential
 from rnnfast.recurrent import Recurrent
-from rnnfast.training.grad import Loss, apply_loss, check_keywords, within_lengths
+from rnnfast.training.grad import Loss, apply_loss, as_loss, check_keywords, within_lengths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,7 +131,7 @@ def probe(
     ----------
     model : Module
         A recurrent layer, or a `Sequential` with recurrent layers in it.
-    loss : callable
+    loss : callable or str
         As for :func:`rnnfast.loss_and_grad`.
     x, targets : array_like
         One batch. x has at least one step.
@@ -169,6 +169,7 @@ def probe(
     """
     if not isinstance(model, Module) or not any(isinstance(own, Recurrent) for own in model.modules()):
         raise TypeError(f"model: expected one with a recurrent layer, got {type(model).__name__}")
+    loss = as_loss(loss)
     check_keywords(model, how, {"mask"})
     if how.pop("checkpoint", None):
         raise ValueError("checkpoint: expected None (a probe reads the gates of all steps)")

@@ -247,6 +247,7 @@ def lstm_forward(
     >>> y.shape, h.shape, bool((y[-1] == h).all())
     ((5, 2, 4), (2, 4), True)
     """
+    flag("coupled_gates", coupled_gates)
     peepholes = dict(zip(PEEPHOLES, (weight_ci, weight_cf, weight_co), strict=True))
     _check_peepholes(peepholes, coupled_gates)
     y, final, tape, *states = _forward(
@@ -261,7 +262,7 @@ def lstm_forward(
         reset,
         return_states,
         {"weight_hr": weight_hr, **peepholes},
-        coupled_gates=flag("coupled_gates", coupled_gates),
+        coupled_gates=bool(coupled_gates),
         cell_clip=checked_clip(cell_clip),
         reverse=flag("reverse", reverse),
     )

@@ -116,7 +116,7 @@ def _float(name: str, value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def float_dtype(value: Any) -> np.dtype:
@@ -143,7 +143,7 @@ def check_rng(value: Any) -> None:
 def fitting(name: str, value: Any, dtype: np.dtype) -> float:
     """`value` as a float that is finite in `dtype` too."""
     number = real(name, value)
-    if abs(number) > np.finfo(dtype).max:
+    if abs(number) > float(np.finfo(dtype).max):
         raise ValueError(f"{name}: expected a finite number of {dtype}, got {value!r}")
     return number
 

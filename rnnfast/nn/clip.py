@@ -60,7 +60,10 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
             norm = math.sqrt(sum(float(np.square(grad, dtype=np.float64).sum()) for grad in grads))
     if math.isfinite(norm):
-        _scale(grads, bound / (norm + 1e-6))
+        factor = bound / (norm + 1e-6)
+        if factor < 1.0:
+            for grad in grads:
+                grad *= factor
         return norm
     # So do those of float64: they are summed in units of the largest number.
     unit = max(float(np.abs(grad).max(initial=0.0)) for grad in grads)
@@ -70,7 +73,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     if bound / unit < units:
         for grad in grads:
             grad /= unit
-        _scale(grads, bound / units)
+            grad *= bound / units
     return unit * units
 
 
@@ -124,12 +127,6 @@ def _grads(parameters: Iterable[Parameter]) -> list[NDArray]:
                 )
             grads.append(parameter.grad)
     return grads
-
-
-def _scale(grads: list[NDArray], factor: float) -> None:
-    if factor < 1.0:
-        for grad in grads:
-            grad *= factor
 
 
 def _sum_of_squares(grad: NDArray) -> float:

@@ -173,10 +173,11 @@ def source(
     """The updates that `data` stands for; `name` is what errors call it.
 
     Arrays, ``(x, targets)`` or ``(x, targets, keywords)``, are cut along the batch axis: `axes` names that of
-    each. By default it is axis 1 of x, as layers want it, or axis 0 with ``batch_first`` (the model's first module that has this
-    attribute decides) and for a model without recurrent layers; targets have the same axis where they begin
-    with x's first two axes, and axis 0 where they do not or the model holds a `Last`: there is one for each
-    sequence then. With ``truncate=(k1, k2)`` the batches are cut into windows of k1 steps.
+    each. By default it is axis 1 of x, as layers want it, or axis 0 with ``batch_first`` (the model's first
+    module that has this attribute decides) and for a model without recurrent layers; targets have the same
+    axis where they begin with x's first two axes, and axis 0 where they do not or the model holds a `Last`:
+    there is one for each sequence then. With ``truncate=(k1, k2)`` the batches are cut into windows of k1
+    steps.
     """
     batches = _batches(name, data, model, batch_size, axes, stateful, shuffle)
     if truncate is None:

@@ -361,7 +361,8 @@ class _Reader:
         names = [name for name in self.entries if name.startswith(prefix)]
         size, most = sum(self.entries[name].size for name in names), _memory() if most is None else most
         if size > most:
-            raise ValueError(f"{self._path}: expected at most {most} bytes in {prefix}*, got {size}")
+            place = f"{prefix}*" if prefix else "all"
+            raise ValueError(f"{self._path}: expected at most {most} bytes in {place}, got {size}")
         with _as_value_errors(self._path):
             return {name.removeprefix(prefix): self._array(name) for name in names}
 

@@ -14,7 +14,16 @@ import numpy as np
 
 Rng: TypeAlias = "int | np.random.Generator | None"
 
+_SHOWN = 120  # characters of a value that an error shows
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def shown(value: Any) -> str:
+    """`value` as errors show it: on one short line."""
+    if isinstance(value, np.ndarray) and value.size > 1:
+        return f"an array of shape {value.shape}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def positive(name: str, value: Any) -> int:
@@ -25,11 +34,11 @@ def positive(name: str, value: Any) -> int:
 def integer(name: str, value: Any, least: int | None = None) -> int:
     """`value` as an int, of at least `least` if that is given."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
+        raise TypeError(f"{name}: expected an integer, got {shown(value)}")
     try:
         number = operator.index(value)
     except TypeError:  # an array of several, or of floats
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+        raise TypeError(f"{name}: expected an integer, got {shown(value)}") from None
     if least is not None and number < least:
         raise ValueError(f"{name}: expected at least {least}, got {number}")
     return number
@@ -39,7 +48,7 @@ def probability(name: str, value: Any) -> float:
     """`value` as a float p with 0 <= p < 1."""
     number = real(name, value)
     if not 0.0 <= number < 1.0:
-        raise ValueError(f"{name}: expected a probability p with 0 <= p < 1, got {value!r}")
+        raise ValueError(f"{name}: expected a probability p with 0 <= p < 1, got {shown(value)}")
     return number
 
 
@@ -47,7 +56,7 @@ def real(name: str, value: Any) -> float:
     """`value` as a finite float."""
     number = _float(name, value)
     if not math.isfinite(number):
-        raise ValueError(f"{name}: expected a finite number, got {value!r}")
+        raise ValueError(f"{name}: expected a finite number, got {shown(value)}")
     return number
 
 
@@ -55,7 +64,7 @@ def at_least_zero(name: str, value: Any) -> float:
     """`value` as a finite float of at least 0."""
     number = real(name, value)
     if number < 0:
-        raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
+        raise ValueError(f"{name}: expected a number of at least 0, got {shown(value)}")
     return number
 
 
@@ -63,7 +72,7 @@ def above_zero(name: str, value: Any) -> float:
     """`value` as a finite float above 0."""
     number = real(name, value)
     if number <= 0:
-        raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+        raise ValueError(f"{name}: expected a number above 0, got {shown(value)}")
     return number
 
 
@@ -71,7 +80,7 @@ def below_one(name: str, value: Any) -> float:
     """`value` as a float in 0..1, 1 excluded."""
     number = real(name, value)
     if not 0.0 <= number < 1.0:
-        raise ValueError(f"{name}: expected a number in 0..1, 1 excluded, got {value!r}")
+        raise ValueError(f"{name}: expected a number in 0..1, 1 excluded, got {shown(value)}")
     return number
 
 
@@ -79,7 +88,7 @@ def fraction(name: str, value: Any) -> float:
     """`value` as a float in 0..1."""
     number = real(name, value)
     if not 0.0 <= number <= 1.0:
-        raise ValueError(f"{name}: expected a number in 0..1, got {value!r}")
+        raise ValueError(f"{name}: expected a number in 0..1, got {shown(value)}")
     return number
 
 
@@ -87,7 +96,7 @@ def limit(name: str, value: Any) -> float:
     """`value` as a float of at least 0, which may be infinite."""
     number = _float(name, value)
     if not number >= 0:
-        raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
+        raise ValueError(f"{name}: expected a number of at least 0, got {shown(value)}")
     return number
 
 
@@ -95,14 +104,14 @@ def limit_above_zero(name: str, value: Any) -> float:
     """`value` as a float above 0, which may be infinite."""
     number = _float(name, value)
     if not number > 0:
-        raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+        raise ValueError(f"{name}: expected a number above 0, got {shown(value)}")
     return number
 
 
 def function(name: str, value: Any) -> Any:
     """`value` itself, which can be called."""
     if not callable(value):
-        raise TypeError(f"{name}: expected a function, got {value!r}")
+        raise TypeError(f"{name}: expected a function, got {shown(value)}")
     return value
 
 
@@ -112,7 +121,7 @@ def _float(name: str, value: Any) -> float:
         isinstance(value, np.ndarray) and (value.ndim > 0 or value.dtype.kind not in "iuf")
     )
     if unfit or not hasattr(value, "__float__"):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
+        raise TypeError(f"{name}: expected a number, got {shown(value)}")
     try:
         return float(value)
     except OverflowError:
@@ -126,7 +135,7 @@ def float_dtype(value: Any) -> np.dtype:
     except TypeError:
         dtype = np.dtype(object)
     if dtype not in _FLOATS:
-        raise TypeError(f"dtype: expected float32 or float64, got {value!r}")
+        raise TypeError(f"dtype: expected float32 or float64, got {shown(value)}")
     return dtype
 
 
@@ -135,7 +144,7 @@ def check_rng(value: Any) -> None:
     if value is None or isinstance(value, np.random.Generator):
         return
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"rng: expected an integer, a numpy.random.Generator or None, got {value!r}")
+        raise TypeError(f"rng: expected an integer, a numpy.random.Generator or None, got {shown(value)}")
     if not 0 <= operator.index(value) < 2**64:
         raise ValueError(f"rng: expected an integer in 0..2**64-1, got {value}")
 
@@ -144,7 +153,7 @@ def fitting(name: str, value: Any, dtype: np.dtype) -> float:
     """`value` as a float that is finite in `dtype` too."""
     number = real(name, value)
     if abs(number) > float(np.finfo(dtype).max):
-        raise ValueError(f"{name}: expected a finite number of {dtype}, got {value!r}")
+        raise ValueError(f"{name}: expected a finite number of {dtype}, got {shown(value)}")
     return number
 
 
@@ -153,7 +162,7 @@ def checkpoint(value: Any) -> bool | int | None:
     if value is None or isinstance(value, (bool, np.bool_)):
         return None if value is None else bool(value)
     if not hasattr(value, "__index__"):
-        raise TypeError(f"checkpoint: expected True, False, an integer or None, got {value!r}")
+        raise TypeError(f"checkpoint: expected True, False, an integer or None, got {shown(value)}")
     return positive("checkpoint", value)
 
 
@@ -162,7 +171,7 @@ def flag(name: str, value: Any) -> bool:
     if value is True or value is False:
         return value
     if not isinstance(value, np.bool_):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
+        raise TypeError(f"{name}: expected True or False, got {shown(value)}")
     return bool(value)
 
 

@@ -172,6 +172,10 @@ def fit(
     for path in (checkpoint, resume):
         if path is not None:
             file_name(path)
+    if checkpoint is not None and not model.parameters():
+        raise ValueError(
+            f"model: expected at least one parameter for a checkpoint, got {type(model).__name__} without any"
+        )
     if metadata is not None and not isinstance(metadata, Mapping):
         raise TypeError(f"metadata: expected a mapping, got {type(metadata).__name__}")
     if metadata is not None and "fit" in metadata:

@@ -181,6 +181,11 @@ def probe(
         for module, count in calls:  # the next pass draws the masks that it would have drawn
             module.mask_calls = count
     passes = list(_passes(model, tape, ""))
+    if not passes:
+        raise TypeError(
+            "model: expected a recurrent layer, or a Sequential that holds one, "
+            f"got {type(model).__name__} (the tape of a module of one's own is not looked into)"
+        )
     if len(passes[0][2].y) == 0:
         raise ValueError("x: expected at least one step, got none")
     value, dy = apply_loss(loss, y, targets, mask)
@@ -200,6 +205,8 @@ Pass = tuple[str, Recurrent, passes.Tape]
 
 def _passes(model: Module, tape: Tape, prefix: str) -> Iterator[Pass]:
     """The name, the layer and the tape of every pass that `tape` has."""
+    if not isinstance(tape, Tape):  # a module of a user's own
+        return
     saved = tape.saved_for(model)
     if isinstance(model, Sequential):
         for place, (module, own) in enumerate(zip(model, saved, strict=True)):

@@ -208,6 +208,9 @@ ARRAYS = [
         "weight_hh",
     ),
     (lambda: functional.lstm_forward(X, **weights(), lengths=masked([1, 1, 1])), "lengths"),
+    (lambda: rf.reference.lstm_forward(masked(X), **weights()), "x"),
+    (lambda: rf.reference.gru_forward(X, **{**weights(), "weight_ih": masked(X)}), ""),
+    (lambda: rf.baselines.NGram(masked([0, 1]), 2, 1), ""),
     (lambda: rf.pack_sequences([X, masked(X)]), "sequences"),
     (lambda: rf.unpack_sequences(masked(X), [1, 1, 1]), "y"),
     (lambda: rf.sampling.distribution(masked([0.5, 0.5])), "logits"),
@@ -228,6 +231,15 @@ def test_masks_of_masked_arrays_are_not_dropped(call: Any, name: str) -> None:
         call()
     if name:
         assert "got a masked one, whose mask would be dropped" in str(caught.value)
+
+
+def test_errors_show_values_on_one_short_line() -> None:
+    gru = rf.GRU(I, H, rng=0)
+    with pytest.raises(TypeError, match=r"^batch: expected an integer, got an array of shape \(1, 3, 5\)$"):
+        gru.stream(gru(X)[1])  # a state in place of the batch
+    with pytest.raises(TypeError) as caught:
+        rf.Linear(I, H, bias="no" * 1000)
+    assert len(str(caught.value)) < 200
 
 
 def test_the_models_and_losses_of_training_are_what_they_should_be() -> None:
@@ -251,6 +263,18 @@ def test_the_models_and_losses_of_training_are_what_they_should_be() -> None:
             rf.fit(**{**given, "loss": "mse", "data": (X, Y), "progress": False, **change})
         for name, array in model.state_dict().items():
             np.testing.assert_array_equal(array, before[name])
+    module = rf.Dropout()
+    with pytest.raises(
+        ValueError, match=r"^model: expected at least one parameter for a checkpoint, got Drop"
+    ):
+        rf.fit(module, "mse", (X, X), rf.optim.SGD([parameter()]), checkpoint="none.npz", progress=False)
+    for model in (3, rf.Parameter(np.zeros(1))):
+        for call in (rf.sampling.generate, lambda *given: rf.sampling.beam_search(*given, beams=1)):
+            with pytest.raises(TypeError, match=r"^model: expected one with a method stream, got "):
+                call(model, [1], 2)
+    for exclude in (3, ["a"], [1.5]):
+        with pytest.raises(TypeError, match=r"^exclude: expected "):
+            rf.sampling.distribution([0.5, 0.5], exclude=exclude)
     for wrong in (3, [3], lstm()):
         with pytest.raises(TypeError, match=r"^parameters: expected Parameter"):
             rf.clip_grad_norm(wrong, 1.0)

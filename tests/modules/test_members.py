@@ -370,6 +370,14 @@ def test_what_a_users_methods_return_is_checked() -> None:
         whole.backward(tape, retain=True)
 
 
+def test_a_probe_says_what_it_cannot_look_into() -> None:
+    x, targets = numbers(T, B, I), numbers(T, B, 1)
+    with pytest.raises(
+        TypeError, match=r"^model: expected a recurrent layer, or a Sequential .*, got Tagger"
+    ):
+        rf.probe(Tagger(), "mse", x, targets)
+
+
 def test_a_stream_refuses_a_module_whose_state_it_would_lose() -> None:
     step = rf.Sequential(rf.Linear(I, I, rng=0), Tagger()).stream(B)
     with pytest.raises(TypeError, match=r"^module 1 \(Tagger\): expected a method stream\(batch\)"):

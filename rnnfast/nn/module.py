@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _claiming = Lock()
 
 _HANDED_ON = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})  # keywords of forward
+_RESULTS = {"__call__": ("y", "state"), "forward": ("y", "state", "tape"), "backward": ("dx", "dstate")}
 _BACKWARD = frozenset({"input_grad", "retain", "grads"})  # keywords of backward
 
 
@@ -160,7 +161,7 @@ class Module(Members):
                 f"{type(self).__name__}.forward: expected a keyword training, which evaluation sets to False "
                 "(a module in it drops out at random), or a method __call__ beside it"
             )
-        y, state, _ = results("forward", self, self.forward(x, state, *args, **how), "y, state, tape")
+        y, state, _ = results("forward", self, self.forward(x, state, *args, **how))
         return y, state
 
     def forward(self, x: ArrayLike, state: Any = None) -> tuple[np.ndarray, Any, Any]:
@@ -342,12 +343,12 @@ class Stateless(Module):
 
 def run_forward(module: Module, x: Any, state: Any = None, **how: Any) -> tuple[Any, Any, Any]:
     """`module.forward`, whose results are three."""
-    return results("forward", module, module.forward(x, state, **how), "y, state, tape")
+    return results("forward", module, module.forward(x, state, **how))
 
 
 def evaluate(module: Module, x: Any, state: Any = None, **how: Any) -> tuple[Any, Any]:
     """`module(x, state)`, whose results are two."""
-    return results("__call__", module, module(x, state, **how), "y, state")
+    return results("__call__", module, module(x, state, **how))
 
 
 def run_backward(
@@ -380,14 +381,17 @@ def run_backward(
 
 
 def _backward_of(module: Module, tape: Any, dy: Any, dstate: Any, how: dict[str, Any]) -> tuple[Any, Any]:
-    return results("backward", module, module.backward(tape, dy, dstate, **how), "dx, dstate")
+    return results("backward", module, module.backward(tape, dy, dstate, **how))
 
 
-def results(method: str, module: Module, given: Any, expected: str) -> Any:
-    """What a module's method gave, if it is a tuple of as many as `expected` names."""
-    if not isinstance(given, tuple) or len(given) != expected.count(",") + 1:
+def results(method: str, module: Module, given: Any) -> Any:
+    """What a module's method gave, if it is a tuple of as many as it should be."""
+    expected = _RESULTS[method]
+    if not isinstance(given, tuple) or len(given) != len(expected):
         came = f"{len(given)} of them" if isinstance(given, tuple) else type(given).__name__
-        raise TypeError(f"{type(module).__name__}.{method}: expected it to return {expected}, got {came}")
+        raise TypeError(
+            f"{type(module).__name__}.{method}: expected it to return {', '.join(expected)}, got {came}"
+        )
     return given
 
 

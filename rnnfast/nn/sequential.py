@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnfast.nn import checks
 from rnnfast.nn.embedding import Embedding
-from rnnfast.nn.module import Module, Tape, evaluate, run_backward, run_forward
+from rnnfast.nn.module import Module, Stateless, Tape, evaluate, run_backward, run_forward
 from rnnfast.nn.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -309,6 +309,9 @@ class SequentialStream:
         for place, step in enumerate(self._steps):
             if not isinstance(step, Module):
                 y = step(y)
+                continue
+            if isinstance(step, Stateless):
+                y = step(y)[0]
                 continue
             y, state = evaluate(step, y)
             if state is not None:

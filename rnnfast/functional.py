@@ -519,7 +519,7 @@ def rnn_forward(
     >>> y.ravel(), state
     (array([1., 3., 7.]), array([[7.]]))
     """
-    if nonlinearity not in NONLINEARITIES:
+    if not isinstance(nonlinearity, str) or nonlinearity not in NONLINEARITIES:
         expected = ", ".join(map(repr, NONLINEARITIES))
         raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
     y, final, tape, *states = _forward(

@@ -83,10 +83,7 @@ class RNN(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
     ) -> None:
-        if nonlinearity not in functional.NONLINEARITIES:
-            expected = ", ".join(functional.NONLINEARITIES)
-            raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, functional.NONLINEARITIES)
         super().__init__(
             input_size,
             hidden_size,

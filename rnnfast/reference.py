@@ -299,7 +299,7 @@ def rnn_forward(
     >>> y.ravel(), state
     (array([1., 3., 4.]), array([[4.]]))
     """
-    if nonlinearity not in _NONLINEARITIES:
+    if not isinstance(nonlinearity, str) or nonlinearity not in _NONLINEARITIES:
         expected = ", ".join(map(repr, _NONLINEARITIES))
         raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
     f, _ = _NONLINEARITIES[nonlinearity]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
+from collections.abc import Collection
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,12 +34,9 @@ def positive(name: str, value: Any) -> int:
 
 def integer(name: str, value: Any, least: int | None = None) -> int:
     """`value` as an int, of at least `least` if that is given."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    if not _is_integer(value):
         raise TypeError(f"{name}: expected an integer, got {shown(value)}")
-    try:
-        number = operator.index(value)
-    except TypeError:  # an array of several, or of floats
-        raise TypeError(f"{name}: expected an integer, got {shown(value)}") from None
+    number = operator.index(value)
     if least is not None and number < least:
         raise ValueError(f"{name}: expected at least {least}, got {number}")
     return number
@@ -108,11 +106,25 @@ def limit_above_zero(name: str, value: Any) -> float:
     return number
 
 
+def one_of(name: str, value: Any, known: Collection[str]) -> str:
+    """`value`, which is one of the known names."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {shown(value)}")
+    return value
+
+
 def function(name: str, value: Any) -> Any:
     """`value` itself, which can be called."""
     if not callable(value):
         raise TypeError(f"{name}: expected a function, got {shown(value)}")
     return value
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether `value` is one integer of any kind, and no bool."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        return False
+    return not isinstance(value, np.ndarray) or (value.ndim == 0 and value.dtype.kind in "iu")
 
 
 def _float(name: str, value: Any) -> float:
@@ -143,7 +155,7 @@ def check_rng(value: Any) -> None:
     """Refuse an `rng` that is neither None nor a generator nor an integer that can seed one."""
     if value is None or isinstance(value, np.random.Generator):
         return
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    if not _is_integer(value):
         raise TypeError(f"rng: expected an integer, a numpy.random.Generator or None, got {shown(value)}")
     if not 0 <= operator.index(value) < 2**64:
         raise ValueError(f"rng: expected an integer in 0..2**64-1, got {value}")
@@ -161,7 +173,7 @@ def checkpoint(value: Any) -> bool | int | None:
     """`value`, which says in what segments a pass is checkpointed: a bool, a number of steps, or None."""
     if value is None or isinstance(value, (bool, np.bool_)):
         return None if value is None else bool(value)
-    if not hasattr(value, "__index__"):
+    if not _is_integer(value):
         raise TypeError(f"checkpoint: expected True, False, an integer or None, got {shown(value)}")
     return positive("checkpoint", value)
 

@@ -57,8 +57,9 @@ def orthogonal(
     >>> bool(np.allclose(u.T @ u, np.eye(3)))
     True
     """
-    gain, rng = checks.real("gain", gain), checks.generator(rng)
-    for block in _row_blocks(target, blocks):
+    rng = checks.generator(rng)
+    gain, parts = _row_blocks(target, blocks, gain)
+    for block in parts:
         rows, columns = block.shape
         q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
         q *= np.where(np.diagonal(r) < 0, -gain, gain)
@@ -100,8 +101,9 @@ def xavier_uniform(
     >>> bool(np.abs(weight).max() <= 1.0)
     True
     """
-    gain, rng = checks.real("gain", gain), checks.generator(rng)
-    for block in _row_blocks(target, blocks):
+    rng = checks.generator(rng)
+    gain, parts = _row_blocks(target, blocks, gain)
+    for block in parts:
         bound = gain * math.sqrt(6.0 / sum(block.shape))
         block[...] = rng.uniform(-bound, bound, block.shape)
 
@@ -141,8 +143,9 @@ def xavier_normal(
     >>> round(float(weight.std()), 3)    # sqrt(2 / 600) = 0.0577
     0.058
     """
-    gain, rng = checks.real("gain", gain), checks.generator(rng)
-    for block in _row_blocks(target, blocks):
+    rng = checks.generator(rng)
+    gain, parts = _row_blocks(target, blocks, gain)
+    for block in parts:
         block[...] = gain * math.sqrt(2.0 / sum(block.shape)) * rng.standard_normal(block.shape)
 
 
@@ -177,8 +180,8 @@ def identity(target: Target, gain: float = 1.0, *, blocks: int = 1) -> None:
     >>> weight.tolist()
     [[0.5, 0.0], [0.0, 0.5]]
     """
-    gain = checks.real("gain", gain)
-    for block in _row_blocks(target, blocks):
+    gain, parts = _row_blocks(target, blocks, gain)
+    for block in parts:
         block[...] = gain * np.eye(*block.shape)
 
 
@@ -259,8 +262,8 @@ def recurrent(layer: Any, *, rng: int | np.random.Generator | None = None) -> No
             param.data[...] = 0.0
 
 
-def _row_blocks(target: Target, blocks: int) -> list[NDArray]:
-    """Views of the equal blocks of rows of a float matrix; none where it is empty."""
+def _row_blocks(target: Target, blocks: int, gain: float) -> tuple[float, list[NDArray]]:
+    """The gain, and views of the equal blocks of rows of a float matrix; no block where it is empty."""
     array = target.data if isinstance(target, Parameter) else target
     checks.refuse_masked("target", array)
     if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
@@ -272,7 +275,7 @@ def _row_blocks(target: Target, blocks: int) -> list[NDArray]:
         raise ValueError("target: expected an array that can be written, got a read-only one")
     if array.shape[0] % checks.positive("blocks", blocks):
         raise ValueError(f"blocks: expected a divisor of the {array.shape[0]} rows, got {blocks!r}")
-    return np.split(array, blocks) if array.size else []
+    return checks.fitting("gain", gain, array.dtype), np.split(array, blocks) if array.size else []
 
 
 def _hidden_size(layer: Any) -> int:

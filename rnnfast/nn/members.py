@@ -45,7 +45,7 @@ class Members:
     def __setattr__(self, name: str, value: Any) -> None:
         own = self.__dict__
         if isinstance(value, (Parameter, Members)):
-            if hasattr(getattr(type(self), name, None), "__set__"):  # a property, which does as it likes
+            if hasattr(getattr(type(self), name, None), "__set__"):  # a property: its setter decides
                 object.__setattr__(self, name, value)
             else:
                 self._register(name, value)

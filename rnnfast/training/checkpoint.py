@@ -175,6 +175,8 @@ def write_checkpoint(
     import json
     import zipfile
 
+    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
+        raise TypeError(f"arrays: expected a mapping of names to arrays, got {type(arrays).__name__}")
     entries = {name: as_array(f"arrays[{name!r}]", array) for name, array in arrays.items()}
     for name, array in entries.items():
         if array.dtype.kind not in _KINDS:

@@ -392,7 +392,7 @@ class _Loop:
     def _step(self, update: Batch | Window) -> None:
         run, model, optimizer = self._run, self._run.model, self._run.optimizer
         if self._schedule is not None:
-            optimizer.lr = run.base_lr * self._schedule(run.step)
+            optimizer.lr = run.base_lr * checks.at_least_zero("schedule", self._schedule(run.step))
         model.zero_grad()
         value, state = update.loss_and_grad(self._loss, run.state)
         value = float(value)

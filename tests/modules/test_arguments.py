@@ -144,7 +144,11 @@ def test_numbers_of_every_kind_are_taken() -> None:
     for value in (Decimal("0.25"), np.float32(0.25), np.array(0.25)):
         assert rf.Dropout(value).p == rf.optim.SGD([parameter()], lr=value).lr == 0.25
     for value in (1e39, -1e39, 10**400):
-        for call in (lambda v=value: lstm(forget_bias=v), lambda v=value: rf.init.forget_bias(lstm(), v)):
+        for call in (
+            lambda v=value: lstm(forget_bias=v),
+            lambda v=value: rf.init.forget_bias(lstm(), v),
+            lambda v=value: rf.init.orthogonal(lstm().weight_ih_l0, v),
+        ):
             with pytest.raises(ValueError, match="expected a finite number"):
                 call()
 
@@ -242,6 +246,35 @@ def test_errors_show_values_on_one_short_line() -> None:
     assert len(str(caught.value)) < 200
 
 
+def test_other_kinds_are_named_too(tmp_path: Any) -> None:
+    two = np.array([1, 2])
+    for call, kind, message in (
+        (lambda: rf.RNN(I, H, nonlinearity=two), ValueError, "nonlinearity: expected one of tanh, relu, "),
+        (
+            lambda: rf.RNN(I, H, nonlinearity=["tanh"]),
+            ValueError,
+            "nonlinearity: expected one of tanh, relu, ",
+        ),
+        (lambda: rf.GRU(I, H, rng=two), TypeError, "rng: expected an integer, a numpy"),
+        (lambda: forward(rng=two), TypeError, "rng: expected an integer, a numpy"),
+        (lambda: forward(checkpoint=two), TypeError, "checkpoint: expected True, False, an integer or None"),
+        (
+            lambda: rf.training.write_checkpoint(tmp_path / "a", [two], {}),
+            TypeError,
+            "arrays: expected a mapping",
+        ),
+        (
+            lambda: rf.training.write_checkpoint(tmp_path / "a", {1: two}, {}),
+            TypeError,
+            "arrays: expected a map",
+        ),
+        (lambda: rf.training.History().plot(3), TypeError, "path: expected the name of a file"),
+    ):
+        with pytest.raises(kind, match=f"^{message}"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_models_and_losses_of_training_are_what_they_should_be() -> None:
     for change, kind, message in (
         ({"model": [1]}, TypeError, "model: expected a Module, got list"),
@@ -263,6 +296,11 @@ def test_the_models_and_losses_of_training_are_what_they_should_be() -> None:
             rf.fit(**{**given, "loss": "mse", "data": (X, Y), "progress": False, **change})
         for name, array in model.state_dict().items():
             np.testing.assert_array_equal(array, before[name])
+    for factor in (np.nan, -1.0):
+        with pytest.raises(ValueError, match=r"^schedule: expected a "):
+            train(schedule=lambda step, factor=factor: factor)
+    with pytest.raises(TypeError, match=r"^schedule: expected a number, got None"):
+        train(schedule=lambda step: None)
     module = rf.Dropout()
     with pytest.raises(
         ValueError, match=r"^model: expected at least one parameter for a checkpoint, got Drop"

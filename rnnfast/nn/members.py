@@ -13,6 +13,8 @@ from rnnfast.nn.parameter import Parameter
 
 _Own = TypeVar("_Own", bound="Members")
 
+_REGISTERED = ("_parameters", "_modules", "_row")  # the last is a Sequential's
+_PLAIN = frozenset({list, tuple, set, dict})
 _LOOK = 64  # entries of a plain list or dict that are searched for modules
 
 
@@ -127,20 +129,24 @@ class Members:
     def _check_lists(self) -> None:
         """Refuse modules and parameters in plain lists and dicts that nothing registers."""
         modules = self.modules()
-        known = {id(module) for module in modules}
-        known |= {id(parameter) for _, parameter in self._every_name()}
         for module in modules:
             for name, value in module.__dict__.items():
-                if name in ("_parameters", "_modules") or not isinstance(value, (list, tuple, set, dict)):
+                if type(value) not in _PLAIN or not value or name in _REGISTERED:
                     continue
                 for entry in islice(value.values() if isinstance(value, dict) else value, _LOOK):
-                    if isinstance(entry, (Members, Parameter)) and id(entry) not in known:
+                    if isinstance(entry, (Members, Parameter)) and not self._holds(entry):
                         kind = "Parameter" if isinstance(entry, Parameter) else "Module"
                         raise TypeError(
                             f"{type(module).__name__}.{name}: expected an rf.{kind}List or rf.{kind}Dict "
                             f"(a plain {type(value).__name__} registers nothing), got one that holds "
                             f"a {type(entry).__name__}"
                         )
+
+    def _holds(self, entry: Parameter | Members) -> bool:
+        """Whether this module or one inside it registered `entry`."""
+        if isinstance(entry, Members):
+            return any(module is entry for module in self.modules())
+        return any(parameter is entry for _, parameter in self._every_name())
 
     # What a module says of them
 
@@ -168,20 +174,22 @@ class Members:
 
     def modules(self: _Own) -> list[_Own]:
         """This module and, after it, those inside it, however deep, each once."""
-        return [module for _, module in self.named_modules()]
+        found: dict[Any, str] = {}
+        self._find("", found)
+        return list(found)
 
     def named_modules(self: _Own) -> list[tuple[str, _Own]]:
         """This module, named "", and those inside it with their names, each once."""
-        found: dict[int, tuple[str, Any]] = {}
+        found: dict[Any, str] = {}
+        self._find("", found)
+        return [(name, module) for module, name in found.items()]
 
-        def walk(name: str, module: Members) -> None:
-            if id(module) not in found:
-                found[id(module)] = name, module
-                for inner, member in module._modules.items():
-                    walk(f"{name}.{inner}" if name else inner, member)
-
-        walk("", self)
-        return list(found.values())
+    def _find(self, name: str, found: dict[Any, str]) -> None:
+        """Add this module and those inside it that were not found before."""
+        if self not in found:
+            found[self] = name
+            for inner, module in self._modules.items():
+                module._find(f"{name}.{inner}" if name else inner, found)
 
     def zero_grad(self) -> None:
         """Set every gradient there is to zero."""

@@ -98,11 +98,6 @@ class Recurrent(Module):
         if any(name == own + suffix for suffix, shapes in self._shapes() for own in shapes):
             raise AttributeError(f"{name}: a parameter stays what it is; assign to {name}.data instead")
 
-    @property
-    def draws_masks(self) -> bool:
-        """Whether a pass in training drops outputs of a layer for the one above it."""
-        return self.dropout > 0 and self.num_layers > 1
-
     def _derive(self) -> None:
         """Set up what copies do not take along: each pass's cell, and buffers to use again."""
         self._dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
@@ -265,7 +260,7 @@ class Recurrent(Module):
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
         if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
             initial = tuple([None if part is None else part.copy() for part in initial])
-        key = self._mask_key(rng) if training and self.draws_masks else None
+        key = self._mask_key(rng) if training and self.dropout and self.num_layers > 1 else None
         length = checkpointed.segment_length(checkpoint, inputs)
         run = passes.pass_forward if length is None else partial(checkpointed.pass_forward, length=length)
         y, final, states, tapes = self._run(inputs, initial, sequences, layout, key, run, return_states)

@@ -57,14 +57,9 @@ class Dropout(Stateless):
         self.p = checks.probability("p", p)
         self._seed_masks(checks.generator(rng))
 
-    @property
-    def draws_masks(self) -> bool:
-        """Whether a pass in training drops anything."""
-        return self.p > 0
-
     def _apply(self, x: ArrayLike, training: bool = False, rng: checks.Rng = None) -> tuple[np.ndarray, Any]:
         x = checks.any_floats("x", x)
-        key = self._mask_key(rng) if training and self.draws_masks else None
+        key = self._mask_key(rng) if training and self.p else None
         saved = (x.shape, x.dtype, key, self.p)
         return _dropped(x, saved), saved
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from threading import Lock
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 # Guards the few words that calls on several threads share: a tape's use, a module's count of mask calls.
 _claiming = Lock()
+
+
+class _Evaluating(local):
+    """The module of a user's own that this thread evaluates by its forward, if any."""
+
+    module: Module | None = None
+
+
+_evaluating = _Evaluating()
 
 _HANDED_ON = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})  # keywords of forward
 _RESULTS = {"__call__": ("y", "state"), "forward": ("y", "state", "tape"), "backward": ("dx", "dstate")}
@@ -147,21 +156,15 @@ class Module(Members):
         if "backward" in own or "_backward" in own:
             cls._checks_first = "_backward" in own
 
-    @property
-    def draws_masks(self) -> bool:
-        """Whether a pass in training draws random masks."""
-        return False
-
     def __call__(self, x: Any, state: Any = None, *args: Any, **how: Any) -> tuple[Any, ...]:
         """Evaluate: y and the final state; nothing is saved."""
         if "training" in self.takes:
             how["training"] = False
-        elif any(module.draws_masks for module in self.modules()):
-            raise TypeError(
-                f"{type(self).__name__}.forward: expected a keyword training, which evaluation sets to False "
-                "(a module in it drops out at random), or a method __call__ beside it"
-            )
-        y, state, _ = results("forward", self, self.forward(x, state, *args, **how))
+        outer, _evaluating.module = _evaluating.module, self
+        try:
+            y, state, _ = results("forward", self, self.forward(x, state, *args, **how))
+        finally:
+            _evaluating.module = outer
         return y, state
 
     def forward(self, x: ArrayLike, state: Any = None) -> tuple[np.ndarray, Any, Any]:
@@ -261,6 +264,11 @@ class Module(Members):
 
     def _mask_key(self, rng: checks.Rng) -> tuple[int, int]:
         """The (seed, call) that keys one training pass's masks: the module's next, or the one `rng` says."""
+        if _evaluating.module is not None:
+            raise TypeError(
+                f"{type(_evaluating.module).__name__}.forward: expected it to take a keyword training and to "
+                f"hand it on to {type(self).__name__}, which draws masks in evaluation otherwise"
+            )
         if rng is not None:
             return checks.seed(rng), 0
         assert self.mask_seed is not None

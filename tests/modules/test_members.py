@@ -323,8 +323,14 @@ def test_calling_evaluates_without_masks() -> None:
             return super().forward(x, state)
 
     Careless()(x)  # there is nothing to drop
-    with pytest.raises(TypeError, match=r"^Careless\.forward: expected a keyword training, which evaluation"):
-        Careless(p=0.5)(x)
+    careless = Careless(p=0.5)
+    message = r"^Careless\.forward: expected it to take a keyword training and to hand it on to Dropout"
+    for _ in range(2):
+        with pytest.raises(TypeError, match=message):
+            careless(x)
+        careless.forward(x)  # in training there are masks
+    with pytest.raises(TypeError, match=r"^module 0 \(Careless\): Careless\.forward: expected it to take"):
+        rf.Sequential(careless)(x)
 
 
 def test_what_a_users_methods_return_is_checked() -> None:

@@ -35,7 +35,10 @@ _BACKWARD = frozenset({"input_grad", "retain", "grads"})  # keywords of backward
 
 def _keywords(function: Callable[..., Any], first: int) -> frozenset[str]:
     """The names of a method's parameters behind the first ones, and "**" if it takes any name."""
-    parameters = list(inspect.signature(function).parameters.values())[first:]
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[first:]
+    except ValueError:  # compiled code may have no signature
+        return frozenset({"**"})
     return frozenset("**" if each.kind is each.VAR_KEYWORD else each.name for each in parameters)
 
 

@@ -138,3 +138,33 @@ def test_arguments_that_cannot_be_are_refused() -> None:
         given: dict[str, Any] = {"model": Tagger(), "loss": "mse", "x": x, "targets": targets}
         with pytest.raises(kind, match=message):
             rf.check_gradients(**{**given, **change})
+
+
+def test_the_gradients_of_tied_weights_add_up() -> None:
+    class Language(rf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = rf.Embedding(6, H, dtype="float64", rng=0)
+            self.trunk = rf.GRU(H, H, dtype="float64", rng=1)
+            self.head = rf.Linear(H, 6, dtype="float64", rng=2)
+            self.head.weight = self.table.weight
+
+        def forward(self, x: Any, state: Any = None) -> Any:
+            e, _, table = self.table.forward(x)
+            h, state, trunk = self.trunk.forward(e, state)
+            y, _, head = self.head.forward(h)
+            return y, state, (table, trunk, head)
+
+        def backward(self, tape: Any, dy: Any = None, dstate: Any = None) -> Any:
+            table, trunk, head = tape
+            dh, _ = self.head.backward(head, dy)
+            de, dstate = self.trunk.backward(trunk, dh, dstate)
+            self.table.backward(table, de)
+            return None, dstate
+
+    model = Language()
+    names = [name for name, _ in model.named_parameters()]
+    assert names[0] == "table.weight"
+    assert "head.weight" not in names
+    tokens = np.arange(T * B).reshape(T, B) % 6
+    assert max(rf.check_gradients(model, "cross_entropy", tokens, tokens[::-1]).values()) < 1e-5

@@ -54,7 +54,7 @@ def save(
     TypeError
         Metadata that are no text.
     ValueError
-        A model without parameters.
+        The model has no parameter.
 
     Examples
     --------
@@ -71,10 +71,10 @@ def save(
     for key, value in texts.items():
         if not (isinstance(key, str) and isinstance(value, str)):
             raise TypeError(f"metadata: expected text by text, got {key!r}: {value!r}")
-    # to_bytes writes memory as it lies, whatever order its numbers have.
+    # to_bytes writes memory in its own order, whatever the strides of an array.
     weights = {prefix + name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
     if not weights:
-        raise ValueError(f"model: expected one with parameters, got {type(model).__name__} without any")
+        raise ValueError(f"model: expected at least one parameter, got {type(model).__name__} without any")
     content = to_bytes(weights, texts or None)
     with written_whole(path) as file:
         file.write(content)

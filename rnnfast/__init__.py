@@ -23,6 +23,7 @@ from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Parameter, Sequ
 if TYPE_CHECKING:
     from rnnfast import baselines, reference, sampling
     from rnnfast.nn import init, losses, optim, schedules
+    from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
     from rnnfast.ragged import pack_sequences, unpack_sequences
     from rnnfast.training.bptt import truncated_bptt
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 
 # name -> (module that has it, or is it)
 _ON_FIRST_USE = {
+    "Activation": "rnnfast.nn.activation",
+    "GELU": "rnnfast.nn.activation",
+    "ReLU": "rnnfast.nn.activation",
+    "SiLU": "rnnfast.nn.activation",
+    "Sigmoid": "rnnfast.nn.activation",
+    "Tanh": "rnnfast.nn.activation",
     "baselines": "rnnfast.baselines",
     "clip_grad_norm": "rnnfast.nn.clip",
     "clip_grad_value": "rnnfast.nn.clip",
@@ -53,16 +60,22 @@ _ON_FIRST_USE = {
 }
 
 __all__ = [
+    "GELU",
     "GRU",
     "LSTM",
     "RNN",
+    "Activation",
     "Dropout",
     "Embedding",
     "Last",
     "Linear",
     "Module",
     "Parameter",
+    "ReLU",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
     "__version__",
     "baselines",
     "clip_grad_norm",

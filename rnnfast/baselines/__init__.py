@@ -21,7 +21,7 @@ from rnnfast.baselines.series import (
     score_table,
     simplest_score,
 )
-from rnnfast.baselines.window import Tanh, Window, window_model
+from rnnfast.baselines.window import Window, window_model
 
 __all__ = [
     "AutoRegression",
@@ -35,7 +35,6 @@ __all__ = [
     "Perceptron",
     "Score",
     "SeasonalLastValue",
-    "Tanh",
     "Window",
     "best_score",
     "climb",

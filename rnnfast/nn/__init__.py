@@ -1,5 +1,6 @@
 """The modules beside the recurrent layers, and what all modules are made of."""
 
+from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
 from rnnfast.nn.dropout import Dropout
 from rnnfast.nn.embedding import Embedding
 from rnnfast.nn.last import Last
@@ -8,4 +9,18 @@ from rnnfast.nn.module import Module
 from rnnfast.nn.parameter import Parameter
 from rnnfast.nn.sequential import Sequential
 
-__all__ = ["Dropout", "Embedding", "Last", "Linear", "Module", "Parameter", "Sequential"]
+__all__ = [
+    "GELU",
+    "Activation",
+    "Dropout",
+    "Embedding",
+    "Last",
+    "Linear",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
+]

@@ -1,5 +1,5 @@
 """Models that give a score its meaning: of text, counts and a network on a window; of time series, the whole
-ladder from the last value to the LSTM. Two rungs of that need the extra ``forecast``, all else NumPy alone.
+ladder from the last value to the LSTM.
 """
 
 from rnnfast.baselines.ngram import NGram
@@ -14,10 +14,16 @@ from rnnfast.baselines.series import (
     Perceptron,
     Score,
     SeasonalLastValue,
+    TooShort,
+    Wide,
+    backtest,
     best_score,
     climb,
+    default_lags,
     ladder,
     load_forecaster,
+    longest_horizon,
+    pivot,
     score_table,
     simplest_score,
 )
@@ -35,11 +41,17 @@ __all__ = [
     "Perceptron",
     "Score",
     "SeasonalLastValue",
+    "TooShort",
+    "Wide",
     "Window",
+    "backtest",
     "best_score",
     "climb",
+    "default_lags",
     "ladder",
     "load_forecaster",
+    "longest_horizon",
+    "pivot",
     "score_table",
     "simplest_score",
     "window_model",

@@ -11,8 +11,8 @@ from rnnfast.baselines import (
     Markov,
     Score,
     SeasonalLastValue,
+    backtest,
     best_score,
-    climb,
     ladder,
     score_table,
     simplest_score,
@@ -34,20 +34,22 @@ def test_values_that_are_not_observed_do_not_count():
     changed[:160] = series[:160]
     model = SeasonalLastValue(40)  # reads none of what is changed
     ours, theirs = (
-        next(climb(values, [model.unfitted()], horizon=3, observed=observed)) for values in (series, changed)
+        next(backtest(values, [model.clone()], horizon=3, observed=observed)) for values in (series, changed)
     )
     assert ours[1:2] + ours[3:] == theirs[1:2] + theirs[3:]
-    assert ours[3:] != next(climb(series, [model.unfitted()], horizon=3))[3:]
+    assert ours[3:] != next(backtest(series, [model.clone()], horizon=3))[3:]
     with pytest.raises(ValueError, match=r"observed: expected bool \(200, 2\), as the series"):
-        next(climb(series, [model], observed=observed[:, 0]))
+        next(backtest(series, [model], observed=observed[:, 0]))
     with pytest.raises(ValueError, match="observed: expected an outcome"):
-        next(climb(series, [model], observed=np.arange(400).reshape(200, 2) < 320))
+        next(backtest(series, [model], observed=np.arange(400).reshape(200, 2) < 320))
 
 
 @pytest.mark.parametrize("S", [None, 3])
 def test_scores_are_what_predicting_again_and_again_gives(S):
     series, start, horizon = wave(S=S), 160, 4
-    scores = list(climb(series, [LastValue(), SeasonalLastValue(5), Markov(4)], horizon=horizon, level=0.7))
+    scores = list(
+        backtest(series, [LastValue(), SeasonalLastValue(5), Markov(4)], horizon=horizon, level=0.7)
+    )
     for score in scores:
         misses, held = [], []
         for origin in range(start, 200 - horizon + 1):
@@ -69,13 +71,13 @@ def test_what_is_learnt_does_not_depend_on_the_test_part():
     changed[160:] = np.random.default_rng(2).standard_normal(40) * 9
     rungs = [[Markov(4), LatentAutoregression("gru", 4, updates=30)] for _ in range(2)]
     for values, own in zip((series, changed), rungs, strict=True):
-        list(climb(values, own))
+        list(backtest(values, own))
     for ours, theirs in zip(*rungs, strict=True):
         np.testing.assert_array_equal(ours.predict(series[:160]), theirs.predict(series[:160]))
 
 
 def test_a_recurrent_rung_climbs_above_the_naive_ones():
-    scores = list(climb(wave(400), [LastValue(), Markov(), LatentAutoregression("gru", 12, updates=300)]))
+    scores = list(backtest(wave(400), [LastValue(), Markov(), LatentAutoregression("gru", 12, updates=300)]))
     assert best_score(scores) is scores[2]
     assert scores[2].one_step < 0.6 * scores[0].one_step
 
@@ -129,6 +131,6 @@ def test_an_error_that_is_no_number_is_never_the_best():
 )
 def test_a_series_too_short_is_refused(N, horizon, message):
     with pytest.raises(ValueError, match=message):
-        next(climb(wave(N), [LastValue()], horizon=horizon))
+        next(backtest(wave(N), [LastValue()], horizon=horizon))
     if horizon == 13:
-        next(climb(wave(N), [LastValue()], horizon=12))
+        next(backtest(wave(N), [LastValue()], horizon=12))

@@ -74,9 +74,11 @@ def test_the_caller_cannot_reach_the_tape():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="function: expected one of relu, tanh, sigmoid, gelu, silu, got 'elu'"):
+    with pytest.raises(
+        ValueError, match="function: expected one of relu, tanh, sigmoid, gelu, silu, got 'elu'"
+    ):
         rf.Activation("elu")
-    with pytest.raises(ValueError, match="function: expected one of .* got None"):
+    with pytest.raises(ValueError, match=r"function: expected one of .* got None"):
         rf.Activation(None)
     with pytest.raises(ValueError, match="state: expected None"):
         rf.ReLU()(X, X)

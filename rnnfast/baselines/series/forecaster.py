@@ -53,8 +53,8 @@ class Forecaster(Learner):
     difference : int or sequence of int, optional
         The model learns the differences ``x[t] - x[t-d]`` and its forecasts add them up: 1 for a series with
         a trend, a season's steps for one with a season, 0 for the values themselves. Of several, `fit` keeps
-        the one with the lowest error on the validation part. A later one has to be 5% better than those
-        before it.
+        the one with the lowest error on the validation part. A later one has to be 15% better than
+        those before it, as validation parts are short.
     **settings
         What the subclass was made with, as JSON can hold it.
 
@@ -375,10 +375,10 @@ class Forecaster(Learner):
         return self._shaped(np.median(self._residuals.values, axis=0))
 
     @property
-    def one_sided(self) -> bool:
-        """Whether three quarters of the outcomes were on one side, for some step of some series."""
+    def one_sided(self) -> NDArray[np.bool_]:
+        """Of which series nine tenths of the outcomes were on one side, for some step: [S]."""
         self._check_fitted()
-        return bool(self._residuals.one_sided.any())
+        return np.asarray(self._residuals.one_sided.any(axis=0))
 
     @property
     def exact(self) -> NDArray[np.bool_]:

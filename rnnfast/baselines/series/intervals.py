@@ -49,8 +49,8 @@ class Residuals(NamedTuple):
 
     @property
     def one_sided(self) -> NDArray[np.bool_]:
-        """Where three quarters of the outcomes were on one side of the forecasts: [horizon, S]."""
-        low, high = np.quantile(self.values, [0.25, 0.75], axis=0)
+        """Where nine tenths of the outcomes were on one side of the forecasts: [horizon, S]."""
+        low, high = np.quantile(self.values, [0.1, 0.9], axis=0)
         return (low > self.rounding) | (high < -self.rounding)
 
     @property

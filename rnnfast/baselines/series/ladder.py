@@ -248,7 +248,8 @@ def backtest(
     ------
     Score
         One by one. The errors are in the series' unit; those of several series, each in units of its own
-        standard deviation. An outcome within rounding of an interval counts as covered.
+        standard deviation. A forecast within rounding of the outcome has the error 0, and an outcome within
+        rounding of an interval is covered.
 
     Raises
     ------
@@ -283,7 +284,7 @@ def backtest(
     for forecaster in _those_that_fit(shaped[:start], forecasters, how):
         forecast = forecaster.roll(shaped, origins, level=level, covariates=known)
         mean, lower, upper = (part.reshape(actual.shape) for part in forecast)
-        misses = ((mean - actual) / unit) ** 2
+        misses = np.where(np.abs(mean - actual) <= slack, 0.0, (mean - actual) / unit) ** 2
         squares = misses.mean(axis=(0, 2), where=counts)  # [horizon]
         yield Score(
             forecaster,
@@ -346,7 +347,7 @@ def _checked_observed(
 
 
 def best_score(scores: Sequence[Score]) -> Score:
-    """The score with the lowest error over all steps; the first of those that are level.
+    """The score with the lowest error over all steps; of those that are level, that of fewest parameters.
 
     An error that is no number counts as the highest: it is of forecasts that grow beyond all numbers.
 
@@ -367,7 +368,7 @@ def best_score(scores: Sequence[Score]) -> Score:
     >>> rf.baselines.best_score(scores).forecaster.name
     'last season(4)'
     """
-    return min(scores, key=lambda s: np.inf if np.isnan(s.all_steps) else s.all_steps)
+    return min(scores, key=lambda s: (np.inf if np.isnan(s.all_steps) else s.all_steps, s.parameters))
 
 
 def simplest_score(scores: Sequence[Score]) -> Score:

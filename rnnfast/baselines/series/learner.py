@@ -16,7 +16,7 @@ from rnnfast.nn import checks
 __all__ = ["Learner", "TooShort", "Trial"]
 
 RESIDUALS = 1000  # origins of the validation part whose residuals are kept, at most
-BETTER = 0.95  # a later difference is taken where its error is below this times that of the one before
+BETTER = 0.85  # a later difference is taken where its error is below this times the best one's before it
 
 Self = TypeVar("Self", bound="Learner")
 

@@ -557,3 +557,56 @@ def test_ctrl_c_ends_the_training(name, monkeypatch):
     monkeypatch.setattr(training, "mse", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made(name).fit(wave())
+
+
+# ---- quantiles, bias, and bounds at zero
+
+
+def test_quantiles_are_the_forecast_and_the_residuals_of_their_rank():
+    series = np.cumsum(np.random.default_rng(0).standard_normal(100))
+    model = LastValue().fit(series, held_out=0.19)
+    residuals = np.sort(np.diff(series)[-19:])
+    found = model.quantiles(series, [0.05, 0.1, 0.5, 0.9, 0.95])
+    np.testing.assert_allclose(found[:, 0] - series[-1], residuals[[0, 1, 9, 17, 18]])
+    even = LastValue().fit(series, held_out=0.2)
+    residuals = np.sort(np.diff(series)[-20:])
+    np.testing.assert_allclose(even.quantiles(series, 0.5) - series[-1], [[residuals[9:11].mean()]])
+
+
+def test_intervals_are_quantiles(forecaster):
+    series = wave(S=2)
+    forecaster.fit(series, horizon=4, rng=0)
+    low, middle, high = forecaster.quantiles(series, [0.05, 0.5, 0.95], 3)
+    mean, lower, upper = forecaster.predict(series, 3, level=0.9)
+    np.testing.assert_allclose(np.minimum(low, mean), lower)
+    np.testing.assert_allclose(np.maximum(high, mean), upper)
+    assert (low <= middle).all()
+    assert (middle <= high).all()
+    with pytest.raises(ValueError, match="probabilities: expected a share between 0 and 1, got 1"):
+        forecaster.quantiles(series, [0.5, 1])
+
+
+def test_a_bias_is_told_and_corrected_by_the_median():
+    series = np.arange(100.0) + 0.1 * np.sin(np.arange(100))
+    model = LastValue().fit(series, horizon=3)
+    np.testing.assert_allclose(model.bias, [1.0, 2.0, 3.0], atol=0.1)
+    assert model.one_sided.tolist() == [True]
+    mean, lower, upper = model.predict(series)
+    np.testing.assert_array_equal(mean, lower)  # at the edge of its interval
+    median = model.quantiles(series, [0.5])[0]
+    np.testing.assert_allclose(median, mean + model.bias)
+    assert ((lower < median) & (median < upper)).all()
+    assert not LastValue().fit(wave()).one_sided.any()
+
+
+def test_forecasts_from_zero_on_end_there(forecaster, tmp_path):
+    series = np.abs(wave() - 3.5)
+    forecaster.fit(series, horizon=4, non_negative=True, rng=0)
+    forecaster.save(tmp_path / "model.npz")
+    loaded, _ = load_forecaster(tmp_path / "model.npz")
+    for model in (forecaster, loaded):
+        for part in model.roll(series, np.arange(20, 160), level=0.8):
+            assert part.min() >= 0.0
+        assert model.quantiles(series, [0.1, 0.5]).min() >= 0.0
+    with pytest.raises(ValueError, match=r"non_negative: expected a series from 0 on, got -"):
+        forecaster.fit(wave() - 3.5, non_negative=True)

@@ -69,7 +69,9 @@ class Markov(Forecaster):
         rng: np.random.Generator,
         stop: int | None = None,
     ) -> int:
-        columns = [series[:start]] if self.shared else np.split(series[:start], series.shape[1], axis=1)
+        columns = np.split(series[:start], series.shape[1], axis=1)
+        if self.shared:  # one value of several series, each scaled by itself, differs in its last bits
+            columns = [series[:start].round(9)]
         self._use([_Chain.of(own, self.levels, self.smoothing) for own in columns])
         return 0
 

@@ -86,6 +86,9 @@ class LastValue(_Naive):
 
     name = "last value"
 
+    def __init__(self) -> None:
+        super().__init__()
+
 
 class SeasonalLastValue(_Naive):
     """The value of one season ago: x̂_t = x_{t-season}.

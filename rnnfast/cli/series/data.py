@@ -126,6 +126,8 @@ def read_data(
             raise CommandError(
                 f"--column {name}: is {'of --covariates' if name in covariates else '--series'}"
             )
+    if series is None and irregular == "error":
+        check_repeats(table, time, [*(columns or []), *covariates])
     names = [_only_column(table, {time, *beside})] if columns is None else columns
     kept: list[str] = []
     chosen, columns, about = names, names, covariates  # `columns` and `about` are read from now on
@@ -135,8 +137,6 @@ def read_data(
             [key_of(column, name) for column in part for name in kept] for part in (names, about)
         )
         names = kept if len(names) == 1 else columns
-    elif irregular == "error":
-        check_repeats(table, time, names)
     values = np.stack([_numbers(table, column) for column in [*columns, *about]], axis=1)
     rows = _Rows(values, Clock.of(table, time, step), table.places)
     S = len(names)

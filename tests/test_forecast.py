@@ -87,7 +87,7 @@ def test_a_table_gives_scores_a_forecast_and_files(folder, capsys):
 )
 def test_a_kept_model_forecasts_the_same_without_training(folder, capsys, monkeypatch, rung):
     write("data.csv", {"day": days(), "y": VALUES})
-    options = ["--rung", rung, "--lags", "6", "--horizon", "3"]
+    options = ["--rung", rung, "--lags", "6", "--horizon", "3", "--difference", "none"]
     forecast(capsys, "data.csv", *options, "--save", "m.npz", "--output", "first.csv")
     monkeypatch.setattr(training, "fit", None)  # what would be needed to train
     forecast(capsys, "data.csv", "--model", "m.npz", "--output", "again.csv")

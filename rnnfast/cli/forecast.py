@@ -244,8 +244,9 @@ def _save(forecaster: Forecaster, data: Data, options: argparse.Namespace) -> No
 
 def _too_much(data: Data, message: str) -> str:
     """A ValueError of the ladder as an error of the command."""
-    if message.startswith("horizon: "):
-        return f"--{message}"
+    name, _, rest = message.partition(": ")
+    if name in ("horizon", "non_negative"):
+        return f"--{name.replace('_', '-')}: {rest}"
     hint = (
         "; fewer --lags, a shorter --season or another --rung may do" if "too short for " in message else ""
     )
@@ -268,7 +269,8 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
             isinstance(text, str) for text in [*names, *only, *covariates, time, step, series or ""]
         )
         counts = texts and len(names) * max(1, len(only)) == forecaster.series
-        if not counts or (series is None) != (not only):
+        known = forecaster.covariates if forecaster.reads_covariates else len(covariates)
+        if not counts or (series is None) != (not only) or len(covariates) != known:
             raise ValueError(f"{options.model}: damaged: columns {names!r}, time {time!r}, step {step!r}")
     except OSError as error:
         raise CommandError(f"--model {options.model}: {error.strerror or error}") from None

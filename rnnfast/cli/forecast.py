@@ -66,8 +66,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--difference", choices=DIFFERENCES, help=f"what models learn from (auto): {what}")
     add("--series", metavar="NAME", help="the column that says which series each row of a long table is of")
     add("--only", action="append", metavar="NAME", help="only this series of --series, again for more (all)")
-    known = "columns known in advance; rows without a value to forecast are the future; again for more"
-    add("--covariates", action="append", metavar="NAME", help=known)
+    known = "columns known in advance; rows without a value to forecast are the future"
+    add("--covariates", action="extend", type=_names, metavar="NAME,…", help=known)
     add("--non-negative", action="store_true", default=None, help="forecasts and intervals end at 0")
     rungs = f"only this model, again for more: {', '.join(RUNGS)} (all)"
     add("--rung", action="append", choices=RUNGS, metavar="NAME", help=rungs)
@@ -103,6 +103,10 @@ def run(options: argparse.Namespace) -> int:
         except OSError as error:
             raise CommandError(f"--plot {options.plot}: {error.strerror or error}") from None
     return 0
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _help(when: str, ways: dict[str, str]) -> str:

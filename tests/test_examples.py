@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import rnnfast as rf
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SHORT = {  # arguments, and what the output must match
     "adding_problem": (["--steps", "20", "--cell", "gru", "--seconds", "60"], r"gru +solved"),
@@ -60,3 +62,17 @@ def test_it_learns(name, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(words, done.stdout), done.stdout
+
+
+def test_the_page_shows_the_rows_that_sunspots_prints():
+    """Of the rungs that draw no random numbers; seconds differ from run to run."""
+    sunspots = pytest.importorskip("statsmodels.datasets").sunspots
+    series = sunspots.load_pandas().data["SUNACTIVITY"].to_numpy()
+    rungs = rf.baselines.ladder(season=11)
+    scores = list(rf.baselines.backtest(series, [rungs[n] for n in ("last", "season", "ar")], horizon=11))
+    page = (EXAMPLES.parent / "docs" / "examples.md").read_text(encoding="utf-8")
+    for line in rf.baselines.score_table(scores).splitlines()[1:]:
+        name, parameters, _, *errors = re.split(r" {2,}", line.lstrip("* "))
+        assert re.search(
+            " +".join(map(re.escape, (name, parameters))) + r" +\S+ +" + " +".join(errors), page
+        ), line

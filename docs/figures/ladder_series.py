@@ -51,7 +51,14 @@ def rows(runs: list[list[Score]], horizon: int) -> None:
         seconds = np.median([score.seconds for score in scores])
         coverage = np.median([score.coverage for score in scores])
         taken = ", ".join(map(str, differences))
-        parts = [first.forecaster.name, taken, f"{first.parameters:,}", f"{seconds:.2f}", *cells, f"{coverage:.0%}"]
+        parts = [
+            first.forecaster.name,
+            taken,
+            f"{first.parameters:,}",
+            f"{seconds:.2f}",
+            *cells,
+            f"{coverage:.0%}",
+        ]
         print(f"| {' | '.join(parts)} |", flush=True)
 
 
@@ -59,7 +66,8 @@ def draw_sunspots() -> None:
     data = sunspots.load_pandas().data
     years, series = data["YEAR"].to_numpy(int), data["SUNACTIVITY"].to_numpy()
     runs = [
-        list(backtest(series, ladder(lags=24, season=11).values(), horizon=HORIZON, rng=seed)) for seed in SEEDS
+        list(backtest(series, ladder(lags=24, season=11).values(), horizon=HORIZON, rng=seed))
+        for seed in SEEDS
     ]
     rows(runs, HORIZON)
 

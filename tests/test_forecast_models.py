@@ -148,7 +148,7 @@ def test_mistakes_with_a_long_table(folder, capsys):
     assert "--series name: long.csv has the columns day, symbol, price" in fails(
         capsys, "long.csv", "--series", "name", *LAST
     )
-    assert "--column symbol: is --series" in fails(
+    assert "--column symbol: is --series too" in fails(
         capsys, "long.csv", "--series", "symbol", "--column", "symbol", *LAST
     )
     pandas.concat([frame, frame.iloc[:1]]).to_csv("twice.csv", index=False)
@@ -228,8 +228,13 @@ def test_mistakes_with_covariates(folder, capsys):
         capsys, "hole.csv", *options
     )
     assert "--covariates wind: load.csv has the columns" in fails(capsys, "load.csv", "--covariates", "wind")
-    assert "--column load: is of --covariates" in fails(
+    assert "--column load: is of --covariates too" in fails(
         capsys, "load.csv", "--column", "load", "--covariates", "load"
+    )
+    twice = ["--column", "load", "--covariates", "temperature,temperature"]
+    assert "--covariates: expected each column once" in fails(capsys, "load.csv", *twice)
+    assert "--time day: is of --covariates too" in fails(
+        capsys, "load.csv", "--column", "load", "--time", "day", "--covariates", "day"
     )
     forecast(capsys, "load.csv", *options, "--save", "m.npz")
     for option in (["--covariates", "x"], ["--series", "x"], ["--difference", "none"], ["--non-negative"]):

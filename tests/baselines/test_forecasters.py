@@ -500,6 +500,7 @@ def test_a_damaged_file_is_refused(tmp_path, name, value):
         (np.append(wave(), np.nan), ValueError, "series: expected finite numbers of .*, got row 160"),
         (wave() * 1e101, ValueError, "series: expected finite numbers of at most 1e.100 in size, got row 0"),
         (np.full(100, 5.0), ValueError, "series: expected values that vary, got a constant"),
+        (wave() * 1e-200, ValueError, "series: expected ranges of at least 1e-100, got "),
         (wave(12), ValueError, "series: too short for last value: expected at least 11 values"),
     ],
 )

@@ -9,9 +9,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnfast.nn import checks
 
-__all__ = ["checked_covariates", "checked_series", "flat_columns", "futures", "rounding", "spaced"]
+__all__ = [
+    "SMALLEST",
+    "checked_covariates",
+    "checked_series",
+    "flat_columns",
+    "futures",
+    "rounding",
+    "spaced",
+]
 
-LARGEST = 1e100  # the largest size of a value: sums of squares have to be finite
+LARGEST = 1e100  # the largest size of a value: sums of squares have to be finite,
+SMALLEST = 1e-100  # and the smallest range of a series: they must not vanish
 
 
 def checked_series(name: str, series: ArrayLike) -> NDArray[np.float64]:

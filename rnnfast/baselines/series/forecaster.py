@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnfast.baselines.series.arrays import (
+    SMALLEST,
     checked_covariates,
     checked_series,
     flat_columns,
@@ -151,8 +152,11 @@ class Forecaster(Learner):
         if checks.boolean("non_negative", non_negative) and values.min() < 0.0:
             raise ValueError(f"non_negative: expected a series from 0 on, got {values.min():g} in it")
         differences = self.differences_for(N, start, horizon)
-        if not checks.boolean("constant", constant) and flat_columns(values).all():
+        flat, ranges = flat_columns(values), np.ptp(values, axis=0)
+        if not checks.boolean("constant", constant) and flat.all():
             raise ValueError(f"series: expected values that vary, got a constant in all {N} rows")
+        if (~flat & (ranges < SMALLEST)).any():
+            raise ValueError(f"series: expected ranges of at least {SMALLEST:g}, got {ranges.min():g}")
 
         self.horizon = 0  # until all is learnt
         self.non_negative = bool(non_negative)
@@ -243,6 +247,8 @@ class Forecaster(Learner):
         >>> model.quantiles(series, [0.5]).tolist(), model.bias.tolist()
         ([[100.0, 101.0]], [1.0, 2.0])
         """
+        if not np.size(probabilities):
+            raise ValueError("probabilities: expected at least one, got none")
         shares = [
             _share("probabilities", value) for value in np.atleast_1d(np.asarray(probabilities)).tolist()
         ]

@@ -121,11 +121,15 @@ def read_data(
         time = _only_time(table, [*(columns or []), *beside])
     elif columns is not None and time in columns:
         raise CommandError(f"--column {time}: is the --time")
-    for name in [*(columns or []), *([] if time is None else [time])]:
-        if name in beside:
-            raise CommandError(
-                f"--column {name}: is {'of --covariates' if name in covariates else '--series'}"
-            )
+    others = [("--column", columns or []), ("--time", [] if time is None else [time])]
+    for option, taken in [*others, ("--covariates", covariates)]:
+        for name in taken:
+            if name == series or (name in covariates and option != "--covariates"):
+                raise CommandError(
+                    f"{option} {name}: is {'--series' if name == series else 'of --covariates'} too"
+                )
+    if len(set(covariates)) < len(covariates):
+        raise CommandError(f"--covariates: expected each column once, got {_list(covariates)}")
     if series is None and irregular == "error":
         check_repeats(table, time, [*(columns or []), *covariates])
     names = [_only_column(table, {time, *beside})] if columns is None else columns

@@ -130,7 +130,8 @@ def test_a_window_covers_the_season():
         408,
         24,
     ]
-    assert [default_lags(12, rows) for rows in (30, 40, 100, 200)] == [6, 8, 21, 24]
+    assert [default_lags(12, rows) for rows in (30, 40, 48, 60, 100, 200)] == [6, 12, 12, 12, 21, 24]
+    assert [default_lags(52, rows) for rows in (150, 208, 400)] == [32, 52, 60]
     rungs = ladder(season=52)
     assert [rungs[name].memory for name in ("ar", "mlp", "convolution")] == [60] * 3
     assert rungs["lstm"].differences == [0, 1, 52]

@@ -155,7 +155,8 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
     season : int, optional
         Steps of a season. One of more than 400 steps is left to differences.
     rows : int, optional
-        Values of the series: the window is at most a third of the training part.
+        Values of the series: the window is at most a third of the training part, or a season if AR can learn
+        from so many lags.
 
     Returns
     -------
@@ -166,16 +167,17 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
     >>> import rnnfast as rf
     >>> [rf.baselines.default_lags(season) for season in (None, 12, 52, 1440)]
     [24, 24, 60, 24]
-    >>> rf.baselines.default_lags(12, rows=40)
-    8
+    >>> rf.baselines.default_lags(rows=40), rf.baselines.default_lags(12, rows=40)
+    (8, 12)
     """
-    lags = LAGS
-    if season is not None and checks.positive("season", season) <= LONGEST_SEASON:
-        lags = max(lags, season + BEYOND)
-    if rows is not None:
-        before = rows - round(TEST * rows)
-        lags = min(lags, max(1, (before - round(HELD_OUT * before)) // 3))
-    return lags
+    covered = season if season is not None and checks.positive("season", season) <= LONGEST_SEASON else 0
+    lags = max(LAGS, covered + BEYOND)
+    if rows is None:
+        return lags
+    before = rows - round(TEST * rows)
+    training = before - round(HELD_OUT * before)
+    least = covered if AutoRegression(max(1, covered)).least <= training else 0
+    return min(lags, max(1, training // 3, least))
 
 
 def longest_horizon(rows: int, test: float = TEST) -> int:

@@ -75,6 +75,11 @@ class Learner:
         return self.reads + self.difference
 
     @property
+    def least(self) -> int:
+        """How many values, or differences, the training part has at least."""
+        return self.reads + self.examples
+
+    @property
     def label(self) -> str:
         """The name, and the difference that is taken."""
         return f"{self.name}, difference {self.difference}" if self.difference else self.name
@@ -96,7 +101,7 @@ class Learner:
 
     def differences_for(self, N: int, start: int, horizon: int) -> list[int]:
         """The differences for which the series is long enough; an error without any."""
-        needed = {d: self.reads + d + self.examples for d in self.differences}
+        needed = {d: self.least + d for d in self.differences}
         if start < min(needed.values()):
             raise TooShort(
                 f"series: too short for {self.name}: expected at least {min(needed.values())} values in its "

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnfast.baselines.series.forecaster import KIND, Forecast, Forecaster
 from rnnfast.baselines.series.ladder import (
@@ -157,6 +158,29 @@ def _trained(data: Data, options: argparse.Namespace) -> Forecaster:
     how |= {"non_negative": bool(options.non_negative)}
     if not data.known.shape[2]:
         how["covariates"] = None
+    scores, left_out = _backtested(data, series, options, how)
+    print_scores(data, scores, horizon, options.level)
+    for short in left_out:
+        print(f"Left out: {str(short).removeprefix('series: ')}")
+    chosen = best_score(scores).forecaster
+    refitted = chosen.clone(**({"difference": chosen.difference} if "difference" in chosen.settings else {}))
+    _show_progress(f"{chosen.label}, on all rows")
+    try:
+        refitted.fit(series, **how)
+    except FloatingPointError as error:
+        raise CommandError(f"{refitted.name}: {error}") from None
+    finally:
+        _show_progress("")
+    print(f"\n{refitted.label}, refitted on all {len(data.values):,} rows, forecasts:\n")
+    if options.save is not None:
+        _save(refitted, data, options)
+    return refitted
+
+
+def _backtested(
+    data: Data, series: NDArray[np.float64], options: argparse.Namespace, how: dict[str, Any]
+) -> tuple[list[Score], list[TooShort]]:
+    """The scores of the rungs asked for, and why others have none."""
     scores: list[Score] = []
     left_out: list[TooShort] = []
     for forecaster in _rungs(data, options):
@@ -175,22 +199,7 @@ def _trained(data: Data, options: argparse.Namespace) -> Forecaster:
     if not scores:
         reason = _too_much(data, str(left_out[0])) if left_out else f"{data.path}: no model could be trained"
         raise CommandError(reason)
-    print_scores(data, scores, horizon, options.level)
-    for short in left_out:
-        print(f"Left out: {str(short).removeprefix('series: ')}")
-    chosen = best_score(scores).forecaster
-    refitted = chosen.clone(**({"difference": chosen.difference} if "difference" in chosen.settings else {}))
-    _show_progress(f"{chosen.label}, on all rows")
-    try:
-        refitted.fit(series, **how)
-    except FloatingPointError as error:
-        raise CommandError(f"{refitted.name}: {error}") from None
-    finally:
-        _show_progress("")
-    print(f"\n{refitted.label}, refitted on all {len(data.values):,} rows, forecasts:\n")
-    if options.save is not None:
-        _save(refitted, data, options)
-    return refitted
+    return scores, left_out
 
 
 def _horizon(data: Data, options: argparse.Namespace) -> int:
@@ -325,7 +334,7 @@ def _forecast(forecaster: Forecaster, data: Data, options: argparse.Namespace) -
     if forecaster.covariates and len(data.known) < len(data.values) + horizon:
         raise CommandError(
             f"{data.path}: has covariates of {len(data.known) - len(data.values)} future rows, and horizon "
-            f"{horizon} needs {horizon}; --horizon"
+            f"{horizon} needs {horizon}; take a shorter --horizon"
         )
     series: Any = data.values[:, 0] if forecaster.flat else data.values
     covariates = data.known if data.known.shape[2] else None

@@ -115,21 +115,9 @@ def read_data(
     for option, name in named:
         if name is not None and name not in table.columns:
             raise CommandError(f"{option} {name}: {path} has the columns {_list(table.columns)}{note}")
-    if columns is not None and len(set(columns)) < len(columns):
-        raise CommandError(f"--column: expected each column once, got {_list(columns)}")
     if time is None:
         time = _only_time(table, [*(columns or []), *beside])
-    elif columns is not None and time in columns:
-        raise CommandError(f"--column {time}: is the --time")
-    others = [("--column", columns or []), ("--time", [] if time is None else [time])]
-    for option, taken in [*others, ("--covariates", covariates)]:
-        for name in taken:
-            if name == series or (name in covariates and option != "--covariates"):
-                raise CommandError(
-                    f"{option} {name}: is {'--series' if name == series else 'of --covariates'} too"
-                )
-    if len(set(covariates)) < len(covariates):
-        raise CommandError(f"--covariates: expected each column once, got {_list(covariates)}")
+    _check_roles(columns or [], time, series, covariates)
     if series is None and irregular == "error":
         check_repeats(table, time, [*(columns or []), *covariates])
     names = [_only_column(table, {time, *beside})] if columns is None else columns
@@ -282,6 +270,22 @@ class _Rows:
         if how == "interpolate":
             text += ", which uses values that came later"
         return text + (f"; {cut} rows at the ends left out" if cut else "")
+
+
+def _check_roles(columns: list[str], time: str | None, series: str | None, covariates: list[str]) -> None:
+    """Refuse a column that has two uses."""
+    for option, names in (("--column", columns), ("--covariates", covariates)):
+        if len(set(names)) < len(names):
+            raise CommandError(f"{option}: expected each column once, got {_list(names)}")
+    if time in columns:
+        raise CommandError(f"--column {time}: is the --time")
+    times = [] if time is None else [time]
+    for option, names in (("--column", columns), ("--time", times), ("--covariates", covariates)):
+        for name in names:
+            if name == series:
+                raise CommandError(f"{option} {name}: is --series too")
+            if name in covariates and option != "--covariates":
+                raise CommandError(f"{option} {name}: is of --covariates too")
 
 
 def _only_time(table: Table, columns: list[str]) -> str | None:

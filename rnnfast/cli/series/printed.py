@@ -40,6 +40,7 @@ class Forecasts(NamedTuple):
 
 
 def as_csv(data: Data, forecasts: Forecasts) -> str:
+    """One line for each series and step: forecast, interval, quantiles."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heads = [f"q{p:g}" for p in forecasts.probabilities]
@@ -53,6 +54,7 @@ def as_csv(data: Data, forecasts: Forecasts) -> str:
 
 
 def print_data(data: Data) -> None:
+    """The file, its series, its time, and what was done to its rows."""
     labels = data.clock.take(np.array([0, len(data.values) - 1])).labels()
     print(f"data        {data.path}: {', '.join(data.names)}")
     print(
@@ -75,6 +77,7 @@ def print_flat(data: Data) -> None:
 
 
 def print_scores(data: Data, scores: list[Score], horizon: int, level: float) -> None:
+    """The table of the ladder."""
     test = round(TEST * len(data.values))
     unit = "of the column" if len(data.names) == 1 else "of each column's standard deviation"
     steps = "step" if horizon == 1 else "steps"
@@ -86,6 +89,7 @@ def print_scores(data: Data, scores: list[Score], horizon: int, level: float) ->
 
 
 def print_forecast(data: Data, forecasts: Forecasts, level: float) -> None:
+    """A table for each series, of the first steps."""
     horizon = len(forecasts.interval.mean)
     labels = data.clock.after(horizon).labels()
     width = max(len(label) for label in [*labels, data.clock.name])
@@ -97,7 +101,8 @@ def print_forecast(data: Data, forecasts: Forecasts, level: float) -> None:
         if forecasts.one_sided[s]:
             columns.append(["  correction", *(f"  {bias:>+10.3g}" for bias in forecasts.bias[:, s])])
         for p, quantile in zip(forecasts.probabilities, forecasts.quantiles, strict=True):
-            columns.append([f"{f'q{p:g}':>12}", *(f"{text:>12}" for text in _texts(quantile[:, s], digits))])
+            texts = [f"q{p:g}", *_texts(quantile[:, s], digits)]
+            columns.append([f"  {text:>10}" for text in texts])
         if not forecasts.probabilities:
             intervals = [f"    {low} to {high}" for low, high in zip(lower, upper, strict=True)]
             columns.append([f"    {level:.0%} interval", *intervals])

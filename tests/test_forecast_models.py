@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -95,6 +96,15 @@ def test_a_difference_is_chosen_or_asked_for_and_kept_with_the_model(folder, cap
     assert "--difference season: needs --season, as steps of 1 suggest none" in error
 
 
+def test_no_package_beyond_pandas_is_needed(folder, capsys, monkeypatch):
+    for package in ("sklearn", "statsmodels"):
+        monkeypatch.setitem(sys.modules, package, None)
+    write("data.csv", {"day": days(), "y": VALUES})
+    printed = forecast(capsys, "data.csv", "--rung", "ar", "--rung", "mlp", "--horizon", "1", "--lags", "3")
+    assert "AR(3)" in printed
+    assert "MLP(3)" in printed
+
+
 # ---- long tables
 
 
@@ -124,6 +134,16 @@ def test_each_series_of_a_long_table_is_forecast_by_one_model(folder, capsys):
     assert {row["column"] for row in rows("b.csv")} == {"B"}
     forecast(capsys, "long.csv", "--model", "m.npz", "--output", "all.csv")
     assert [row for row in rows("all.csv") if row["column"] == "B"] == rows("b.csv")
+
+
+def test_many_series_are_written_and_some_of_them_printed(folder, capsys):
+    parts = [{"day": days(60), "item": f"item{k}", "y": rng.random(60)} for k in range(20)]
+    pandas.concat([pandas.DataFrame(part) for part in parts]).to_csv("items.csv", index=False)
+    printed = forecast(capsys, "items.csv", "--series", "item", *LAST, "--output", "out.csv")
+    assert "item10, item11 and 8 more\n" in printed
+    assert printed.count("90% interval\n") == 8
+    assert "12 more series: --output FILE has them all" in printed
+    assert len(rows("out.csv")) == 20
 
 
 def test_only_some_series_are_taken(folder, capsys):

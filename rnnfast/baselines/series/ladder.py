@@ -299,7 +299,7 @@ def backtest(
         )
 
 
-climb = backtest  # the name of old: one climbs the ladder
+climb = backtest  # its former name
 
 
 def _those_that_fit(

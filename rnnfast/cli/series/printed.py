@@ -25,7 +25,9 @@ __all__ = [
     "print_scores",
 ]
 
-LINES = 24  # of the forecast that are printed
+LINES = 24  # of a series' forecast that are printed
+SERIES = 8  # whose forecasts are printed
+NAMES = 12  # that are listed
 
 
 class Forecasts(NamedTuple):
@@ -56,7 +58,9 @@ def as_csv(data: Data, forecasts: Forecasts) -> str:
 def print_data(data: Data) -> None:
     """The file, its series, its time, and what was done to its rows."""
     labels = data.clock.take(np.array([0, len(data.values) - 1])).labels()
-    print(f"data        {data.path}: {', '.join(data.names)}")
+    more = len(data.names) - NAMES
+    names = ", ".join(data.names[:NAMES]) + (f" and {more} more" if more > 0 else "")
+    print(f"data        {data.path}: {names}")
     print(
         f"            {len(data.values):,} rows, {data.clock.name} {labels[0]} to {labels[1]} in steps of "
         f"{data.clock.step_text()}"
@@ -94,7 +98,7 @@ def print_forecast(data: Data, forecasts: Forecasts, level: float) -> None:
     labels = data.clock.after(horizon).labels()
     width = max(len(label) for label in [*labels, data.clock.name])
     shown = min(LINES, horizon)
-    for s, name in enumerate(data.names):
+    for s, name in enumerate(data.names[:SERIES]):
         digits = _digits(data.values[:, s])
         mean, lower, upper = (_texts(part[:, s], digits) for part in forecasts.interval)
         columns = [[data.clock.name, *labels], [f"  {name:>14}", *(f"  {text:>14}" for text in mean)]]
@@ -110,6 +114,8 @@ def print_forecast(data: Data, forecasts: Forecasts, level: float) -> None:
             print(f"{time:>{width}}{''.join(row)}")
         if horizon > shown:
             print(f"{'…':>{width}}  {horizon - shown} more: --output FILE has them all")
+    if len(data.names) > SERIES:
+        print(f"{len(data.names) - SERIES} more series: --output FILE has them all")
 
 
 def _texts(values: NDArray[np.float64], digits: int) -> list[str]:

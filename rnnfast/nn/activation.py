@@ -66,12 +66,12 @@ class Activation(Stateless):
     def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
         x = checks.any_floats("x", x)
         f, slope, of_y = FUNCTIONS[self.function]
-        y = f(x)
+        y = np.asarray(f(x))  # of no axes too
         return y, (y.shape, y.dtype, slope, (y if of_y else x).copy())
 
     def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
         *_, slope, value = saved
-        return dy * slope(value)
+        return np.asarray(dy * slope(value))
 
     def __repr__(self) -> str:
         named = type(self) is not Activation

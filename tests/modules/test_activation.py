@@ -73,6 +73,17 @@ def test_the_caller_cannot_reach_the_tape():
         np.testing.assert_array_equal(module.backward(tape, np.ones_like(y))[0], expected)
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3)])
+def test_arrays_without_axes_or_elements_pass(shape):
+    for name in NAMES:
+        module = rf.Activation(name)
+        y, _, tape = module.forward(np.ones(shape, np.float32))
+        dx, _ = module.backward(tape, np.ones(shape, np.float32))
+        for array in (y, dx):
+            assert isinstance(array, np.ndarray)
+            assert (array.shape, array.dtype) == (shape, np.float32)
+
+
 def test_mistakes_are_named():
     with pytest.raises(
         ValueError, match="function: expected one of relu, tanh, sigmoid, gelu, silu, got 'elu'"

@@ -23,6 +23,7 @@ from rnnfast.baselines import (
     load_forecaster,
 )
 from rnnfast.baselines.series import latent, training
+from rnnfast.baselines.series.arrays import spaced
 from rnnfast.baselines.series.convolution import Flatten, SlidingWindows
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -185,9 +186,17 @@ def test_the_convolutions_gradients():
     assert_gradients(model, rng.standard_normal((6, 7)))
 
 
+def test_there_are_fewer_origins_where_many_series_need_memory():
+    assert spaced(10, 19, 1000, 1).tolist() == list(range(10, 20))
+    assert spaced(0, 9999, 5, 1).tolist() == [0, 2500, 5000, 7499, 9999]
+    assert len(spaced(0, 9999, 1000, 100 * 1000)) == 2**24 // 100_000
+    assert len(spaced(0, 9999, 1000, 10**9)) == 20
+
+
+@pytest.mark.parametrize("S", [None, 3])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_states_of_long_histories_are_kept_in_chunks(cell, monkeypatch):
-    series, origins = wave(), [1, 9, 10, 11, 40, 160]
+def test_states_of_long_histories_are_kept_in_chunks(cell, S, monkeypatch):
+    series, origins = wave(S=S), [1, 9, 10, 11, 40, 160]
     model = LatentAutoregression(cell, 6, steps=30, updates=5).fit(series, horizon=3, rng=0)
     whole = model.roll(series, origins)
     monkeypatch.setattr(latent, "CHUNK", 10)

@@ -20,6 +20,8 @@ __all__ = [
 ]
 
 LARGEST = 1e100  # the largest size of a value: sums of squares have to be finite,
+CELLS = 2**24  # values of forecasts and their windows that are in memory at once, about
+FEWEST = 20  # origins, however many series there are
 SMALLEST = 1e-100  # and the smallest range of a series: they must not vanish
 
 
@@ -78,7 +80,10 @@ def futures(series: NDArray[Any], origins: NDArray[np.integer], horizon: int) ->
     return series[origins[:, np.newaxis] + np.arange(horizon)]
 
 
-def spaced(first: int, last: int, most: int) -> NDArray[np.int64]:
-    """The rows from `first` to `last`, both included; at most `most` of them, evenly spaced."""
-    count = min(most, last - first + 1)
+def spaced(first: int, last: int, most: int, cells: int) -> NDArray[np.int64]:
+    """The rows from `first` to `last`, both included; at most `most` of them, evenly spaced.
+
+    `cells` values are in memory for each of them: where that makes too many, there are fewer rows.
+    """
+    count = min(most, last - first + 1, max(FEWEST, CELLS // cells))
     return np.linspace(first, last, count).round().astype(np.int64)

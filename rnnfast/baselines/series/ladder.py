@@ -273,7 +273,7 @@ def backtest(
     start = N - round(checks.probability("test", test) * N)
     _check_rows(N, horizon, test)
     known = None if covariates is None else checked_covariates(covariates, N, S)
-    origins = spaced(start, N - horizon, ORIGINS)
+    origins = spaced(start, N - horizon, ORIGINS, S * (2 * LAGS + horizon))
     counts = futures(_checked_observed(observed, values, np.shape(series)), origins, horizon)
     if not counts.any(axis=(0, 2)).all():
         raise ValueError("observed: expected an outcome for each step of the horizon in the test part")

@@ -24,7 +24,7 @@ CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the tabl
     "lstm": ("LSTM", LSTM, {"forget_bias": 1.0}),
 }
 
-CHUNK = 4096  # steps
+CHUNK = 4096  # steps of all series whose states are in memory at once
 LONGEST = 10  # times `steps`: the length of a stretch of the training part, at most
 SHARE = 4  # a stretch is at most this fraction of the training part: 1 / SHARE
 OVERLAP = 4  # stretches that each of its steps is in, at least
@@ -153,9 +153,10 @@ class LatentAutoregression(NetworkForecaster):
         S, O = x.shape[1], len(origins)
         state: Any = None
         found: list[np.ndarray] = []  # each part of the state at the origins, [O, S, H]
-        for begin in range(0, len(x), CHUNK):  # so many steps' states are in memory at once
-            _, state, states = layer(x[begin : begin + CHUNK], state, return_states=True)
-            here = (origins > begin) & (origins <= begin + CHUNK)
+        steps = max(1, CHUNK // S)
+        for begin in range(0, len(x), steps):
+            _, state, states = layer(x[begin : begin + steps], state, return_states=True)
+            here = (origins > begin) & (origins <= begin + steps)
             found = found or [np.empty((O, S, self.hidden), np.float32) for _ in _parts(states)]
             for part, own in zip(found, _parts(states), strict=True):
                 part[here] = own[0, origins[here] - 1 - begin]

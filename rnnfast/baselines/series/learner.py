@@ -125,7 +125,8 @@ class Learner:
         seed: int,
     ) -> Trial:
         """Learn from the training part with each difference, and keep the one of the lowest error."""
-        origins = spaced(start, len(values) - horizon, RESIDUALS)
+        cells = values.shape[1] * (self.reads + horizon)
+        origins = spaced(start, len(values) - horizon, RESIDUALS, cells)
         outcomes = futures(values, origins, horizon)
         std = values.std(axis=0)
         unit = np.where(std > 0.0, std, 1.0)

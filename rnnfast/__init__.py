@@ -35,6 +35,7 @@ from rnnfast.nn import (
 if TYPE_CHECKING:
     from rnnfast import baselines, reference, sampling
     from rnnfast.nn import init, losses, optim, schedules
+    from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
     from rnnfast.ragged import pack_sequences, unpack_sequences
     from rnnfast.training.bptt import truncated_bptt
@@ -46,6 +47,12 @@ if TYPE_CHECKING:
 
 # name -> (module that has it, or is it)
 _ON_FIRST_USE = {
+    "Activation": "rnnfast.nn.activation",
+    "GELU": "rnnfast.nn.activation",
+    "ReLU": "rnnfast.nn.activation",
+    "SiLU": "rnnfast.nn.activation",
+    "Sigmoid": "rnnfast.nn.activation",
+    "Tanh": "rnnfast.nn.activation",
     "baselines": "rnnfast.baselines",
     "check_gradients": "rnnfast.training",
     "clip_grad_norm": "rnnfast.nn.clip",
@@ -67,9 +74,11 @@ _ON_FIRST_USE = {
 }
 
 __all__ = [
+    "GELU",
     "GRU",
     "LSTM",
     "RNN",
+    "Activation",
     "Dropout",
     "Embedding",
     "IndRNN",
@@ -81,7 +90,11 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "ReLU",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
     "__version__",
     "baselines",
     "check_gradients",

@@ -1,5 +1,6 @@
 """The modules beside the recurrent layers, and what all modules are made of."""
 
+from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
 from rnnfast.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList
 from rnnfast.nn.dropout import Dropout
 from rnnfast.nn.embedding import Embedding
@@ -10,6 +11,8 @@ from rnnfast.nn.parameter import Parameter
 from rnnfast.nn.sequential import Sequential
 
 __all__ = [
+    "GELU",
+    "Activation",
     "Dropout",
     "Embedding",
     "Last",
@@ -20,5 +23,9 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "ReLU",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
 ]

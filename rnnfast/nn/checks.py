@@ -42,6 +42,13 @@ def integer(name: str, value: Any, least: int | None = None) -> int:
     return number
 
 
+def boolean(name: str, value: Any) -> bool:
+    """`value` as a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
 def probability(name: str, value: Any) -> float:
     """`value` as a float p with 0 <= p < 1."""
     number = real(name, value)

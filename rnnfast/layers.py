@@ -142,8 +142,8 @@ class LSTM(Recurrent):
     coupled_gates : bool
         The forget gate is f = 1 - i and has no weights of its own: blocks are i, g, o, ``[3*H, ·]``.
     cell_clip : float, optional
-        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound below
-        the smallest normal number of the dtype holds c at zero.
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
+        below the smallest normal number of the dtype holds c at zero.
 
     Attributes
     ----------

@@ -1,26 +1,30 @@
 /* The gradients of the peepholes, summed over rows as every weight's: the last step first, b ascending. */
 
-/* sum += d * c for units j0..j1. */
-static ALWAYS_INLINE void add_products(const real *d, const real *c, real *sum, ptrdiff_t j0, ptrdiff_t j1)
-{
-    for (ptrdiff_t j = j0; j < j1; j += V) {
-        const int lanes = lanes_at(j, j1);
-        const vec di = v_load_n(d + j, lanes), before = v_load_n(sum + j, lanes);
-        const vec after = v_fma(di, v_load_n(c + j, lanes), before);
-        v_store_n(sum + j, v_all_finite(after) ? after : v_guarded(1, di, after, before), lanes);
-    }
-}
-
 /* dw_ci += di * c_prev,  dw_cf += df * c_prev,  dw_co += do * c,  over the gradients in gates of steps s0..s1. */
-static void peephole_gradient(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t j0, ptrdiff_t j1)
+static ALWAYS_INLINE void peephole_gradient_with(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t j0, ptrdiff_t j1,
+                                                 const int coupled)
 {
-    const int coupled = p->cell == COUPLED;
+    const int slots[] = {LSTM_I, LSTM_O, LSTM_F}, count = 3 - coupled;
+    real *const sums[] = {p->dw_ci, p->dw_co, p->dw_cf};
 
     for (ptrdiff_t s = s1 - 1; s >= s0; s--)
         for (ptrdiff_t b = 0; b < rows_in_step(&p->y, s); b++) {
             const CellRow row = cell_row(p, s, b);
-            add_products(row.gates + LSTM_I * p->H, row.c_prev, p->dw_ci, j0, j1);
-            if (!coupled) add_products(row.gates + LSTM_F * p->H, row.c_prev, p->dw_cf, j0, j1);
-            add_products(row.gates + LSTM_O * p->H, row.c, p->dw_co, j0, j1);
+            for (ptrdiff_t j = j0; j < j1; j += V) {
+                const int lanes = lanes_at(j, j1);
+                const vec c_prev = v_load_n(row.c_prev + j, lanes), c = v_load_n(row.c + j, lanes);
+                const int guard = !v_all_finite(v_add(c_prev, c));
+                UNROLL for (int n = 0; n < count; n++) {
+                    const vec d = v_load_n(row.gates + slots[n] * p->H + j, lanes), sum = v_load_n(sums[n] + j, lanes);
+                    const vec product = v_fma(d, n == 1 ? c : c_prev, sum);
+                    v_store_n(sums[n] + j, guard ? v_guarded(1, d, product, sum) : product, lanes);
+                }
+            }
         }
+}
+
+static void peephole_gradient(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t j0, ptrdiff_t j1)
+{
+    if (p->cell == COUPLED) peephole_gradient_with(p, s0, s1, j0, j1, 1);
+    else peephole_gradient_with(p, s0, s1, j0, j1, 0);
 }

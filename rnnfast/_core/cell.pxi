@@ -53,10 +53,12 @@ cdef class Cell:
                  cell_clip=None, reset_after=True):
         cdef rnnfast_weights weights
         cdef Py_ssize_t P = weight_hh.shape[1]
-        self.name, self.weight_ih, self.weight_hh, self.weight_hr = name, weight_ih, weight_hh, weight_hr
         given = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh,
                  "weight_hr": weight_hr, "weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
-        self.weights = {name: weight for name, weight in given.items() if weight is not None}
+        # Views of its own: whoever sets another shape does so on an array that is not read here.
+        self.weights = {name: weight.view() for name, weight in given.items() if weight is not None}
+        self.name, self.weight_ih, self.weight_hh = name, self.weights["weight_ih"], self.weights["weight_hh"]
+        self.weight_hr = self.weights.get("weight_hr")
         weights = pointers(self.weights)
         set_layer(&self.layer, COUPLED if coupled_gates else _KINDS[name] if reset_after else GRU_BEFORE,
                   _NONLINEARITIES[nonlinearity], INFINITY if cell_clip is None else cell_clip, reverse, weight_ih.shape[1],

@@ -134,15 +134,15 @@ cdef class Stepper:
     """A stack of layers that takes one step a call: weights packed once, the state kept between calls.
 
     The base of `rnnfast.stream.Stream`, whose `_check` turns an x that the kernels cannot read as it is into one that
-    they can, or raises. c [L, B, H] is the LSTM's, None for other cells.
+    they can, or raises.
     """
 
     cdef Stack stack
     cdef list cells             # of each layer: they hold the weights
     cdef object hs              # [2, L, B, P]: the h before a step and after it, in turn
+    cdef object cs              # [L, B, H] or None
     cdef int now                # which of the two is the state
     cdef int typenum
-    cdef readonly object c
 
     def __dealloc__(self):
         free_stack(&self.stack)
@@ -156,7 +156,7 @@ cdef class Stepper:
         self.cells = cells
         self.stack.layers = len(cells)
         self.hs = np.zeros((2, self.stack.layers, B, cell.layer.p.P), cell.weight_ih.dtype)
-        self.c = np.zeros((self.stack.layers, B, cell.layer.p.H), self.hs.dtype) if has_c(&cell.layer) else None
+        self.cs = np.zeros((self.stack.layers, B, cell.layer.p.H), self.hs.dtype) if has_c(&cell.layer) else None
         self.typenum = cnp.PyArray_TYPE(self.hs)
         self.stack.step = <Step *>calloc(self.stack.layers, sizeof(Step))
         if self.stack.step != NULL:
@@ -174,8 +174,13 @@ cdef class Stepper:
 
     @property
     def h(self):
-        """The state h [L, B, P], which may be written into."""
+        """The state h [L, B, P], a view that may be written into."""
         return self.hs[self.now]
+
+    @property
+    def c(self):
+        """The state c [L, B, H] likewise, None for cells without."""
+        return None if self.cs is None else self.cs[:]
 
     def __call__(self, x):
         """y [B, P] of the next step, the caller's own, from x [B, I]; [I] to [P] where B is 1."""
@@ -196,7 +201,7 @@ cdef class Stepper:
         hs, nbytes = <char *>data(self.hs), self.stack.layers * B * step.p.P * self.stack.k.real_size
         runs += 1
         self.stack.threads = threads
-        take_step(&self.stack, data(x), hs + self.now * nbytes, hs + (1 - self.now) * nbytes, data(self.c), data(y))
+        take_step(&self.stack, data(x), hs + self.now * nbytes, hs + (1 - self.now) * nbytes, data(self.cs), data(y))
         self.now = 1 - self.now
         return y
 

@@ -50,13 +50,15 @@ def test_a_wrong_shape_is_named(module, variant, name, shape):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("coupled", [False, True])
 @pytest.mark.parametrize(
-    "bound", [5e-324, 1e-310, 1e-46, 1e-40, 1e-38, 1e-30, 1e-5, 3.4028236e38, 1e39, 10**400, np.inf], ids=lambda bound: str(bound)[:9]
+    "bound",
+    [5e-324, 1e-310, 1e-46, 1e-40, 1e-38, 1e-30, 1e-5, 3.4028236e38, 1e39, 10**400, np.inf],
+    ids=lambda bound: str(bound)[:9],
 )
 def test_a_clip_of_any_size_is_the_reference_s(bound, coupled, dtype, isa):
     case = make("lstm", 4, 3, 2, 18, dtype=dtype, cell_clip=bound, coupled_gates=coupled)
     got, want = run(functional, case), run(reference, case)
     assert_close(got, want, case.K)
-    if bound < np.finfo(dtype).tiny:
+    if bound < float(np.finfo(dtype).tiny):
         assert not got["y"].any()
 
 

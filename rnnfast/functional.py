@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnnfast import _core
+from rnnfast.arithmetic import add
 from rnnfast.passes import Array, Tape, pass_backward, pass_forward
 
 __all__ = [
@@ -38,7 +39,8 @@ def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None
     ):
         expected = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(f"{name}: expected shape [{expected}], got {array.shape}")
-    return np.require(array, dtype, ("C", "A"))
+    with _core.Arithmetic():  # a cast rounds
+        return np.require(array, dtype, ("C", "A"))
 
 
 def _states(
@@ -193,7 +195,7 @@ def _backward(cell: str, tape: Tape, dy, dstate, dstates):
     dfinal = _states("dstate", dstate, widths, (B,), dtype)
     dh_steps, *dc_steps = _states("dstates", dstates, widths, (T, B), dtype)
     if dh_steps is not None:
-        dy = dh_steps if dy is None else dy + dh_steps
+        dy = dh_steps if dy is None else add(dy, dh_steps)
     dx = np.empty(tape.x.shape, dtype)
     dinitial = tuple(np.empty((B, width), dtype) for width in widths)
     grads = pass_backward(tape, dy, dfinal, dx, dinitial, False, *dc_steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnnfast import functional
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.recurrent import Recurrent
 
@@ -187,6 +188,7 @@ class LSTM(Recurrent):
     parts = ("h", "c")
     options: ClassVar[dict[str, Any]] = {"coupled_gates": False, "cell_clip": None}
 
+    @to_nearest
     def __init__(
         self,
         input_size: int,

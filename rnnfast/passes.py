@@ -161,7 +161,9 @@ def pass_forward(
     if save and c is not None and c_steps is None:
         c_steps = _take(spare, T * B * cell.hidden_size, y.dtype)
     _core.forward(cell, number, sequences, x, h0, c0, y, h, c, gates, c_steps)
-    return None if gates is None else Tape(cell, number, x, h0, c0, y, gates, c_steps, spare, sequences)
+    if gates is None:
+        return None
+    return Tape(cell, number, own_view(x), h0, c0, y, gates, c_steps, spare, sequences)
 
 
 def pass_backward(
@@ -234,6 +236,11 @@ def _pair(parts: Sequence[Any] | None) -> tuple[Any, Any]:
     if parts is None:
         return None, None
     return (parts[0], None) if len(parts) == 1 else (parts[0], parts[1])
+
+
+def own_view(x: Input) -> Input:
+    """The same x for a tape: the shape of the caller's array may be set in place."""
+    return x if isinstance(x, _core.Embedded) else x.view()
 
 
 def own_columns(array: Array, number: int, H: int) -> Array:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from rnnfast import _core, checkpointed, functional, passes
+from rnnfast.arithmetic import add, to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.module import Module, Tape, read_only
 from rnnfast.nn.parameter import Parameter
@@ -44,6 +45,7 @@ class Recurrent(Module):
         own = ("__call__", "forward", "backward")
         cls._reads_embedded = all(getattr(cls, name) is getattr(Recurrent, name) for name in own)
 
+    @to_nearest
     def __init__(
         self,
         input_size: int,
@@ -454,7 +456,7 @@ class Recurrent(Module):
             numbers = range(layer * D, (layer + 1) * D)
             if dh_steps is not None:
                 later = np.concatenate([dh_steps[number] for number in numbers], axis=-1)
-                dy = later if dy is None else np.add(dy, later, out=later)
+                dy = later if dy is None else add(dy, later, out=later)
             dx = None
             for number in numbers:
                 share = None
@@ -475,7 +477,7 @@ class Recurrent(Module):
                 )
                 for name, gradient in gradients.items():
                     fresh[name + self._suffixes[number]] = gradient
-                dx = share if dx is None or share is None else np.add(dx, share, out=dx)
+                dx = share if dx is None or share is None else add(dx, share, out=dx)
             if key is not None and layer:
                 assert dx is not None
                 _drop(dx, key, layer - 1, p, dx)
@@ -586,6 +588,7 @@ _evaluate = partial(passes.pass_forward, save=False)
 _MASK = 2**20  # about how many numbers of a mask there are at a time
 
 
+@to_nearest
 def _drop(array: np.ndarray, key: tuple[int, int], layer: int, p: float, out: np.ndarray) -> None:
     """out = the [T, B, N] array times the mask of a layer, of which only some steps are ever there."""
     T, B, N = array.shape

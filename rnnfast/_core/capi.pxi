@@ -407,7 +407,8 @@ cdef int capi_forward(rnnfast_plan *plan, Py_ssize_t T, const void *x, void *y, 
     return status
 
 cdef void add_rows(const void *b, void *a, Py_ssize_t n, const Kernels *k) noexcept nogil:
-    """a += b, n numbers."""
+    """a += b, n numbers, as NumPy adds the two directions' dx (arithmetic.pxi)."""
+    cdef uint64_t before = fp_enter_default()
     cdef Py_ssize_t q
     if k.real_size == 4:
         for q in range(n):
@@ -415,6 +416,7 @@ cdef void add_rows(const void *b, void *a, Py_ssize_t n, const Kernels *k) noexc
     else:
         for q in range(n):
             (<double *>a)[q] += (<const double *>b)[q]
+    fp_leave(before)
 
 cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) noexcept nogil:
     cdef Network *net = network_of(plan)

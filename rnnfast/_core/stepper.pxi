@@ -91,6 +91,7 @@ cdef void pack_stack(Stack *stack) noexcept nogil:
     cdef const rnnfast_weights *weights
     cdef Py_ssize_t H
     cdef int n
+    cdef uint64_t before = fp_enter()  # biases are added up
     for n in range(stack.layers):
         step = &stack.step[n]
         p, weights, H = &step.layer.p, &step.layer.weights, step.layer.p.H
@@ -105,6 +106,7 @@ cdef void pack_stack(Stack *stack) noexcept nogil:
                 p.w_cf = at(step.peepholes, 2 * H, k)
                 memcpy(<void *>p.w_cf, weights.weight_cf, H * k.real_size)
             step.p.w_ci, step.p.w_cf, step.p.w_co = p.w_ci, p.w_cf, p.w_co
+    fp_leave(before)
 
 cdef void take_step(Stack *stack, const void *x, const void *before, void *after, void *c, void *y) noexcept nogil:
     """One step from x [B, I] to y [B, P]: h [layers, B, P] from `before` to `after`, c [layers, B, H] in place (NULL: none)."""

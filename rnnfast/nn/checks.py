@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from rnnfast import _core
+
 Rng: TypeAlias = "int | np.random.Generator | None"
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -108,7 +110,8 @@ def floats(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
     if value.dtype is not dtype and value.dtype != dtype:
         if value.dtype.kind != "f":
             raise TypeError(f"{name}: expected {dtype} (other floats are cast), got {value.dtype}")
-        value = value.astype(dtype, order="C")
+        with _core.Arithmetic():
+            value = value.astype(dtype, order="C")
     return value
 
 

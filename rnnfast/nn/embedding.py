@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast import _core
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.module import Stateless, refuse_state
 from rnnfast.nn.parameter import Parameter
@@ -63,6 +64,7 @@ class Embedding(Stateless):
     [[0.0, 0.0, 0.0], [2.0, 2.0, 2.0], [1.0, 1.0, 1.0]]
     """
 
+    @to_nearest
     def __init__(
         self, num_embeddings: int, embedding_dim: int, *, dtype: DTypeLike = "float32", rng: checks.Rng = None
     ) -> None:
@@ -105,6 +107,7 @@ class Embedding(Stateless):
             )
         return x
 
+    @to_nearest
     def _backward(
         self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
     ) -> tuple[None, None, dict[str, np.ndarray]]:

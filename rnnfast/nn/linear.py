@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast import _core
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.module import Stateless
 from rnnfast.nn.parameter import Parameter
@@ -58,6 +59,7 @@ class Linear(Stateless):
 
     bias: Parameter | None
 
+    @to_nearest
     def __init__(
         self,
         in_features: int,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
+from rnnfast.arithmetic import add
 from rnnfast.nn import checks
+from rnnfast.nn.lock import sharing
 from rnnfast.nn.parameter import Parameter
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-# Guards the few words that calls on several threads share: a tape's use, a module's count of mask calls.
-_claiming = Lock()
 
 
 class Tape:
@@ -44,7 +42,7 @@ class Tape:
 
     def use_up(self) -> None:
         """Let go of everything saved; a ValueError if another thread did so first."""
-        with _claiming:
+        with sharing:
             self.saved_for(self._owner)
             self._saved = None
 
@@ -161,7 +159,7 @@ class Module:
             if grads is None:
                 parameter._add_checked(fresh[name])
             elif name in grads:
-                grads[name] += fresh[name]
+                add(grads[name], fresh[name], out=grads[name])
             else:
                 grads[name] = fresh[name]
         return dx, dstate
@@ -285,7 +283,7 @@ class Module:
         if rng is not None:
             return checks.seed(rng), 0
         assert self.mask_seed is not None
-        with _claiming:
+        with sharing:
             call = self.mask_calls
             self.mask_calls = call + 1
         return self.mask_seed, call

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.parameter import Parameter
 
@@ -77,6 +78,7 @@ class Optimizer:
         self._kept: list[dict[str, NDArray]] = [{} for _ in self.params]
         self._scratch: dict[np.dtype, tuple[NDArray, NDArray]] = {}
 
+    @to_nearest
     def step(self) -> None:
         """Update every parameter whose `grad` is not None."""
         names = self.averages

@@ -73,7 +73,11 @@ def checked_clip(cell_clip: Any) -> float | None:
     """The bound of c as a float, or None; an error where it is no positive number."""
     if cell_clip is None:
         return None
-    if isinstance(cell_clip, (bool, np.bool_, str)) or not hasattr(cell_clip, "__float__"):
+    if (
+        isinstance(cell_clip, (bool, np.bool_, str))
+        or not hasattr(cell_clip, "__float__")
+        or np.ndim(cell_clip)
+    ):
         raise TypeError(f"cell_clip: expected a positive number, got {cell_clip!r}")
     if not cell_clip > 0:
         raise ValueError(f"cell_clip: expected a positive number, got {cell_clip!r}")

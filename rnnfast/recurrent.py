@@ -5,6 +5,7 @@ A pass is run by `passes` or, with checkpoints, by `checkpointed`; here passes a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -71,6 +72,13 @@ class Recurrent(Module):
         # The last axis of each part of the state; the first is also y's of one direction.
         self._widths = (self.proj_size or self.hidden_size, self.hidden_size)[: len(self.parts)]
         kind = checks.float_dtype(dtype)
+        sizes = {
+            name: getattr(self, name)
+            for name in ("input_size", "hidden_size", "num_layers", "proj_size")
+            if getattr(self, name)
+        }
+        first, each = (sum(map(math.prod, self._shapes_of(layer).values())) for layer in (0, 1))
+        checks.fits(sizes, self._directions * (first + (self.num_layers - 1) * each), kind)
         source = checks.generator(rng)
         bound = self.hidden_size**-0.5
         for suffix, shapes in self._shapes():
@@ -81,16 +89,20 @@ class Recurrent(Module):
 
     def _shapes(self) -> list[tuple[str, dict[str, tuple[int, ...]]]]:
         """The suffix of each pass's parameters, and their shapes by name."""
+        return [
+            (f"_l{layer}{direction}", self._shapes_of(layer))
+            for layer in range(self.num_layers)
+            for direction in ("", "_reverse")[: self._directions]
+        ]
+
+    def _shapes_of(self, layer: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parameters of each pass of a layer, by name."""
         rows, width = self.gates * self.hidden_size, self._widths[0]
-        every = []
-        for layer in range(self.num_layers):
-            columns = self.input_size if layer == 0 else self._directions * width
-            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, columns), "weight_hh": (rows, width)}
-            if self.bias:
-                shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-            shapes |= self._further_shapes()
-            every += [(f"_l{layer}{direction}", shapes) for direction in ("", "_reverse")[: self._directions]]
-        return every
+        columns = self.input_size if layer == 0 else self._directions * width
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, columns), "weight_hh": (rows, width)}
+        if self.bias:
+            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+        return shapes | self._further_shapes()
 
     def _further_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of what parameters a pass has beside weights and biases."""

@@ -809,7 +809,11 @@ def _checked_clip(cell_clip: float | None, dtype: np.dtype) -> float | None:
     """
     if cell_clip is None:
         return None
-    if isinstance(cell_clip, (bool, np.bool_, str)) or not hasattr(cell_clip, "__float__"):
+    if (
+        isinstance(cell_clip, (bool, np.bool_, str))
+        or not hasattr(cell_clip, "__float__")
+        or np.ndim(cell_clip)
+    ):
         raise TypeError(f"cell_clip: expected a positive number, got {cell_clip!r}")
     if not cell_clip > 0:
         raise ValueError(f"cell_clip: expected a positive number, got {cell_clip!r}")

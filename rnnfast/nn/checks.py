@@ -5,7 +5,10 @@ Every refusal names the argument, what came and what was expected.
 
 from __future__ import annotations
 
+import math
 import operator
+import os
+import sys
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +20,17 @@ Rng: TypeAlias = "int | np.random.Generator | None"
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+def _memory() -> int:
+    """The bytes of this machine's memory, or of an address space where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 2**47
+
+
+_MEMORY = _memory()
+
+
 def positive(name: str, value: Any) -> int:
     """`value` as an int of at least 1."""
     return integer(name, value, 1)
@@ -24,12 +38,27 @@ def positive(name: str, value: Any) -> int:
 
 def integer(name: str, value: Any, least: int) -> int:
     """`value` as an int of at least `least`."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__") or np.ndim(value):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     number = operator.index(value)
+    if abs(number) > sys.maxsize:
+        raise ValueError(
+            f"{name}: expected an integer up to {sys.maxsize}, got one of {number.bit_length()} bits"
+        )
     if number < least:
         raise ValueError(f"{name}: expected at least {least}, got {number}")
     return number
+
+
+def fits(sizes: dict[str, int], numbers: int, dtype: np.dtype) -> None:
+    """Refuse sizes that ask for more `numbers` than all memory of this machine holds."""
+    asked = numbers * dtype.itemsize
+    if asked > _MEMORY:
+        came = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(
+            f"{came}: expected sizes that fit in this machine's memory of {_MEMORY >> 30} GiB, got "
+            f"{asked >> 30} GiB"
+        )
 
 
 def probability(name: str, value: Any) -> float:
@@ -42,10 +71,13 @@ def probability(name: str, value: Any) -> float:
 
 def real(name: str, value: Any) -> float:
     """`value` as a finite float."""
-    if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
+    if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__") or np.ndim(value):
         raise TypeError(f"{name}: expected a number, got {value!r}")
-    number = float(value)
-    if not np.isfinite(number):
+    try:
+        number = float(value)
+    except OverflowError:  # of an integer
+        number = math.inf
+    if not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {value!r}")
     return number
 
@@ -65,7 +97,7 @@ def check_rng(value: Any) -> None:
     """Refuse an `rng` that is neither None nor a generator nor an integer that can seed one."""
     if value is None or isinstance(value, np.random.Generator):
         return
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__") or np.ndim(value):
         raise TypeError(f"rng: expected an integer, a numpy.random.Generator or None, got {value!r}")
     if not 0 <= operator.index(value) < 2**64:
         raise ValueError(f"rng: expected an integer in 0..2**64-1, got {value}")
@@ -75,7 +107,7 @@ def checkpoint(value: Any) -> bool | int | None:
     """`value`, which says in what segments a pass is checkpointed: a bool, a number of steps, or None."""
     if value is None or isinstance(value, (bool, np.bool_)):
         return None if value is None else bool(value)
-    if not hasattr(value, "__index__"):
+    if not hasattr(value, "__index__") or np.ndim(value):
         raise TypeError(f"checkpoint: expected True, False, an integer or None, got {value!r}")
     return positive("checkpoint", value)
 

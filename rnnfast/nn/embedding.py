@@ -72,6 +72,8 @@ class Embedding(Stateless):
         self.num_embeddings = checks.positive("num_embeddings", num_embeddings)
         self.embedding_dim = checks.positive("embedding_dim", embedding_dim)
         kind = checks.float_dtype(dtype)
+        sizes = {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim}
+        checks.fits(sizes, self.num_embeddings * self.embedding_dim, kind)
         table = checks.generator(rng).standard_normal((self.num_embeddings, self.embedding_dim))
         self._parameters["weight"] = Parameter(table.astype(kind))
 

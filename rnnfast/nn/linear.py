@@ -73,6 +73,8 @@ class Linear(Stateless):
         self.in_features = checks.positive("in_features", in_features)
         self.out_features = checks.positive("out_features", out_features)
         kind = checks.float_dtype(dtype)
+        sizes = {"in_features": self.in_features, "out_features": self.out_features}
+        checks.fits(sizes, self.in_features * self.out_features, kind)
         source = checks.generator(rng)
         bound = self.in_features**-0.5
         shape = (self.out_features, self.in_features)

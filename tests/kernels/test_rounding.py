@@ -83,7 +83,7 @@ after = digests()
 print(sorted(name for name in before if before[name] != after[name]))
 """
 
-# What the caller sets: fesetround's upward, downward and towards zero; and in the control word of SSE, subnormal
+# What the caller sets: rounding upward, downward or towards zero; and in the control word of SSE, subnormal
 # numbers as zero.
 X86 = platform.machine() in ("x86_64", "AMD64")
 ROUND = "ctypes.CDLL(ctypes.util.find_library('m')).fesetround({})"

@@ -68,11 +68,11 @@ def handler(*_):
     came.append(1)
 
 signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
 while len(came) < 60:
-    weight.zero_grad()
-    weight.add_grad(ones)
-signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
+    for _ in range(5):
+        weight.zero_grad()
+        weight.add_grad(ones)
 print("done")
 """
 

@@ -562,8 +562,8 @@ def lstm_forward(
     coupled_gates : bool
         f = 1 - i: the blocks of the other weights are i, g, o, [3*H, ...].
     cell_clip : float or None
-        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound below
-        the smallest normal number of the dtype holds c at zero.
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
+        below the smallest normal number of the dtype holds c at zero.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -959,7 +959,11 @@ def _checked_clip(cell_clip: float | None, dtype: np.dtype) -> float | None:
     """
     if cell_clip is None:
         return None
-    if isinstance(cell_clip, (bool, np.bool_, str)) or not hasattr(cell_clip, "__float__"):
+    if (
+        isinstance(cell_clip, (bool, np.bool_, str))
+        or not hasattr(cell_clip, "__float__")
+        or np.ndim(cell_clip)
+    ):
         raise TypeError(f"cell_clip: expected a positive number, got {cell_clip!r}")
     if not cell_clip > 0:
         raise ValueError(f"cell_clip: expected a positive number, got {cell_clip!r}")

@@ -1,8 +1,9 @@
-# The kernels' floating-point environment for what NumPy computes beside them.
+# The floating-point environment of what NumPy computes beside the kernels.
 
 @cython.auto_pickle(False)
 cdef class Arithmetic:
-    """A `with` block in the floating-point environment of the kernels (csrc/fpenv.h); behind it stands the caller's again.
+    """A `with` block that rounds to nearest and has subnormal numbers, whatever the caller's floating-point environment is;
+    behind it stands the caller's again.
 
     One object for each block: it keeps what the caller had.
     """
@@ -10,7 +11,7 @@ cdef class Arithmetic:
     cdef uint64_t before
 
     def __enter__(self):
-        self.before = fp_enter()
+        self.before = fp_enter_default()
 
     def __exit__(self, *exception):
         fp_leave(self.before)

@@ -208,6 +208,7 @@ cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) n
     cdef Py_ssize_t T, D, level, direction
     cdef const void *dy
     cdef void *dx[2]
+    cdef uint64_t before
     cdef int status
     if plan == NULL:
         return refuse_pointer(b"plan", b"a pointer", plan)
@@ -226,7 +227,9 @@ cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) n
             if network_backward_pass(net, &g, T, level * D + direction, dy, dx[direction] if dx[0] != NULL else NULL) < 0:
                 return refuse(RNNFAST_NO_MEMORY, b"no memory for the sums of the weights' gradients")
         if dx[0] != NULL and D == 2:
+            before = fp_enter_default()  # as NumPy adds the two directions (arithmetic.pxi)
             net.stack.k.add(T * net.options.batch * net.stack.step[level * D].layer.input_size, dx[1], dx[0])
+            fp_leave(before)
         net.dys[0], net.dys[1] = net.dys[1], net.dys[0]
         dy = dx[0]
     return RNNFAST_OK

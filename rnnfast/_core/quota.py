@@ -9,8 +9,8 @@ from collections.abc import Iterator
 def cores(most: int, root: str = "/") -> int:
     """How many cores the smallest quota that holds for this process is worth, `most` at most.
 
-    Every group that the process is in has a quota of its own, and so have all groups above it. A quota of one and a
-    half cores counts as two: two threads get all of it, one would leave a third unused.
+    Every group that the process is in has a quota of its own, and so have all groups above it. A quota of one
+    and a half cores counts as two: two threads get all of it, one would leave a third unused.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def cores(most: int, root: str = "/") -> int:
 
 
 def _quotas(root: str) -> Iterator[tuple[int, int]]:
-    """The quotas (microseconds, in periods of microseconds) of this process's groups and of all above them."""
+    """The quotas of this process's groups and of all above them: microseconds, and of how many."""
     for controllers, path in _groups(root):
         if not controllers:  # version 2
             mounts, names = ["", "unified"], ["cpu.max"]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock, local
+from threading import local
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnfast.arithmetic import add
 from rnnfast.nn.checks import any_floats, shaped
+from rnnfast.nn.lock import sharing
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-_adding = Lock()  # one for all parameters: threads that run one layer add their gradients in turn
 
 
 class _Kept(local):
@@ -37,10 +37,12 @@ class Parameter:
     Attributes
     ----------
     data : numpy.ndarray
-        The values, C-contiguous. It stays one and the same array for the parameter's life, so that a layer
-        may hold on to it: assigning to `data` writes into it.
+        The values, C-contiguous: a view of memory that stays the same for the parameter's life, so that a
+        layer may hold on to it. Assigning to `data` writes into it. The view cannot be resized; one that was
+        given another shape or dtype in place is replaced.
     grad : numpy.ndarray or None
-        The gradient, of the shape and dtype of `data`; None until the first backward pass. Assigning copies.
+        The gradient, of the shape and dtype of `data`, likewise a view; None until the first backward pass.
+        Assigning copies.
 
     Raises
     ------
@@ -62,39 +64,43 @@ class Parameter:
     Parameter(shape=(2, 3), dtype=float64)
     """
 
-    __slots__ = ("_data", "_grad")
+    __slots__ = ("_data", "_data_view", "_grad", "_grad_view")
+    _data: np.ndarray
+    _data_view: np.ndarray
+    _grad: np.ndarray | None
+    _grad_view: np.ndarray | None
 
     def __init__(self, data: ArrayLike) -> None:
-        self._data: np.ndarray = any_floats("data", data).copy(order="C")
-        self._grad: np.ndarray | None = None
-
-    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
-        """What unpickling gives back, in memory that the kernels can read and optimizers can write.
-
-        pickle's out-of-band buffers are the caller's: read-only, perhaps, and at any address.
-        """
-        slots = state[1]
-        self._data = _own(slots["_data"])
-        self._grad = None if slots["_grad"] is None else _own(slots["_grad"])
+        self._data = any_floats("data", data).copy(order="C")
+        self._data_view = self._data.view()
+        self._adopt_grad(None)
 
     @property
     def data(self) -> np.ndarray:
-        return self._data
+        self._data_view = _whole(self._data, self._data_view)
+        return self._data_view
 
     @data.setter
     def data(self, value: Any) -> None:
-        if value is not self._data:
-            self._data[...] = shaped("data", value, self._data.dtype, self._data.shape)
+        if value is not self._data_view:
+            self.data[...] = shaped("data", value, self.dtype, self.shape)
 
     @property
     def grad(self) -> np.ndarray | None:
-        return self._grad
+        if self._grad is None or self._grad_view is None:
+            return None
+        self._grad_view = _whole(self._grad, self._grad_view)
+        return self._grad_view
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        if value is not None and value is not self._grad:
-            value = shaped("grad", value, self._data.dtype, self._data.shape).copy(order="C")
-        self._grad = value
+        if value is None or value is not self._grad_view:
+            self._adopt_grad(
+                None if value is None else shaped("grad", value, self.dtype, self.shape).copy(order="C")
+            )
+
+    def _adopt_grad(self, grad: np.ndarray | None) -> None:
+        self._grad, self._grad_view = grad, None if grad is None else grad.view()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -124,25 +130,40 @@ class Parameter:
         TypeError, ValueError
             If the array has another dtype or shape.
         """
-        self._add_checked(shaped("array", array, self._data.dtype, self._data.shape))
+        self._add_checked(shaped("array", array, self.dtype, self.shape))
 
     def _add_checked(self, array: np.ndarray) -> None:
         """`add_grad` of an array known to fit."""
         kept = _kept.gradients
         if kept is not None:
-            kept[self] = kept[self] + array if self in kept else array
+            kept[self] = add(kept[self], array) if self in kept else array
             return
-        with _adding:
-            if self._grad is None:
-                self._grad = _own(array)
+        with sharing:
+            grad = self.grad
+            if grad is None:
+                self._adopt_grad(_own(array))
             else:
-                self._grad += array
+                add(grad, array, out=grad)
 
     def zero_grad(self) -> None:
         """Set the gradient to zero, if there is one."""
-        with _adding:
-            if self._grad is not None:
-                self._grad.fill(0.0)
+        with sharing:
+            grad = self.grad
+            if grad is not None:
+                grad.fill(0.0)
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        return None, {"_data": self._data, "_grad": self._grad}
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        """What unpickling gives back, in memory that the kernels can read and optimizers can write.
+
+        pickle's out-of-band buffers are the caller's: read-only, perhaps, and at any address.
+        """
+        slots = state[1]
+        self._data = _own(slots["_data"])
+        self._data_view = self._data.view()
+        self._adopt_grad(None if slots["_grad"] is None else _own(slots["_grad"]))
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
@@ -151,6 +172,15 @@ class Parameter:
 def _own(array: np.ndarray) -> np.ndarray:
     """`array` itself where it is C-contiguous, aligned and writeable, else a copy."""
     return array if array.flags.carray else array.copy(order="C")
+
+
+def _whole(array: np.ndarray, view: np.ndarray) -> np.ndarray:
+    """`view`; or, where its shape or dtype was set in place, another view of all of `array`."""
+    if view.shape == array.shape and view.dtype == array.dtype and view.strides == array.strides:
+        return view
+    fresh = array.view()
+    fresh.flags.writeable = view.flags.writeable
+    return fresh
 
 
 @contextmanager

@@ -59,9 +59,12 @@ class Parameter:
     _grad_view: np.ndarray | None
 
     def __init__(self, data: ArrayLike) -> None:
-        self._data = any_floats("data", data).copy(order="C")
-        self._data_view = self._data.view()
-        self._adopt_grad(None)
+        self._hold(any_floats("data", data).copy(order="C"), None)
+
+    def _hold(self, data: np.ndarray, grad: np.ndarray | None) -> None:
+        """Take these arrays, and hand out views of them."""
+        self._data, self._data_view = data, data.view()
+        self._adopt_grad(grad)
 
     @property
     def data(self) -> np.ndarray:
@@ -141,9 +144,7 @@ class Parameter:
 
     def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
         _, arrays = state
-        self._data = arrays["_data"]
-        self._data_view = self._data.view()
-        self._adopt_grad(arrays["_grad"])
+        self._hold(arrays["_data"], arrays["_grad"])
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"

@@ -150,7 +150,9 @@ class Module:
             raise TypeError(f"tape: expected the tape that forward gave, got {type(tape).__name__}")
         saved = tape.saved_for(self)
         dy, dstate = self._check_gradients(saved, dy, dstate)
-        if grads is not None:
+        if grads is None:
+            self._check_own_grads()
+        else:
             self._check_grads(grads)
         if not retain:
             tape.use_up()
@@ -175,6 +177,14 @@ class Module:
     ) -> tuple[np.ndarray | None, Any, dict[str, np.ndarray]]:
         """dx, the initial state's gradient, and a fresh gradient array for each parameter's name."""
         raise NotImplementedError
+
+    def _check_own_grads(self) -> None:
+        """Refuse gradients whose shape was set in place, by the parameter's name."""
+        for name, parameter in self._parameters.items():
+            try:
+                parameter.check_grad()
+            except ValueError as error:
+                raise ValueError(f"{name}.{error}") from error
 
     def _check_grads(self, grads: Any) -> None:
         """Refuse a `grads` that the parameters' gradients cannot be added into."""

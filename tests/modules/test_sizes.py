@@ -54,6 +54,12 @@ def test_arrays_are_no_numbers(name, call, array):
         call(array)
 
 
+@pytest.mark.parametrize("n", [np.array([3]), 2.0, True, "2"], ids=repr)
+def test_what_is_no_number_of_threads_is_named(n):
+    with pytest.raises(TypeError, match=r"^n: expected an integer, got"):
+        rf.set_num_threads(n)
+
+
 @pytest.mark.parametrize("name", ["dropout", "forget_bias"])
 def test_numbers_beyond_floats_are_named(name):
     with pytest.raises(ValueError, match=rf"^{name}: expected"):

@@ -31,7 +31,7 @@ PEEPHOLES = ("weight_ci", "weight_cf", "weight_co")
 
 def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None) -> Array:
     """`array` in this shape (None: any size) and dtype (None: its own), C-contiguous."""
-    array = np.asarray(array)
+    array = _array(name, array)
     if array.dtype.kind != "f" or (dtype is None and array.dtype not in (np.float32, np.float64)):
         raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
     if array.ndim != len(shape) or any(

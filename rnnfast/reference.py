@@ -146,13 +146,13 @@ class Tape:
         extra: dict[str, np.ndarray | None] | None = None,
         **options: Any,
     ) -> None:
-        x = np.asarray(x)
+        x = _array("x", x)
         if x.dtype not in (np.float32, np.float64):
             raise TypeError(f"x: expected dtype float32 or float64, got {x.dtype}")
         if x.ndim != 3:
             raise ValueError(f"x: expected shape [T, B, I], got {x.shape}")
         T, B, I = x.shape
-        weight_hh = np.asarray(weight_hh)
+        weight_hh = _array("weight_hh", weight_hh)
         given = {name: array for name, array in (extra or {}).items() if array is not None}
         columns = "P" if "weight_hr" in given else "H"
         rows, P = weight_hh.shape if weight_hh.ndim == 2 else (0, 0)
@@ -461,7 +461,7 @@ def lstm_forward(
     weights = weight_ih, weight_hh, bias_ih, bias_hh
     peepholes = {"weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
     _check_peepholes(peepholes, coupled_gates)
-    cell_clip = _checked_clip(cell_clip, np.asarray(x).dtype)
+    cell_clip = _checked_clip(cell_clip, _array("x", x).dtype)
     extra = {"weight_hr": weight_hr, **peepholes}
     tape = Tape(
         "lstm", len(gates), x, *weights, reverse, lengths, reset, extra, gates=gates, cell_clip=cell_clip
@@ -763,9 +763,17 @@ def _outer_products(d: np.ndarray, a: np.ndarray) -> np.ndarray:
     return np.tensordot(d, np.where(d.any(axis=-1, keepdims=True), a, 0), axes=(axes, axes))
 
 
+def _array(name: str, value: Any) -> np.ndarray:
+    """`value` as an array; a ragged list is refused by name."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, got {type(value).__name__} ({error})") from error
+
+
 def _checked(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """`array` in the given dtype, copied only to cast it; an error that names it where it does not fit."""
-    array = np.asarray(array)
+    array = _array(name, array)
     if array.dtype.kind != "f":
         raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
     if array.shape != shape:
@@ -829,7 +837,7 @@ def _checked_clip(cell_clip: float | None, dtype: np.dtype) -> float | None:
 
 def _valid(lengths: np.ndarray, T: int, B: int) -> np.ndarray:
     """Where t lies within the length of sequence b: [T, B] of bool."""
-    lengths = np.asarray(lengths)
+    lengths = _array("lengths", lengths)
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths: expected an integer dtype, got {lengths.dtype}")
     if lengths.shape != (B,):
@@ -842,7 +850,7 @@ def _valid(lengths: np.ndarray, T: int, B: int) -> np.ndarray:
 
 def _linked(reset: np.ndarray, reverse: bool, valid: np.ndarray | None, T: int, B: int) -> np.ndarray:
     """Where step t starts from the state before it in the order run: [T, B] of bool."""
-    reset = np.asarray(reset)
+    reset = _array("reset", reset)
     if reset.dtype != np.bool_:
         raise TypeError(f"reset: expected dtype bool, got {reset.dtype}")
     if reset.shape != (T, B):

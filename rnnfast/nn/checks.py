@@ -116,7 +116,7 @@ def row_mask(name: str, value: Any, rows: int) -> np.ndarray | slice:
     """What a bool mask [rows] chooses of an axis; None chooses all."""
     if value is None:
         return slice(None)
-    mask = np.asarray(value)
+    mask = as_array(name, value)
     if mask.dtype != np.bool_:
         raise TypeError(f"{name}: expected dtype bool, got {mask.dtype}")
     if mask.shape != (rows,):

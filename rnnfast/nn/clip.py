@@ -52,7 +52,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     >>> weight.grad.round(4).tolist()
     [0.6, 0.8]
     """
-    if not max_norm >= 0:
+    if np.ndim(max_norm) or not max_norm >= 0:
         raise ValueError(f"max_norm: expected a number of at least 0, got {max_norm!r}")
     grads = _grads(parameters)
     norm = math.sqrt(sum(_sum_of_squares(grad) for grad in grads))
@@ -92,7 +92,7 @@ def clip_grad_value(parameters: Iterable[Parameter], value: float) -> None:
     >>> weight.grad.tolist()
     [-1.0, 0.5, 1.0]
     """
-    if not value >= 0:
+    if np.ndim(value) or not value >= 0:
         raise ValueError(f"value: expected a number of at least 0, got {value!r}")
     for grad in _grads(parameters):
         np.clip(grad, -value, value, out=grad)

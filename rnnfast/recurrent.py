@@ -505,7 +505,7 @@ class Recurrent(Module):
         return parts if len(parts) > 1 else parts[0]
 
     def _steps_of(self, states: Any, layout: _Layout) -> list[np.ndarray | None]:
-        """Each part of `states` in the caller's form: None, or [passes, T, B, ·], the last axis contiguous."""
+        """Each part of `states`, which are in the caller's form: None, or [passes, T, B, ·]."""
         parts = states if isinstance(states, (tuple, list)) else (states,) * len(self.parts)
         steps: list[np.ndarray | None] = []
         for part in parts:

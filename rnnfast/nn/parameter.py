@@ -41,8 +41,7 @@ class Parameter:
         layer may hold on to it. Assigning to `data` writes into it. The view cannot be resized; one that was
         given another shape or dtype in place is replaced.
     grad : numpy.ndarray or None
-        The gradient, of the shape and dtype of `data`, likewise a view; None until the first backward pass.
-        Assigning copies.
+        The gradient, of the shape and dtype of `data`; None until the first backward pass. Assigning copies.
 
     Raises
     ------
@@ -64,20 +63,24 @@ class Parameter:
     Parameter(shape=(2, 3), dtype=float64)
     """
 
-    __slots__ = ("_data", "_data_view", "_grad", "_grad_view")
+    __slots__ = ("_data", "_data_view", "_grad")
     _data: np.ndarray
     _data_view: np.ndarray
     _grad: np.ndarray | None
-    _grad_view: np.ndarray | None
 
     def __init__(self, data: ArrayLike) -> None:
-        self._data = any_floats("data", data).copy(order="C")
-        self._data_view = self._data.view()
-        self._adopt_grad(None)
+        self._hold(any_floats("data", data).copy(order="C"), None)
+
+    def _hold(self, data: np.ndarray, grad: np.ndarray | None) -> None:
+        """Take these arrays, and hand out a view of the data."""
+        self._data, self._data_view, self._grad = data, data.view(), grad
 
     @property
     def data(self) -> np.ndarray:
-        self._data_view = _whole(self._data, self._data_view)
+        array, view = self._data, self._data_view
+        if view.shape != array.shape or view.dtype != array.dtype or view.strides != array.strides:
+            self._data_view = array.view()
+            self._data_view.flags.writeable = view.flags.writeable
         return self._data_view
 
     @data.setter
@@ -87,20 +90,14 @@ class Parameter:
 
     @property
     def grad(self) -> np.ndarray | None:
-        if self._grad is None or self._grad_view is None:
-            return None
-        self._grad_view = _whole(self._grad, self._grad_view)
-        return self._grad_view
+        self.check_grad()
+        return self._grad
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        if value is None or value is not self._grad_view:
-            self._adopt_grad(
-                None if value is None else shaped("grad", value, self.dtype, self.shape).copy(order="C")
-            )
-
-    def _adopt_grad(self, grad: np.ndarray | None) -> None:
-        self._grad, self._grad_view = grad, None if grad is None else grad.view()
+        if value is not None and value is not self._grad:
+            value = shaped("grad", value, self.dtype, self.shape).copy(order="C")
+        self._grad = value
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -116,6 +113,15 @@ class Parameter:
     def dtype(self) -> np.dtype:
         """The dtype of `data`."""
         return self._data.dtype
+
+    def check_grad(self) -> None:
+        """Refuse a gradient that was given another shape or dtype in place, with a ValueError."""
+        grad = self._grad
+        if grad is not None and (grad.shape != self.shape or grad.dtype != self.dtype):
+            raise ValueError(
+                f"grad: expected {self.dtype} of shape {self.shape}, got {grad.dtype} of shape {grad.shape}, "
+                "set in place; assign None or another gradient"
+            )
 
     def add_grad(self, array: np.ndarray) -> None:
         """Add `array` to the gradient, in turn with every other thread that does.
@@ -141,7 +147,7 @@ class Parameter:
         with sharing:
             grad = self.grad
             if grad is None:
-                self._adopt_grad(_own(array))
+                self._grad = _own(array)
             else:
                 add(grad, array, out=grad)
 
@@ -161,9 +167,7 @@ class Parameter:
         pickle's out-of-band buffers are the caller's: read-only, perhaps, and at any address.
         """
         slots = state[1]
-        self._data = _own(slots["_data"])
-        self._data_view = self._data.view()
-        self._adopt_grad(None if slots["_grad"] is None else _own(slots["_grad"]))
+        self._hold(_own(slots["_data"]), None if slots["_grad"] is None else _own(slots["_grad"]))
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
@@ -172,15 +176,6 @@ class Parameter:
 def _own(array: np.ndarray) -> np.ndarray:
     """`array` itself where it is C-contiguous, aligned and writeable, else a copy."""
     return array if array.flags.carray else array.copy(order="C")
-
-
-def _whole(array: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """`view`; or, where its shape or dtype was set in place, another view of all of `array`."""
-    if view.shape == array.shape and view.dtype == array.dtype and view.strides == array.strides:
-        return view
-    fresh = array.view()
-    fresh.flags.writeable = view.flags.writeable
-    return fresh
 
 
 @contextmanager

@@ -205,6 +205,37 @@ def test_backward_gives_the_bits_of_the_layer(bridge, name, dtype, D, bent):
         np.testing.assert_array_equal(grads[key], gradient, err_msg=key)
 
 
+@every_layer
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_lies_behind_a_reset_reaches_no_gradient(bridge, name, value):
+    pair = Pair(bridge, name, D=2)
+    plan = pair.plan(training=1)
+    reset = np.zeros((pair.T, pair.B), bool)
+    reset[[2, 4]] = True
+    dy = np.ones_like(pair.y)
+    dy[2:4] = 0
+    found = []
+    for pair.x[2:4, 1] in (1, value):
+        grads = {name: np.full_like(p.data, np.nan) for name, p in pair.layer.named_parameters()}
+        dx = np.full_like(pair.x, np.nan)
+        plan.set_state(None, None)
+        plan.forward(pair.T, pair.x, pair.y, reset=reset)
+        plan.backward(pair.per_pass(grads), dy, dx=dx)
+        found.append({"dx": dx, **grads})
+    for key, array in found[0].items():
+        np.testing.assert_array_equal(found[1][key], array, err_msg=key)
+
+
+@pytest.mark.parametrize("clip", [5e-324, 1e-40, 1e39])
+def test_a_clip_of_any_size_is_the_layer_s(bridge, clip):
+    pair = Pair(bridge, "lstm")
+    pair.layer = rf.LSTM(pair.I, 17, pair.L, cell_clip=clip, rng=0)
+    plan = pair.plan(cell_clip=clip)
+    plan.run(pair.T, pair.x, pair.y)
+    np.testing.assert_array_equal(pair.y, pair.layer(pair.x)[0])
+    assert pair.y.any() == (clip > 1)
+
+
 def test_backward_leaves_out_what_is_not_wanted_and_takes_none_for_zero(bridge):
     pair = Pair(bridge, "lstm", D=2)
     plan = pair.plan(training=1)

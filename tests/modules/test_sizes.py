@@ -54,6 +54,12 @@ def test_arrays_are_no_numbers(name, call, array):
         call(array)
 
 
+@pytest.mark.parametrize("n", [np.array([3]), 2.0, True, "2"], ids=repr)
+def test_what_is_no_number_of_threads_is_named(n):
+    with pytest.raises(TypeError, match=r"^n: expected an integer, got"):
+        rf.set_num_threads(n)
+
+
 @pytest.mark.parametrize("name", ["dropout", "forget_bias"])
 def test_numbers_beyond_floats_are_named(name):
     with pytest.raises(ValueError, match=rf"^{name}: expected"):
@@ -62,3 +68,48 @@ def test_numbers_beyond_floats_are_named(name):
 
 def test_a_scalar_array_is_a_number():
     assert rf.LSTM(np.array(3), np.int8(4), dropout=np.array(0.5), num_layers=np.int64(2)).input_size == 3
+
+
+RAGGED = [[1.0], [1.0, 2.0]]
+WEIGHTS = np.ones((9, 3)), np.ones((9, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("mask", lambda: rf.GRU(3, 4).stream(2).reset(RAGGED)),
+        *(
+            pair
+            for module in (rf.functional, rf.reference)
+            for pair in (
+                ("x", lambda module=module: module.gru_forward(RAGGED, *WEIGHTS)),
+                (
+                    "weight_ih",
+                    lambda module=module: module.gru_forward(np.ones((2, 1, 3)), RAGGED, WEIGHTS[1]),
+                ),
+                (
+                    "weight_hh",
+                    lambda module=module: module.gru_forward(np.ones((2, 1, 3)), WEIGHTS[0], RAGGED),
+                ),
+                (
+                    "state",
+                    lambda module=module: module.gru_forward(np.ones((2, 1, 3)), *WEIGHTS, state=RAGGED),
+                ),
+                (
+                    "reset",
+                    lambda module=module: module.gru_forward(np.ones((2, 1, 3)), *WEIGHTS, reset=RAGGED),
+                ),
+            )
+        ),
+    ],
+)
+def test_ragged_lists_are_named(name, call):
+    with pytest.raises(ValueError, match=rf"^{name}: expected an array, got list"):
+        call()
+
+
+def test_arrays_are_no_bounds():
+    weight = rf.Parameter(np.ones(2))
+    for name, clip in (("max_norm", rf.clip_grad_norm), ("value", rf.clip_grad_value)):
+        with pytest.raises(ValueError, match=rf"^{name}: expected a number"):
+            clip([weight], np.array([1.0, 2.0]))

@@ -2,7 +2,7 @@
 ladder from the last value to the LSTM. Two rungs of that need the extra ``forecast``, all else NumPy alone.
 """
 
-from rnnfast.baselines.ngram import NGram
+from rnnfast.baselines.ngram import NGram, bits_by_order
 from rnnfast.baselines.series import (
     AutoRegression,
     Convolution,
@@ -38,6 +38,7 @@ __all__ = [
     "Tanh",
     "Window",
     "best_score",
+    "bits_by_order",
     "climb",
     "ladder",
     "load_forecaster",

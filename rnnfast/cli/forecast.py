@@ -28,7 +28,7 @@ from rnnfast.cli.options import positive_integer, seed, share
 from rnnfast.cli.series.data import IRREGULAR, MISSING, Data, read_data
 from rnnfast.cli.series.plot import draw
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_options", "run", "writes_files"]
 
 RUNGS = ("last", "season", "markov", "ar", "mlp", "convolution", "linear", "sigmoid", "tanh", "gru", "lstm")
 HORIZON, LAGS = 12, 24
@@ -60,6 +60,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--plot", metavar="FILE", help="draw the forecast")
     add("--save", metavar="FILE", help="keep the model, as .npz")
     add("--model", metavar="FILE", help="forecast by a model that --save kept: nothing is trained")
+
+
+def writes_files(options: argparse.Namespace) -> bool:
+    """Whether it leaves more than what it prints."""
+    return any(file is not None for file in (options.output, options.plot, options.save))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.files import written_whole
+from rnnfast.files import open_regular, written_whole
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
 
@@ -100,7 +100,7 @@ def load(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
     --------
     See :func:`save`.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         reader = _Reader(path, file)
         check_weights(path, reader.entries, "model.", model)
         weights = reader.read("model.")
@@ -187,7 +187,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray], d
     ...     read_checkpoint(path)
     ({'x': array([1, 2])}, {'unit': 'm'})
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         reader = _Reader(path, file)
         return reader.read(""), reader.metadata
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from rnnfast.training.run import Run
 
@@ -53,16 +54,20 @@ class ProgressBar:
         if self._redraws:
             columns = os.get_terminal_size(self._stream.fileno()).columns or 80
             text = text[: columns - 1]
-            self._stream.write("\r" + text.ljust(len(self._shown)))
+            self._write("\r" + text.ljust(len(self._shown)))
         elif text != self._shown:
-            self._stream.write(text + "\n")
+            self._write(text + "\n")
         self._shown = text
-        self._stream.flush()
 
     def close(self) -> None:
         """Leave the cursor on a line of its own."""
         if self._redraws and self._shown:
-            self._stream.write("\n")
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        """Show text; where stderr takes none (a full disk, a reader that left), the run goes on unseen."""
+        with suppress(OSError):
+            self._stream.write(text)
             self._stream.flush()
 
     def _line(self, run: Run) -> str:

@@ -110,6 +110,11 @@ def test_a_prefix_that_nothing_has_and_a_file_that_is_not_there(tmp_path: Path) 
         safetensors.load(path, build(), prefix="encoder.")
     with pytest.raises(FileNotFoundError):
         safetensors.load(tmp_path / "none.safetensors", build())
+    with pytest.raises(IsADirectoryError):
+        safetensors.load(tmp_path, build())
+    for call in (safetensors.load, safetensors.save):
+        with pytest.raises(TypeError, match=r"^path: expected the name of a file"):
+            call(0, build())  # type: ignore[operator]
     with pytest.raises(TypeError, match=r"^metadata: expected text by text, got 'epochs': 3"):
         safetensors.save(path, build(), metadata={"epochs": 3})  # type: ignore[dict-item]
 

@@ -1,0 +1,72 @@
+"""The stdout of a command: its reader may leave, its disk may be full."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rnnfast.cli.errors import CommandError
+
+__all__ = ["Output"]
+
+
+class Output:
+    """Stands for `sys.stdout` while a command runs.
+
+    Once writing fails the stream is given up: it goes to the null device from then on, so that Python's own
+    flush at exit cannot fail again. A full disk is a `CommandError`. A reader that has left (`| head -1`) is
+    a `BrokenPipeError`; with `goes_on` it is none, and what is still printed is dropped.
+
+    Parameters
+    ----------
+    stream : text file
+        What to write to. A character that it cannot encode becomes a "?".
+
+    Attributes
+    ----------
+    goes_on : bool
+        Whether the command has more to do than to print.
+    reader_left : bool
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.goes_on = False
+        self.reader_left = False
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+    def write(self, text: str) -> int:
+        """Write text, or drop it where its reader has left."""
+        with self._failing():
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        with self._failing():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            self._give_up()
+            self.reader_left = True
+            if not self.goes_on:
+                raise
+        except OSError as error:
+            self._give_up()
+            raise CommandError(f"stdout: {error.strerror or error}") from None
+
+    def _give_up(self) -> None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._stream.fileno())
+        os.close(null)

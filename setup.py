@@ -35,8 +35,9 @@ def missing() -> str | None:
     if not compiler_is_there():
         return (
             "error: rnnfast is compiled when it is installed: install a C compiler first "
-            "(Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc; macOS: xcode-select --install; "
-            "Windows: Visual Studio Build Tools, C++), or let CC name one that is there"
+            "(Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc; "
+            "macOS: xcode-select --install; Windows: Visual Studio Build Tools, C++), "
+            "or let CC name one that is there"
         )
     if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
         return (

@@ -65,7 +65,7 @@ def test_it_learns(name, tmp_path):
 
 
 def compare_with_the_pages(printed):
-    """The sunspots' rungs without any chance: what the pages show of them, but for the seconds, is printed."""
+    """The sunspots' rungs that draw nothing at random: the pages show what is printed, but for the seconds."""
     rungs = ("last value", "last season(11)", "Markov(10)", "AR(24)")
     examples = section("examples.md", "## Which model do the sunspots need?").splitlines()
     series = section("ladder/series.md", "## Sunspots: where AR is hard to beat").splitlines()

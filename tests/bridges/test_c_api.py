@@ -412,7 +412,11 @@ def test_arguments_that_cannot_be_are_refused_before_anything_is_written(bridge)
             "T: expected 0, got 6: the plan was made with options.max_steps 0, for `step` alone; "
             "set options.max_steps to the largest T before `create`",
         ),
-        (lambda: step_alone.run(-1, pair.x, pair.y), bridge.INVALID, "T: expected 0 to 0 (max_steps), got -1"),
+        (
+            lambda: step_alone.run(-1, pair.x, pair.y),
+            bridge.INVALID,
+            "T: expected 0 to 0 (max_steps), got -1",
+        ),
         (lambda: plan.run(7, pair.x, pair.y), bridge.INVALID, "T: expected 0 to 6 (max_steps), got 7"),
         (lambda: plan.run(-1, pair.x, pair.y), bridge.INVALID, "T: expected 0 to 6 (max_steps), got -1"),
         (lambda: plan.run(6, None, pair.y), bridge.INVALID, "x: expected a pointer, got NULL"),

@@ -65,7 +65,7 @@ def test_it_learns(name, tmp_path):
 
 
 def compare_with_the_pages(printed):
-    """The sunspots' rungs that draw nothing at random: the pages show what is printed, but for the seconds."""
+    """The sunspots' rungs that draw nothing at random: but for seconds, the pages show what is printed."""
     rungs = ("last value", "last season(11)", "Markov(10)", "AR(24)")
     examples = section("examples.md", "## Which model do the sunspots need?").splitlines()
     series = section("ladder/series.md", "## Sunspots: where AR is hard to beat").splitlines()

@@ -40,6 +40,14 @@ def run_without_reader(arguments):
         os.close(write)
 
 
+@pytest.fixture
+def table(folder):
+    """A table to forecast, by a rung that costs no time."""
+    pytest.importorskip("pandas")
+    (folder / "y.csv").write_text("y\n" + "\n".join(f"{n % 7}.5" for n in range(80)))
+    return ["forecast", "y.csv", "--rung", "last", "--horizon", "2"]
+
+
 # ---- stdout
 
 
@@ -51,11 +59,8 @@ def test_training_goes_on_without_a_reader_and_writes_its_checkpoint(folder):
     assert read_checkpoint("rnnfast-model.npz")[1]["fit"]["epoch"] == 1
 
 
-def test_a_forecast_is_written_without_a_reader(folder):
-    pytest.importorskip("pandas")
-    (folder / "y.csv").write_text("y\n" + "\n".join(f"{n % 7}.5" for n in range(80)))
-    run_it = ["forecast", "y.csv", "--rung", "last", "--horizon", "2", "--output", "forecast.csv"]
-    code, error = run_without_reader(run_it)
+def test_a_forecast_is_written_without_a_reader(folder, table):
+    code, error = run_without_reader([*table, "--output", "forecast.csv"])
     assert (code, error) == (141, "rnnfast forecast: the reader of stdout left; the files are written\n")
     assert (folder / "forecast.csv").read_text().count("\n") == 3
 
@@ -75,6 +80,13 @@ def test_a_full_disk_behind_stdout(trained, command):
     assert code == 2
     assert "Traceback" not in error
     assert error.splitlines()[-1].endswith("error: stdout: No space left on device")
+
+
+@needs_full
+def test_a_full_disk_behind_a_forecast(table):
+    with open("/dev/full", "w") as full:
+        code, error = run(table, stdout=full)
+    assert (code, error) == (2, "rnnfast forecast: error: stdout: No space left on device\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
@@ -105,6 +117,16 @@ def test_what_has_no_end_is_not_read(trained, capsys, command):
     assert "/dev/zero: expected a regular file" in fails(capsys, *command, "/dev/zero")
     error = fails(capsys, *command, trained)
     assert "Is a directory" in error or "--resume" in error
+
+
+@needs_zero
+def test_a_forecast_reads_what_has_an_end(folder, capsys):
+    pytest.importorskip("pandas")
+    os.symlink("/dev/zero", "zero.csv")
+    (folder / "y.csv").write_text("y\n1\n2\n")
+    assert "zero.csv: expected a regular file" in fails(capsys, "forecast", "zero.csv")
+    error = fails(capsys, "forecast", "y.csv", "--model", "/dev/zero")
+    assert "--model /dev/zero: expected a regular file" in error
 
 
 @needs_fifo

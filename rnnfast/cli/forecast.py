@@ -63,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def writes_files(options: argparse.Namespace) -> bool:
-    """Whether it leaves more than what it prints."""
+    """Whether the command writes files beside what it prints."""
     return any(file is not None for file in (options.output, options.plot, options.save))
 
 

@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def writes_files(options: argparse.Namespace) -> bool:
-    """It only prints."""
+    """The command only prints."""
     return False
 
 

@@ -14,11 +14,11 @@ __all__ = ["Output"]
 
 
 class Output:
-    """Stands for `sys.stdout` while a command runs.
+    """Replaces `sys.stdout` while a command runs.
 
-    Once writing fails the stream is given up: it goes to the null device from then on, so that Python's own
-    flush at exit cannot fail again. A full disk is a `CommandError`. A reader that has left (`| head -1`) is
-    a `BrokenPipeError`; with `goes_on` it is none, and what is still printed is dropped.
+    A full disk raises a `CommandError`. A reader that left (`| head -1`) raises a `BrokenPipeError`, unless
+    `goes_on` is set: then all further text is dropped. After either, the stream's descriptor is the null
+    device, so that Python's flush at exit cannot fail again.
 
     Parameters
     ----------
@@ -28,8 +28,9 @@ class Output:
     Attributes
     ----------
     goes_on : bool
-        Whether the command has more to do than to print.
+        Whether the command goes on without a reader, because it writes files too.
     reader_left : bool
+        Whether the reader left.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -106,7 +106,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def writes_files(options: argparse.Namespace) -> bool:
-    """Whether it leaves more than what it prints."""
+    """Whether the command writes files beside what it prints."""
     return not options.compare
 
 

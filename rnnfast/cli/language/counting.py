@@ -47,5 +47,5 @@ def best_kneser_ney(text: Text) -> Counted:
 
 
 def margin(bits: float, other: float) -> str:
-    """How far a score lies from another one, in words."""
+    """The difference of two scores, in words."""
     return f"{abs(other - bits):.3f} bits {'below' if bits < other else 'above'}"

@@ -204,13 +204,13 @@ def train(
 
 
 def check_converged(history: History, text: Text) -> None:
-    """Refuse a run that ended more than a bit per symbol above an even guess, as a `Diverged`."""
+    """Raise `Diverged` if the last epoch's loss is more than a bit above that of a uniform guess."""
     unit, bits = text.alphabet.short, history.loss[-1] / math.log(2) if history.loss else 0.0
     guess = math.log2(len(text.alphabet))
     if bits > guess + 1.0:
         raise Diverged(
-            f"training diverged: it ended at {bits:,.3f} bits/{unit} of the training text, where an even "
-            f"guess among all {len(text.alphabet):,} symbols has {guess:.3f}; a lower --lr may help"
+            f"training diverged: the last epoch's loss is {bits:,.3f} bits/{unit}, a uniform guess over "
+            f"{len(text.alphabet):,} symbols has {guess:.3f}; a lower --lr may help"
         )
 
 

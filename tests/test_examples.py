@@ -60,30 +60,3 @@ def test_it_learns(name, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(words, done.stdout), done.stdout
-    if name == "sunspots":
-        compare_with_the_pages(done.stdout)
-
-
-def compare_with_the_pages(printed):
-    """The sunspots' rungs that draw nothing at random: but for seconds, the pages show what is printed."""
-    rungs = ("last value", "last season(11)", "Markov(10)", "AR(24)")
-    examples = section("examples.md", "## Which model do the sunspots need?").splitlines()
-    series = section("ladder/series.md", "## Sunspots: where AR is hard to beat").splitlines()
-    for rung in rungs:
-        (row,) = (cells(line, rung) for line in printed.splitlines() if line[2:].startswith(rung))
-        (shown,) = (cells(line, rung) for line in examples if line[2:].startswith(rung))
-        assert shown == row
-        (shown,) = (cells(line, rung) for line in series if line.startswith(f"| {rung} |"))
-        assert shown == [f"{float(cell):.3g}" if "." in cell else cell for cell in row]
-
-
-def section(page, heading):
-    """What stands under a heading of a page."""
-    text = (EXAMPLES.parent / "docs" / page).read_text(encoding="utf-8")
-    return text.split(f"\n{heading}\n")[1].split("\n## ")[0]
-
-
-def cells(line, rung):
-    """Parameters, errors and coverage in a row of a table of scores."""
-    parameters, _seconds, *others = line.partition(rung)[2].replace("|", " ").split()
-    return [parameters, *others]

@@ -18,7 +18,19 @@ from rnnfast import functional
 from rnnfast._core import get_num_threads, set_num_threads
 from rnnfast.config import __version__, get_include, show_config
 from rnnfast.layers import GRU, LSTM, RNN
-from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Parameter, Sequential
+from rnnfast.nn import (
+    Dropout,
+    Embedding,
+    Last,
+    Linear,
+    Module,
+    ModuleDict,
+    ModuleList,
+    Parameter,
+    ParameterDict,
+    ParameterList,
+    Sequential,
+)
 
 if TYPE_CHECKING:
     from rnnfast import baselines, reference, sampling
@@ -29,11 +41,13 @@ if TYPE_CHECKING:
     from rnnfast.training.checkpoint import load, save
     from rnnfast.training.fit import fit
     from rnnfast.training.grad import loss_and_grad
+    from rnnfast.training.gradcheck import check_gradients
     from rnnfast.training.probe import probe
 
 # name -> (module that has it, or is it)
 _ON_FIRST_USE = {
     "baselines": "rnnfast.baselines",
+    "check_gradients": "rnnfast.training",
     "clip_grad_norm": "rnnfast.nn.clip",
     "clip_grad_value": "rnnfast.nn.clip",
     "fit": "rnnfast.training",
@@ -61,10 +75,15 @@ __all__ = [
     "Last",
     "Linear",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "Sequential",
     "__version__",
     "baselines",
+    "check_gradients",
     "clip_grad_norm",
     "clip_grad_value",
     "fit",

@@ -22,7 +22,7 @@ def file_name(path: str | os.PathLike[str]) -> str:
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         `path` is no name of a file.
 
     Examples
@@ -34,7 +34,10 @@ def file_name(path: str | os.PathLike[str]) -> str:
     """
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise TypeError(f"path: expected the name of a file (text or path-like), got {path!r}")
-    return os.fsdecode(path)
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise ValueError(f"path: expected the name of a file, got {name!r}")
+    return name
 
 
 def open_regular(path: str | os.PathLike[str], most: int | None = None) -> IO[bytes]:

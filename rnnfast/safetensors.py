@@ -51,6 +51,8 @@ def save(
         The file cannot be written.
     TypeError
         Metadata that are no text.
+    ValueError
+        The model has no parameter.
 
     Examples
     --------
@@ -67,7 +69,10 @@ def save(
     for key, value in texts.items():
         if not (isinstance(key, str) and isinstance(value, str)):
             raise TypeError(f"metadata: expected text by text, got {key!r}: {value!r}")
-    content = to_bytes({prefix + name: array for name, array in model.state_dict().items()}, texts or None)
+    weights = {prefix + name: array for name, array in model.state_dict().items()}
+    if not weights:
+        raise ValueError(f"model: expected at least one parameter, got {type(model).__name__} without any")
+    content = to_bytes(weights, texts or None)
     with written_whole(path) as file:
         file.write(content)
 

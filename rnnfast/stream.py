@@ -72,9 +72,27 @@ class Stream(_core.Stepper):
 
     @state.setter
     def state(self, state: Any) -> None:
+        self.take_state(self.checked_state(state))
+
+    def checked_state(self, state: Any) -> tuple[np.ndarray | None, ...]:
+        """The parts of a state that fits this stream; None for one that is zero. Nothing is written."""
+        if state is None:
+            return (None,) * len(self._layer.parts)
         leading = self.h.shape[:-1]
-        checked = (None, None) if state is None else self._layer._checked_state("state", state, leading)
-        parts = checked if isinstance(checked, tuple) else (checked,)
+        try:
+            checked = self._layer._checked_state("state", state, leading)
+        except ValueError as error:
+            parts = state if isinstance(state, (tuple, list)) else (state,)
+            if any(np.ndim(part) == self.h.ndim - 1 for part in parts):
+                raise ValueError(
+                    f"{error}: a stream's state has an axis of the batch, also for one sequence; "
+                    "state[:, None] adds it to the state of an unbatched x"
+                ) from error
+            raise
+        return checked if isinstance(checked, tuple) else (checked,)
+
+    def take_state(self, parts: tuple[np.ndarray | None, ...]) -> None:
+        """Set the state to what `checked_state` gave."""
         for mine, part in zip((self.h, self.c), parts, strict=False):
             if mine is not None:
                 mine[...] = 0 if part is None else part

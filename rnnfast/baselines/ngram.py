@@ -231,7 +231,7 @@ def _smoothing(smoothing: str) -> str:
 
 
 def _checked(name: str, symbols: ArrayLike, vocabulary: int, least: int) -> NDArray[np.int64]:
-    array = np.asarray(symbols)
+    array = checks.as_array(name, symbols)
     if array.ndim != 1:
         raise ValueError(f"{name}: expected one axis, got shape {array.shape}")
     if len(array) < least:

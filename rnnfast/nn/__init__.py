@@ -1,5 +1,6 @@
 """The modules beside the recurrent layers, and what all modules are made of."""
 
+from rnnfast.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList
 from rnnfast.nn.dropout import Dropout
 from rnnfast.nn.embedding import Embedding
 from rnnfast.nn.last import Last
@@ -8,4 +9,16 @@ from rnnfast.nn.module import Module
 from rnnfast.nn.parameter import Parameter
 from rnnfast.nn.sequential import Sequential
 
-__all__ = ["Dropout", "Embedding", "Last", "Linear", "Module", "Parameter", "Sequential"]
+__all__ = [
+    "Dropout",
+    "Embedding",
+    "Last",
+    "Linear",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "Parameter",
+    "ParameterDict",
+    "ParameterList",
+    "Sequential",
+]

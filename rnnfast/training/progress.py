@@ -50,25 +50,25 @@ class ProgressBar:
         if run.event != "end" and run.seconds - self._shown_at < self._interval:
             return
         self._shown_at = run.seconds
-        text = self._line(run)
-        if self._redraws:
-            columns = os.get_terminal_size(self._stream.fileno()).columns or 80
-            text = text[: columns - 1]
-            self._write("\r" + text.ljust(len(self._shown)))
-        elif text != self._shown:
-            self._write(text + "\n")
-        self._shown = text
+        with suppress(OSError):  # where stderr takes nothing (full disk, lost terminal), training goes on
+            self._show(self._line(run))
 
     def close(self) -> None:
         """Leave the cursor on a line of its own."""
         if self._redraws and self._shown:
-            self._write("\n")
+            with suppress(OSError):
+                self._stream.write("\n")
+                self._stream.flush()
 
-    def _write(self, text: str) -> None:
-        """Show text; where stderr takes none (a full disk, a reader that left), the run goes on unseen."""
-        with suppress(OSError):
-            self._stream.write(text)
-            self._stream.flush()
+    def _show(self, text: str) -> None:
+        if self._redraws:
+            columns = os.get_terminal_size(self._stream.fileno()).columns or 80
+            text = text[: columns - 1]
+            self._stream.write("\r" + text.ljust(len(self._shown)))
+        elif text != self._shown:
+            self._stream.write(text + "\n")
+        self._shown = text
+        self._stream.flush()
 
     def _line(self, run: Run) -> str:
         parts = [f"epoch {run.epoch + (run.batch > 0)}" + (f"/{run.epochs}" if run.epochs else "")]

@@ -136,3 +136,5 @@ def test_a_number_is_no_name_of_a_file(tmp_path):
             with pytest.raises(TypeError, match="path: expected the name of a file"):
                 open_regular(wrong)
         assert file.read() == b"old"  # it is still open
+    with pytest.raises(ValueError, match="path: expected the name of a file"):
+        open_regular("a\0b")

@@ -59,6 +59,11 @@ cdef int set_batch(Network *net, Py_ssize_t T, const void *x, const void *y, con
                    const uint8_t *reset) noexcept nogil:
     """The checked arguments of `run` and `forward`; then their batch."""
     cdef Py_ssize_t B = net.options.batch, b
+    if T > 0 and net.options.max_steps == 0:
+        snprintf(last_message, sizeof(last_message),
+                 b"T: expected 0, got %zd: the plan was made with options.max_steps 0, for `step` alone; "
+                 b"set options.max_steps to the largest T before `create`", T)
+        return RNNFAST_INVALID
     if not 0 <= T <= net.options.max_steps:
         snprintf(last_message, sizeof(last_message), b"T: expected 0 to %zd (max_steps), got %zd", net.options.max_steps, T)
         return RNNFAST_INVALID

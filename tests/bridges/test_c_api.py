@@ -435,7 +435,19 @@ def test_arguments_that_cannot_be_are_refused_before_anything_is_written(bridge)
     long = np.array([0, 7, 1])
     grads = pair.per_pass({name: np.empty_like(p.data) for name, p in pair.layer.named_parameters()})
     less = [{**grads[0], "bias_ih": None}, grads[1]]
+    step_alone = pair.plan(max_steps=0)
     calls = [
+        (
+            lambda: step_alone.run(6, pair.x, pair.y),
+            bridge.INVALID,
+            "T: expected 0, got 6: the plan was made with options.max_steps 0, for `step` alone; "
+            "set options.max_steps to the largest T before `create`",
+        ),
+        (
+            lambda: step_alone.run(-1, pair.x, pair.y),
+            bridge.INVALID,
+            "T: expected 0 to 0 (max_steps), got -1",
+        ),
         (lambda: plan.run(7, pair.x, pair.y), bridge.INVALID, "T: expected 0 to 6 (max_steps), got 7"),
         (lambda: plan.run(-1, pair.x, pair.y), bridge.INVALID, "T: expected 0 to 6 (max_steps), got -1"),
         (lambda: plan.run(6, None, pair.y), bridge.INVALID, "x: expected a pointer, got NULL"),
@@ -587,6 +599,23 @@ def test_another_version_of_the_table_is_refused_with_both_named(bridge, built, 
             probe.load()
     monkeypatch.setattr(_core, "_C_API", new(ctypes.addressof(Start(size + 8, 1)), name, None))
     probe.load()  # a table that has grown serves what was compiled before
+
+
+def test_the_module_of_the_page_builds_as_it_stands_and_gives_the_bits_of_the_layer(tmp_path):
+    page = (ROOT / "docs/bridges/c.md").read_text()
+    (source,) = re.findall(r"```c\n(/\* mine\.c.*?)```", page, re.DOTALL)
+    (setup,) = re.findall(r"```py\n(# setup\.py\n.*?)```", page, re.DOTALL)
+    (use,) = re.findall(r"```py\n(# try\.py\n.*?)```", page, re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(python setup\.py .*?)```", page, re.DOTALL)
+    for name, content in (("mine.c", source), ("setup.py", setup), ("try.py", use)):
+        (tmp_path / name).write_text(content)
+    environment = os.environ | {"PYTHONPATH": PACKAGE, "CFLAGS": "-Wall -Wextra -Werror"}
+    environment["PATH"] = str(Path(sys.executable).parent) + os.pathsep + environment["PATH"]
+    done = subprocess.run(
+        commands, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("the bits of the layer: True\n")
 
 
 def test_the_examples_run(built):

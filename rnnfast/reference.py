@@ -604,7 +604,7 @@ def lstm_forward(
     weights = weight_ih, weight_hh, bias_ih, bias_hh
     peepholes = {"weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
     _check_peepholes(peepholes, coupled_gates)
-    cell_clip = _checked_clip(cell_clip, _array("x", x).dtype)
+    cell_clip = _checked_clip(cell_clip, _plain("x", x).dtype)
     extra = {"weight_hr": weight_hr, **peepholes}
     tape = Tape(
         "lstm", len(gates), x, *weights, reverse, lengths, reset, extra, gates=gates, cell_clip=cell_clip
@@ -907,7 +907,7 @@ def _outer_products(d: np.ndarray, a: np.ndarray) -> np.ndarray:
 
 
 def _plain(name: str, value: Any) -> np.ndarray:
-    """`value` as a plain array; a ragged list is refused, and a masked array, as its mask would be dropped."""
+    """`value` as a plain array; ragged lists are refused, and masked arrays, whose mask would be dropped."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected a plain array, got a masked one, whose mask would be dropped")
     try:

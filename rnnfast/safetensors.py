@@ -5,9 +5,7 @@ The format is safetensors' own library's; what is read is checked before the mod
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Mapping
 
 import numpy as np

@@ -32,7 +32,7 @@ def test_huge_sizes_are_named(name, size):
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("size", [np.array([3]), np.array([3, 4]), np.zeros((0,), int)], ids=str)
 def test_arrays_are_no_sizes(name, size):
-    with pytest.raises(TypeError, match=rf"{name.split()[-1]}: expected an integer, got array"):
+    with pytest.raises(TypeError, match=rf"{name.split()[-1]}: expected an integer, got (an )?array"):
         LAYERS[name](size)
 
 
@@ -50,7 +50,7 @@ def test_arrays_are_no_sizes(name, size):
 )
 @pytest.mark.parametrize("array", [np.array([1]), np.array([0.5, 0.5])], ids=str)
 def test_arrays_are_no_numbers(name, call, array):
-    with pytest.raises(TypeError, match=rf"^{name}: expected .* got array"):
+    with pytest.raises(TypeError, match=rf"^{name}: expected .* got (an )?array"):
         call(array)
 
 
@@ -111,5 +111,5 @@ def test_ragged_lists_are_named(name, call):
 def test_arrays_are_no_bounds():
     weight = rf.Parameter(np.ones(2))
     for name, clip in (("max_norm", rf.clip_grad_norm), ("value", rf.clip_grad_value)):
-        with pytest.raises(ValueError, match=rf"^{name}: expected a number"):
+        with pytest.raises(TypeError, match=rf"^{name}: expected a number"):
             clip([weight], np.array([1.0, 2.0]))

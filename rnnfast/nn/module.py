@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
-from rnnfast.arithmetic import add
+from rnnfast import _core
 from rnnfast.nn import checks
 from rnnfast.nn.lock import sharing
 from rnnfast.nn.parameter import Parameter
@@ -157,13 +157,14 @@ class Module:
         if not retain:
             tape.use_up()
         dx, dstate, fresh = self._backward(saved, dy, dstate, input_grad, retain)
-        for name, parameter in self._parameters.items():
-            if grads is None:
-                parameter._add_checked(fresh[name])
-            elif name in grads:
-                add(grads[name], fresh[name], out=grads[name])
-            else:
-                grads[name] = fresh[name]
+        with _core.Arithmetic():
+            for name, parameter in self._parameters.items():
+                if grads is None:
+                    parameter._add_checked(fresh[name])
+                elif name in grads:
+                    grads[name] += fresh[name]
+                else:
+                    grads[name] = fresh[name]
         return dx, dstate
 
     def _check_gradients(

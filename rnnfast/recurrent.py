@@ -616,7 +616,8 @@ class _Recorder:
         """What the next layer reads: y, dropped in an array of its own because the tape keeps y."""
         if self._key is None:
             return y
-        x = _core.blank(*y.shape, y.dtype)
+        T, B, N = y.shape
+        x = _core.blank(T, B, N, y.dtype)
         _drop(y, self._key, layer, self._layer.dropout, x)
         return x
 

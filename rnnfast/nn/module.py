@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
-from rnnfast.arithmetic import add
+from rnnfast import _core
 from rnnfast.nn import checks
 from rnnfast.nn.lock import sharing
 from rnnfast.nn.members import Members, check_writeable
@@ -431,15 +431,16 @@ def add_fresh(
     grads: dict[str, np.ndarray] | None, parameters: dict[str, Parameter], fresh: dict[str, np.ndarray]
 ) -> None:
     """Add fresh gradients to those in `grads`, or to the parameters' own where that is None."""
-    for name, parameter in parameters.items():
-        if name not in fresh:
-            continue
-        if grads is None:
-            parameter._add_checked(fresh[name])
-        elif name in grads:
-            add(grads[name], fresh[name], out=grads[name])
-        else:
-            grads[name] = fresh[name]
+    with _core.Arithmetic():
+        for name, parameter in parameters.items():
+            if name not in fresh:
+                continue
+            if grads is None:
+                parameter._add_checked(fresh[name])
+            elif name in grads:
+                grads[name] += fresh[name]
+            else:
+                grads[name] = fresh[name]
 
 
 def refuse_state(name: str, value: Any, module: Module) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnfast.arithmetic import add
+from rnnfast import _core
 from rnnfast.nn.checks import any_floats, shaped
 from rnnfast.nn.lock import sharing
 
@@ -116,12 +116,15 @@ class Parameter:
 
     def check_grad(self) -> None:
         """Refuse a gradient that was given another shape or dtype in place, with a ValueError."""
-        grad = self._grad
-        if grad is not None and (grad.shape != self.shape or grad.dtype != self.dtype):
-            raise ValueError(
-                f"grad: expected {self.dtype} of shape {self.shape}, got {grad.dtype} of shape {grad.shape}, "
-                "set in place; assign None or another gradient"
-            )
+        grad, data = self._grad, self._data
+        if grad is None or (
+            grad.shape == data.shape and (grad.dtype is data.dtype or grad.dtype == data.dtype)
+        ):
+            return
+        raise ValueError(
+            f"grad: expected {self.dtype} of shape {self.shape}, got {grad.dtype} of shape {grad.shape}, "
+            "set in place; assign None or another gradient"
+        )
 
     def add_grad(self, array: np.ndarray) -> None:
         """Add `array` to the gradient, in turn with every other thread that does.
@@ -136,27 +139,27 @@ class Parameter:
         TypeError, ValueError
             If the array has another dtype or shape.
         """
-        self._add_checked(shaped("array", array, self.dtype, self.shape))
+        self.check_grad()
+        with _core.Arithmetic():
+            self._add_checked(shaped("array", array, self.dtype, self.shape))
 
     def _add_checked(self, array: np.ndarray) -> None:
-        """`add_grad` of an array known to fit."""
+        """`add_grad` of an array known to fit, in the floating-point environment that is set."""
         kept = _kept.gradients
         if kept is not None:
-            kept[self] = add(kept[self], array) if self in kept else array
+            kept[self] = kept[self] + array if self in kept else array
             return
         with sharing:
-            grad = self.grad
-            if grad is None:
+            if self._grad is None:
                 self._grad = _own(array)
             else:
-                add(grad, array, out=grad)
+                self._grad += array
 
     def zero_grad(self) -> None:
         """Set the gradient to zero, if there is one."""
         with sharing:
-            grad = self.grad
-            if grad is not None:
-                grad.fill(0.0)
+            if self._grad is not None:
+                self._grad.fill(0.0)
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
         return None, {"_data": self._data, "_grad": self._grad}

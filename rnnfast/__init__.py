@@ -18,22 +18,43 @@ from rnnfast import functional
 from rnnfast._core import get_num_threads, set_num_threads
 from rnnfast.config import __version__, get_include, show_config
 from rnnfast.layers import GRU, LSTM, RNN, IndRNN
-from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Parameter, Sequential
+from rnnfast.nn import (
+    Dropout,
+    Embedding,
+    Last,
+    Linear,
+    Module,
+    ModuleDict,
+    ModuleList,
+    Parameter,
+    ParameterDict,
+    ParameterList,
+    Sequential,
+)
 
 if TYPE_CHECKING:
     from rnnfast import baselines, reference, sampling
     from rnnfast.nn import init, losses, optim, schedules
+    from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
     from rnnfast.ragged import pack_sequences, unpack_sequences
     from rnnfast.training.bptt import truncated_bptt
     from rnnfast.training.checkpoint import load, save
     from rnnfast.training.fit import fit
     from rnnfast.training.grad import loss_and_grad
+    from rnnfast.training.gradcheck import check_gradients
     from rnnfast.training.probe import probe
 
 # name -> (module that has it, or is it)
 _ON_FIRST_USE = {
+    "Activation": "rnnfast.nn.activation",
+    "GELU": "rnnfast.nn.activation",
+    "ReLU": "rnnfast.nn.activation",
+    "SiLU": "rnnfast.nn.activation",
+    "Sigmoid": "rnnfast.nn.activation",
+    "Tanh": "rnnfast.nn.activation",
     "baselines": "rnnfast.baselines",
+    "check_gradients": "rnnfast.training",
     "clip_grad_norm": "rnnfast.nn.clip",
     "clip_grad_value": "rnnfast.nn.clip",
     "fit": "rnnfast.training",
@@ -53,19 +74,30 @@ _ON_FIRST_USE = {
 }
 
 __all__ = [
+    "GELU",
     "GRU",
     "LSTM",
     "RNN",
+    "Activation",
     "Dropout",
     "Embedding",
     "IndRNN",
     "Last",
     "Linear",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
+    "ReLU",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
     "__version__",
     "baselines",
+    "check_gradients",
     "clip_grad_norm",
     "clip_grad_value",
     "fit",

@@ -1,7 +1,7 @@
 """One layer in one direction: arrays are checked, and run as a pass over the compiled loops.
 
 `lstm_forward`, `gru_forward`, `rnn_forward` and their backwards have the names, signatures and meaning of
-`rnnfast.reference`, where the equations stand. The layers check their arguments by functions from here.
+`rnnfast.reference`, where the equations stand.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from rnnfast import _core
 from rnnfast._core import Tape
+from rnnfast.nn.checks import as_array, checked_lengths, checked_reset, flag, one_of
 from rnnfast.passes import Array, pass_backward, pass_forward
 
 __all__ = [
@@ -32,7 +33,7 @@ PEEPHOLES = ("weight_ci", "weight_cf", "weight_co")
 
 def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None) -> Array:
     """`array` in this shape (None: any size) and dtype (None: its own), C-contiguous."""
-    array = np.asarray(array)
+    array = as_array(name, array)
     if array.dtype.kind != "f" or (dtype is None and array.dtype not in (np.float32, np.float64)):
         raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
     if array.ndim != len(shape) or any(
@@ -83,49 +84,6 @@ def checked_clip(cell_clip: Any) -> float | None:
         return float("inf")
 
 
-def checked_nonlinearity(nonlinearity: Any) -> str:
-    """`nonlinearity`; an error where there is none of this name."""
-    if not isinstance(nonlinearity, str) or nonlinearity not in NONLINEARITIES:
-        expected = ", ".join(NONLINEARITIES)
-        raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
-    return nonlinearity
-
-
-def _array(name: str, value: Any) -> Array:
-    """`value` as a plain array; a ragged list is refused by name."""
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected an array, got {type(value).__name__} ({error})") from error
-
-
-def checked_lengths(lengths: Any, T: int, B: int) -> Array | None:
-    """`lengths` as [B] of intp, each in 0..T; None for None."""
-    if lengths is None:
-        return None
-    lengths = _array("lengths", lengths)
-    if lengths.dtype.kind not in "iu" and lengths.size:
-        raise TypeError(f"lengths: expected an integer dtype, got {lengths.dtype}")
-    if lengths.shape != (B,):
-        raise ValueError(f"lengths: expected shape [{B}], got {lengths.shape}")
-    outside = lengths[(lengths < 0) | (lengths > T)]
-    if outside.size:
-        raise ValueError(f"lengths: expected 0 to T = {T}, got {outside[0]}")
-    return lengths.astype(np.intp)
-
-
-def checked_reset(reset: Any, shape: tuple[int, ...]) -> Array | None:
-    """`reset` as an array of bool of this shape; None for None."""
-    if reset is None:
-        return None
-    reset = _array("reset", reset)
-    if reset.dtype != np.bool_:
-        raise TypeError(f"reset: expected dtype bool, got {reset.dtype}")
-    if reset.shape != shape:
-        raise ValueError(f"reset: expected shape {list(shape)}, got {reset.shape}")
-    return reset
-
-
 def sequences_of(lengths: Array | None, reset: Array | None, T: int, B: int) -> _core.Sequences | None:
     """What the kernels want to know of checked lengths [B] and resets [T, B]: nothing where there are none.
 
@@ -154,6 +112,7 @@ def _forward(
 
     `extra` has the LSTM's further weights by name, None where they are not given.
     """
+    flag("return_states", return_states)
     x = _floats("x", x, (None, None, None))
     T, B, I = x.shape
     dtype = x.dtype
@@ -310,6 +269,7 @@ def lstm_forward(
     >>> y.shape, h.shape, bool((y[-1] == h).all())
     ((5, 2, 4), (2, 4), True)
     """
+    flag("coupled_gates", coupled_gates)
     peepholes = dict(zip(PEEPHOLES, (weight_ci, weight_cf, weight_co), strict=True))
     _check_peepholes(peepholes, coupled_gates)
     y, final, tape, *states = _forward(
@@ -326,7 +286,7 @@ def lstm_forward(
         {"weight_hr": weight_hr, **peepholes},
         coupled_gates=bool(coupled_gates),
         cell_clip=checked_clip(cell_clip),
-        reverse=reverse,
+        reverse=flag("reverse", reverse),
     )
     return y, final, tape, *states
 
@@ -461,8 +421,8 @@ def gru_forward(
         lengths,
         reset,
         return_states,
-        reset_after=bool(reset_after),
-        reverse=reverse,
+        reset_after=flag("reset_after", reset_after),
+        reverse=flag("reverse", reverse),
     )
     return y, final[0], tape, *(parts[0] for parts in states)
 
@@ -592,8 +552,8 @@ def rnn_forward(
         lengths,
         reset,
         return_states,
-        reverse=reverse,
-        nonlinearity=checked_nonlinearity(nonlinearity),
+        reverse=flag("reverse", reverse),
+        nonlinearity=one_of("nonlinearity", nonlinearity, NONLINEARITIES),
     )
     return y, final[0], tape, *(parts[0] for parts in states)
 
@@ -715,8 +675,8 @@ def indrnn_forward(
         lengths,
         reset,
         return_states,
-        reverse=reverse,
-        nonlinearity=checked_nonlinearity(nonlinearity),
+        reverse=flag("reverse", reverse),
+        nonlinearity=one_of("nonlinearity", nonlinearity, NONLINEARITIES),
     )
     return y, final[0], tape, *(parts[0] for parts in states)
 

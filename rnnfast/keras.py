@@ -7,6 +7,7 @@ not imported: its layers give and take plain lists of arrays.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,7 +83,8 @@ def get_weights(layer: Recurrent) -> list[NDArray]:
     Returns
     -------
     list of ndarray
-        As `load_weights` takes them. Where Keras has one bias, it is the sum of the layer's two.
+        Copies in row order (C-contiguous), as `load_weights` takes them. Where Keras has one bias, it is the
+        sum of the layer's two.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def get_weights(layer: Recurrent) -> list[NDArray]:
     weights = []
     for suffix in _suffixes(layer):
         own = [f"weight_ih{suffix}", f"weight_hh{suffix}"]
-        weights += [_reordered(layer, getattr(layer, name).data.T) for name in own]
+        weights += [np.ascontiguousarray(_reordered(layer, getattr(layer, name).data.T)) for name in own]
         if layer.bias:
             biases = getattr(layer, f"bias_ih{suffix}").data, getattr(layer, f"bias_hh{suffix}").data
             weights.append(_reordered(layer, np.stack(biases) if _two_biases(layer) else sum(biases)))
@@ -122,7 +124,8 @@ def from_layer(keras_layer: Any) -> Recurrent:
     Raises
     ------
     TypeError, ValueError
-        Another layer, or one with an activation or an order of steps that there is no kernel for.
+        Another layer, or one that there is no kernel for: by its activation (a function or a layer of the
+        user's is one) or its order of steps.
 
     Examples
     --------
@@ -158,11 +161,6 @@ def from_layer(keras_layer: Any) -> Recurrent:
     }
     layer: Recurrent
     if kind == "SimpleRNN":
-        if config["activation"] not in _NONLINEARITIES:
-            wanted = ", ".join(map(repr, _NONLINEARITIES))
-            raise ValueError(
-                f"keras_layer: expected activation to be one of {wanted}, got {config['activation']!r}"
-            )
         layer = RNN(*sizes, nonlinearity=_NONLINEARITIES[config["activation"]], **common)
     elif kind == "LSTM":
         layer = LSTM(*sizes, **common)
@@ -178,13 +176,29 @@ def _described(keras_layer: Any, *, go_backwards: bool) -> tuple[str, dict[str, 
     if kind not in ("SimpleRNN", "LSTM", "GRU"):
         raise TypeError(f"keras_layer: expected a SimpleRNN, LSTM or GRU of Keras, got {kind}")
     config = keras_layer.get_config()
-    expected: dict[str, Any] = {"go_backwards": go_backwards}
-    if kind != "SimpleRNN":
-        expected |= {"activation": "tanh", "recurrent_activation": "sigmoid"}
-    for name, value in expected.items():
-        if config[name] != value:
-            raise ValueError(f"keras_layer: expected {name}={value!r}, got {config[name]!r}")
+    if config["go_backwards"] != go_backwards:
+        raise ValueError(f"keras_layer: expected go_backwards={go_backwards}, got {config['go_backwards']!r}")
+    if kind == "SimpleRNN":
+        _check_activation(keras_layer, "activation", config, *_NONLINEARITIES)
+    else:
+        _check_activation(keras_layer, "activation", config, "tanh")
+        _check_activation(keras_layer, "recurrent_activation", config, "sigmoid")
     return kind, config
+
+
+def _check_activation(keras_layer: Any, name: str, config: dict[str, Any], *wanted: str) -> None:
+    """A ValueError unless an activation is Keras's own of one of these names."""
+    given, function = config[name], getattr(keras_layer, name)
+    # A user's function of the same name has the same configuration.
+    kind = function if inspect.isroutine(function) else type(function)
+    if kind.__module__.partition(".")[0] == "keras" and isinstance(given, str):
+        if given in wanted:
+            return
+        got = repr(given)
+    else:
+        got = f"the {'function' if kind is function else 'object'} {kind.__module__}.{kind.__qualname__}"
+    one_of = f"={wanted[0]!r}" if len(wanted) == 1 else f" to be one of {', '.join(map(repr, wanted))}"
+    raise ValueError(f"keras_layer: expected {name}{one_of}, got {got}")
 
 
 def _suffixes(layer: Recurrent) -> list[str]:

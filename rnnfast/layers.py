@@ -82,7 +82,7 @@ class RNN(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
     ) -> None:
-        self.nonlinearity = functional.checked_nonlinearity(nonlinearity)
+        self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, functional.NONLINEARITIES)
         super().__init__(
             input_size,
             hidden_size,
@@ -169,7 +169,7 @@ class IndRNN(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
     ) -> None:
-        self.nonlinearity = functional.checked_nonlinearity(nonlinearity)
+        self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, functional.NONLINEARITIES)
         super().__init__(
             input_size,
             hidden_size,
@@ -291,14 +291,14 @@ class LSTM(Recurrent):
         cell_clip: float | None = None,
     ) -> None:
         if forget_bias is not None:
-            forget_bias = checks.real("forget_bias", forget_bias)
-            if not bias:
+            forget_bias = checks.fitting("forget_bias", forget_bias, checks.float_dtype(dtype))
+            if not checks.flag("bias", bias):
                 raise ValueError("forget_bias: expected None with bias=False (there is no bias to set)")
-            if coupled_gates:
+            if checks.flag("coupled_gates", coupled_gates):
                 raise ValueError("forget_bias: expected None with coupled_gates=True (f is 1 - i)")
         self.proj_size = checks.integer("proj_size", proj_size, 0)
-        self.peephole = bool(peephole)
-        self.coupled_gates = bool(coupled_gates)
+        self.peephole = checks.flag("peephole", peephole)
+        self.coupled_gates = checks.flag("coupled_gates", coupled_gates)
         self.cell_clip = functional.checked_clip(cell_clip)
         super().__init__(
             input_size,
@@ -405,7 +405,7 @@ class GRU(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
     ) -> None:
-        self.reset_after = bool(reset_after)
+        self.reset_after = checks.flag("reset_after", reset_after)
         super().__init__(
             input_size,
             hidden_size,

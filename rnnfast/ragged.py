@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnfast.functional import checked_lengths
-from rnnfast.nn.checks import as_array
+from rnnfast.nn.checks import as_array, checked_lengths, flag
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -65,6 +64,7 @@ def pack_sequences(
             raise ValueError(f"sequences[{n}]: expected shape [{want}] as sequences[0], got {array.shape}")
         if array.dtype != first.dtype and array.size:
             raise TypeError(f"sequences[{n}]: expected {first.dtype} as sequences[0], got {array.dtype}")
+    flag("batch_first", batch_first)
     lengths = np.array([len(array) for array in arrays], np.int64)
     x = np.zeros((len(arrays), int(lengths.max()), *first.shape[1:]), first.dtype)
     for b, array in enumerate(arrays):
@@ -105,7 +105,7 @@ def unpack_sequences(y: ArrayLike, lengths: ArrayLike, *, batch_first: bool = Fa
         raise ValueError(
             f"y: expected shape {'[B, T, ...]' if batch_first else '[T, B, ...]'}, got {array.shape}"
         )
-    if not batch_first:
+    if not flag("batch_first", batch_first):
         array = array.swapaxes(0, 1)
     B, T = array.shape[:2]
     ends = checked_lengths(lengths, T, B)

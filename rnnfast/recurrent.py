@@ -29,13 +29,13 @@ class Recurrent(Module):
     array per part. P is the width of h and y: H, unless an LSTM projects.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})
     cell: ClassVar[str]  # the name of the layer in the table of cells
     options: ClassVar[dict[str, Any]] = {}  # the cell's own attributes, with their defaults
     proj_size: int = 0  # the LSTM alone lets it be chosen
     _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **how: Any) -> None:
+        super().__init_subclass__(**how)
         # One with passes of its own expects arrays.
         own = ("__call__", "forward", "backward")
         cls._reads_embedded = all(getattr(cls, name) is getattr(Recurrent, name) for name in own)
@@ -57,10 +57,10 @@ class Recurrent(Module):
         self.input_size = checks.positive("input_size", input_size)
         self.hidden_size = checks.positive("hidden_size", hidden_size)
         self.num_layers = checks.positive("num_layers", num_layers)
-        self.bias = bool(bias)
-        self.batch_first = bool(batch_first)
+        self.bias = checks.flag("bias", bias)
+        self.batch_first = checks.flag("batch_first", batch_first)
         self.dropout = checks.probability("dropout", dropout)
-        self.bidirectional = bool(bidirectional)
+        self.bidirectional = checks.flag("bidirectional", bidirectional)
         self._directions = 2 if self.bidirectional else 1
         # The last axis of each part of the state; the first is also y's of one direction.
         self.info = _core.cell_info(self.cell, **{name: getattr(self, name) for name in self.options})
@@ -96,6 +96,10 @@ class Recurrent(Module):
     def _has(self, weight: str) -> bool:
         """Whether the layer has this weight, which its cell may have."""
         return self.bias
+
+    def _check_member(self, name: str, value: Any) -> None:
+        if any(name == own + suffix for suffix, shapes in self._shapes() for own in shapes):
+            raise AttributeError(f"{name}: a parameter stays what it is; assign to {name}.data instead")
 
     def _derive(self) -> None:
         """Set up what copies do not take along: each pass's cell, and buffers to use again."""
@@ -163,6 +167,7 @@ class Recurrent(Module):
             If an argument has the wrong shape or dtype.
         """
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
+        return_states = checks.flag("return_states", return_states)
         recorder = _Recorder(self, inputs, layout, _evaluate, None, True) if return_states else None
         y, final = _core.run_stack(
             self._cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
@@ -246,6 +251,8 @@ class Recurrent(Module):
         return_states: bool = False,
     ) -> tuple[Any, ...]:
         """What `forward` gives, but y and the states can be written: the tape relies on the caller."""
+        checks.flag("training", training)
+        checks.flag("return_states", return_states)
         if rng is not None:
             checks.check_rng(rng)
         if checkpoint is not None:
@@ -314,10 +321,10 @@ class Recurrent(Module):
             if lengths is not None and not batched:
                 if np.ndim(lengths):
                     raise ValueError(f"lengths: expected one integer, as x is unbatched, got {lengths!r}")
-                lengths = np.asarray(lengths)[np.newaxis]
-            reset = functional.checked_reset(reset, shape[:-1])
+                lengths = checks.as_array("lengths", lengths)[np.newaxis]
+            reset = checks.checked_reset(reset, shape[:-1])
             reset = None if reset is None else _time_major(reset, *layout)
-            sequences = functional.sequences_of(functional.checked_lengths(lengths, T, B), reset, T, B)
+            sequences = functional.sequences_of(checks.checked_lengths(lengths, T, B), reset, T, B)
         if state is not None:
             state = self._checked_state("state", state, (len(self._cells), *((B,) if batched else ())))
             state = self._parts_of(state, batched)

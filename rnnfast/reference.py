@@ -153,13 +153,13 @@ class Tape:
         element_wise: bool = False,
         **options: Any,
     ) -> None:
-        x = np.asarray(x)
+        x = _plain("x", x)
         if x.dtype not in (np.float32, np.float64):
             raise TypeError(f"x: expected dtype float32 or float64, got {x.dtype}")
         if x.ndim != 3:
             raise ValueError(f"x: expected shape [T, B, I], got {x.shape}")
         T, B, I = x.shape
-        weight_hh = np.asarray(weight_hh)
+        weight_hh = _plain("weight_hh", weight_hh)
         given = {name: array for name, array in (extra or {}).items() if array is not None}
         columns = "P" if "weight_hr" in given else "H"
         if weight_hh.ndim != 2 - element_wise:
@@ -311,7 +311,7 @@ def rnn_forward(
     >>> y.ravel(), state
     (array([1., 3., 4.]), array([[4.]]))
     """
-    if nonlinearity not in _NONLINEARITIES:
+    if not isinstance(nonlinearity, str) or nonlinearity not in _NONLINEARITIES:
         expected = ", ".join(map(repr, _NONLINEARITIES))
         raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
     f, _ = _NONLINEARITIES[nonlinearity]
@@ -906,9 +906,16 @@ def _outer_products(d: np.ndarray, a: np.ndarray) -> np.ndarray:
     return np.tensordot(d, np.where(d.any(axis=-1, keepdims=True), a, 0), axes=(axes, axes))
 
 
+def _plain(name: str, array: Any) -> np.ndarray:
+    """`array` as a plain one; a masked one is refused, as its mask would be dropped."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected a plain array, got a masked one, whose mask would be dropped")
+    return np.asarray(array)
+
+
 def _checked(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """`array` in the given dtype, copied only to cast it; an error that names it where it does not fit."""
-    array = np.asarray(array)
+    array = _plain(name, array)
     if array.dtype.kind != "f":
         raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
     if array.shape != shape:
@@ -968,7 +975,7 @@ def _checked_clip(cell_clip: float | None, dtype: np.dtype) -> float | None:
 
 def _valid(lengths: np.ndarray, T: int, B: int) -> np.ndarray:
     """Where t lies within the length of sequence b: [T, B] of bool."""
-    lengths = np.asarray(lengths)
+    lengths = _plain("lengths", lengths)
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths: expected an integer dtype, got {lengths.dtype}")
     if lengths.shape != (B,):
@@ -981,7 +988,7 @@ def _valid(lengths: np.ndarray, T: int, B: int) -> np.ndarray:
 
 def _linked(reset: np.ndarray, reverse: bool, valid: np.ndarray | None, T: int, B: int) -> np.ndarray:
     """Where step t starts from the state before it in the order run: [T, B] of bool."""
-    reset = np.asarray(reset)
+    reset = _plain("reset", reset)
     if reset.dtype != np.bool_:
         raise TypeError(f"reset: expected dtype bool, got {reset.dtype}")
     if reset.shape != (T, B):

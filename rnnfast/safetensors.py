@@ -5,7 +5,9 @@ The format is safetensors' own library's; what is read is checked before the mod
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Mapping
 
 import numpy as np
@@ -51,6 +53,8 @@ def save(
         The file cannot be written.
     TypeError
         Metadata that are no text.
+    ValueError
+        The model has no parameter.
 
     Examples
     --------
@@ -67,7 +71,11 @@ def save(
     for key, value in texts.items():
         if not (isinstance(key, str) and isinstance(value, str)):
             raise TypeError(f"metadata: expected text by text, got {key!r}: {value!r}")
-    content = to_bytes({prefix + name: array for name, array in model.state_dict().items()}, texts or None)
+    # to_bytes writes memory in its own order, whatever the strides of an array.
+    weights = {prefix + name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
+    if not weights:
+        raise ValueError(f"model: expected at least one parameter, got {type(model).__name__} without any")
+    content = to_bytes(weights, texts or None)
     with written_whole(path) as file:
         file.write(content)
 
@@ -101,6 +109,8 @@ def load(path: str | os.PathLike[str], model: Module, *, prefix: str = "") -> di
     See :func:`save`.
     """
     path = os.fspath(path)
+    if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):  # opening a pipe would wait
+        raise OSError(errno.EINVAL, "expected a regular file", path)
     with open(path, "rb"):  # an OSError that names the file
         pass
     try:

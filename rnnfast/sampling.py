@@ -5,7 +5,7 @@ A model here is a `Sequential` whose stream gives logits of the next symbol: ``s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,6 +146,7 @@ def generate(
     >>> drawn == list(rf.sampling.generate(model, [3, 1], 6, rng=0)), len(drawn)
     (True, 6)
     """
+    _check_model(model)
     _check_rules(temperature, top_k, top_p)
     prompt = _prompt(prompt)
     length = checks.integer("length", length, 0)
@@ -204,6 +205,7 @@ def beam_search(
     >>> rf.sampling.beam_search(model, [3, 1], 6, beams=1)[0].symbols == greedy
     True
     """
+    _check_model(model)
     prompt = _prompt(prompt)
     length = checks.integer("length", length, 0)
     beams = checks.positive("beams", beams)
@@ -238,6 +240,11 @@ def _check_rules(temperature: float, top_k: int | None, top_p: float | None) -> 
         raise ValueError(f"top_p: expected a number above 0, at most 1, got {top_p}")
 
 
+def _check_model(model: Any) -> None:
+    if not callable(getattr(model, "stream", None)):
+        raise TypeError(f"model: expected one with a method stream, got {type(model).__name__}")
+
+
 def _prompt(prompt: ArrayLike) -> NDArray[np.integer]:
     array = checks.as_array("prompt", prompt)
     if array.ndim != 1 or len(array) == 0:
@@ -252,7 +259,10 @@ def _allowed(scores: NDArray, exclude: Sequence[int]) -> NDArray[np.float64]:
     allowed = scores.astype(np.float64)
     if not (allowed < np.inf).all():
         raise ValueError("logits: expected numbers (or -inf), got NaN or +inf")
+    if not isinstance(exclude, Iterable):
+        raise TypeError(f"exclude: expected a sequence of symbols, got {exclude!r}")
     for symbol in exclude:
+        checks.integer("exclude", symbol)
         if not 0 <= symbol < scores.shape[-1]:
             raise ValueError(f"exclude: expected symbols in 0..{scores.shape[-1] - 1}, got {symbol}")
         allowed[..., symbol] = -np.inf

@@ -73,13 +73,28 @@ class Stream(_core.Stepper):
 
     @state.setter
     def state(self, state: Any) -> None:
-        own = self.parts
-        checked = state
+        self.take_state(self.checked_state(state))
+
+    def checked_state(self, state: Any) -> tuple[np.ndarray | None, ...]:
+        """The parts of a state that fits this stream; None for one that is zero. Nothing is written."""
         if state is None:
-            checked = (None,) * len(own)
-        else:
-            checked = self._layer._checked_state("state", state, own[0].shape[:-1])
-        for mine, part in zip(own, checked if isinstance(checked, tuple) else (checked,), strict=True):
+            return (None,) * len(self._layer.parts)
+        leading = self.parts[0].shape[:-1]
+        try:
+            checked = self._layer._checked_state("state", state, leading)
+        except ValueError as error:
+            parts = state if isinstance(state, (tuple, list)) else (state,)
+            if any(np.ndim(part) == len(leading) for part in parts):
+                raise ValueError(
+                    f"{error}: a stream's state has an axis of the batch, also for one sequence; "
+                    "state[:, None] adds it to the state of an unbatched x"
+                ) from error
+            raise
+        return checked if isinstance(checked, tuple) else (checked,)
+
+    def take_state(self, parts: tuple[np.ndarray | None, ...]) -> None:
+        """Set the state to what `checked_state` gave."""
+        for mine, part in zip(self.parts, parts, strict=True):
             mine[...] = 0 if part is None else part
 
     def reset(self, mask: ArrayLike | None = None) -> None:

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from rnnfast.baselines import LastValue, Markov, Perceptron
+from rnnfast.baselines import Markov
 from rnnfast.baselines.series import training
 from rnnfast.cli.main import main
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
@@ -65,7 +65,6 @@ def rows(path):
 
 
 def test_a_table_gives_scores_a_forecast_and_files(folder, capsys):
-    pytest.importorskip("statsmodels")
     write("data.csv", {"day": days(), "y": VALUES, "place": "here"})
     printed = forecast(
         capsys, "data.csv", *NAIVE, "--rung", "ar", "--lags", "4", "--output", "out.csv", "--save", "m.npz"
@@ -73,7 +72,7 @@ def test_a_table_gives_scores_a_forecast_and_files(folder, capsys):
     assert "120 rows, day 2024-01-01 to 2024-04-29 in steps of 1 day" in printed
     assert re.search(r"last value +0 +0\.\d\d +\S+ +\S+ +\d+%", printed)
     assert re.search(r"\* AR\(4\) +5 ", printed)
-    assert "AR(4), fitted once more on all 120 rows, goes on:" in printed
+    assert "AR(4), refitted on all 120 rows, forecasts:" in printed
     table = rows("out.csv")
     assert [row["day"] for row in table] == ["2024-04-30", "2024-05-01", "2024-05-02"]
     for row in table:
@@ -87,10 +86,8 @@ def test_a_table_gives_scores_a_forecast_and_files(folder, capsys):
     "rung", ["last", "season", "markov", "ar", "mlp", "convolution", "linear", "gru", "lstm"]
 )
 def test_a_kept_model_forecasts_the_same_without_training(folder, capsys, monkeypatch, rung):
-    if rung in ("ar", "mlp"):
-        pytest.importorskip({"ar": "statsmodels", "mlp": "sklearn"}[rung])
     write("data.csv", {"day": days(), "y": VALUES})
-    options = ["--rung", rung, "--lags", "6", "--horizon", "3"]
+    options = ["--rung", rung, "--lags", "6", "--horizon", "3", "--difference", "none"]
     forecast(capsys, "data.csv", *options, "--save", "m.npz", "--output", "first.csv")
     monkeypatch.setattr(training, "fit", None)  # what would be needed to train
     forecast(capsys, "data.csv", "--model", "m.npz", "--output", "again.csv")
@@ -383,7 +380,9 @@ def test_intervals_of_a_short_series_say_what_they_hold(folder, capsys):
     printed = forecast(capsys, "data.csv", "--rung", "last", "--horizon", "1")
     assert "are to hold 90%, but are made of too few errors of the past for more than 78%." in printed
     assert "too few" not in forecast(capsys, "data.csv", "--rung", "last", "--horizon", "1", "--level", "0.7")
-    assert "too few" not in forecast(capsys, "data.csv", "--rung", "markov", "--horizon", "1")
+    assert "too few" not in forecast(
+        capsys, "data.csv", "--rung", "markov", "--horizon", "1", "--difference", "none"
+    )
 
 
 @pytest.mark.parametrize(
@@ -457,20 +456,6 @@ def test_files_that_are_no_tables(folder, capsys):
 def test_without_pandas_the_extra_is_named(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert 'rnnfast forecast needs pandas: pip install "rnnfast[forecast]"' in fails(capsys, "data.csv")
-
-
-def test_rungs_without_their_package_are_left_out(folder, capsys, monkeypatch):
-    write("data.csv", {"day": days(), "y": VALUES})
-    monkeypatch.setattr("rnnfast.cli.forecast._is_there", lambda module: "sklearn" not in module)
-    rungs = {"last": LastValue(), "markov": Markov(), "mlp": Perceptron(4)}
-    with monkeypatch.context() as patched:
-        patched.setattr("rnnfast.cli.forecast.ladder", lambda lags, season: rungs)
-        printed = forecast(capsys, "data.csv", "--horizon", "3")
-    assert 'without mlp: pip install "rnnfast[forecast]" brings them' in printed
-    assert "MLP" not in printed
-    assert "Markov(10)" in printed
-    error = fails(capsys, "data.csv", "--rung", "mlp")
-    assert '--rung mlp: needs sklearn: pip install "rnnfast[forecast]"' in error
 
 
 def test_a_rung_whose_training_fails_is_left_out(folder, capsys, monkeypatch):

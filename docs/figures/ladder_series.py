@@ -1,6 +1,6 @@
 """Draws ladder_sunspots.png and ladder_bucket.png and prints the tables of docs/ladder/series.md.
 
-It takes a few minutes; `pip install "rnnfast[forecast]"` brings what it needs.
+It takes a few minutes; it needs `pip install "rnnfast[forecast]" statsmodels`, which has the sunspots.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from statsmodels.datasets import sunspots
 
 import rnnfast as rf
-from rnnfast.baselines import AutoRegression, Convolution, Perceptron, Score, climb, ladder
+from rnnfast.baselines import AutoRegression, Convolution, Perceptron, Score, backtest, ladder
 
 SEEDS = range(5)
 HORIZON = 11
@@ -47,9 +47,18 @@ def rows(runs: list[list[Score]], horizon: int) -> None:
             low, middle, high = (f"{value:.3g}" for value in np.quantile(values, [0.0, 0.5, 1.0]))
             cells.append(middle if low == high else f"{middle} ({low} to {high})")
         first = scores[0]
+        differences = sorted({score.forecaster.difference for score in scores})
         seconds = np.median([score.seconds for score in scores])
         coverage = np.median([score.coverage for score in scores])
-        parts = [first.forecaster.name, f"{first.parameters:,}", f"{seconds:.2f}", *cells, f"{coverage:.0%}"]
+        taken = ", ".join(map(str, differences))
+        parts = [
+            first.forecaster.name,
+            taken,
+            f"{first.parameters:,}",
+            f"{seconds:.2f}",
+            *cells,
+            f"{coverage:.0%}",
+        ]
         print(f"| {' | '.join(parts)} |", flush=True)
 
 
@@ -57,7 +66,8 @@ def draw_sunspots() -> None:
     data = sunspots.load_pandas().data
     years, series = data["YEAR"].to_numpy(int), data["SUNACTIVITY"].to_numpy()
     runs = [
-        list(climb(series, ladder(lags=24, season=11).values(), horizon=HORIZON, rng=seed)) for seed in SEEDS
+        list(backtest(series, ladder(lags=24, season=11).values(), horizon=HORIZON, rng=seed))
+        for seed in SEEDS
     ]
     rows(runs, HORIZON)
 
@@ -87,14 +97,14 @@ def draw_bucket() -> None:
     held_out = slice(4800, None)
     floor = np.sqrt(np.mean((series - expected)[held_out] ** 2))
     print(f"\nthe best there can be: {floor:.3f}")
-    full = list(climb(series, ladder(lags=12, updates=UPDATES).values()))
+    full = list(backtest(series, ladder(lags=12, updates=UPDATES, difference=0).values()))
     rows([full], 1)
     kinds = {
         "AR": AutoRegression,
         "MLP": lambda W: Perceptron(W, updates=UPDATES),
         "convolution": lambda W: Convolution(W, updates=UPDATES),
     }
-    by_window = {name: list(climb(series, map(make, WINDOWS))) for name, make in kinds.items()}
+    by_window = {name: list(backtest(series, map(make, WINDOWS))) for name, make in kinds.items()}
     print()
     for W, *scores in zip(WINDOWS, *by_window.values(), strict=True):
         cells = (f"{score.parameters:,} | {score.one_step:.3f}" for score in scores)

@@ -152,26 +152,15 @@ cdef int capi_forward(rnnfast_plan *plan, Py_ssize_t T, const void *x, void *y, 
         net.T, net.x, net.y_last = T, x, y
     return status
 
-cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) noexcept nogil:
-    cdef Network *net = network_of(plan)
-    cdef const Kernels *k
-    cdef rnnfast_gradients g
-    cdef BackwardJob job
-    cdef Step *step
-    cdef const Pass *p
-    cdef Py_ssize_t B, T, D, I, n, level, direction
-    cdef const void *dy
-    cdef void *dx[2]
-    cdef bint wanted
-    if plan == NULL:
-        return refuse_pointer(b"plan", b"a pointer", plan)
-    if gradients == NULL:
-        return refuse_pointer(b"gradients", b"a pointer", gradients)
-    if gradients.struct_size < sizeof(size_t) or gradients.struct_size > sizeof(g):
+cdef int read_gradients(Network *net, const rnnfast_gradients *given, rnnfast_gradients *g) noexcept nogil:
+    """g OUT: the checked arguments of `backward`, with their defaults filled in."""
+    if given == NULL:
+        return refuse_pointer(b"gradients", b"a pointer", given)
+    if given.struct_size < sizeof(size_t) or given.struct_size > sizeof(g[0]):
         return refuse_number(b"gradients.struct_size", b"sizeof(rnnfast_gradients) as this rnnfast knows it, or less",
-                             gradients.struct_size)
-    memset(&g, 0, sizeof(g))
-    memcpy(&g, gradients, gradients.struct_size)
+                             given.struct_size)
+    memset(g, 0, sizeof(g[0]))
+    memcpy(g, given, given.struct_size)
     if not net.options.training:
         return refuse(RNNFAST_INVALID, b"backward: expected a plan made with options.training")
     if g.weights != NULL:
@@ -185,39 +174,59 @@ cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) n
         return refuse_pointer(b"gradients.dc_initial", b"NULL, as the cell has no c", g.dc_initial)
     if net.T < 0:
         return refuse(RNNFAST_ORDER, b"backward: expected a forward before it, and no run, refresh or backward between them")
+    return RNNFAST_OK
 
-    k, p, B, T, D = net.stack.k, &net.stack.step.layer.p, net.options.batch, net.T, net.directions
+cdef int network_backward_pass(Network *net, const rnnfast_gradients *g, Py_ssize_t T, Py_ssize_t n, const void *dy,
+                               void *dx) noexcept nogil:
+    """Pass n of the last `forward`; dy of its layer, or NULL: zero; dx of the pass OUT, or NULL: not wanted."""
+    cdef const Kernels *k = net.stack.k
+    cdef Step *step = &net.stack.step[n]
+    cdef const Pass *p = &step.layer.p
+    cdef Py_ssize_t B = net.options.batch, I = step.layer.input_size, level = n // net.directions
+    cdef bint last = level == net.options.num_layers - 1
+    cdef BackwardJob job
+    set_backward(&job, k, &step.layer, T, B)
+    job.threads, job.ragged, job.given = net.stack.threads, net.ragged, &step.packed
+    if g.weights != NULL:
+        memcpy(job.grads, &g.weights[n], sizeof(g.weights[n]))
+    job.x = packed_rows(<void *>net.x if level == 0 else layer_output(net, T, level - 1), B, I, NULL)
+    job.p.state[0] = columns_of(net, net.y_last if last else layer_output(net, T, level), n)
+    job.p.gates.data, job.kept[1] = part_of(net, net.gates, n * T, p.S * p.H), part_of(net, net.c_steps, n * T, p.H)
+    job.p.initial = [part_of(net, net.first_h, n, p.P), part_of(net, net.first_c, n, p.H)]
+    job.p.d_state = [part_of(net, g.dh_initial if g.dh_initial != NULL else net.dh, n, p.P),
+                     part_of(net, g.dc_initial if g.dc_initial != NULL else net.dc, n, p.H)]
+    job.d_final = [part_of(net, <void *>g.dh, n, p.P), part_of(net, <void *>g.dc, n, p.H)]
+    if dy != NULL:
+        job.p.d_steps[0] = columns_of(net, dy, n)
+    if dx != NULL:
+        job.dx.out = packed_rows(dx, B, I, NULL)
+    return run_backward(&job, &net.workspace)
+
+cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) noexcept nogil:
+    cdef Network *net = network_of(plan)
+    cdef rnnfast_gradients g
+    cdef Py_ssize_t T, D, level, direction
+    cdef const void *dy
+    cdef void *dx[2]
+    cdef int status
+    if plan == NULL:
+        return refuse_pointer(b"plan", b"a pointer", plan)
+    status = read_gradients(net, gradients, &g)
+    if status < 0:
+        return status
+    T, D = net.T, net.directions
     net.T = -1
     dy = g.dy
     for level in range(net.options.num_layers - 1, -1, -1):
-        I = net.stack.step[level * D].layer.input_size
-        wanted = level > 0 or g.dx != NULL
-        # dy may stand in dys[0]; it is read until both directions are done.
+        # dy may be in dys[0]; it is read until both directions are done.
         dx[0], dx[1] = net.dys[1], net.dys[2]
         if level == 0:
             dx[0] = g.dx
         for direction in range(D):
-            n = level * D + direction
-            step = &net.stack.step[n]
-            set_backward(&job, k, &step.layer, T, B)
-            job.threads, job.ragged, job.given = net.stack.threads, net.ragged, &step.packed
-            if g.weights != NULL:
-                memcpy(job.grads, &g.weights[n], sizeof(g.weights[n]))
-            job.x = packed_rows(<void *>net.x if level == 0 else layer_output(net, T, level - 1), B, I, NULL)
-            job.p.state[0] = columns_of(net, net.y_last if level == net.options.num_layers - 1 else layer_output(net, T, level), n)
-            job.p.gates.data, job.kept[1] = part_of(net, net.gates, n * T, p.S * p.H), part_of(net, net.c_steps, n * T, p.H)
-            job.p.initial = [part_of(net, net.first_h, n, p.P), part_of(net, net.first_c, n, p.H)]
-            job.p.d_state = [part_of(net, g.dh_initial if g.dh_initial != NULL else net.dh, n, p.P),
-                             part_of(net, g.dc_initial if g.dc_initial != NULL else net.dc, n, p.H)]
-            job.d_final = [part_of(net, <void *>g.dh, n, p.P), part_of(net, <void *>g.dc, n, p.H)]
-            if dy != NULL:
-                job.p.d_steps[0] = columns_of(net, dy, n)
-            if wanted:
-                job.dx.out = packed_rows(dx[direction], B, I, NULL)
-            if run_backward(&job, &net.workspace) < 0:
+            if network_backward_pass(net, &g, T, level * D + direction, dy, dx[direction] if dx[0] != NULL else NULL) < 0:
                 return refuse(RNNFAST_NO_MEMORY, b"no memory for the sums of the weights' gradients")
-        if wanted and D == 2:
-            k.add(T * B * I, dx[1], dx[0])
+        if dx[0] != NULL and D == 2:
+            net.stack.k.add(T * net.options.batch * net.stack.step[level * D].layer.input_size, dx[1], dx[0])
         net.dys[0], net.dys[1] = net.dys[1], net.dys[0]
         dy = dx[0]
     return RNNFAST_OK

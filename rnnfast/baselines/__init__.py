@@ -1,5 +1,5 @@
 """Models that give a score its meaning: of text, counts and a network on a window; of time series, the whole
-ladder from the last value to the LSTM. Two rungs of that need the extra ``forecast``, all else NumPy alone.
+ladder from the last value to the LSTM.
 """
 
 from rnnfast.baselines.ngram import NGram
@@ -14,14 +14,20 @@ from rnnfast.baselines.series import (
     Perceptron,
     Score,
     SeasonalLastValue,
+    TooShort,
+    Wide,
+    backtest,
     best_score,
     climb,
+    default_lags,
     ladder,
     load_forecaster,
+    longest_horizon,
+    pivot,
     score_table,
     simplest_score,
 )
-from rnnfast.baselines.window import Tanh, Window, window_model
+from rnnfast.baselines.window import Window, window_model
 
 __all__ = [
     "AutoRegression",
@@ -35,12 +41,17 @@ __all__ = [
     "Perceptron",
     "Score",
     "SeasonalLastValue",
-    "Tanh",
+    "TooShort",
+    "Wide",
     "Window",
+    "backtest",
     "best_score",
     "climb",
+    "default_lags",
     "ladder",
     "load_forecaster",
+    "longest_horizon",
+    "pivot",
     "score_table",
     "simplest_score",
     "window_model",

@@ -187,7 +187,7 @@ class NGram:
         return np.where(padded[at] == wanted, at, -1)
 
     def _checked(self, name: str, symbols: ArrayLike, least: int) -> NDArray[np.int64]:
-        array = np.asarray(symbols)
+        array = checks.as_array(name, symbols)
         if array.ndim != 1:
             raise ValueError(f"{name}: expected one axis, got shape {array.shape}")
         if len(array) < least:

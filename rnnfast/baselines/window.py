@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 
 from rnnfast.nn import checks
+from rnnfast.nn.activation import Tanh
 from rnnfast.nn.dropout import Dropout
 from rnnfast.nn.embedding import Embedding
 from rnnfast.nn.linear import Linear
-from rnnfast.nn.module import Module, Stateless, Tape
+from rnnfast.nn.module import Module, Tape
 from rnnfast.nn.sequential import Sequential
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Tanh", "Window", "window_model"]
+__all__ = ["Window", "window_model"]
 
 
 def window_model(
@@ -297,29 +298,6 @@ class WindowStream:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a stream cannot be pickled or copied: make one from the module, and set its state")
-
-
-class Tanh(Stateless):
-    """y = tanh(x), element by element.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from rnnfast.baselines import Tanh
-    >>> Tanh()(np.array([0.0, 1.0]))[0].round(3).tolist()
-    [0.0, 0.762]
-    """
-
-    def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
-        y = np.tanh(checks.any_floats("x", x))
-        return y, (y.shape, y.dtype, y.copy())
-
-    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
-        *_, y = saved
-        return dy * (1 - y * y)
-
-    def __repr__(self) -> str:
-        return "Tanh()"
 
 
 def _seen(steps: np.ndarray, lag: int | np.ndarray, sight: np.ndarray) -> np.ndarray:

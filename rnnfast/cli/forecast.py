@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import importlib.util
-import io
 import sys
 from typing import Any
 
@@ -15,25 +12,40 @@ from numpy.typing import NDArray
 from rnnfast.baselines.series.forecaster import KIND, Forecast, Forecaster
 from rnnfast.baselines.series.ladder import (
     Score,
+    backtest,
     best_score,
-    climb,
+    default_lags,
     ladder,
-    score_table,
-    simplest_score,
+    longest_horizon,
 )
+from rnnfast.baselines.series.learner import TooShort
 from rnnfast.baselines.series.saving import load_forecaster
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.files import check_apart, check_place, check_plot, check_replaced, write_text
-from rnnfast.cli.options import positive_integer, seed, share
+from rnnfast.cli.options import positive_integer, seed, share, shares
 from rnnfast.cli.series.data import IRREGULAR, MISSING, Data, read_data
 from rnnfast.cli.series.plot import draw
+from rnnfast.cli.series.printed import (
+    Forecasts,
+    as_csv,
+    print_data,
+    print_doubts,
+    print_flat,
+    print_forecast,
+    print_scores,
+)
 
 __all__ = ["add_options", "run"]
 
 RUNGS = ("last", "season", "markov", "ar", "mlp", "convolution", "linear", "sigmoid", "tanh", "gru", "lstm")
-HORIZON, LAGS = 12, 24
-TEST = 0.2  # the share of all rows that the scores are measured on
-LINES = 24  # of the forecast that are printed
+DIFFERENCES = {  # what --difference may be, and what models learn from then
+    "auto": "the one of the lowest validation error",
+    "none": "the values themselves",
+    "trend": "steps from row to row",
+    "season": "steps from season to season",
+}
+HORIZON = 12
+OF_TRAINING = ("lags", "season", "difference", "rung", "series", "covariates", "non_negative", "save")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,11 +60,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--time", metavar="NAME", help="dates or numbers (the only such column; none: the rows' order)")
     add("--horizon", type=positive_integer, metavar="N", help=f"steps ahead ({HORIZON}; a model's own)")
-    add("--lags", type=positive_integer, metavar="N", help=f"window of AR, MLP and convolution ({LAGS})")
+    lags = "window of AR, MLP and convolution (a season and 8 more, at least 24)"
+    add("--lags", type=positive_integer, metavar="N", help=lags)
     add("--season", type=positive_integer, metavar="N", help="steps of a season (by the dates, or none)")
+    what = "; ".join(f"{name}: {text}" for name, text in DIFFERENCES.items())
+    add("--difference", choices=DIFFERENCES, help=f"what models learn from (auto): {what}")
+    add("--series", metavar="NAME", help="the column that says which series each row of a long table is of")
+    add("--only", action="append", metavar="NAME", help="only this series of --series, again for more (all)")
+    known = "columns known in advance; rows without a value to forecast are the future"
+    add("--covariates", action="extend", type=_names, metavar="NAME,…", help=known)
+    add("--non-negative", action="store_true", default=None, help="forecasts and intervals end at 0")
     rungs = f"only this model, again for more: {', '.join(RUNGS)} (all)"
     add("--rung", action="append", choices=RUNGS, metavar="NAME", help=rungs)
     add("--level", type=share, default=0.9, metavar="P", help="what the intervals are to hold (0.9)")
+    add("--quantiles", type=shares, metavar="P,…", help="quantiles to print and write, as 0.1,0.5,0.9")
     add("--seed", type=seed, default=0, metavar="N", help="of the networks' training (0)")
     add("--missing", choices=MISSING, help=_help("values are missing", MISSING))
     add("--irregular", choices=IRREGULAR, help=_help("steps of time differ", IRREGULAR))
@@ -66,35 +87,27 @@ def run(options: argparse.Namespace) -> int:
     """Forecast columns of a table: the ladder of models, the cost and error of each, the best one used."""
     _check_files(options)
     if options.model is None:
-        data = read_data(
-            options.data,
-            options.column,
-            options.time,
-            options.missing or "error",
-            options.irregular or "error",
-        )
-        _print_data(data)
+        data = _read(options)
+        print_data(data)
         forecaster = _trained(data, options)
-        horizon = forecaster.horizon
     else:
         forecaster, data = _kept(options)
-        _print_data(data)
-        horizon = options.horizon or forecaster.horizon
-    forecast = _forecast(forecaster, data, horizon, options.level)
-    _print_forecast(data, forecast, options.level)
-    if options.level > forecaster.bounded:
-        print(
-            f"\nThe intervals are to hold {options.level:.0%}, but are made of too few errors of the past "
-            f"for more than {forecaster.bounded:.0%}."
-        )
+        print_data(data)
+    data, forecasts = _forecast(forecaster, data, options)
+    print_forecast(data, forecasts, options.level)
+    print_doubts(data, forecasts, forecaster.bounded, options.level)
     if options.output is not None:
-        write_text("--output", options.output, _as_csv(data, forecast))
+        write_text("--output", options.output, as_csv(data, forecasts))
     if options.plot is not None:
         try:
-            draw(options.plot, data, forecast, forecaster.name, options.level)
+            draw(options.plot, data, forecasts.interval, forecaster.label, options.level)
         except OSError as error:
             raise CommandError(f"--plot {options.plot}: {error.strerror or error}") from None
     return 0
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _help(when: str, ways: dict[str, str]) -> str:
@@ -112,28 +125,71 @@ def _check_files(options: argparse.Namespace) -> None:
     if options.plot is not None:
         check_plot(options.plot, "forecast")
     if options.model is not None:
-        for name in ("lags", "season", "rung", "save"):
+        for name in OF_TRAINING:
             if getattr(options, name) is not None:
-                raise CommandError(f"--{name}: is of training, and --model {options.model} is trained")
+                option = name.replace("_", "-")
+                raise CommandError(f"--{option}: is of training, and --model {options.model} is trained")
+    elif options.only is not None and options.series is None:
+        raise CommandError("--only: needs --series, the column of names")
 
 
 # ---- training
 
 
+def _read(options: argparse.Namespace) -> Data:
+    return read_data(
+        options.data,
+        options.column,
+        options.time,
+        options.missing or "error",
+        options.irregular or "error",
+        series=options.series,
+        only=options.only,
+        covariates=options.covariates,
+    )
+
+
 def _trained(data: Data, options: argparse.Namespace) -> Forecaster:
-    """Climb the ladder, show it, and fit the best rung on all rows."""
-    horizon = options.horizon or HORIZON
+    """Backtest the ladder, show the scores, and refit the best rung on all rows."""
+    print_flat(data)
+    horizon = _horizon(data, options)
     series = data.values[:, 0] if len(data.names) == 1 else data.values
-    for name, column in zip(data.names, data.values.T, strict=True):
-        if (column == column[0]).all():
-            raise CommandError(f"{data.path}: column {name!r} is {column[0]:g} in all {len(column)} rows")
+    how: dict[str, Any] = {"horizon": horizon, "rng": options.seed, "covariates": data.known}
+    how |= {"non_negative": bool(options.non_negative)}
+    if not data.known.shape[2]:
+        how["covariates"] = None
+    scores, left_out = _backtested(data, series, options, how)
+    print_scores(data, scores, horizon, options.level)
+    for short in left_out:
+        print(f"Left out: {str(short).removeprefix('series: ')}")
+    chosen = best_score(scores).forecaster
+    refitted = chosen.clone(**({"difference": chosen.difference} if "difference" in chosen.settings else {}))
+    _show_progress(f"{chosen.label}, on all rows")
+    try:
+        refitted.fit(series, **how)
+    except FloatingPointError as error:
+        raise CommandError(f"{refitted.name}: {error}") from None
+    finally:
+        _show_progress("")
+    print(f"\n{refitted.label}, refitted on all {len(data.values):,} rows, forecasts:\n")
+    if options.save is not None:
+        _save(refitted, data, options)
+    return refitted
+
+
+def _backtested(
+    data: Data, series: NDArray[np.float64], options: argparse.Namespace, how: dict[str, Any]
+) -> tuple[list[Score], list[TooShort]]:
+    """The scores of the rungs asked for, and why others have none."""
     scores: list[Score] = []
+    left_out: list[TooShort] = []
     for forecaster in _rungs(data, options):
         _show_progress(forecaster.name)
         try:
-            how = {"horizon": horizon, "test": TEST, "level": options.level, "rng": options.seed}
             observed = data.observed.reshape(series.shape)
-            scores += climb(series, [forecaster], observed=observed, **how)
+            scores += backtest(series, [forecaster], observed=observed, level=options.level, **how)
+        except TooShort as error:
+            left_out.append(error)
         except ValueError as error:
             raise CommandError(_too_much(data, str(error))) from None
         except FloatingPointError as error:
@@ -141,61 +197,69 @@ def _trained(data: Data, options: argparse.Namespace) -> Forecaster:
         finally:
             _show_progress("")
     if not scores:
-        raise CommandError(f"{data.path}: no model could be trained")
-    _print_scores(data, scores, horizon, options.level)
+        reason = _too_much(data, str(left_out[0])) if left_out else f"{data.path}: no model could be trained"
+        raise CommandError(reason)
+    return scores, left_out
 
-    chosen = best_score(scores).forecaster.unfitted()
-    _show_progress(f"{chosen.name}, on all rows")
-    try:
-        chosen.fit(series, horizon=horizon, rng=options.seed)
-    except FloatingPointError as error:
-        raise CommandError(f"{chosen.name}: {error}") from None
-    finally:
-        _show_progress("")
-    print(f"\n{chosen.name}, fitted once more on all {len(data.values):,} rows, goes on:\n")
-    if options.save is not None:
-        about = {"columns": data.names, "time": data.clock.name, "step": data.clock.step_text()}
-        about |= {"missing": options.missing or "error", "irregular": options.irregular or "error"}
-        try:
-            chosen.save(options.save, about)
-        except OSError as error:
-            raise CommandError(f"--save {options.save}: {error.strerror or error}") from None
-    return chosen
+
+def _horizon(data: Data, options: argparse.Namespace) -> int:
+    """The steps asked for, or the default, as far as the rows and the future ones allow."""
+    future = len(data.known) - len(data.values)
+    if data.known.shape[2]:
+        if not future:
+            names = ", ".join(options.covariates)
+            raise CommandError(
+                f"{data.path}: no future row: --covariates {names} need rows behind the last value, with the "
+                "covariates of the steps to forecast"
+            )
+        if options.horizon is not None and options.horizon > future:
+            raise CommandError(
+                f"--horizon {options.horizon}: {data.path} has covariates of {future} future rows"
+            )
+    if options.horizon is not None:
+        return options.horizon
+    most = longest_horizon(len(data.values))
+    horizon = min(HORIZON, max(1, most), future or HORIZON)
+    if most and horizon < HORIZON:
+        rows = "rows" if horizon == most else "future rows"
+        print(f"            horizon {horizon}: the longest for so few {rows}")
+    return horizon
 
 
 def _rungs(data: Data, options: argparse.Namespace) -> list[Forecaster]:
-    """The rungs asked for, or all for which there are packages and a season."""
+    """The rungs asked for, or all for which there is a season."""
     season = options.season
     if season is None:
         suggested = data.clock.season()
         fits = suggested is not None and suggested <= len(data.values) // 4
         season = suggested if fits else None
-    rungs = ladder(options.lags or LAGS, season)
-    if options.rung is None:
-        absent = [name for name, rung in rungs.items() if rung.needs and not _is_there(rung.needs)]
-        if absent:
-            print(f'            without {", ".join(absent)}: pip install "rnnfast[forecast]" brings them')
-        return [rung for name, rung in rungs.items() if name not in absent]
-    if "season" in options.rung and season is None:
+    wanted = options.difference or "auto"
+    if season is None and ("season" in (options.rung or []) or wanted == "season"):
+        option = "--rung" if wanted != "season" else "--difference"
         raise CommandError(
-            f"--rung season: needs --season, as steps of {data.clock.step_text()} suggest none"
+            f"{option} season: needs --season, as steps of {data.clock.step_text()} suggest none"
         )
-    for name in options.rung:
-        needs = rungs[name].needs
-        if needs and not _is_there(needs):
-            root = needs.partition(".")[0]
-            raise CommandError(f'--rung {name}: needs {root}: pip install "rnnfast[forecast]"')
-    return [rung for name, rung in rungs.items() if name in options.rung]
+    lags = options.lags or default_lags(season, len(data.values))
+    difference = {"none": 0, "trend": 1, "season": season or 0}.get(wanted, "auto")
+    rungs = ladder(lags, season, difference=difference, shared=bool(data.only))
+    return [rung for name, rung in rungs.items() if options.rung is None or name in options.rung]
 
 
-def _is_there(module: str) -> bool:
-    return importlib.util.find_spec(module.partition(".")[0]) is not None
+def _save(forecaster: Forecaster, data: Data, options: argparse.Namespace) -> None:
+    about = {"columns": data.columns, "time": data.clock.name, "step": data.clock.step_text()}
+    about |= {"missing": options.missing or "error", "irregular": options.irregular or "error"}
+    about |= {"series": options.series, "only": data.only, "covariates": options.covariates or []}
+    try:
+        forecaster.save(options.save, about)
+    except OSError as error:
+        raise CommandError(f"--save {options.save}: {error.strerror or error}") from None
 
 
 def _too_much(data: Data, message: str) -> str:
     """A ValueError of the ladder as an error of the command."""
-    if message.startswith("horizon: "):
-        return f"--{message}"
+    name, _, rest = message.partition(": ")
+    if name in ("horizon", "non_negative"):
+        return f"--{name.replace('_', '-')}: {rest}"
     hint = (
         "; fewer --lags, a shorter --season or another --rung may do" if "too short for " in message else ""
     )
@@ -211,10 +275,15 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
         forecaster, about = load_forecaster(options.model)
         names, time, step = about["columns"], about["time"], about["step"]
         missing, irregular = about["missing"], about["irregular"]
+        series, only, covariates = about["series"], about["only"], about["covariates"]
         if missing not in MISSING or irregular not in IRREGULAR:
             raise ValueError(f"{options.model}: damaged: {missing!r}, {irregular!r}")
-        texts = isinstance(names, list) and all(isinstance(text, str) for text in [*names, time, step])
-        if not texts or len(names) != forecaster.series:
+        texts = all(isinstance(part, list) for part in (names, only, covariates)) and all(
+            isinstance(text, str) for text in [*names, *only, *covariates, time, step, series or ""]
+        )
+        counts = texts and len(names) * max(1, len(only)) == forecaster.series
+        known = forecaster.covariates if forecaster.reads_covariates else len(covariates)
+        if not counts or (series is None) != (not only) or len(covariates) != known:
             raise ValueError(f"{options.model}: damaged: columns {names!r}, time {time!r}, step {step!r}")
     except OSError as error:
         raise CommandError(f"--model {options.model}: {error.strerror or error}") from None
@@ -229,6 +298,9 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
         raise CommandError(
             f"--column: the model forecasts {len(names)} ({', '.join(names)}), not {len(columns)}"
         )
+    for name in options.only or []:
+        if name not in only:
+            raise CommandError(f"--only {name}: the model forecasts {', '.join(only) or 'no --series'}")
     by = None if time == "row" else time
     data = read_data(
         options.data,
@@ -236,6 +308,9 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
         options.time or by,
         options.missing or missing,
         options.irregular or irregular,
+        series=series,
+        only=only or None,
+        covariates=covariates,
         step=step,
         note=f"; the model was trained on {', '.join(names)}" + (f" by {by}" if by else ""),
     )
@@ -253,48 +328,33 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
     return forecaster, data
 
 
-# ---- what is printed
-
-
-def _print_data(data: Data) -> None:
-    labels = data.clock.take(np.array([0, len(data.values) - 1])).labels()
-    print(f"data        {data.path}: {', '.join(data.names)}")
-    print(
-        f"            {len(data.values):,} rows, {data.clock.name} {labels[0]} to {labels[1]} in steps of "
-        f"{data.clock.step_text()}"
+def _forecast(forecaster: Forecaster, data: Data, options: argparse.Namespace) -> tuple[Data, Forecasts]:
+    """The forecasts, and the data they are of: those of --only."""
+    horizon = options.horizon or forecaster.horizon
+    if forecaster.covariates and len(data.known) < len(data.values) + horizon:
+        raise CommandError(
+            f"{data.path}: has covariates of {len(data.known) - len(data.values)} future rows, and horizon "
+            f"{horizon} needs {horizon}; take a shorter --horizon"
+        )
+    series: Any = data.values[:, 0] if forecaster.flat else data.values
+    covariates = data.known if data.known.shape[2] else None
+    S, probabilities = len(data.names), options.quantiles or []
+    interval = forecaster.predict(series, horizon, level=options.level, covariates=covariates)
+    quantiles = np.zeros((0, horizon, S))
+    if probabilities:
+        quantiles = forecaster.quantiles(series, probabilities, horizon, covariates=covariates)
+    only = options.only or data.only
+    shown = [s for s in range(S) if not data.only or data.only[s % len(data.only)] in only]
+    forecasts = Forecasts(
+        Forecast(*(part.reshape(horizon, S)[:, shown] for part in interval)),
+        probabilities,
+        quantiles.reshape(-1, horizon, S)[:, :, shown],
+        forecaster.bias.reshape(-1, S)[:horizon, shown],
+        forecaster.one_sided[shown],
+        forecaster.exact[shown],
     )
-    for note in data.notes:
-        print(f"            {note}")
-
-
-def _print_scores(data: Data, scores: list[Score], horizon: int, level: float) -> None:
-    test = round(TEST * len(data.values))
-    unit = "of the column" if len(data.names) == 1 else "of each column's standard deviation"
-    steps = "step" if horizon == 1 else "steps"
-    print(f"            the last {test:,} are the test: {horizon} {steps} ahead from row after row of them")
-    print(f"\n{score_table(scores)}\n")
-    print(f"Errors are root mean squares in the unit {unit}; {level:.0%} were to be covered.")
-    fewest = simplest_score(scores).forecaster.name
-    print(f"* has the lowest over all steps; the fewest parameters within 5% of it: {fewest}")
-
-
-def _print_forecast(data: Data, forecast: Forecast, level: float) -> None:
-    labels = data.clock.after(len(forecast.mean)).labels()
-    width = max(len(label) for label in [*labels, data.clock.name])
-    for s, name in enumerate(data.names):
-        print(f"{data.clock.name:>{width}}  {name:>14}    {level:.0%} interval")
-        digits = _digits(data.values[:, s])
-        for label, *row in list(zip(labels, *(part[:, s] for part in forecast), strict=True))[:LINES]:
-            mean, lower, upper = (f"{value:.{digits}g}" for value in row)
-            print(f"{label:>{width}}  {mean:>14}    {lower} to {upper}")
-        if len(labels) > LINES:
-            print(f"{'…':>{width}}  {len(labels) - LINES} more: --output FILE has them all")
-
-
-def _digits(column: NDArray[np.float64]) -> int:
-    """So many that a thousandth of the column's range shows, and at least 6."""
-    size, spread = np.abs(column).max(), np.ptp(column)
-    return max(6, min(15, 4 + int(np.ceil(np.log10(size / spread))))) if spread > 0.0 else 6
+    names = [data.names[s] for s in shown]
+    return data._replace(names=names, values=data.values[:, shown]), forecasts
 
 
 def _show_progress(text: str) -> None:
@@ -302,25 +362,3 @@ def _show_progress(text: str) -> None:
     if sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{text and f'training {text} …'}")
         sys.stderr.flush()
-
-
-# ---- the forecast
-
-
-def _forecast(forecaster: Forecaster, data: Data, horizon: int, level: float) -> Forecast:
-    """mean, lower and upper, [horizon, S]."""
-    S = len(data.names)
-    series: Any = data.values[:, 0] if forecaster.flat else data.values
-    forecast = forecaster.predict(series, horizon, level=level)
-    return Forecast(*(part.reshape(horizon, S) for part in forecast))
-
-
-def _as_csv(data: Data, forecast: Forecast) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([data.clock.name, "column", "forecast", "lower", "upper"])
-    labels = data.clock.after(len(forecast.mean)).labels()
-    for s, name in enumerate(data.names):
-        for label, *row in zip(labels, *(part[:, s] for part in forecast), strict=True):
-            writer.writerow([label, name, *(f"{value:.10g}" for value in row)])
-    return text.getvalue()

@@ -15,6 +15,7 @@ __all__ = [
     "rate",
     "seed",
     "share",
+    "shares",
     "thread_count",
     "thread_counts",
     "whole_number",
@@ -49,6 +50,11 @@ positive = _option(float, lambda n: 0.0 < n < math.inf, "a number above 0")
 probability = _option(float, lambda n: 0.0 < n <= 1.0, "a number above 0, at most 1")
 share = _option(float, lambda n: 0.0 < n < 1.0, "a number between 0 and 1")
 rate = _option(float, lambda n: 0.0 <= n < 1.0, "a number from 0 to below 1")
+
+
+def shares(text: str) -> list[float]:
+    """Numbers between 0 and 1, separated by commas, in ascending order."""
+    return sorted({share(part) for part in text.split(",")})
 
 
 def thread_counts(text: str) -> list[int]:

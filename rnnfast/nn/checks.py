@@ -5,14 +5,26 @@ Every refusal names the argument, what came and what was expected.
 
 from __future__ import annotations
 
+import math
 import operator
+import sys
+from collections.abc import Collection
 from typing import Any, TypeAlias
 
 import numpy as np
 
 Rng: TypeAlias = "int | np.random.Generator | None"
 
+_SHOWN = 120  # characters of a value that an error shows
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def shown(value: Any) -> str:
+    """`value` as errors show it: on one short line."""
+    if isinstance(value, np.ndarray) and value.size > 1:
+        return f"an array of shape {value.shape}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def positive(name: str, value: Any) -> int:
@@ -20,32 +32,119 @@ def positive(name: str, value: Any) -> int:
     return integer(name, value, 1)
 
 
-def integer(name: str, value: Any, least: int) -> int:
-    """`value` as an int of at least `least`."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
+def integer(name: str, value: Any, least: int | None = None) -> int:
+    """`value` as an int, of at least `least` if that is given."""
+    if not _is_integer(value):
+        raise TypeError(f"{name}: expected an integer, got {shown(value)}")
     number = operator.index(value)
-    if number < least:
+    if least is not None and number < least:
         raise ValueError(f"{name}: expected at least {least}, got {number}")
     return number
+
+
+def boolean(name: str, value: Any) -> bool:
+    """`value` as a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
 
 
 def probability(name: str, value: Any) -> float:
     """`value` as a float p with 0 <= p < 1."""
     number = real(name, value)
     if not 0.0 <= number < 1.0:
-        raise ValueError(f"{name}: expected a probability p with 0 <= p < 1, got {value!r}")
+        raise ValueError(f"{name}: expected a probability p with 0 <= p < 1, got {shown(value)}")
     return number
 
 
 def real(name: str, value: Any) -> float:
     """`value` as a finite float."""
-    if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    number = float(value)
-    if not np.isfinite(number):
-        raise ValueError(f"{name}: expected a finite number, got {value!r}")
+    number = _float(name, value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {shown(value)}")
     return number
+
+
+def at_least_zero(name: str, value: Any) -> float:
+    """`value` as a finite float of at least 0."""
+    number = real(name, value)
+    if number < 0:
+        raise ValueError(f"{name}: expected a number of at least 0, got {shown(value)}")
+    return number
+
+
+def above_zero(name: str, value: Any) -> float:
+    """`value` as a finite float above 0."""
+    number = real(name, value)
+    if number <= 0:
+        raise ValueError(f"{name}: expected a number above 0, got {shown(value)}")
+    return number
+
+
+def below_one(name: str, value: Any) -> float:
+    """`value` as a float in 0..1, 1 excluded."""
+    number = real(name, value)
+    if not 0.0 <= number < 1.0:
+        raise ValueError(f"{name}: expected a number in 0..1, 1 excluded, got {shown(value)}")
+    return number
+
+
+def fraction(name: str, value: Any) -> float:
+    """`value` as a float in 0..1."""
+    number = real(name, value)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name}: expected a number in 0..1, got {shown(value)}")
+    return number
+
+
+def limit(name: str, value: Any) -> float:
+    """`value` as a float of at least 0, which may be infinite."""
+    number = _float(name, value)
+    if not number >= 0:
+        raise ValueError(f"{name}: expected a number of at least 0, got {shown(value)}")
+    return number
+
+
+def limit_above_zero(name: str, value: Any) -> float:
+    """`value` as a float above 0, which may be infinite."""
+    number = _float(name, value)
+    if not number > 0:
+        raise ValueError(f"{name}: expected a number above 0, got {shown(value)}")
+    return number
+
+
+def one_of(name: str, value: Any, known: Collection[str]) -> str:
+    """`value`, which is one of the known names."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {shown(value)}")
+    return value
+
+
+def function(name: str, value: Any) -> Any:
+    """`value` itself, which can be called."""
+    if not callable(value):
+        raise TypeError(f"{name}: expected a function, got {shown(value)}")
+    return value
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether `value` is one integer of any kind, and no bool."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        return False
+    return not isinstance(value, np.ndarray) or (value.ndim == 0 and value.dtype.kind in "iu")
+
+
+def _float(name: str, value: Any) -> float:
+    """`value`, one real number of any kind, as a float."""
+    unfit = isinstance(value, (bool, np.bool_, str, complex, np.complexfloating)) or (
+        isinstance(value, np.ndarray) and (value.ndim > 0 or value.dtype.kind not in "iuf")
+    )
+    if unfit or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}: expected a number, got {shown(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def float_dtype(value: Any) -> np.dtype:
@@ -55,7 +154,7 @@ def float_dtype(value: Any) -> np.dtype:
     except TypeError:
         dtype = np.dtype(object)
     if dtype not in _FLOATS:
-        raise TypeError(f"dtype: expected float32 or float64, got {value!r}")
+        raise TypeError(f"dtype: expected float32 or float64, got {shown(value)}")
     return dtype
 
 
@@ -63,31 +162,75 @@ def check_rng(value: Any) -> None:
     """Refuse an `rng` that is neither None nor a generator nor an integer that can seed one."""
     if value is None or isinstance(value, np.random.Generator):
         return
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"rng: expected an integer, a numpy.random.Generator or None, got {value!r}")
+    if not _is_integer(value):
+        raise TypeError(f"rng: expected an integer, a numpy.random.Generator or None, got {shown(value)}")
     if not 0 <= operator.index(value) < 2**64:
         raise ValueError(f"rng: expected an integer in 0..2**64-1, got {value}")
+
+
+def fitting(name: str, value: Any, dtype: np.dtype) -> float:
+    """`value` as a float that is finite in `dtype` too."""
+    number = real(name, value)
+    if abs(number) > float(np.finfo(dtype).max):
+        raise ValueError(f"{name}: expected a finite number of {dtype}, got {shown(value)}")
+    return number
 
 
 def checkpoint(value: Any) -> bool | int | None:
     """`value`, which says in what segments a pass is checkpointed: a bool, a number of steps, or None."""
     if value is None or isinstance(value, (bool, np.bool_)):
         return None if value is None else bool(value)
-    if not hasattr(value, "__index__"):
-        raise TypeError(f"checkpoint: expected True, False, an integer or None, got {value!r}")
+    if not _is_integer(value):
+        raise TypeError(f"checkpoint: expected True, False, an integer or None, got {shown(value)}")
     return positive("checkpoint", value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value`, True or False, as a bool."""
+    if value is True or value is False:
+        return value
+    if not isinstance(value, np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {shown(value)}")
+    return bool(value)
 
 
 def row_mask(name: str, value: Any, rows: int) -> np.ndarray | slice:
     """What a bool mask [rows] chooses of an axis; None chooses all."""
     if value is None:
         return slice(None)
-    mask = np.asarray(value)
+    mask = as_array(name, value)
     if mask.dtype != np.bool_:
         raise TypeError(f"{name}: expected dtype bool, got {mask.dtype}")
     if mask.shape != (rows,):
         raise ValueError(f"{name}: expected shape [{rows}], got {mask.shape}")
     return mask
+
+
+def checked_lengths(lengths: Any, T: int, B: int) -> np.ndarray | None:
+    """`lengths` as [B] of intp, each in 0..T; None for None."""
+    if lengths is None:
+        return None
+    lengths = as_array("lengths", lengths)
+    if lengths.dtype.kind not in "iu" and lengths.size:
+        raise TypeError(f"lengths: expected an integer dtype, got {lengths.dtype}")
+    if lengths.shape != (B,):
+        raise ValueError(f"lengths: expected shape [{B}], got {lengths.shape}")
+    outside = lengths[(lengths < 0) | (lengths > T)]
+    if outside.size:
+        raise ValueError(f"lengths: expected 0 to T = {T}, got {outside[0]}")
+    return lengths.astype(np.intp)
+
+
+def checked_reset(reset: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """`reset` as an array of bool of this shape; None for None."""
+    if reset is None:
+        return None
+    reset = as_array("reset", reset)
+    if reset.dtype != np.bool_:
+        raise TypeError(f"reset: expected dtype bool, got {reset.dtype}")
+    if reset.shape != shape:
+        raise ValueError(f"reset: expected shape {list(shape)}, got {reset.shape}")
+    return reset
 
 
 def generator(rng: Any) -> np.random.Generator:
@@ -119,11 +262,27 @@ def any_floats(name: str, value: Any) -> np.ndarray:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """`value` as a plain array; a ragged list is refused by name."""
+    """`value` as a plain array; a ragged list is refused by name, and masks that would be dropped."""
+    if type(value) is np.ndarray:
+        return value
+    refuse_masked(name, value)
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: expected an array, got {type(value).__name__} ({error})") from error
+
+
+def refuse_masked(name: str, value: Any) -> None:
+    """Refuse a masked array, or a list of them: the mask would be dropped."""
+    # Without this module there is none; NumPy loads it when it is asked for.
+    kind: Any = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+    if isinstance(value, kind) or (
+        isinstance(value, (list, tuple)) and any(isinstance(entry, kind) for entry in value)
+    ):
+        raise TypeError(
+            f"{name}: expected a plain array, got a masked one, whose mask would be dropped; fill it "
+            "(numpy.ma.filled), and tell the loss or the layer what does not count by mask or lengths"
+        )
 
 
 def rows(array: np.ndarray) -> np.ndarray:

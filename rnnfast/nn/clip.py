@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.nn import checks
 from rnnfast.nn.parameter import Parameter
 
 __all__ = ["clip_grad_norm", "clip_grad_value"]
@@ -18,16 +19,16 @@ _BLOCK = 8192  # elements per dot product: below the size at which a BLAS splits
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scale all gradients by one factor so that their joint Euclidean norm is at most `max_norm`.
 
-    The factor is PyTorch's, ``min(1, max_norm / (norm + 1e-6))``. Where the norm is not finite (a gradient
-    holds NaN or infinity) no factor would help: the gradients are left as they are, for the caller to see and
-    skip.
+    The factor is PyTorch's, ``min(1, max_norm / (norm + 1e-6))``. Where a gradient holds NaN or infinity no
+    factor would help: the gradients are left as they are, for the caller to see and skip. Finite gradients
+    are clipped, also where their norm is beyond the largest float; infinity is returned then.
 
     Parameters
     ----------
     parameters : iterable of Parameter
         Those whose `grad` is None count as zero.
     max_norm : float
-        The bound, at least 0.
+        The bound, at least 0; infinity clips nothing.
 
     Returns
     -------
@@ -36,8 +37,10 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
 
     Raises
     ------
+    TypeError
+        `max_norm` is no number, or `parameters` holds anything else.
     ValueError
-        `max_norm` is negative or NaN.
+        `max_norm` is negative or NaN, or a gradient is read-only; no gradient has been changed then.
 
     Examples
     --------
@@ -50,18 +53,28 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     >>> weight.grad.round(4).tolist()
     [0.6, 0.8]
     """
-    if not max_norm >= 0:
-        raise ValueError(f"max_norm: expected a number of at least 0, got {max_norm!r}")
+    bound = checks.limit("max_norm", max_norm)
     grads = _grads(parameters)
     norm = math.sqrt(sum(_sum_of_squares(grad) for grad in grads))
     if not math.isfinite(norm):  # float32 squares overflow long before float32 does
         with np.errstate(over="ignore", invalid="ignore"):
             norm = math.sqrt(sum(float(np.square(grad, dtype=np.float64).sum()) for grad in grads))
-    factor = max_norm / (norm + 1e-6)
-    if math.isfinite(norm) and factor < 1.0:
+    if math.isfinite(norm):
+        factor = bound / (norm + 1e-6)
+        if factor < 1.0:
+            for grad in grads:
+                grad *= factor
+        return norm
+    # So do those of float64: they are summed in units of the largest number.
+    unit = max(float(np.abs(grad).max(initial=0.0)) for grad in grads)
+    if not math.isfinite(unit):
+        return math.inf if unit == math.inf else math.nan
+    units = math.sqrt(sum(float(np.square(grad / unit, dtype=np.float64).sum()) for grad in grads))
+    if bound / unit < units:
         for grad in grads:
-            grad *= factor
-    return norm
+            grad /= unit
+            grad *= bound / units
+    return unit * units
 
 
 def clip_grad_value(parameters: Iterable[Parameter], value: float) -> None:
@@ -72,12 +85,14 @@ def clip_grad_value(parameters: Iterable[Parameter], value: float) -> None:
     parameters : iterable of Parameter
         Those whose `grad` is None are skipped.
     value : float
-        The bound, at least 0.
+        The bound, at least 0; infinity clips nothing.
 
     Raises
     ------
+    TypeError
+        `value` is no number, or `parameters` holds anything else.
     ValueError
-        `value` is negative or NaN.
+        `value` is negative or NaN, or a gradient is read-only; no gradient has been changed then.
 
     Examples
     --------
@@ -89,14 +104,29 @@ def clip_grad_value(parameters: Iterable[Parameter], value: float) -> None:
     >>> weight.grad.tolist()
     [-1.0, 0.5, 1.0]
     """
-    if not value >= 0:
-        raise ValueError(f"value: expected a number of at least 0, got {value!r}")
+    bound = checks.limit("value", value)
     for grad in _grads(parameters):
-        np.clip(grad, -value, value, out=grad)
+        np.clip(grad, -bound, bound, out=grad)
 
 
 def _grads(parameters: Iterable[Parameter]) -> list[NDArray]:
-    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+    """The gradients there are, all of which can be written."""
+    if not isinstance(parameters, Iterable):
+        raise TypeError(
+            f"parameters: expected Parameters such as model.parameters(), got {type(parameters).__name__}"
+        )
+    grads = []
+    for index, parameter in enumerate(parameters):
+        if not isinstance(parameter, Parameter):
+            raise TypeError(f"parameters: expected Parameter objects, got {type(parameter).__name__}")
+        if parameter.grad is not None:
+            if not parameter.grad.flags.writeable:
+                raise ValueError(
+                    f"parameters[{index}]: expected a gradient that can be written, got a read-only one of "
+                    f"shape {parameter.shape}"
+                )
+            grads.append(parameter.grad)
+    return grads
 
 
 def _sum_of_squares(grad: NDArray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,8 +52,6 @@ class Dropout(Stateless):
     (True, True)
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"training", "rng"})
-
     def __init__(self, p: float = 0.5, *, rng: checks.Rng = None) -> None:
         super().__init__()
         self.p = checks.probability("p", p)
@@ -92,6 +90,7 @@ class Dropout(Stateless):
         """
         refuse_state("state", state, self)
         checks.check_rng(rng)
+        training = checks.flag("training", training)
         y, saved = self._apply(x, training, rng)
         return y, None, Tape(self, saved)
 

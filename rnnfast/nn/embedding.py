@@ -8,6 +8,7 @@ import numpy as np
 
 from rnnfast import _core
 from rnnfast.nn import checks
+from rnnfast.nn.members import check_same_form
 from rnnfast.nn.module import Stateless, refuse_state
 from rnnfast.nn.parameter import Parameter
 
@@ -72,6 +73,10 @@ class Embedding(Stateless):
         kind = checks.float_dtype(dtype)
         table = checks.generator(rng).standard_normal((self.num_embeddings, self.embedding_dim))
         self._parameters["weight"] = Parameter(table.astype(kind))
+
+    def _check_member(self, name: str, value: Any) -> None:
+        if name == "weight":
+            check_same_form(name, self._parameters[name], value)
 
     def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
         return self._looked_up(self._tokens(x))

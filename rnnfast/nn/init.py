@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.nn import checks
+from rnnfast.nn.members import check_writeable
 from rnnfast.nn.parameter import Parameter
 
 __all__ = ["forget_bias", "identity", "orthogonal", "recurrent", "xavier_normal", "xavier_uniform"]
@@ -38,7 +39,8 @@ def orthogonal(
     Raises
     ------
     TypeError, ValueError
-        `target` is no float matrix, or its rows do not divide into `blocks`.
+        `target` is no float matrix that can be written, its rows do not divide into `blocks`, or another
+        argument is of the wrong kind.
 
     References
     ----------
@@ -56,7 +58,8 @@ def orthogonal(
     True
     """
     rng = checks.generator(rng)
-    for block in _row_blocks(target, blocks):
+    gain, parts = _row_blocks(target, blocks, gain)
+    for block in parts:
         rows, columns = block.shape
         q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
         q *= np.where(np.diagonal(r) < 0, -gain, gain)
@@ -82,7 +85,8 @@ def xavier_uniform(
     Raises
     ------
     TypeError, ValueError
-        `target` is no float matrix, or its rows do not divide into `blocks`.
+        `target` is no float matrix that can be written, its rows do not divide into `blocks`, or another
+        argument is of the wrong kind.
 
     References
     ----------
@@ -98,7 +102,8 @@ def xavier_uniform(
     True
     """
     rng = checks.generator(rng)
-    for block in _row_blocks(target, blocks):
+    gain, parts = _row_blocks(target, blocks, gain)
+    for block in parts:
         bound = gain * math.sqrt(6.0 / sum(block.shape))
         block[...] = rng.uniform(-bound, bound, block.shape)
 
@@ -122,7 +127,8 @@ def xavier_normal(
     Raises
     ------
     TypeError, ValueError
-        `target` is no float matrix, or its rows do not divide into `blocks`.
+        `target` is no float matrix that can be written, its rows do not divide into `blocks`, or another
+        argument is of the wrong kind.
 
     References
     ----------
@@ -138,7 +144,8 @@ def xavier_normal(
     0.058
     """
     rng = checks.generator(rng)
-    for block in _row_blocks(target, blocks):
+    gain, parts = _row_blocks(target, blocks, gain)
+    for block in parts:
         block[...] = gain * math.sqrt(2.0 / sum(block.shape)) * rng.standard_normal(block.shape)
 
 
@@ -157,7 +164,8 @@ def identity(target: Target, gain: float = 1.0, *, blocks: int = 1) -> None:
     Raises
     ------
     TypeError, ValueError
-        `target` is no float matrix, or its rows do not divide into `blocks`.
+        `target` is no float matrix that can be written, its rows do not divide into `blocks`, or another
+        argument is of the wrong kind.
 
     References
     ----------
@@ -172,7 +180,8 @@ def identity(target: Target, gain: float = 1.0, *, blocks: int = 1) -> None:
     >>> weight.tolist()
     [[0.5, 0.0], [0.0, 0.5]]
     """
-    for block in _row_blocks(target, blocks):
+    gain, parts = _row_blocks(target, blocks, gain)
+    for block in parts:
         block[...] = gain * np.eye(*block.shape)
 
 
@@ -189,7 +198,7 @@ def forget_bias(layer: Any, value: float = 1.0) -> None:
     Raises
     ------
     TypeError, ValueError
-        `layer` is no recurrent layer, no LSTM, or has no biases.
+        `layer` is no recurrent layer, no LSTM, or has no biases that can be written; `value` is no number.
 
     References
     ----------
@@ -204,11 +213,13 @@ def forget_bias(layer: Any, value: float = 1.0) -> None:
     1.0
     """
     hidden = _hidden_size(layer)
+    value = checks.fitting("value", value, layer.dtype)
     biases = [(name, param) for name, param in layer.named_parameters() if name.startswith("bias_")]
     if not biases:
         raise ValueError("layer: expected an LSTM with biases, got one with bias=False")
     if any(param.shape[0] != 4 * hidden for _, param in biases):
         raise ValueError(f"layer: expected an LSTM with gates i, f, g, o, got {type(layer).__name__}")
+    check_writeable(dict(biases), "data")
     for name, param in biases:
         param.data[hidden : 2 * hidden] = value if name.startswith("bias_ih") else 0.0
 
@@ -241,6 +252,7 @@ def recurrent(layer: Any, *, rng: int | np.random.Generator | None = None) -> No
     """
     hidden = _hidden_size(layer)
     rng = checks.generator(rng)
+    check_writeable(dict(layer.named_parameters()), "data")
     for name, param in layer.named_parameters():
         if name.startswith("weight_hh"):
             orthogonal(param, blocks=param.shape[0] // hidden, rng=rng)
@@ -250,17 +262,20 @@ def recurrent(layer: Any, *, rng: int | np.random.Generator | None = None) -> No
             param.data[...] = 0.0
 
 
-def _row_blocks(target: Target, blocks: int) -> list[NDArray]:
-    """Views of the equal blocks of rows of a float matrix; none where it is empty."""
+def _row_blocks(target: Target, blocks: int, gain: float) -> tuple[float, list[NDArray]]:
+    """The gain, and views of the equal blocks of rows of a float matrix; no block where it is empty."""
     array = target.data if isinstance(target, Parameter) else target
+    checks.refuse_masked("target", array)
     if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
         got = getattr(array, "dtype", type(array).__name__)
         raise TypeError(f"target: expected a Parameter or a float32 or float64 array, got {got}")
     if array.ndim != 2:
         raise ValueError(f"target: expected a matrix, got shape {array.shape}")
-    if blocks < 1 or array.shape[0] % blocks:
+    if not array.flags.writeable:
+        raise ValueError("target: expected an array that can be written, got a read-only one")
+    if array.shape[0] % checks.positive("blocks", blocks):
         raise ValueError(f"blocks: expected a divisor of the {array.shape[0]} rows, got {blocks!r}")
-    return np.split(array, blocks) if array.size else []
+    return checks.fitting("gain", gain, array.dtype), np.split(array, blocks) if array.size else []
 
 
 def _hidden_size(layer: Any) -> int:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rnnfast.functional import checked_lengths
 from rnnfast.nn import checks
 from rnnfast.nn.module import Stateless, Tape, refuse_state
 
@@ -39,13 +38,12 @@ class Last(Stateless):
     [[4.0, 5.0, 6.0, 7.0]]
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"lengths"})
     causal: ClassVar[bool] = False
 
     def __init__(self, batch_first: bool = False, bidirectional: bool = False) -> None:
         super().__init__()
-        self.batch_first = bool(batch_first)
-        self.bidirectional = bool(bidirectional)
+        self.batch_first = checks.flag("batch_first", batch_first)
+        self.bidirectional = checks.flag("bidirectional", bidirectional)
 
     def __call__(
         self, x: ArrayLike, state: None = None, *, lengths: ArrayLike | None = None
@@ -99,8 +97,8 @@ class Last(Stateless):
         if lengths is not None and x.ndim == 2:
             if np.ndim(lengths):
                 raise ValueError(f"lengths: expected one integer, as x is unbatched, got {lengths!r}")
-            lengths = np.asarray(lengths)[np.newaxis]
-        checked = checked_lengths(lengths, T, B)
+            lengths = checks.as_array("lengths", lengths)[np.newaxis]
+        checked = checks.checked_lengths(lengths, T, B)
         ends = np.full(B, T) if checked is None else checked
         y = np.zeros((B, N), x.dtype)
         for rows, times, columns in self._places(ends, N):

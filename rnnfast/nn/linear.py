@@ -8,6 +8,7 @@ import numpy as np
 
 from rnnfast import _core
 from rnnfast.nn import checks
+from rnnfast.nn.members import check_same_form
 from rnnfast.nn.module import Stateless
 from rnnfast.nn.parameter import Parameter
 
@@ -75,12 +76,16 @@ class Linear(Stateless):
         bound = self.in_features**-0.5
         shape = (self.out_features, self.in_features)
         self._parameters["weight"] = Parameter(source.uniform(-bound, bound, shape).astype(kind))
-        if bias:
+        if checks.flag("bias", bias):
             self._parameters["bias"] = Parameter(
                 source.uniform(-bound, bound, self.out_features).astype(kind)
             )
         else:
             self.bias = None
+
+    def _check_member(self, name: str, value: Any) -> None:
+        if name in ("weight", "bias"):  # the kernels rely on their shapes
+            check_same_form(name, self._parameters.get(name), value)
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         bias = self._parameters.get("bias")

@@ -72,7 +72,7 @@ def cross_entropy(
     classes = y.shape[-1]
     logits = y.reshape(-1, classes)
     target = targets.reshape(-1)
-    ignored = target == ignore_index
+    ignored = target == checks.integer("ignore_index", ignore_index)
     keep = ~ignored if ignored.any() else None
     if mask is not None:
         kept = _full_mask(mask, targets.shape).reshape(-1)

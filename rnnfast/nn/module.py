@@ -1,21 +1,45 @@
-"""The protocol all modules share: parameters by name, tapes, gradients, seeds of masks."""
+"""The protocol all modules share: forward, backward, tapes, seeds of masks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from threading import Lock
+import inspect
+from collections.abc import Callable, Mapping
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
 from rnnfast.nn import checks
-from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.members import Members, check_writeable
+from rnnfast.nn.parameter import Parameter, gradients_kept
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 # Guards the few words that calls on several threads share: a tape's use, a module's count of mask calls.
 _claiming = Lock()
+
+
+class _Evaluating(local):
+    """The module of a user's own that this thread evaluates by its forward, if any."""
+
+    module: Module | None = None
+
+
+_evaluating = _Evaluating()
+
+_HANDED_ON = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})  # keywords of forward
+_RESULTS = {"__call__": ("y", "state"), "forward": ("y", "state", "tape"), "backward": ("dx", "dstate")}
+_BACKWARD = frozenset({"input_grad", "retain", "grads"})  # keywords of backward
+
+
+def _keywords(function: Callable[..., Any], first: int) -> frozenset[str]:
+    """The names of a method's parameters behind the first ones, and "**" if it takes any name."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[first:]
+    except ValueError:  # compiled code may have no signature
+        return frozenset({"**"})
+    return frozenset("**" if each.kind is each.VAR_KEYWORD else each.name for each in parameters)
 
 
 class Tape:
@@ -57,18 +81,29 @@ class Tape:
         return f"<Tape of {type(self._owner).__name__}{', used up' if self._saved is None else ''}>"
 
 
-class Module:
+class Module(Members):
     """The base of every module: `m(x, state)`, `forward`, `backward` and named parameters.
 
-    A subclass gives `__call__`, `forward` (which ends in ``Tape(self, saved)``) and the two halves of
-    `backward`: `_check_gradients`, which refuses what does not fit before anything is written, and
-    `_backward`, which computes.
+    Modules and Parameters that are set as attributes are registered under the attribute's name, as in
+    PyTorch; those in lists and dicts by `ModuleList`, `ModuleDict`, `ParameterList`, `ParameterDict`.
+
+    A module of one's own calls ``super().__init__()`` first, and gives two methods:
+
+    ``forward(self, x, state=None)``
+        y, the final state (None without one) and a tape: anything that holds what `backward` needs, such as a
+        tuple of the members' tapes. Further keywords are those that it names.
+    ``backward(self, tape, dy=None, dstate=None)``
+        dx and the gradient of the initial state. It calls the members' `backward`, which add to their
+        parameters' gradients, and `Parameter.add_grad` for parameters of its own. None for dy or dstate means
+        zero. It may take ``input_grad``, ``retain`` and ``grads`` too, which are then handed on to it.
+
+    ``m(x, state)`` runs `forward` with ``training=False`` (if it takes that), unless there is a `__call__`.
 
     Attributes
     ----------
     takes : frozenset of str
-        The keywords of this module's `forward` that a model hands on to it: of ``lengths``, ``reset``,
-        ``training``, ``rng`` and ``checkpoint`` those it has.
+        The keywords that this module's `forward` takes. Of these, ``lengths``, ``reset``, ``training``,
+        ``rng`` and ``checkpoint`` are handed on by a `Sequential`.
     causal : bool
         Whether y at a step needs no later step, so that a stream can take one step at a time.
     mask_seed : int or None
@@ -79,33 +114,67 @@ class Module:
     Examples
     --------
     >>> import numpy as np, rnnfast as rf
-    >>> module = rf.GRU(3, 5, rng=0)
-    >>> [(name, parameter.shape) for name, parameter in module.named_parameters()][:2]
-    [('weight_ih_l0', (15, 3)), ('weight_hh_l0', (15, 5))]
-    >>> weights = module.state_dict()
-    >>> weights["bias_ih_l0"][:] = 0
-    >>> module.load_state_dict(weights)
-    >>> bool(module.bias_ih_l0.data.any())
-    False
+    >>> class Tagger(rf.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.trunk = rf.GRU(2, 16, rng=0)
+    ...         self.head = rf.Linear(16, 1, rng=1)
+    ...
+    ...     def forward(self, x, state=None, *, lengths=None):
+    ...         h, state, trunk = self.trunk.forward(x, state, lengths=lengths)
+    ...         y, _, head = self.head.forward(h)
+    ...         return y, state, (trunk, head)
+    ...
+    ...     def backward(self, tape, dy=None, dstate=None):
+    ...         trunk, head = tape
+    ...         dh, _ = self.head.backward(head, dy)
+    ...         return self.trunk.backward(trunk, dh, dstate)
+    >>> model = Tagger()
+    >>> [name for name, parameter in model.named_parameters()][::3]
+    ['trunk.weight_ih_l0', 'trunk.bias_hh_l0']
+    >>> x = np.ones((5, 4, 2), np.float32)
+    >>> loss, state = rf.loss_and_grad(model, rf.losses.mse, x, np.zeros((5, 4, 1)))
+    >>> model.head.bias.grad.shape
+    (1,)
     """
 
     takes: ClassVar[frozenset[str]] = frozenset()
     causal: ClassVar[bool] = True
     _reads_embedded: ClassVar[bool] = False  # whether x may be an `Embedded`, and dx its table's gradient
+    _backward_takes: ClassVar[frozenset[str]] = _BACKWARD  # of these keywords, those that its backward has
+    _checks_first: ClassVar[bool] = False  # whether backward is made of `_check_gradients` and `_backward`
     mask_seed: int | None = None
     mask_calls: int = 0
-    _parameters: dict[str, Parameter]
 
-    def __init__(self) -> None:
-        self._parameters = {}
+    def __init_subclass__(cls, **how: Any) -> None:
+        super().__init_subclass__(**how)
+        own = cls.__dict__
+        if "forward" in own and "takes" not in own:
+            names = _keywords(own["forward"], 3)
+            every = (cls.takes or _HANDED_ON) if "**" in names else frozenset()
+            cls.takes = (names | every) - {"return_states", "**"}
+        if "backward" in own:
+            names = _keywords(own["backward"], 4)
+            cls._backward_takes = _BACKWARD if "**" in names else _BACKWARD & names
+        if "backward" in own or "_backward" in own:
+            cls._checks_first = "_backward" in own
 
-    def __call__(self, x: ArrayLike, state: Any = None) -> tuple[np.ndarray, Any]:
+    def __call__(self, x: Any, state: Any = None, *args: Any, **how: Any) -> tuple[Any, ...]:
         """Evaluate: y and the final state; nothing is saved."""
-        raise NotImplementedError
+        if "training" in self.takes:
+            how["training"] = False
+        outer, _evaluating.module = _evaluating.module, self
+        try:
+            y, state, _ = results("forward", self, self.forward(x, state, *args, **how))
+        finally:
+            _evaluating.module = outer
+        return y, state
 
-    def forward(self, x: ArrayLike, state: Any = None) -> tuple[np.ndarray, Any, Tape]:
+    def forward(self, x: ArrayLike, state: Any = None) -> tuple[np.ndarray, Any, Any]:
         """Evaluate and save what `backward` needs: y, the final state and the tape."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__}: expected a method forward(x, state=None) that returns y, state, tape"
+        )
 
     def backward(
         self,
@@ -148,23 +217,34 @@ class Module:
             Before anything is written: the tape is another module's or used up, or an argument has the wrong
             shape or dtype.
         """
-        if not isinstance(tape, Tape):
-            raise TypeError(f"tape: expected the tape that forward gave, got {type(tape).__name__}")
-        saved = tape.saved_for(self)
+        if type(self)._backward is Module._backward:
+            raise NotImplementedError(
+                f"{type(self).__name__}: expected a method backward(tape, dy=None, dstate=None) that returns "
+                "dx, dstate"
+            )
+        checks.flag("input_grad", input_grad)
+        checks.flag("retain", retain)
+        saved = self._saved_on(tape)
         dy, dstate = self._check_gradients(saved, dy, dstate)
-        if grads is not None:
-            self._check_grads(grads)
+        parameters = self._named()
+        check_grads(parameters, grads)
         if not retain:
             tape.use_up()
         dx, dstate, fresh = self._backward(saved, dy, dstate, input_grad, retain)
-        for name, parameter in self._parameters.items():
-            if grads is None:
-                parameter._add_checked(fresh[name])
-            elif name in grads:
-                grads[name] += fresh[name]
-            else:
-                grads[name] = fresh[name]
+        add_fresh(grads, parameters, fresh)
         return dx, dstate
+
+    def _checked_first(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
+        """dy and dstate as `backward` will check them; as they are where a user wrote it."""
+        if not self._checks_first:
+            return dy, dstate
+        return self._check_gradients(self._saved_on(tape), dy, dstate)
+
+    def _saved_on(self, tape: Any) -> Any:
+        """What this module's forward put on the tape."""
+        if not isinstance(tape, Tape):
+            raise TypeError(f"tape: expected the tape that forward gave, got {type(tape).__name__}")
+        return tape.saved_for(self)
 
     def _check_gradients(
         self, saved: Any, dy: ArrayLike | None, dstate: Any
@@ -178,101 +258,6 @@ class Module:
         """dx, the initial state's gradient, and a fresh gradient array for each parameter's name."""
         raise NotImplementedError
 
-    def _check_grads(self, grads: Any) -> None:
-        """Refuse a `grads` that the parameters' gradients cannot be added into."""
-        if not isinstance(grads, dict):
-            raise TypeError(f"grads: expected a dict, got {type(grads).__name__}")
-        for name, parameter in self._parameters.items():
-            if name not in grads:
-                continue
-            entry = grads[name]
-            if not isinstance(entry, np.ndarray) or entry.dtype != parameter.dtype:
-                came = entry.dtype if isinstance(entry, np.ndarray) else type(entry).__name__
-                raise TypeError(f"grads[{name!r}]: expected an array of {parameter.dtype}, got {came}")
-            if entry.shape != parameter.shape:
-                raise ValueError(f"grads[{name!r}]: expected shape {parameter.shape}, got {entry.shape}")
-            if not entry.flags.writeable:
-                raise ValueError(f"grads[{name!r}]: expected a writeable array, got a read-only one")
-
-    # Parameters
-
-    @property
-    def dtype(self) -> np.dtype | None:
-        """The dtype of the (first) parameters; None for a module without any."""
-        for parameter in self._parameters.values():
-            return parameter.dtype
-        return None
-
-    def parameters(self) -> list[Parameter]:
-        """The parameters, in the order of their names' creation."""
-        return list(self._parameters.values())
-
-    def named_parameters(self) -> list[tuple[str, Parameter]]:
-        """The parameters with their names."""
-        return list(self._parameters.items())
-
-    def modules(self) -> list[Module]:
-        """This module and, after it, those inside it, however deep."""
-        return [self]
-
-    def zero_grad(self) -> None:
-        """Set every gradient there is to zero."""
-        for parameter in self._parameters.values():
-            parameter.zero_grad()
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters' values, by name."""
-        return {name: parameter.data.copy() for name, parameter in self._parameters.items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the values of all parameters.
-
-        Parameters
-        ----------
-        state_dict : mapping of str to array_like
-            Exactly this module's names, each with its parameter's shape; an open ``.npz`` file will do.
-            Floats of another dtype are cast.
-
-        Raises
-        ------
-        TypeError
-            If it is no mapping.
-        ValueError
-            Before anything is written, and naming every entry that is missing, unexpected, wrongly shaped
-            or no array of floats.
-        """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"state_dict: expected a mapping of names to arrays, got {type(state_dict).__name__}"
-            )
-        problems = [f"missing {name}" for name in self._parameters if name not in state_dict]
-        problems += [f"unexpected {name}" for name in state_dict if name not in self._parameters]
-        values = {}
-        for name, parameter in self._parameters.items():
-            if name in state_dict:
-                try:
-                    values[name] = checks.shaped(name, state_dict[name], parameter.dtype, parameter.shape)
-                except (TypeError, ValueError) as error:
-                    problems.append(str(error))
-        if problems:
-            raise ValueError(f"state_dict: {'; '.join(problems)}")
-        for name, value in values.items():
-            self._parameters[name].data = value
-
-    def __getattr__(self, name: str) -> Parameter:
-        parameters = self.__dict__.get("_parameters", {})
-        if name in parameters:
-            return parameters[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__dict__.get("_parameters", ()):
-            raise AttributeError(f"{name}: a parameter stays what it is; assign to {name}.data instead")
-        object.__setattr__(self, name, value)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters]
-
     # Masks
 
     def _seed_masks(self, source: np.random.Generator) -> None:
@@ -282,6 +267,11 @@ class Module:
 
     def _mask_key(self, rng: checks.Rng) -> tuple[int, int]:
         """The (seed, call) that keys one training pass's masks: the module's next, or the one `rng` says."""
+        if _evaluating.module is not None:
+            raise TypeError(
+                f"{type(_evaluating.module).__name__}.forward: expected it to take a keyword training and to "
+                f"hand it on to {type(self).__name__}, which draws masks in evaluation otherwise"
+            )
         if rng is not None:
             return checks.seed(rng), 0
         assert self.mask_seed is not None
@@ -360,6 +350,97 @@ class Stateless(Module):
             return None, None, {}
         shape, dtype = saved[:2]
         return self._dx(saved, np.zeros(shape, dtype) if dy is None else dy), None, {}
+
+
+def run_forward(module: Module, x: Any, state: Any = None, **how: Any) -> tuple[Any, Any, Any]:
+    """`module.forward`, whose results are three."""
+    return results("forward", module, module.forward(x, state, **how))
+
+
+def evaluate(module: Module, x: Any, state: Any = None, **how: Any) -> tuple[Any, Any]:
+    """`module(x, state)`, whose results are two."""
+    return results("__call__", module, module(x, state, **how))
+
+
+def run_backward(
+    module: Module,
+    tape: Any,
+    dy: Any,
+    dstate: Any = None,
+    *,
+    input_grad: bool = True,
+    retain: bool = False,
+    grads: dict[str, np.ndarray] | None = None,
+) -> tuple[Any, Any]:
+    """`module.backward`, also where a user wrote it and it takes fewer keywords."""
+    if type(module)._checks_first:
+        return module.backward(tape, dy, dstate, input_grad=input_grad, retain=retain, grads=grads)
+    takes = type(module)._backward_takes
+    if retain and "retain" not in takes:
+        raise TypeError(f"{type(module).__name__}.backward: expected a keyword retain, which is needed here")
+    given = {"input_grad": input_grad, "retain": retain, "grads": grads}
+    how = {name: value for name, value in given.items() if name in takes}
+    parameters = module._named()
+    check_grads(parameters, grads)
+    if grads is None or "grads" in takes:
+        dx, dstate = _backward_of(module, tape, dy, dstate, how)
+    else:
+        with gradients_kept() as kept:
+            dx, dstate = _backward_of(module, tape, dy, dstate, how)
+        add_fresh(grads, parameters, {name: kept[own] for name, own in parameters.items() if own in kept})
+    return dx if input_grad else None, dstate
+
+
+def _backward_of(module: Module, tape: Any, dy: Any, dstate: Any, how: dict[str, Any]) -> tuple[Any, Any]:
+    return results("backward", module, module.backward(tape, dy, dstate, **how))
+
+
+def results(method: str, module: Module, given: Any) -> Any:
+    """What a module's method gave, if it is a tuple of as many as it should be."""
+    expected = _RESULTS[method]
+    if not isinstance(given, tuple) or len(given) != len(expected):
+        came = f"{len(given)} of them" if isinstance(given, tuple) else type(given).__name__
+        raise TypeError(
+            f"{type(module).__name__}.{method}: expected it to return {', '.join(expected)}, got {came}"
+        )
+    return given
+
+
+def check_grads(parameters: Mapping[str, Parameter], grads: Any) -> None:
+    """Refuse a `grads` that the parameters' gradients cannot be added into; None stands for their `.grad`."""
+    if grads is None:
+        check_writeable(parameters, "grad")
+        return
+    if not isinstance(grads, dict):
+        raise TypeError(f"grads: expected a dict, got {type(grads).__name__}")
+    if not grads:
+        return
+    for name, parameter in parameters.items():
+        if name not in grads:
+            continue
+        entry = grads[name]
+        if not isinstance(entry, np.ndarray) or entry.dtype != parameter.dtype:
+            came = entry.dtype if isinstance(entry, np.ndarray) else type(entry).__name__
+            raise TypeError(f"grads[{name!r}]: expected an array of {parameter.dtype}, got {came}")
+        if entry.shape != parameter.shape:
+            raise ValueError(f"grads[{name!r}]: expected shape {parameter.shape}, got {entry.shape}")
+        if not entry.flags.writeable:
+            raise ValueError(f"grads[{name!r}]: expected a writeable array, got a read-only one")
+
+
+def add_fresh(
+    grads: dict[str, np.ndarray] | None, parameters: dict[str, Parameter], fresh: dict[str, np.ndarray]
+) -> None:
+    """Add fresh gradients to those in `grads`, or to the parameters' own where that is None."""
+    for name, parameter in parameters.items():
+        if name not in fresh:
+            continue
+        if grads is None:
+            parameter._add_checked(fresh[name])
+        elif name in grads:
+            grads[name] += fresh[name]
+        else:
+            grads[name] = fresh[name]
 
 
 def refuse_state(name: str, value: Any, module: Module) -> None:

@@ -6,7 +6,7 @@ Each update runs over blocks that stay in cache, with two blocks of scratch and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,24 @@ from rnnfast.nn.parameter import Parameter
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 _BLOCK = 16384  # elements: parameter, gradient, two averages and two of scratch are 384 KB in float32
+
+
+def _betas(name: str, value: Any) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name}: expected a pair of numbers, got {value!r}")
+    return checks.below_one(f"{name}[0]", value[0]), checks.below_one(f"{name}[1]", value[1])
+
+
+# What each setting may be, wherever it comes from: a constructor, an assignment, a state.
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "lr": checks.at_least_zero,
+    "betas": _betas,
+    "alpha": checks.below_one,
+    "eps": checks.at_least_zero,
+    "momentum": checks.at_least_zero,
+    "nesterov": checks.flag,
+    "weight_decay": checks.at_least_zero,
+}
 
 
 class Optimizer:
@@ -72,13 +90,33 @@ class Optimizer:
                 raise TypeError(f"params: expected Parameter objects, got {type(param).__name__}")
         if len({id(param) for param in self.params}) < len(self.params):
             raise ValueError("params: expected each Parameter once, got one of them twice")
-        self.lr = _at_least_zero("lr", lr)
+        self.lr = lr
         self._steps = [0] * len(self.params)
         self._kept: list[dict[str, NDArray]] = [{} for _ in self.params]
         self._scratch: dict[np.dtype, tuple[NDArray, NDArray]] = {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.settings and name in _CHECKS:
+            value = _CHECKS[name](name, value)
+        object.__setattr__(self, name, value)
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that do not go together."""
+
     def step(self) -> None:
-        """Update every parameter whose `grad` is not None."""
+        """Update every parameter whose `grad` is not None.
+
+        Raises
+        ------
+        ValueError
+            A parameter is read-only; none has been changed then.
+        """
+        for index, param in enumerate(self.params):
+            if param.grad is not None and not param.data.flags.writeable:
+                raise ValueError(
+                    f"params[{index}]: expected a parameter that can be written, got a read-only one of "
+                    f"shape {param.shape}"
+                )
         names = self.averages
         if getattr(self, "momentum", 0.0):
             names += ("momentum_buffer",)
@@ -151,9 +189,11 @@ class Optimizer:
 
         Raises
         ------
+        TypeError
+            It is no mapping.
         ValueError
-            A missing, unexpected or wrongly shaped entry, or one of another class or dtype, by name; nothing
-            has been written then.
+            A missing, unexpected or wrongly shaped entry, one of another class or dtype, or a setting out of
+            its range, by name; nothing has been written then.
         """
         settings, steps, kept = self._read_state(state)
         for name, value in settings.items():
@@ -169,13 +209,15 @@ class Optimizer:
         self, state: Mapping[str, Any]
     ) -> tuple[dict[str, Any], list[int], list[dict[str, NDArray]]]:
         """Settings, steps and averages of `state`, the arrays copied."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state: expected a mapping as state_dict() gives it, got {type(state).__name__}")
         unread = set(state)
 
         def take(name: str) -> NDArray:
             if name not in state:
                 raise ValueError(f"optimizer state: expected an entry {name!r}, got none")
             unread.discard(name)
-            return np.asarray(state[name])
+            return checks.as_array(f"optimizer state {name}", state[name])
 
         kind = str(take("kind"))
         if kind != type(self).__name__:
@@ -192,7 +234,15 @@ class Optimizer:
                 raise ValueError(
                     f"optimizer state {name}: expected finite numbers like {present!r}, got {value}"
                 )
-            settings[name] = tuple(value.tolist()) if isinstance(present, tuple) else type(present)(value)
+            try:
+                read = tuple(value.tolist()) if isinstance(present, tuple) else value.item()
+                settings[name] = _CHECKS[name](name, read) if name in _CHECKS else type(present)(read)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"optimizer state {error}") from error
+        try:
+            self._check_settings(settings)
+        except ValueError as error:
+            raise ValueError(f"optimizer state {error}") from error
 
         given = take("steps")
         if given.shape != (len(self.params),) or given.dtype.kind not in "iu" or (given < 0).any():
@@ -215,6 +265,9 @@ class Optimizer:
                         f"optimizer state {key}: expected {param.data.dtype} of shape {param.data.shape}, "
                         f"got {array.dtype} of shape {array.shape}"
                     )
+                if name.endswith("_sq") or name == "square_avg":
+                    if (array < 0).any():
+                        raise ValueError(f"optimizer state {key}: expected squares, got a negative number")
                 kept[name] = np.array(array, order="C")
             all_kept.append(kept)
         if unread:
@@ -269,10 +322,13 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, lr)
-        self.momentum = _at_least_zero("momentum", momentum)
-        self.nesterov = bool(nesterov)
-        self.weight_decay = _at_least_zero("weight_decay", weight_decay)
-        if nesterov and momentum == 0:
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self._check_settings({"momentum": self.momentum, "nesterov": self.nesterov})
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        if settings["nesterov"] and settings["momentum"] == 0:
             raise ValueError("nesterov: expected a momentum above 0 with it, got momentum=0")
 
     def _update(
@@ -341,10 +397,9 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, lr)
-        beta1, beta2 = betas
-        self.betas = _below_one("betas[0]", beta1), _below_one("betas[1]", beta2)
-        self.eps = _at_least_zero("eps", eps)
-        self.weight_decay = _at_least_zero("weight_decay", weight_decay)
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
 
     def _update(
         self, step: int, p: NDArray, g: NDArray, averages: Sequence[NDArray], a: NDArray, b: NDArray
@@ -470,10 +525,10 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
     ) -> None:
         super().__init__(params, lr)
-        self.alpha = _below_one("alpha", alpha)
-        self.eps = _at_least_zero("eps", eps)
-        self.weight_decay = _at_least_zero("weight_decay", weight_decay)
-        self.momentum = _at_least_zero("momentum", momentum)
+        self.alpha = alpha
+        self.eps = eps
+        self.weight_decay = weight_decay
+        self.momentum = momentum
 
     def _update(
         self, step: int, p: NDArray, g: NDArray, averages: Sequence[NDArray], a: NDArray, b: NDArray
@@ -502,15 +557,3 @@ def _decayed(g: NDArray, p: NDArray, weight_decay: float, out: NDArray) -> NDArr
     np.multiply(p, weight_decay, out=out)
     out += g
     return out
-
-
-def _at_least_zero(name: str, value: float) -> float:
-    if checks.real(name, value) < 0:
-        raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
-    return float(value)
-
-
-def _below_one(name: str, value: float) -> float:
-    if not 0 <= checks.real(name, value) < 1:
-        raise ValueError(f"{name}: expected a number in 0..1, 1 excluded, got {value!r}")
-    return float(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from threading import Lock
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 _adding = Lock()  # one for all parameters: threads that run one layer add their gradients in turn
+
+
+class _Kept(local):
+    """Where this thread's gradients go instead, if anywhere."""
+
+    gradients: dict[Parameter, np.ndarray] | None = None
+
+
+_kept = _Kept()
 
 
 class Parameter:
@@ -56,6 +67,15 @@ class Parameter:
     def __init__(self, data: ArrayLike) -> None:
         self._data: np.ndarray = any_floats("data", data).copy(order="C")
         self._grad: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        """What unpickling gives back, in memory that the kernels can read and optimizers can write.
+
+        pickle's out-of-band buffers are the caller's: read-only, perhaps, and at any address.
+        """
+        slots = state[1]
+        self._data = _own(slots["_data"])
+        self._grad = None if slots["_grad"] is None else _own(slots["_grad"])
 
     @property
     def data(self) -> np.ndarray:
@@ -108,9 +128,13 @@ class Parameter:
 
     def _add_checked(self, array: np.ndarray) -> None:
         """`add_grad` of an array known to fit."""
+        kept = _kept.gradients
+        if kept is not None:
+            kept[self] = kept[self] + array if self in kept else array
+            return
         with _adding:
             if self._grad is None:
-                self._grad = array if array.flags.carray else array.copy(order="C")
+                self._grad = _own(array)
             else:
                 self._grad += array
 
@@ -122,3 +146,20 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """`array` itself where it is C-contiguous, aligned and writeable, else a copy."""
+    return array if array.flags.carray else array.copy(order="C")
+
+
+@contextmanager
+def gradients_kept() -> Iterator[dict[Parameter, np.ndarray]]:
+    """Gradients that this thread adds are summed up in the dict that this gives; every `.grad` stays."""
+    outer = _kept.gradients
+    gradients: dict[Parameter, np.ndarray] = {}
+    _kept.gradients = gradients
+    try:
+        yield gradients
+    finally:
+        _kept.gradients = outer

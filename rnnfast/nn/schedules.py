@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable
 
+from rnnfast.nn import checks
+
 __all__ = ["Schedule", "cosine", "in_minutes", "step", "warmup"]
 
 Schedule = Callable[[float], float]
@@ -32,8 +34,8 @@ def cosine(steps: float, floor: float = 0.0) -> Schedule:
     >>> [round(schedules.cosine(4)(n), 3) for n in range(6)]
     [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
     """
-    _check_positive("steps", steps)
-    _check_fraction("floor", floor)
+    steps = checks.above_zero("steps", steps)
+    floor = checks.fraction("floor", floor)
 
     def factor(at: float) -> float:
         return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(at / steps, 1.0)))
@@ -62,9 +64,9 @@ def step(every: float, factor: float = 0.1) -> Schedule:
     >>> [schedules.step(2, 0.5)(n) for n in range(6)]
     [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     """
-    _check_positive("every", every)
-    _check_positive("factor", factor)
-    return lambda at: float(factor) ** (at // every)
+    every = checks.above_zero("every", every)
+    factor = checks.above_zero("factor", factor)
+    return lambda at: factor ** (at // every)
 
 
 def warmup(steps: float, then: Schedule | None = None, start: float = 0.1) -> Schedule:
@@ -91,8 +93,10 @@ def warmup(steps: float, then: Schedule | None = None, start: float = 0.1) -> Sc
     >>> [round(schedule(n), 3) for n in range(5)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    _check_positive("steps", steps)
-    _check_fraction("start", start)
+    steps = checks.above_zero("steps", steps)
+    start = checks.fraction("start", start)
+    if then is not None:
+        checks.function("then", then)
 
     def factor(at: float) -> float:
         if at < steps:
@@ -122,6 +126,7 @@ def in_minutes(schedule: Schedule) -> Schedule:
     >>> schedule(0)
     1.0
     """
+    checks.function("schedule", schedule)
     started: list[float] = []
 
     def factor(at: float) -> float:
@@ -131,13 +136,3 @@ def in_minutes(schedule: Schedule) -> Schedule:
         return schedule((now - started[0]) / 60.0)
 
     return factor
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name}: expected a number above 0, got {value!r}")
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name}: expected a number in 0..1, got {value!r}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from rnnfast.nn import checks
 from rnnfast.nn.embedding import Embedding
-from rnnfast.nn.module import Module, Tape
+from rnnfast.nn.module import Module, Stateless, Tape, evaluate, run_backward, run_forward
+from rnnfast.nn.parameter import Parameter
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -49,36 +50,37 @@ class Sequential(Module):
     ['1.weight', '1.bias']
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})
-
     def __init__(self, *modules: Module) -> None:
         super().__init__()
         if not modules:
             raise ValueError("modules: expected at least one, got none")
+        earlier: dict[Parameter, str] = {}
         for place, module in enumerate(modules):
             if not isinstance(module, Module):
                 raise TypeError(f"modules: expected a Module at place {place}, got {type(module).__name__}")
             for name, parameter in module.named_parameters():
-                for earlier, other in self._parameters.items():
-                    if other is parameter:
-                        raise ValueError(
-                            f"modules: expected each parameter once, got {earlier} again as {place}.{name}"
-                        )
-                self._parameters[f"{place}.{name}"] = parameter
-        self._modules = modules
+                if parameter in earlier:
+                    raise ValueError(
+                        f"modules: expected each parameter once, got {earlier[parameter]} again "
+                        f"as {place}.{name}"
+                    )
+                earlier[parameter] = f"{place}.{name}"
+        self._row = modules
+        for place, module in enumerate(modules):
+            setattr(self, str(place), module)
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._row)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules)
+        return iter(self._row)
 
     def __getitem__(self, place: int) -> Module:
-        return self._modules[place]
+        return self._row[place]
 
-    def modules(self) -> list[Module]:
-        """This module and, after it, those inside it, however deep."""
-        return [self, *(inner for module in self._modules for inner in module.modules())]
+    def _check_member(self, name: str, value: Any) -> None:
+        if name.isdecimal() and name in self._modules:
+            raise AttributeError(f"{name}: a Sequential keeps its modules; make a new one of others")
 
     def __call__(
         self,
@@ -109,12 +111,12 @@ class Sequential(Module):
         states = self._entries("state", state)
         how = {"lengths": lengths, "reset": reset}
         y: Any = x
-        for place, module in enumerate(self._modules):
+        for place, module in enumerate(self._row):
             taken = {key: value for key, value in how.items() if key in module.takes}
             try:
                 embedding = self._embedding(place)
                 if embedding is None:
-                    y, states[place] = module(y, states[place], **taken)
+                    y, states[place] = evaluate(module, y, states[place], **taken)
                 else:
                     y, _ = embedding._embedded(y, states[place])
             except (TypeError, ValueError) as error:
@@ -159,6 +161,7 @@ class Sequential(Module):
             For `backward`.
         """
         checks.check_rng(rng)
+        training = checks.flag("training", training)
         checkpoint = checks.checkpoint(checkpoint)
         states = self._entries("state", state)
         how = {
@@ -168,14 +171,14 @@ class Sequential(Module):
             "rng": rng,
             "checkpoint": checkpoint,
         }
-        tapes: list[Tape] = []
+        tapes: list[Any] = []
         y: Any = x
-        for place, module in enumerate(self._modules):
+        for place, module in enumerate(self._row):
             taken = {key: value for key, value in how.items() if key in module.takes}
             try:
                 embedding = self._embedding(place)
                 if embedding is None:
-                    y, states[place], tape = module.forward(y, states[place], **taken)
+                    y, states[place], tape = run_forward(module, y, states[place], **taken)
                 else:
                     y, saved = embedding._embedded(y, states[place])
                     tape = Tape(embedding, saved)
@@ -185,55 +188,60 @@ class Sequential(Module):
         return y, tuple(states), Tape(self, tapes)
 
     def _check_gradients(
-        self, saved: list[Tape], dy: ArrayLike | None, dstate: Any
+        self, saved: list[Any], dy: ArrayLike | None, dstate: Any
     ) -> tuple[np.ndarray | None, list[Any]]:
         dstates = self._entries("dstate", dstate)
         gradient = None
-        for place, (module, tape) in enumerate(zip(self._modules, saved, strict=True)):
+        for place, (module, tape) in enumerate(zip(self._row, saved, strict=True)):
             last = place == len(saved) - 1
             try:
-                gradient, dstates[place] = module._check_gradients(
-                    tape.saved_for(module), dy if last else None, dstates[place]
-                )
+                gradient, dstates[place] = module._checked_first(tape, dy if last else None, dstates[place])
             except (TypeError, ValueError) as error:
                 raise self._at(place, error) from error
         return gradient, dstates
 
     def _backward(
-        self, saved: list[Tape], dy: np.ndarray | None, dstate: list[Any], input_grad: bool, retain: bool
+        self, saved: list[Any], dy: np.ndarray | None, dstate: list[Any], input_grad: bool, retain: bool
     ) -> tuple[np.ndarray | None, tuple[Any, ...], dict[str, np.ndarray]]:
         fresh: dict[str, np.ndarray] = {}
-        for place in reversed(range(len(self._modules))):
+        for place in reversed(range(len(self._row))):
             own: dict[str, np.ndarray] = {}
-            dy, dstate[place] = self._modules[place].backward(
-                saved[place], dy, dstate[place], input_grad=input_grad or place > 0, retain=retain, grads=own
-            )
+            try:
+                dy, dstate[place] = run_backward(
+                    self._row[place],
+                    saved[place],
+                    dy,
+                    dstate[place],
+                    input_grad=input_grad or place > 0,
+                    retain=retain,
+                    grads=own,
+                )
+            except (TypeError, ValueError) as error:
+                raise self._at(place, error) from error
             fresh.update((f"{place}.{name}", gradient) for name, gradient in own.items())
         return dy, tuple(dstate), fresh
 
     def _embedding(self, place: int) -> Embedding | None:
         """The module at `place` if it is an embedding whose table the next module can read."""
-        module = self._modules[place]
-        if type(module) is Embedding and place + 1 < len(self) and self._modules[place + 1]._reads_embedded:
+        module = self._row[place]
+        if type(module) is Embedding and place + 1 < len(self) and self._row[place + 1]._reads_embedded:
             return module
         return None
 
     def _entries(self, name: str, value: Any) -> list[Any]:
         """A list with `value`'s entry for each module."""
         if value is None:
-            return [None] * len(self._modules)
+            return [None] * len(self._row)
         if not isinstance(value, (tuple, list)):
             raise TypeError(f"{name}: expected a tuple with one entry per module, got {type(value).__name__}")
-        if len(value) != len(self._modules):
-            raise ValueError(
-                f"{name}: expected {len(self._modules)} entries, one per module, got {len(value)}"
-            )
+        if len(value) != len(self._row):
+            raise ValueError(f"{name}: expected {len(self._row)} entries, one per module, got {len(value)}")
         return list(value)
 
     def _at(self, place: int, error: Exception) -> Exception:
         """`error` with the module named that raised it."""
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        return kind(f"module {place} ({type(self._modules[place]).__name__}): {error}")
+        return kind(f"module {place} ({type(self._row[place]).__name__}): {error}")
 
     def stream(self, batch: int = 1) -> SequentialStream:
         """All modules, one step a call: weights packed once, states kept.
@@ -254,7 +262,7 @@ class Sequential(Module):
             If `batch` is no positive integer, or a module cannot take one step at a time.
         """
         steps: list[Any] = []
-        for place, module in enumerate(self._modules):
+        for place, module in enumerate(self._row):
             if not module.causal:
                 raise self._at(place, ValueError("stream: expected a module that needs no later step"))
             try:
@@ -265,7 +273,7 @@ class Sequential(Module):
         return SequentialStream(steps, checks.positive("batch", batch))
 
     def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self._modules))})"
+        return f"Sequential({', '.join(map(repr, self._row))})"
 
 
 class SequentialStream:
@@ -298,8 +306,19 @@ class SequentialStream:
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """y of the next step, the caller's own."""
         y: Any = x
-        for step in self._steps:
-            y = step(y)[0] if isinstance(step, Module) else step(y)
+        for place, step in enumerate(self._steps):
+            if not isinstance(step, Module):
+                y = step(y)
+                continue
+            if isinstance(step, Stateless):
+                y = step(y)[0]
+                continue
+            y, state = evaluate(step, y)
+            if state is not None:
+                raise TypeError(
+                    f"module {place} ({type(step).__name__}): expected a method stream(batch), "
+                    "as the module has a state"
+                )
         return y
 
     @property
@@ -309,14 +328,35 @@ class SequentialStream:
 
     @state.setter
     def state(self, state: Any) -> None:
+        self.take_state(self.checked_state(state))
+
+    def checked_state(self, state: Any) -> list[Any]:
+        """An entry for each module, from a state that fits this stream. Nothing is written."""
         entries = (None,) * len(self._steps) if state is None else state
         if not isinstance(entries, (tuple, list)) or len(entries) != len(self._steps):
             raise ValueError(f"state: expected a tuple of {len(self._steps)} entries, one per module")
+        checked: list[Any] = []
         for place, (step, entry) in enumerate(zip(self._steps, entries, strict=True)):
-            if not isinstance(step, Module):
+            if isinstance(step, Module):
+                if entry is not None:
+                    raise ValueError(f"state: expected None for module {place}, which has no state")
+                checked.append(None)
+                continue
+            check = getattr(step, "checked_state", None)  # a stream that a user wrote may have none
+            try:
+                checked.append(entry if check is None else check(entry))
+            except (TypeError, ValueError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"module {place}: {error}") from error
+        return checked
+
+    def take_state(self, entries: list[Any]) -> None:
+        """Set the state to what `checked_state` gave."""
+        for step, entry in zip(self._steps, entries, strict=True):
+            if hasattr(step, "take_state"):
+                step.take_state(entry)
+            elif not isinstance(step, Module):
                 step.state = entry
-            elif entry is not None:
-                raise ValueError(f"state: expected None for module {place}, which has no state")
 
     def reset(self, mask: ArrayLike | None = None) -> None:
         """Set the state to zero: of the sequences in `mask`, bool [B], or of all."""

@@ -124,8 +124,8 @@ class Recurrence:
         state = state if self.node.operator == "LSTM" else state[:1]
         run: Any = self._on_kernels if self.path == "kernels" else self._in_numpy
         Y, final = run(ready, x, state, lengths)
-        final = [self._swapped(part).astype(given, copy=False) for part in final]
-        return Y.astype(given, copy=False), *final
+        final = [np.ascontiguousarray(self._swapped(part), given) for part in final]
+        return np.ascontiguousarray(Y, given), *final
 
     def _on_kernels(
         self, cells: list[_core.Cell], x: Array, state: list[Array | None], lengths: Array | None

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 
 from rnnfast.recurrent import Recurrent
-from rnnfast.torch.fallback import obstacle, warn_of
+from rnnfast.torch import autocast
+from rnnfast.torch.fallback import (
+    obstacle,
+    refuse_beyond,
+    unscriptable,
+    warn_of,
+    warn_of_quantization,
+)
 from rnnfast.torch.memory import View
 
 
@@ -131,27 +138,56 @@ class Accelerated(torch.nn.Module):
             if name != "forget_bias" and getattr(self, name) != default
         ]
 
+    def _dtypes_under(
+        self, lower: torch.dtype | None, x: torch.Tensor, parts: Sequence[torch.Tensor | None], packed: bool
+    ) -> tuple[torch.dtype, ...] | None:
+        """The dtypes of the state's parts as torch gives them under autocast of `lower`; None without it."""
+        return None if lower is None else self._state_dtypes(lower, x, parts, packed)
+
+    def _state_dtypes(
+        self, lower: torch.dtype, x: torch.Tensor, parts: Sequence[torch.Tensor | None], packed: bool
+    ) -> tuple[torch.dtype, ...]:
+        """Those of most modules, whose state is a sum."""
+        return (autocast.carried(lower, x, parts),) * len(parts)
+
     def _left_to_torch(
-        self, tensors: Sequence[torch.Tensor | None], misfit: str | None, keywords: dict[str, Any]
+        self,
+        tensors: Sequence[torch.Tensor | None],
+        cast: Sequence[torch.dtype],
+        misfit: Callable[[], str | None],
+        keywords: dict[str, Any],
     ) -> bool:
         """Whether torch's own forward is to run, or to say what is wrong with its arguments.
 
-        A TypeError or ValueError where it should, but would not know options or `keywords` that are given.
+        The caller casts floats of the dtypes `cast`. `misfit` says what is wrong with plain tensors.
+        A TypeError or ValueError where torch should run, but would not know options or `keywords`.
         """
-        reason = obstacle(tensors)
-        if reason is None and misfit is None:
-            return False
-        beyond = self.beyond_torch() + [name for name, value in keywords.items() if value is not None]
-        if beyond and reason is not None:
-            raise TypeError(
-                f"{', '.join(beyond)}: expected plain tensors of float32 or float64 on the CPU, outside of "
-                f"torch's transforms, as torch.nn does not know it; got {reason}"
-            )
-        if beyond:
-            raise ValueError(misfit)
-        if reason is not None:
-            warn_of(reason)
-        return True
+        what = obstacle(tensors, cast)
+        if what is not None:
+            refuse_beyond(self._beyond_torch_in(keywords), what.reason)
+            warn_of(what)
+            return True
+        wrong = misfit()
+        if wrong is not None and self._beyond_torch_in(keywords):
+            raise ValueError(wrong)
+        return wrong is not None
+
+    def _beyond_torch_in(self, keywords: dict[str, Any]) -> list[str]:
+        """The options and, of these keywords of a call, the given ones, that torch's code does not know."""
+        return self.beyond_torch() + [name for name, value in keywords.items() if value is not None]
+
+    def _refuse_export(self, **keywords: Any) -> None:
+        """A TypeError where torch.export would drop an option or one of these keywords of a call."""
+        refuse_beyond(self._beyond_torch_in(keywords), "torch.export")
+
+    def __prepare_scriptable__(self) -> Any:
+        """What torch.jit.script asks of each module before it compiles a model."""
+        raise unscriptable(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "qconfig":  # what torch.ao.quantization puts on every module of a model
+            warn_of_quantization()
+        super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
         """torch's, and the options that torch's module lacks."""
@@ -166,21 +202,22 @@ class Accelerated(torch.nn.Module):
 def misfit_of(
     x: torch.Tensor,
     parts: Sequence[torch.Tensor | None],
-    dtype: torch.dtype,
+    dtypes: Sequence[torch.dtype],
     width: int,
     leading: tuple[int, ...],
     widths: Sequence[int],
 ) -> str | None:
     """What is wrong with x's last axis, a part's shape or a dtype; None if nothing is.
 
-    The parts are `leading` and, last, one of `widths`.
+    The parts are `leading` and, last, one of `widths`; x and they have one of `dtypes` each.
     """
-    if x.dtype is not dtype or x.shape[-1] != width:
-        return f"input: expected {dtype} and a last axis of {width}, got {x.dtype} and {tuple(x.shape)}"
+    if x.dtype not in dtypes or x.shape[-1] != width:
+        return f"input: expected {dtypes[0]} and a last axis of {width}, got {x.dtype} and {tuple(x.shape)}"
     for part, last in zip(parts, widths, strict=False):
-        if part is not None and (part.dtype is not dtype or part.shape != (*leading, last)):
+        if part is not None and (part.dtype not in dtypes or part.shape != (*leading, last)):
             return (
-                f"hx: expected {dtype} and shape {(*leading, last)}, got {part.dtype} and {tuple(part.shape)}"
+                f"hx: expected {dtypes[0]} and shape {(*leading, last)}, "
+                f"got {part.dtype} and {tuple(part.shape)}"
             )
     return None
 
@@ -190,9 +227,12 @@ class RnnOptions(Accelerated):
 
     _nonlinearities = ("sigmoid", "identity")
 
+    def _state_dtypes(self, lower: torch.dtype, *_: Any) -> tuple[torch.dtype, ...]:
+        return (lower,)
+
     def beyond_torch(self) -> list[str]:
-        """``["nonlinearity"]`` if it is one of the two."""
-        return ["nonlinearity"] if self.nonlinearity in self._nonlinearities else []
+        """``["nonlinearity"]`` if it is not one of torch's."""
+        return [] if self.nonlinearity in ("tanh", "relu") else ["nonlinearity"]
 
 
 class LstmOptions(Accelerated):

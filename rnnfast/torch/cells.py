@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,9 +11,10 @@ import torch
 
 import rnnfast
 from rnnfast.functional import checked_reset
-from rnnfast.torch.autograd import Call, run
+from rnnfast.torch import autocast
+from rnnfast.torch.autograd import Call
 from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
-from rnnfast.torch.fallback import node_of, untraced
+from rnnfast.torch.fallback import node_of, proxies_in, untraced
 
 
 class Cells(Accelerated):
@@ -46,28 +49,34 @@ class Cells(Accelerated):
             torch's own, if input or hx is wrong.
         """
         if torch.compiler.is_exporting():
+            self._refuse_export(reset=reset)
             return super().forward(input, hx)
-        if isinstance(input, torch.fx.Proxy):
-            return node_of(self, input, hx, reset=reset)
+        proxies = proxies_in(input, hx, reset)
+        if proxies:
+            return node_of(self, proxies, input, hx, reset=reset)
         return self._forward(input, hx, reset)
 
     @untraced
     def _forward(self, input: torch.Tensor, hx: Any, reset: Any) -> Any:
-        parts, weights = self._state_parts(hx), self._weights()
-        misfit = self._misfit(input, parts, weights[0].dtype)
-        if self._left_to_torch((input, *parts, *weights), misfit, {"reset": reset}):
+        parts = self._state_parts(hx)
+        lower, weights = autocast.entered(self._weights())
+        cast = () if lower is None else autocast.CAST
+        misfit = partial(self._misfit, input, parts, (weights[0].dtype, *cast))
+        if self._left_to_torch((input, *parts, *weights), cast, misfit, {"reset": reset}):
             return super().forward(input, hx)
         reset = checked_reset(reset, tuple(input.shape[:-1]))
         how = {} if reset is None else {"reset": reset[np.newaxis]}
         view = self._layer_over(weights)
-        return self._state_of(run(Call(view, how, {}, step=True), input, parts, weights))
+        dtypes = self._dtypes_under(lower, input, parts, False)
+        call = Call(view, how, {}, step=True)
+        return self._state_of(autocast.run_as(dtypes, call, input, parts, weights))
 
-    def _misfit(self, x: torch.Tensor, parts: Any, dtype: torch.dtype) -> str | None:
+    def _misfit(self, x: torch.Tensor, parts: Any, dtypes: Sequence[torch.dtype]) -> str | None:
         """What is wrong with x and the parts of the state."""
         if x.dim() not in (1, 2):
             return f"input: expected 2 axes or, unbatched, 1, got {x.dim()}"
         widths = (self.hidden_size,) * 2
-        return misfit_of(x, parts, dtype, self.input_size, tuple(x.shape[:-1]), widths)
+        return misfit_of(x, parts, dtypes, self.input_size, tuple(x.shape[:-1]), widths)
 
     def _weight_names(self) -> list[str]:
         return ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if self.bias else ())]
@@ -78,9 +87,10 @@ class RNNCell(RnnOptions, Cells, torch.nn.RNNCell):
 
     Parameters
     ----------
-    *args, **kwargs
-        Those of `torch.nn.RNNCell`: ``input_size, hidden_size, bias=True, nonlinearity="tanh", device=None,
-        dtype=None``. The nonlinearity may also be "sigmoid" or "identity".
+    input_size, hidden_size, bias, device, dtype
+        As those of `torch.nn.RNNCell`.
+    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
+        As that of `torch.nn.RNNCell`, which has only the first two.
 
     References
     ----------
@@ -98,14 +108,25 @@ class RNNCell(RnnOptions, Cells, torch.nn.RNNCell):
     _kind = rnnfast.RNN
     _keywords = (*Cells._keywords, "nonlinearity")
 
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, nonlinearity, device=device, dtype=dtype)
+
 
 class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
     """`torch.nn.LSTMCell` on rnnfast's kernels: a subclass with the same arguments, parameters and results.
 
     Parameters
     ----------
-    *args, **kwargs
-        Those of `torch.nn.LSTMCell`: ``input_size, hidden_size, bias=True, device=None, dtype=None``.
+    input_size, hidden_size, bias, device, dtype
+        As those of `torch.nn.LSTMCell`.
     forget_bias, peephole, coupled_gates, cell_clip
         As those of `rnnfast.torch.LSTM`; the peepholes are ``weight_ci``, ``weight_cf``, ``weight_co``.
 
@@ -125,6 +146,31 @@ class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
     _kind = rnnfast.LSTM
     _keywords = (*Cells._keywords, *LstmOptions._own)
 
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        forget_bias: float | None = None,
+        peephole: bool = False,
+        coupled_gates: bool = False,
+        cell_clip: float | None = None,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            bias,
+            device=device,
+            dtype=dtype,
+            forget_bias=forget_bias,
+            peephole=peephole,
+            coupled_gates=coupled_gates,
+            cell_clip=cell_clip,
+        )
+
     def _weight_names(self) -> list[str]:
         seeing = ("io" if self.coupled_gates else "ifo") if self.peephole else ""
         return [*super()._weight_names(), *[f"weight_c{gate}" for gate in seeing]]
@@ -135,8 +181,8 @@ class GRUCell(Cells, torch.nn.GRUCell):
 
     Parameters
     ----------
-    *args, **kwargs
-        Those of `torch.nn.GRUCell`: ``input_size, hidden_size, bias=True, device=None, dtype=None``.
+    input_size, hidden_size, bias, device, dtype
+        As those of `torch.nn.GRUCell`.
     reset_after : bool
         As that of `rnnfast.torch.GRU`.
 
@@ -155,3 +201,15 @@ class GRUCell(Cells, torch.nn.GRUCell):
     _own: ClassVar[dict[str, Any]] = {"reset_after": True}
     _kind = rnnfast.GRU
     _keywords = (*Cells._keywords, "reset_after")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        reset_after: bool = True,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device=device, dtype=dtype, reset_after=reset_after)

@@ -1,75 +1,153 @@
-"""Where torch and rnnfast part: calls that the kernels cannot run, functions that torch cannot compile."""
+"""What the kernels cannot do in torch: calls that torch's own code runs, transforms that a module refuses."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.autograd import forward_ad
+from torch.fx import Proxy
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 _FLOATS = frozenset({torch.float32, torch.float64})
+_RESTORE = "take torch.nn's modules by rnnfast.torch.restore(model)"
 # Python's own memory of warnings is lost whenever some code, torch's too, changes filters.
 _said: set[str] = set()
 
 
 class FallbackWarning(UserWarning):
-    """A module of `rnnfast.torch` was run by torch's own code; the message says why.
+    """torch's own code ran a module of `rnnfast.torch`, or quantization did not see it.
 
-    It is given once for each reason. As an error it finds the place::
+    The message gives the reason and the remedy, once for each reason. As an error it finds the place::
 
         warnings.simplefilter("error", rnnfast.torch.FallbackWarning)
     """
 
 
-def obstacle(tensors: Iterable[torch.Tensor | None]) -> str | None:
-    """Why the kernels cannot run on these tensors now, in a few words; None if they can."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return "a transform of torch.func"
-    if torch._C._len_torch_dispatch_stack():
-        return "a torch dispatch mode"
-    if torch.is_autocast_enabled("cpu"):
-        return "autocast"
-    if torch.jit.is_tracing():
-        return "torch.jit.trace"
-    if forward_ad._current_level >= 0:
-        return "forward-mode differentiation"
+class Obstacle(NamedTuple):
+    """Why the kernels cannot run, in a few words, and what to do about it."""
+
+    reason: str
+    remedy: str
+
+
+def obstacle(tensors: Iterable[torch.Tensor | None], also: Collection[torch.dtype] = ()) -> Obstacle | None:
+    """What keeps the kernels from running on these tensors now; None if nothing does.
+
+    The caller casts floats of the dtypes `also`, so they are no obstacle.
+    """
+    found = _obstacle_around()
+    if found is not None:
+        return found
     for tensor in tensors:
-        if tensor is None:
-            continue
-        if type(tensor) not in _PLAIN:
-            return f"a {type(tensor).__name__}"
-        if not tensor.is_cpu:
-            return f"a tensor on {tensor.device.type}"
-        if tensor.dtype not in _FLOATS:
-            return f"a tensor of {tensor.dtype}"
-        if tensor.layout is not torch.strided:
-            return f"a tensor of layout {tensor.layout}"
+        if tensor is not None:
+            found = _obstacle_in(tensor, also)
+            if found is not None:
+                return found
     return None
 
 
-def warn_of(reason: str) -> None:
-    """Say that torch's own code runs, and why, unless it has been said."""
-    if reason not in _said:
-        text = f"rnnfast.torch: torch's own code runs, not rnnfast's kernels, because of {reason}"
-        warnings.warn(text, FallbackWarning, stacklevel=1)
-        _said.add(reason)
+def _obstacle_around() -> Obstacle | None:
+    """A transform or mode of torch that needs torch's own operations."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return Obstacle("a transform of torch.func", f"call the module outside of it, or {_RESTORE}")
+    if torch._C._len_torch_dispatch_stack():
+        return Obstacle("a torch dispatch mode", f"call the module outside of it, or {_RESTORE}")
+    if torch.jit.is_tracing():
+        return Obstacle("torch.jit.trace", f"{_RESTORE} before tracing")
+    if forward_ad._current_level >= 0:
+        return Obstacle("forward-mode differentiation", f"take reverse mode, or {_RESTORE}")
+    return None
 
 
-def node_of(module: torch.nn.Module, input: torch.fx.Proxy, *args: Any, **kwargs: Any) -> torch.fx.Proxy:
+def _obstacle_in(tensor: torch.Tensor, also: Collection[torch.dtype]) -> Obstacle | None:
+    """What the kernels cannot read about a tensor."""
+    if type(tensor) not in _PLAIN:
+        return Obstacle(f"a {type(tensor).__name__}", f"give plain tensors, or {_RESTORE}")
+    if not tensor.is_cpu:
+        return Obstacle(f"a tensor on {tensor.device.type}", f"move it to the CPU, or {_RESTORE}")
+    if tensor.dtype not in _FLOATS and tensor.dtype not in also:
+        return Obstacle(
+            f"a tensor of {tensor.dtype}",
+            f"keep module and input in float32 (torch.autocast gives lower results), or {_RESTORE}",
+        )
+    if tensor.layout is not torch.strided:
+        return Obstacle(f"a tensor of layout {tensor.layout}", f"call to_dense() on it, or {_RESTORE}")
+    return None
+
+
+def warn_of(what: Obstacle) -> None:
+    """Say that torch's own code runs, why, and what to do, unless it has been said."""
+    _say(
+        f"torch's own code runs, not rnnfast's kernels, because of {what.reason}: {what.remedy}",
+        what.reason,
+    )
+
+
+def warn_of_quantization() -> None:
+    """Say that quantization passes over rnnfast's modules, and what to do, unless it has been said."""
+    _say(
+        "torch.ao.quantization leaves rnnfast's modules in floating point, because it knows torch.nn's "
+        f"alone: to quantize them, {_RESTORE} before",
+        "torch.ao.quantization",
+    )
+
+
+def _say(text: str, key: str) -> None:
+    if key not in _said:
+        warnings.warn(f"rnnfast.torch: {text}", FallbackWarning, stacklevel=1)
+        _said.add(key)
+
+
+def refuse_beyond(beyond: Iterable[str], reason: str) -> None:
+    """A TypeError if anything is given that is beyond torch's code, which has to run because of `reason`."""
+    names = ", ".join(beyond)
+    if names:
+        raise TypeError(
+            f"{names}: expected plain tensors of float32 or float64 on the CPU, outside of torch's "
+            f"transforms, as torch.nn does not know it; got {reason}"
+        )
+
+
+def unscriptable(module: torch.nn.Module) -> TypeError:
+    """The error for torch.jit.script, which compiles Python that it can read."""
+    return TypeError(
+        f"torch.jit.script: expected modules that it can compile, got rnnfast's {type(module).__name__}; "
+        f"{_RESTORE} before"
+    )
+
+
+def proxies_in(*arguments: Any) -> list[Proxy]:
+    """The arguments of a call that torch.fx traces, also inside a state or packed sequences."""
+    found: list[Proxy] = []
+    for argument in arguments:
+        if isinstance(argument, Proxy):
+            found.append(argument)
+        elif isinstance(argument, (tuple, list)):
+            found += [part for part in argument if isinstance(part, Proxy)]
+    return found
+
+
+def node_of(module: torch.nn.Module, proxies: Sequence[Proxy], *args: Any, **kwargs: Any) -> Proxy:
     """A call as one node of the graph that torch.fx traces, as it has calls of torch's own modules."""
-    tracer = input.tracer
-    return tracer.create_proxy("call_module", tracer.path_of_module(module), (input, *args), kwargs)
+    tracer = proxies[0].tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), args, kwargs)
 
 
 def untraced(function: _Function) -> _Function:
     """A function that torch.compile does not look into: one graph ends before it, another begins after it."""
     outside = torch._disable_dynamo(function)  # when called, it imports torch._dynamo: seconds
+    # What torch.compile(fullgraph=True) says.
+    outside._torchdynamo_disable = True
+    outside._torchdynamo_disable_msg = (
+        "rnnfast's kernels are no operators of torch, so a graph cannot hold them; "
+        f"compile without fullgraph=True, or {_RESTORE}"
+    )
 
     @wraps(function)
     def call(*args: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.dlpack import to_dlpack
 
+from rnnfast.nn.checks import block
 from rnnfast.nn.parameter import Parameter
 from rnnfast.recurrent import Recurrent
 
@@ -91,14 +92,15 @@ class View:
 
     def __init__(self, layer: Recurrent, weights: Sequence[torch.Tensor], options: dict[str, Any]) -> None:
         names = [name for name, _ in layer.named_parameters()]
-        borrowed = [Borrowed(np.ascontiguousarray(array_of(weight))) for weight in weights]
-        parameters = dict(zip(names, borrowed, strict=True))
+        arrays = [block(array_of(weight)) for weight in weights]
+        parameters = dict(zip(names, map(Borrowed, arrays), strict=True))
         self.layer = object.__new__(type(layer))
         self.layer.__setstate__(layer.__getstate__() | {"_parameters": parameters})
         self.options = options
         self.places = Places(*weights)
         self._forms = [(weight.data_ptr(), weight.dtype, weight.shape) for weight in weights]
-        self._copied = not all([weight.is_contiguous() and not weight.is_neg() for weight in weights])
+        places = [array.__array_interface__["data"][0] for array in arrays]
+        self._copied = places != [weight.data_ptr() for weight in weights]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(None), ()  # a copy of a module has weights, and then a view, of its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 import rnnfast
 from rnnfast.recurrent import Recurrent
-from rnnfast.torch.autograd import Call, run
+from rnnfast.torch import autocast
+from rnnfast.torch.autograd import Call
 from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
-from rnnfast.torch.fallback import node_of, untraced
+from rnnfast.torch.fallback import node_of, proxies_in, untraced
 
 
 class Layers(Accelerated):
@@ -71,38 +73,47 @@ class Layers(Accelerated):
             torch's own, if input or hx is wrong.
         """
         if torch.compiler.is_exporting():
+            self._refuse_export(lengths=lengths, reset=reset, checkpoint=checkpoint)
             return super().forward(input, hx)
-        if isinstance(input, torch.fx.Proxy):
-            return node_of(self, input, hx, lengths=lengths, reset=reset, checkpoint=checkpoint)
+        proxies = proxies_in(input, hx, lengths, reset)
+        if proxies:
+            return node_of(self, proxies, input, hx, lengths=lengths, reset=reset, checkpoint=checkpoint)
         return self._forward(input, hx, lengths, reset, checkpoint)
 
     @untraced
     def _forward(self, input: Any, hx: Any, lengths: Any, reset: Any, checkpoint: Any) -> tuple[Any, Any]:
         x, sizes, order, back = input if isinstance(input, PackedSequence) else (input, None, None, None)
-        parts, weights = self._state_parts(hx), self._weights()
+        parts = self._state_parts(hx)
         how = {"lengths": lengths, "reset": reset}
         training = {} if checkpoint is None else {"checkpoint": checkpoint}
-        misfit = self._misfit(x, parts, weights[0].dtype, sizes)
-        if self._left_to_torch((x, *parts, *weights), misfit, how | training):
+        lower, weights = autocast.entered(self._weights())
+        cast = () if lower is None else autocast.CAST
+        misfit = partial(self._misfit, x, parts, (weights[0].dtype, *cast), sizes)
+        if self._left_to_torch((x, *parts, *weights), cast, misfit, how | training):
             return super().forward(input, hx)
+        dtypes = self._dtypes_under(lower, x, parts, sizes is not None)
         view = self._layer_over(weights)
         if view.layer.dropout != self.dropout or view.layer.batch_first != self.batch_first:
             view.layer.dropout, view.layer.batch_first = self.dropout, self.batch_first
         if self.training and self.dropout and self.num_layers > 1:
             training["rng"] = int(torch.empty((), dtype=torch.int64, device="cpu").random_())
         if sizes is None:
-            y, *final = run(Call(view, how, training), x, parts, weights)
+            y, *final = autocast.run_as(dtypes, Call(view, how, training), x, parts, weights)
             return y, self._state_of(final)
         if lengths is not None:
             raise ValueError("lengths: expected None, as packed sequences have theirs")
         places = sizes.numpy()[:, np.newaxis] > np.arange(int(sizes[0]))
         how = {"lengths": places.sum(axis=0), "reset": self._padded_reset(reset, places)}
         call = Call(view, how, training, places, self.batch_first)
-        y, *final = run(call, x, _in_order(parts, order), weights)
+        y, *final = autocast.run_as(dtypes, call, x, _in_order(parts, order), weights)
         return PackedSequence(y, sizes, order, back), self._state_of(_in_order(final, back))
 
     def _misfit(
-        self, x: torch.Tensor, parts: Sequence[Any], dtype: torch.dtype, sizes: torch.Tensor | None
+        self,
+        x: torch.Tensor,
+        parts: Sequence[Any],
+        dtypes: Sequence[torch.dtype],
+        sizes: torch.Tensor | None,
     ) -> str | None:
         """What is wrong with x (packed, if it has batch sizes) and the parts of the state."""
         axes = x.dim()
@@ -116,7 +127,7 @@ class Layers(Accelerated):
         if axes not in ((2, 3) if sizes is None else (2,)):
             return f"input: expected 3 axes, or unbatched or packed 2, got {axes}"
         widths = (self.proj_size or self.hidden_size, self.hidden_size)
-        return misfit_of(x, parts, dtype, self.input_size, leading, widths)
+        return misfit_of(x, parts, dtypes, self.input_size, leading, widths)
 
     def _padded_reset(self, reset: Any, places: np.ndarray) -> np.ndarray | None:
         """The resets of packed sequences, laid out as padded ones."""
@@ -141,15 +152,19 @@ class Layers(Accelerated):
         self._init_flat_weights()
 
 
+# What torch's own code reads in place of the nonlinearity.
+MODES = {"tanh": "RNN_TANH", "relu": "RNN_RELU"}
+
+
 class RNN(RnnOptions, Layers, torch.nn.RNN):
     """`torch.nn.RNN` on rnnfast's kernels: a subclass with the same arguments, parameters and results.
 
     Parameters
     ----------
-    *args, **kwargs
-        Those of `torch.nn.RNN`: ``input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True,
-        batch_first=False, dropout=0.0, bidirectional=False, device=None, dtype=None``. The nonlinearity may
-        also be "sigmoid" or "identity".
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
+        As those of `torch.nn.RNN`.
+    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
+        As that of `torch.nn.RNN`, which has only the first two.
 
     Raises
     ------
@@ -173,15 +188,39 @@ class RNN(RnnOptions, Layers, torch.nn.RNN):
     _kind = rnnfast.RNN
     _keywords = (*Layers._keywords, "nonlinearity")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        beyond = None
-        if len(args) > 3 and args[3] in self._nonlinearities:
-            beyond, args = args[3], (*args[:3], "tanh", *args[4:])
-        elif kwargs.get("nonlinearity") in self._nonlinearities:
-            beyond = kwargs.pop("nonlinearity")
-        super().__init__(*args, **kwargs)
-        if beyond is not None:
-            self.nonlinearity = beyond
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        beyond = nonlinearity in self._nonlinearities
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            "tanh" if beyond else nonlinearity,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+        )
+        if beyond:
+            self.nonlinearity = nonlinearity
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "nonlinearity" and value in MODES:
+            self.mode = MODES[value]
 
     def extra_repr(self) -> str:
         """torch's, and a nonlinearity that torch's module lacks."""
@@ -194,9 +233,8 @@ class LSTM(LstmOptions, Layers, torch.nn.LSTM):
 
     Parameters
     ----------
-    *args, **kwargs
-        Those of `torch.nn.LSTM`: ``input_size, hidden_size, num_layers=1, bias=True, batch_first=False,
-        dropout=0.0, bidirectional=False, proj_size=0, device=None, dtype=None``.
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
+        As those of `torch.nn.LSTM`.
     forget_bias : float, optional
         The initial bias of the forget gate, in ``bias_ih``; that of ``bias_hh`` is then zero.
     peephole : bool
@@ -228,15 +266,57 @@ class LSTM(LstmOptions, Layers, torch.nn.LSTM):
     _kind = rnnfast.LSTM
     _keywords = (*Layers._keywords, "proj_size", *LstmOptions._own)
 
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        forget_bias: float | None = None,
+        peephole: bool = False,
+        coupled_gates: bool = False,
+        cell_clip: float | None = None,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device=device,
+            dtype=dtype,
+            forget_bias=forget_bias,
+            peephole=peephole,
+            coupled_gates=coupled_gates,
+            cell_clip=cell_clip,
+        )
+
+    def _state_dtypes(
+        self, lower: torch.dtype, x: torch.Tensor, parts: Sequence[torch.Tensor | None], packed: bool
+    ) -> tuple[torch.dtype, ...]:
+        h, c = super()._state_dtypes(lower, x, parts, packed)
+        if self.proj_size:
+            return lower, c  # h is a product
+        return (h, c) if packed or not autocast.in_onednn(x) else (lower, lower)
+
 
 class GRU(Layers, torch.nn.GRU):
     """`torch.nn.GRU` on rnnfast's kernels: a subclass with the same arguments, parameters and results.
 
     Parameters
     ----------
-    *args, **kwargs
-        Those of `torch.nn.GRU`: ``input_size, hidden_size, num_layers=1, bias=True, batch_first=False,
-        dropout=0.0, bidirectional=False, device=None, dtype=None``.
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
+        As those of `torch.nn.GRU`.
     reset_after : bool
         Whether the reset gate acts after the product with the hidden weights (torch's way) or before it.
 
@@ -262,6 +342,33 @@ class GRU(Layers, torch.nn.GRU):
     _own: ClassVar[dict[str, Any]] = {"reset_after": True}
     _kind = rnnfast.GRU
     _keywords = (*Layers._keywords, "reset_after")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        reset_after: bool = True,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+            reset_after=reset_after,
+        )
 
 
 def _in_order(parts: Sequence[Any], order: torch.Tensor | None) -> Sequence[Any]:

@@ -8,7 +8,7 @@ import torch
 
 from rnnfast.torch.base import Accelerated
 from rnnfast.torch.cells import GRUCell, LSTMCell, RNNCell
-from rnnfast.torch.modules import GRU, LSTM, RNN
+from rnnfast.torch.modules import GRU, LSTM, MODES, RNN
 
 _FAST = {getattr(torch.nn, fast.__name__): fast for fast in (RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell)}
 _PLAIN = {fast: plain for plain, fast in _FAST.items()}
@@ -44,8 +44,9 @@ def accelerate(model: torch.nn.Module) -> Swapped:
     -------
     Swapped
         The names of those swapped, and of those left alone with the reason: a subclass of torch's module
-        (its author may count on torch's code), a module with a forward set on it, and one with an attribute
-        of the name of an option that torch lacks.
+        (its author may count on torch's code), a module with a forward set on it, one with an attribute
+        of the name of an option that torch lacks, and an RNN whose nonlinearity is not the one it was built
+        with, since torch runs that one.
 
     Raises
     ------
@@ -66,14 +67,12 @@ def accelerate(model: torch.nn.Module) -> Swapped:
     swapped, left = [], {}
     for name, module in _modules_of(model):
         if type(module) in _FAST:
-            taken = [option for option in _FAST[type(module)]._own if hasattr(module, option)]
-            if "forward" in module.__dict__:
-                left[name] = "it has a forward of its own"
-            elif taken:
-                left[name] = f"an option of rnnfast's, but not torch's, is set on it: {', '.join(taken)}"
-            else:
+            reason = _unswappable(module)
+            if reason is None:
                 module.__class__ = _FAST[type(module)]
                 swapped.append(name)
+            else:
+                left[name] = reason
         elif isinstance(module, tuple(_FAST)) and not isinstance(module, Accelerated):
             left[name] = f"a subclass: {type(module).__qualname__}"
     return Swapped(swapped, left)
@@ -117,6 +116,18 @@ def restore(model: torch.nn.Module) -> Swapped:
                 module.__dict__.pop(attribute, None)
             swapped.append(name)
     return Swapped(swapped, left)
+
+
+def _unswappable(module: torch.nn.Module) -> str | None:
+    """Why rnnfast's class would not do with a module what torch's does; None if it would."""
+    if "forward" in module.__dict__:
+        return "it has a forward of its own"
+    taken = [option for option in _FAST[type(module)]._own if hasattr(module, option)]
+    if taken:
+        return f"an option of rnnfast's, but not torch's, is set on it: {', '.join(taken)}"
+    if isinstance(module, torch.nn.RNN) and module.mode != MODES.get(module.nonlinearity):
+        return f"torch runs its mode {module.mode!r}, not its nonlinearity {module.nonlinearity!r}"
+    return None
 
 
 def _modules_of(model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:

@@ -4,6 +4,7 @@ from rnnfast.training.bptt import truncated_bptt
 from rnnfast.training.checkpoint import load, model_arrays, read_checkpoint, save, write_checkpoint
 from rnnfast.training.fit import evaluate, fit
 from rnnfast.training.grad import loss_and_grad
+from rnnfast.training.gradcheck import check_gradients
 from rnnfast.training.history import History
 from rnnfast.training.probe import probe
 from rnnfast.training.run import Run
@@ -11,6 +12,7 @@ from rnnfast.training.run import Run
 __all__ = [
     "History",
     "Run",
+    "check_gradients",
     "evaluate",
     "fit",
     "load",

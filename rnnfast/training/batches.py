@@ -13,7 +13,7 @@ from rnnfast.nn import checks
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
 from rnnfast.training.bptt import Sequences, Window, check_windows
-from rnnfast.training.grad import Loss, counted, evaluate_loss, loss_and_grad, within_lengths
+from rnnfast.training.grad import Loss, check_keywords, counted, evaluate_loss, loss_and_grad, within_lengths
 
 __all__ = ["Batch", "Source", "source"]
 
@@ -78,11 +78,18 @@ class _Arrays(Source):
     """`x` and `targets`, cut along one axis of each."""
 
     def __init__(
-        self, model: Module, x: NDArray, targets: NDArray, axes: tuple[int, int], batch_size: int | None
+        self,
+        model: Module,
+        x: NDArray,
+        targets: NDArray,
+        how: dict[str, Any],
+        axes: tuple[int, int],
+        batch_size: int | None,
     ) -> None:
         self._model = model
-        self.pair = x, targets
+        self.x, self.targets, self.how = x, targets, how
         self._axes = axes
+        self._cut_along = {"lengths": 0, "reset": axes[0], "mask": axes[1]}
         self._rows = x.shape[axes[0]]
         self._size = min(batch_size or self._rows, self._rows)
         self.count = -(-self._rows // self._size)
@@ -92,11 +99,23 @@ class _Arrays(Source):
         order = None if rng is None else rng.permutation(self._rows)
         for low in range(start * self._size, self._rows, self._size):
             rows = slice(low, low + self._size)
+            chosen = rows if order is None else order[rows]
             x, targets = (
-                array[(slice(None),) * axis + (rows,)] if order is None else array.take(order[rows], axis)
-                for array, axis in zip(self.pair, self._axes, strict=True)
+                _cut(array, axis, chosen)
+                for array, axis in zip((self.x, self.targets), self._axes, strict=True)
             )
-            yield Batch(self._model, x, targets, {})
+            how = {
+                name: _cut(value, self._cut_along[name], chosen) if name in self._cut_along else value
+                for name, value in self.how.items()
+            }
+            yield Batch(self._model, x, targets, how)
+
+
+def _cut(array: NDArray, axis: int, chosen: slice | NDArray) -> NDArray:
+    """The chosen sequences along an axis."""
+    if isinstance(chosen, slice):
+        return array[(slice(None),) * axis + (chosen,)]
+    return array.take(chosen, axis)
 
 
 class _Given(Source):
@@ -118,6 +137,9 @@ class _Given(Source):
                     f"{self._name}: expected batches (x, targets) or (x, targets, keywords), got {got}"
                 )
             x, targets, *keywords = item
+            if keywords and not isinstance(keywords[0], Mapping):
+                came = type(keywords[0]).__name__
+                raise TypeError(f"{self._name}: expected the keywords of a batch as a dict, got {came}")
             yield Batch(self._model, x, targets, dict(*keywords))
 
 
@@ -150,11 +172,12 @@ def source(
 ) -> Source:
     """The updates that `data` stands for; `name` is what errors call it.
 
-    Arrays, a pair ``(x, targets)``, are cut along the batch axis: `axes` names that of each. By default it is
-    axis 1 of x, as layers want it, or axis 0 with ``batch_first`` (the model's first module that has this
-    attribute decides) and for a model without recurrent layers; targets have the same axis where they begin
-    with x's first two axes, and axis 0 where they do not or the model holds a `Last`: there is one for each
-    sequence then. With ``truncate=(k1, k2)`` the batches are cut into windows of k1 steps.
+    Arrays, ``(x, targets)`` or ``(x, targets, keywords)``, are cut along the batch axis: `axes` names that of
+    each. By default it is axis 1 of x, as layers want it, or axis 0 with ``batch_first`` (the model's first
+    module that has this attribute decides) and for a model without recurrent layers; targets have the same
+    axis where they begin with x's first two axes, and axis 0 where they do not or the model holds a `Last`:
+    there is one for each sequence then. With ``truncate=(k1, k2)`` the batches are cut into windows of k1
+    steps.
     """
     batches = _batches(name, data, model, batch_size, axes, stateful, shuffle)
     if truncate is None:
@@ -164,7 +187,7 @@ def source(
     check_windows(model, *truncate)
     count = None
     if isinstance(batches, _Arrays) and batches.count is not None:
-        count = batches.count * len(Sequences(model, *batches.pair, {}).windows(*truncate))
+        count = batches.count * len(Sequences(model, batches.x, batches.targets, {}).windows(*truncate))
     return _Windows(model, batches, *truncate, count)
 
 
@@ -177,20 +200,22 @@ def _batches(
     stateful: bool,
     shuffle: bool | None,
 ) -> _Arrays | _Given:
-    if not (isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], np.ndarray)):
+    if shuffle is not None:
+        checks.flag("shuffle", shuffle)
+    if not (isinstance(data, (tuple, list)) and len(data) in (2, 3) and isinstance(data[0], np.ndarray)):
         if shuffle:
             raise ValueError(
                 "shuffle: expected None or False with batches of your own: they come in their order"
             )
         if not (callable(data) or isinstance(data, Iterable)) or isinstance(data, (np.ndarray, Mapping, str)):
             raise TypeError(
-                f"{name}: expected a pair of arrays (x, targets), an iterable of batches, or a function from "
-                f"the epoch to one, got {type(data).__name__}"
+                f"{name}: expected a pair of arrays (x, targets), or with keywords (x, targets, {{...}}), an "
+                f"iterable of batches, or a function from the epoch to one, got {type(data).__name__}"
             )
         return _Given(model, name, data)
 
-    x, targets = data[0], checks.as_array(f"{name}[1]", data[1])
-    axes = _batch_axes(model, x, targets) if axes is None else axes
+    x, targets = checks.as_array(f"{name}[0]", data[0]), checks.as_array(f"{name}[1]", data[1])
+    axes = _batch_axes(model, x, targets) if axes is None else _checked_axes(axes)
     for place, (array, axis) in enumerate(zip((x, targets), axes, strict=True)):
         if not 0 <= axis < array.ndim:
             raise ValueError(f"{name}[{place}]: expected a batch axis {axis}, got shape {array.shape}")
@@ -203,7 +228,8 @@ def _batches(
         raise ValueError(f"{name}: expected at least one sequence, got shape {x.shape}")
     if batch_size is not None:
         checks.positive("batch_size", batch_size)
-    arrays = _Arrays(model, x, targets, axes, batch_size)
+    how = _checked_keywords(name, model, x, targets, axes, data[2] if len(data) == 3 else {})
+    arrays = _Arrays(model, x, targets, how, axes, batch_size)
     if stateful and shuffle:
         raise ValueError("shuffle: expected None or False with stateful=True: batches go on from each other")
     arrays.shuffle = not stateful if shuffle is None else shuffle
@@ -213,6 +239,42 @@ def _batches(
             f"got {batch_size}"
         )
     return arrays
+
+
+def _checked_axes(axes: Any) -> tuple[int, int]:
+    if not isinstance(axes, (tuple, list)) or len(axes) != 2:
+        raise TypeError(f"axes: expected (axis of x, axis of targets), got {axes!r}")
+    return checks.integer("axes[0]", axes[0], 0), checks.integer("axes[1]", axes[1], 0)
+
+
+def _checked_keywords(
+    name: str, model: Module, x: NDArray, targets: NDArray, axes: tuple[int, int], keywords: Any
+) -> dict[str, Any]:
+    """The keywords that go with all sequences, those that are cut with them as arrays that fit."""
+    if not isinstance(keywords, Mapping):
+        raise TypeError(f"{name}[2]: expected keywords as a dict, got {type(keywords).__name__}")
+    how = {key: value for key, value in keywords.items() if value is not None}
+    check_keywords(model, how, {"mask"})
+    B = x.shape[axes[0]]
+    try:
+        if "lengths" in how:
+            T = x.shape[1 - axes[0]] if axes[0] < 2 and x.ndim > 1 else 0
+            how["lengths"] = checks.checked_lengths(how["lengths"], T, B)
+        if "reset" in how:
+            how["reset"] = checks.checked_reset(how["reset"], x.shape[:2])
+        if "mask" in how:
+            how["mask"] = mask = checks.as_array("mask", how["mask"])
+            if mask.dtype != np.bool_:
+                raise TypeError(f"mask: expected bool, got {mask.dtype}")
+            if mask.ndim <= axes[1] or mask.shape != targets.shape[: mask.ndim]:
+                raise ValueError(
+                    f"mask: expected the shape of the targets {targets.shape} or leading axes of it, the "
+                    f"batch's among them, got {mask.shape}"
+                )
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}[2]: {error}") from error
+    return how
 
 
 def _batch_axes(model: Module, x: NDArray, targets: NDArray) -> tuple[int, int]:

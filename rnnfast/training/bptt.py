@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.functional import checked_lengths
 from rnnfast.nn import checks
-from rnnfast.nn.module import Module
+from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
 from rnnfast.training.grad import (
     Loss,
     apply_loss,
+    as_loss,
     check_keywords,
+    check_model,
     counted,
     evaluation_only,
     is_batch_first,
@@ -36,8 +37,8 @@ def truncated_bptt(
     ----------
     model : Module
         Run with ``training=True`` (dropout is on) unless `how` says otherwise.
-    loss : callable
-        ``loss(y, targets)`` or ``loss(y, targets, mask)`` giving (float, dy), as those of `rnnfast.losses`.
+    loss : callable or str
+        As for :func:`loss_and_grad`.
     x : array_like
         The model's input.
     targets : array_like
@@ -88,6 +89,8 @@ def truncated_bptt(
     >>> len(losses), bool(np.mean(losses[-20:]) < 0.2 * np.mean(losses[:20]))
     (200, True)
     """
+    check_model(model)
+    loss = as_loss(loss)
     check_windows(model, k1, k2)
     return _passes(model, loss, Sequences(model, x, targets, how).windows(k1, k2), state)
 
@@ -147,7 +150,7 @@ class Sequences:
         lengths = how.pop("lengths", None)
         if lengths is not None and not batched:
             lengths = [lengths]
-        checked = checked_lengths(lengths, self.T, shape[1 - self.axis] if batched else 1)
+        checked = checks.checked_lengths(lengths, self.T, shape[1 - self.axis] if batched else 1)
         self._lengths = checked if checked is None or batched else checked[0]
         rng = how.pop("rng", None)
         checks.check_rng(rng)
@@ -233,7 +236,7 @@ class Window:
         for s0, s1 in pairwise(sorted({self._start, self._following, self._end})):
             x, bends = data.inputs(s0, s1)
             how = data.how | bends | data.chance(self._begin, s0)
-            y, states[s1], tape = model.forward(x, states[s0], **how)
+            y, states[s1], tape = run_forward(model, x, states[s0], **how)
             passes.append((s0 - self._start, s1 - self._start, y, tape))
         y = passes[0][2] if len(passes) == 1 else np.concatenate([y for *_, y, _ in passes], data.axis)
         value, dy = apply_loss(loss, y[own], *data.wanted(self._begin, self._end))
@@ -242,7 +245,7 @@ class Window:
             dy[own] = dy_own
         dstate = None
         for s0, s1, _, tape in reversed(passes):
-            _, dstate = model.backward(tape, dy[data.steps(s0, s1)], dstate, input_grad=False)
+            _, dstate = run_backward(model, tape, dy[data.steps(s0, s1)], dstate, input_grad=False)
         return value, states[self._following], states[self._end]
 
     def loss_and_grad(self, loss: Loss, state: Any) -> tuple[float, Any]:
@@ -253,5 +256,5 @@ class Window:
     def evaluate(self, loss: Loss, state: Any) -> tuple[float, Any]:
         """The loss of the window's own steps from the state before them, and the state after them."""
         x, bends = self._data.inputs(self._begin, self._end)
-        y, state = self._data.model(x, state, **evaluation_only(self._data.how), **bends)
+        y, state = evaluate(self._data.model, x, state, **evaluation_only(self._data.how), **bends)
         return apply_loss(loss, y, *self._data.wanted(self._begin, self._end))[0], state

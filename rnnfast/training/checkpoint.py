@@ -2,7 +2,8 @@
 
 The file is an uncompressed ``.npz``: an entry ``rnnfast`` with a JSON header (format, version, metadata),
 ``model.<parameter>`` and ``optimizer.<key>``. Nothing in it is ever unpickled. Since compressed entries are
-refused, no entry can be larger than the file that declares it.
+refused, no entry can be larger than the file that declares it; what is read is held against the model's own
+shapes, or against the machine's memory, before it is read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.files import written_whole
+from rnnfast.files import file_name, open_regular, written_whole
+from rnnfast.nn.checks import as_array
+from rnnfast.nn.containers import ModuleDict
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
 
@@ -28,12 +31,13 @@ __all__ = ["load", "model_arrays", "read_checkpoint", "save", "write_checkpoint"
 _FORMAT = "rnnfast checkpoint"
 _VERSION = 1
 _HEADER = "rnnfast"
+_MOST_METADATA = 2**28  # bytes of the JSON header
 _KINDS = "biufU"  # bool, integers, floats, text: nothing that needs pickle
 
 
 def save(
     path: str | os.PathLike[str],
-    model: Module,
+    model: Module | Mapping[str, Module],
     optimizer: Optimizer | None = None,
     *,
     metadata: Mapping[str, Any] | None = None,
@@ -47,7 +51,8 @@ def save(
     ----------
     path : str or path-like
         The file, by convention ``*.npz``; taken as it is.
-    model : Module
+    model : Module or dict of str to Module
+        A dict holds models that belong together; their names come before those of their parameters.
     optimizer : Optimizer, optional
     metadata : mapping, optional
         Anything JSON can hold, for the reader: what the model was built with, what it was trained on.
@@ -57,7 +62,9 @@ def save(
     OSError
         The file cannot be written.
     TypeError
-        `metadata` holds what JSON cannot.
+        `metadata` holds what JSON cannot, or an argument is of the wrong kind.
+    ValueError
+        The model has no parameter.
 
     Examples
     --------
@@ -70,16 +77,24 @@ def save(
     {'hidden': 3}
     >>> folder.cleanup()
     """
-    write_checkpoint(path, state_arrays(model.state_dict(), optimizer), metadata or {})
+    weights = _as_module(model).state_dict()
+    _check_optimizer_kind(optimizer)
+    if not weights:
+        raise ValueError(f"model: expected at least one parameter, got {type(model).__name__} without any")
+    write_checkpoint(path, state_arrays(weights, optimizer), {} if metadata is None else metadata)
 
 
-def load(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | None = None) -> dict[str, Any]:
+def load(
+    path: str | os.PathLike[str],
+    model: Module | Mapping[str, Module],
+    optimizer: Optimizer | None = None,
+) -> dict[str, Any]:
     """Read what :func:`save` (or a checkpoint of :func:`fit`) wrote into a model of the same shapes.
 
     Parameters
     ----------
     path : str or path-like
-    model : Module
+    model : Module or dict of str to Module
         Takes over the parameters.
     optimizer : Optimizer, optional
         Takes over its state; the file must then have one, of the same class.
@@ -92,7 +107,7 @@ def load(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
     Raises
     ------
     OSError
-        The file cannot be read.
+        The file cannot be read, or is no regular file.
     ValueError
         It is no checkpoint, damaged, or does not fit; `model` and `optimizer` are as they were then.
 
@@ -100,16 +115,36 @@ def load(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
     --------
     See :func:`save`.
     """
-    with open(path, "rb") as file:
+    module = _as_module(model)
+    _check_optimizer_kind(optimizer)
+    with open_regular(path) as file:
         reader = _Reader(path, file)
-        check_weights(path, reader.entries, "model.", model)
+        check_weights(path, reader.entries, "model.", module)
         weights = reader.read("model.")
-        state = reader.read("optimizer.") if optimizer is not None else {}
+        state = {}
+        if optimizer is not None:
+            each = sum(8 * parameter.size + 1024 for parameter in optimizer.params)
+            state = reader.read("optimizer.", most=(len(optimizer.averages) + 1) * each)
+    module.check_state_dict(weights)
     if optimizer is not None:
         check_optimizer(path, state, optimizer)
         optimizer.load_state_dict(state)
-    model.load_state_dict(weights)
+    module.load_state_dict(weights)
     return reader.metadata
+
+
+def _as_module(model: Any) -> Module:
+    """`model`, or one that holds those of a dict by their names."""
+    if isinstance(model, Mapping):
+        return ModuleDict(model)
+    if not isinstance(model, Module):
+        raise TypeError(f"model: expected a Module or a dict of Modules by name, got {type(model).__name__}")
+    return model
+
+
+def _check_optimizer_kind(optimizer: Any) -> None:
+    if not (optimizer is None or isinstance(optimizer, Optimizer)):
+        raise TypeError(f"optimizer: expected an Optimizer or None, got {type(optimizer).__name__}")
 
 
 def write_checkpoint(
@@ -131,7 +166,7 @@ def write_checkpoint(
     OSError
         The file cannot be written.
     TypeError, ValueError
-        An array of objects, the header's name, or metadata that JSON cannot hold.
+        An array of objects, the header's name, or metadata that JSON cannot hold or that are too long.
 
     Examples
     --------
@@ -140,7 +175,9 @@ def write_checkpoint(
     import json
     import zipfile
 
-    entries = {name: np.asarray(array) for name, array in arrays.items()}
+    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
+        raise TypeError(f"arrays: expected a mapping of names to arrays, got {type(arrays).__name__}")
+    entries = {name: as_array(f"arrays[{name!r}]", array) for name, array in arrays.items()}
     for name, array in entries.items():
         if array.dtype.kind not in _KINDS:
             raise TypeError(f"arrays[{name!r}]: expected numbers, bools or text, got {array.dtype}")
@@ -150,6 +187,8 @@ def write_checkpoint(
         text = json.dumps({"format": _FORMAT, "version": _VERSION, "metadata": dict(metadata)})
     except (TypeError, ValueError) as error:
         raise TypeError(f"metadata: expected what JSON can hold ({error})") from error
+    if len(text) > _MOST_METADATA:
+        raise ValueError(f"metadata: expected at most {_MOST_METADATA} characters of JSON, got {len(text)}")
     entries = {_HEADER: np.frombuffer(text.encode(), np.uint8), **entries}
 
     with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
@@ -173,7 +212,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray], d
     Raises
     ------
     OSError
-        The file cannot be read.
+        The file cannot be read, or is no regular file.
     ValueError
         It is no checkpoint, of another version, or damaged: one line that opens with the path.
 
@@ -187,7 +226,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray], d
     ...     read_checkpoint(path)
     ({'x': array([1, 2])}, {'unit': 'm'})
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         reader = _Reader(path, file)
         return reader.read(""), reader.metadata
 
@@ -241,6 +280,11 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
     fortran: bool
 
+    @property
+    def size(self) -> int:
+        """Bytes of its data."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
 
 def check_weights(
     path: str | os.PathLike[str], entries: Mapping[str, Entry | NDArray], prefix: str, model: Module
@@ -257,17 +301,17 @@ def check_weights(
                 f"{name}: expected {own.dtype} of shape {own.shape}, got {entry.dtype} of shape {entry.shape}"
             )
     if problems:
-        raise ValueError(f"{os.fspath(path)}: does not fit the model: {'; '.join(problems)}")
+        raise ValueError(f"{file_name(path)}: does not fit the model: {'; '.join(problems)}")
 
 
 def check_optimizer(path: str | os.PathLike[str], state: Mapping[str, NDArray], optimizer: Optimizer) -> None:
     """A ValueError where a checkpoint's optimizer state is missing or does not fit."""
     if not state:
-        raise ValueError(f"{os.fspath(path)}: holds no optimizer state")
+        raise ValueError(f"{file_name(path)}: holds no optimizer state")
     try:
         optimizer.check_state_dict(state)
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from error
+        raise ValueError(f"{file_name(path)}: {error}") from error
 
 
 class _Reader:
@@ -277,7 +321,7 @@ class _Reader:
         import json
         import zipfile
 
-        self._path = os.fspath(path)
+        self._path = file_name(path)
         with _as_value_errors(self._path):
             if not zipfile.is_zipfile(file):
                 raise ValueError("no .npz file")
@@ -289,6 +333,8 @@ class _Reader:
                     self.entries[info.filename.removesuffix(".npy")] = _read_entry(info, member)
             if _HEADER not in self.entries:
                 raise ValueError(f"no {_HEADER!r} entry")
+            if self.entries[_HEADER].size > _MOST_METADATA:
+                raise ValueError(f"more than {_MOST_METADATA} bytes of metadata")
             header = json.loads(self._array(_HEADER).tobytes())
             if not isinstance(header, dict) or header.get("format") != _FORMAT:
                 raise ValueError(f"expected the format {_FORMAT!r}")
@@ -312,14 +358,15 @@ class _Reader:
         if sum(info.file_size for info in infos) > file_size:
             raise ValueError("more bytes declared than the file has")
 
-    def read(self, prefix: str) -> dict[str, NDArray]:
-        """The arrays whose names open with `prefix`, without it."""
+    def read(self, prefix: str, most: int | None = None) -> dict[str, NDArray]:
+        """The arrays whose names open with `prefix`, without it; of `most` bytes, or what memory there is."""
+        names = [name for name in self.entries if name.startswith(prefix)]
+        size, most = sum(self.entries[name].size for name in names), _memory() if most is None else most
+        if size > most:
+            place = f"{prefix}*" if prefix else "all"
+            raise ValueError(f"{self._path}: expected at most {most} bytes in {place}, got {size}")
         with _as_value_errors(self._path):
-            return {
-                name.removeprefix(prefix): self._array(name)
-                for name in self.entries
-                if name.startswith(prefix)
-            }
+            return {name.removeprefix(prefix): self._array(name) for name in names}
 
     def _array(self, name: str) -> NDArray:
         dtype, shape, fortran = self.entries[name]
@@ -341,6 +388,13 @@ def _read_entry(info: zipfile.ZipInfo, member: IO[bytes]) -> Entry:
     return Entry(dtype, shape, fortran)
 
 
+def _memory() -> int:
+    """Bytes of this machine's memory; more than any has where the system does not say."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
+        return 2**62
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 @contextmanager
 def _as_value_errors(path: str) -> Iterator[None]:
     """Whatever a damaged file provokes becomes a ValueError of one line that opens with the path."""
@@ -353,6 +407,7 @@ def _as_value_errors(path: str) -> Iterator[None]:
         ArithmeticError,
         EOFError,
         LookupError,
+        MemoryError,
         OSError,
         RuntimeError,
         SyntaxError,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast.files import file_name
 from rnnfast.nn import checks
 from rnnfast.nn.clip import clip_grad_norm
 from rnnfast.nn.module import Module
@@ -20,7 +21,7 @@ from rnnfast.nn.optim import Optimizer
 from rnnfast.nn.schedules import Schedule
 from rnnfast.training.batches import Batch, Source, source
 from rnnfast.training.bptt import Window
-from rnnfast.training.grad import Loss
+from rnnfast.training.grad import Loss, as_loss, check_model
 from rnnfast.training.history import History
 from rnnfast.training.progress import ProgressBar, describe_loss
 from rnnfast.training.run import Run
@@ -60,14 +61,16 @@ def fit(
     Parameters
     ----------
     model : Module
-    loss : callable
-        ``loss(y, targets)`` giving (float, dy), as those of `rnnfast.losses`.
-    data : (x, targets), iterable of batches, or callable
+    loss : callable or str
+        ``loss(y, targets)`` giving (float, dy), as those of `rnnfast.losses`, or the name of one of these.
+    data : (x, targets), (x, targets, keywords), iterable of batches, or callable
         Arrays are cut into batches of `batch_size` sequences along the batch axis: axis 1 of x as layers want
         it, axis 0 with ``batch_first`` (the model's first module that has it decides) or without any
         recurrent layer. Targets have the same axis where they begin with x's first two axes; where they do
         not, or where the model holds a `Last`, there is one for each sequence, along axis 0. Where that is
-        not what is meant, `axes` says it.
+        not what is meant, `axes` says it. Keywords are those of :func:`loss_and_grad`, for all sequences:
+        ``{"lengths": lengths, "reset": reset}``. ``lengths``, ``reset`` and ``mask`` are cut with the
+        sequences; any other goes with every batch as it is.
 
         Batches of your own are ``(x, targets)`` or ``(x, targets, keywords)``, the keywords being those of
         :func:`loss_and_grad`, ``mask`` among them. The iterable is gone through once for each epoch; an
@@ -109,7 +112,8 @@ def fit(
     resume : path, optional
         A checkpoint to go on from, as if the run had not stopped: with the same data, to the same bits.
         Settings of the optimizer, like its learning rate, are those it has now; its averages come from the
-        file.
+        file. Another `batch_size`, `shuffle`, `stateful`, `truncate`, `axes` or `clip_norm` is refused.
+        Limits, the schedule, validation, callbacks and files may change; the seed is the file's.
     callbacks : sequence of callables
         Each is called as ``callback(run)`` at every :class:`Run` event, and may call ``run.stop()``.
     describe : callable, optional
@@ -146,15 +150,34 @@ def fit(
     >>> history.best < 0.3 < history.loss[0]
     True
     """
+    check_model(model)
+    loss = as_loss(loss)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: expected one of rnnfast.optim, got {type(optimizer).__name__}")
     if epochs is not None:
-        checks.positive("epochs", epochs)
+        epochs = checks.positive("epochs", epochs)
     if patience is not None:
-        checks.positive("patience", patience)
+        patience = checks.positive("patience", patience)
         if validation is None:
             raise ValueError("patience: expected validation data with it, got none")
-    for name, bound in (("minutes", minutes), ("clip_norm", clip_norm)):
-        if bound is not None and not bound > 0:
-            raise ValueError(f"{name}: expected a number above 0, got {bound!r}")
+    minutes = None if minutes is None else checks.limit_above_zero("minutes", minutes)
+    clip_norm = None if clip_norm is None else checks.limit_above_zero("clip_norm", clip_norm)
+    checks.flag("stateful", stateful)
+    checks.flag("progress", progress)
+    if schedule is not None:
+        checks.function("schedule", schedule)
+    checks.function("describe", describe)
+    for place, callback in enumerate(callbacks):
+        checks.function(f"callbacks[{place}]", callback)
+    for path in (checkpoint, resume):
+        if path is not None:
+            file_name(path)
+    if checkpoint is not None and not model.parameters():
+        raise ValueError(
+            f"model: expected at least one parameter for a checkpoint, got {type(model).__name__} without any"
+        )
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata: expected a mapping, got {type(metadata).__name__}")
     if metadata is not None and "fit" in metadata:
         raise ValueError('metadata: expected other keys than "fit", which holds the run itself')
     how: dict[str, Any] = {
@@ -174,8 +197,16 @@ def fit(
             )
     checks.check_rng(rng)
     seed = checks.seed(np.random.default_rng() if rng is None else rng)
+    settings = {
+        "batch_size": batch_size,
+        "shuffle": train.shuffle,
+        "stateful": stateful,
+        "truncate": None if truncate is None else list(map(int, truncate)),
+        "axes": None if axes is None else list(map(int, axes)),
+        "clip_norm": clip_norm,
+    }
 
-    run = Run(model, optimizer, seed, epochs, train.count)
+    run = Run(model, optimizer, seed, epochs, train.count, settings)
     if resume is not None:
         run.resume(resume)
     bar = ProgressBar(describe, minutes) if progress and sys.stderr is not None else None
@@ -246,6 +277,9 @@ def evaluate(
     >>> bool(np.isclose(evaluate(model, rf.losses.mse, (x, model(x)[0] + 2)), 4.0))
     True
     """
+    check_model(model)
+    loss = as_loss(loss)
+    checks.flag("stateful", stateful)
     updates = source(
         "data", data, model, batch_size=batch_size, axes=axes, stateful=stateful, truncate=truncate
     )
@@ -358,7 +392,7 @@ class _Loop:
     def _step(self, update: Batch | Window) -> None:
         run, model, optimizer = self._run, self._run.model, self._run.optimizer
         if self._schedule is not None:
-            optimizer.lr = run.base_lr * self._schedule(run.step)
+            optimizer.lr = run.base_lr * checks.at_least_zero("schedule", self._schedule(run.step))
         model.zero_grad()
         value, state = update.loss_and_grad(self._loss, run.state)
         value = float(value)

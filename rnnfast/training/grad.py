@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
-from rnnfast.nn import checks
+from rnnfast.nn import checks, losses
 from rnnfast.nn.last import Last
-from rnnfast.nn.module import Module
+from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
 
 __all__ = ["Loss", "counted", "evaluate_loss", "loss_and_grad"]
 
-Loss = Callable[..., tuple[float, np.ndarray]]
+PADDED = 2  # steps of zeros that a sequence must end in to count as padded
+_looked_at: WeakSet[Module] = WeakSet()  # models whose first batch has been searched for padding
+
+Loss = Callable[..., tuple[float, np.ndarray]] | str
 
 _FORWARD_ONLY = frozenset({"training", "rng", "checkpoint"})  # those of forward that evaluation does not take
 
@@ -27,8 +32,9 @@ def loss_and_grad(
     ----------
     model : Module
         Run with ``training=True`` (dropout is on) unless `how` says otherwise.
-    loss : callable
-        ``loss(y, targets)`` or ``loss(y, targets, mask)`` giving (float, dy), as those of `rnnfast.losses`.
+    loss : callable or str
+        ``loss(y, targets)`` or ``loss(y, targets, mask)`` giving (float, dy), as those of `rnnfast.losses`,
+        or the name of one of these: "cross_entropy", "mse".
     x : array_like
         The model's input.
     targets : array_like
@@ -48,8 +54,15 @@ def loss_and_grad(
 
     Raises
     ------
-    TypeError
-        A keyword that the model's forward does not take.
+    TypeError, ValueError
+        A keyword that the model's forward does not take, or a loss that returns anything but (float, dy).
+
+    Warns
+    -----
+    UserWarning
+        Once for a model with `Last`: its first batch looks padded, and there are no ``lengths``. It does if
+        at least two sequences end in different numbers of steps, two or more, that are all zero, and no other
+        step is all zero.
 
     Examples
     --------
@@ -64,13 +77,16 @@ def loss_and_grad(
     >>> loss < 1e-3
     True
     """
+    check_model(model)
+    loss = as_loss(loss)
     check_keywords(model, how, {"mask", "grads"})
     mask, grads = how.pop("mask", None), how.pop("grads", None)
+    _warn_if_padded(model, x, how)
     if "training" in model.takes:
         how.setdefault("training", True)
-    y, state, tape = model.forward(x, state, **how)
+    y, state, tape = run_forward(model, x, state, **how)
     value, dy = apply_loss(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))
-    model.backward(tape, dy, input_grad=False, grads=grads)
+    run_backward(model, tape, dy, input_grad=False, grads=grads)
     return value, state
 
 
@@ -78,10 +94,11 @@ def evaluate_loss(
     model: Module, loss: Loss, x: Any, targets: Any, state: Any = None, **how: Any
 ) -> tuple[float, Any]:
     """The loss of an evaluation pass and the final state, as :func:`loss_and_grad` but without gradients."""
+    loss = as_loss(loss)
     check_keywords(model, how, {"mask", "grads"})
     mask = how.pop("mask", None)
     how.pop("grads", None)
-    y, state = model(x, state, **evaluation_only(how))
+    y, state = evaluate(model, x, state, **evaluation_only(how))
     return apply_loss(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))[0], state
 
 
@@ -92,7 +109,7 @@ def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any
     """
     if lengths is None or any(isinstance(module, Last) for module in model.modules()):
         return mask
-    lengths, shape = np.asarray(lengths), np.shape(x)
+    lengths, shape = checks.as_array("lengths", lengths), np.shape(x)
     if lengths.ndim == 0:
         within = np.arange(shape[0]) < lengths
     elif is_batch_first(model):
@@ -138,6 +155,60 @@ def check_keywords(model: Module, how: dict[str, Any], own: set[str]) -> None:
         raise TypeError(f"{sorted(unknown)[0]}: expected a keyword {type(model).__name__} takes ({known})")
 
 
-def apply_loss(loss: Loss, y: np.ndarray, targets: Any, mask: Any) -> tuple[float, np.ndarray]:
+def check_model(model: Any) -> None:
+    """Refuse what is no module."""
+    if not isinstance(model, Module):
+        raise TypeError(f"model: expected a Module, got {type(model).__name__}")
+
+
+def as_loss(loss: Any) -> Callable[..., tuple[float, np.ndarray]]:
+    """The function that `loss` is or names."""
+    if isinstance(loss, str):
+        if loss not in losses.__all__:
+            raise ValueError(f"loss: expected a function or one of {', '.join(losses.__all__)}, got {loss!r}")
+        return getattr(losses, loss)
+    return checks.function("loss", loss)
+
+
+def apply_loss(loss: Any, y: Any, targets: Any, mask: Any) -> tuple[float, np.ndarray]:
     """The loss and its gradient; a loss that takes no mask is given none unless there is one."""
-    return loss(y, targets) if mask is None else loss(y, targets, mask)
+    given = loss(y, targets) if mask is None else loss(y, targets, mask)
+    if not isinstance(given, tuple) or len(given) != 2:
+        came = f"{len(given)} of them" if isinstance(given, tuple) else type(given).__name__
+        raise TypeError(
+            "loss: expected it to return (float, dy), the loss and its gradient with respect to y (see "
+            f"rnnfast.losses), got {came}"
+        )
+    value, dy = given
+    if np.ndim(value) != 0 or isinstance(value, (str, complex)) or not hasattr(value, "__float__"):
+        raise TypeError(f"loss: expected a number as the first of (float, dy), got {type(value).__name__}")
+    if dy is not None and isinstance(y, np.ndarray) and np.shape(dy) != y.shape:
+        raise ValueError(f"loss: expected dy of y's shape {y.shape}, got {np.shape(dy)}")
+    return value, dy
+
+
+def _warn_if_padded(model: Module, x: Any, how: Mapping[str, Any]) -> None:
+    """Look at a model's first batch, if it has `Last` and no lengths."""
+    if how.get("lengths") is not None or "lengths" not in model.takes or model in _looked_at:
+        return
+    _looked_at.add(model)
+    if any(isinstance(module, Last) for module in model.modules()) and _looks_padded(
+        checks.as_array("x", x), is_batch_first(model)
+    ):
+        warnings.warn(
+            "x: some sequences end in steps of zeros, which looks like padding, and `Last` takes y behind "
+            "them; lengths=... takes it at each sequence's own last step (rf.pack_sequences gives lengths)",
+            stacklevel=3,
+        )
+
+
+def _looks_padded(x: np.ndarray, batch_first: bool) -> bool:
+    """Whether sequences end in different numbers of zero steps, and no step before these is zero."""
+    if x.ndim != (2 if x.dtype.kind in "iu" else 3) or x.dtype.kind not in "iuf":
+        return False
+    zero = x == 0
+    zero = zero if x.ndim == 2 else zero.all(axis=2)
+    zero = zero if batch_first else zero.T
+    ends = np.logical_and.accumulate(zero[:, ::-1], axis=1).sum(axis=1)  # zero steps at the end of each
+    different = ends[ends >= PADDED]
+    return len(np.unique(different)) > 1 and ends.min() == 0 and int(zero.sum()) == int(ends.sum())

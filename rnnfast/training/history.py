@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from rnnfast.files import file_name
+
 __all__ = ["History"]
 
 _COLUMNS = ("step", "loss", "validation", "lr", "seconds")
@@ -101,7 +103,11 @@ class History:
         ------
         ImportError
             matplotlib is not installed.
+        TypeError
+            `path` is no name of a file.
         """
+        if path is not None:
+            path = file_name(path)
         try:
             from matplotlib.figure import Figure
 

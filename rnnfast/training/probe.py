@@ -14,7 +14,7 @@ from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module, Tape
 from rnnfast.nn.sequential import Sequential
 from rnnfast.recurrent import Recurrent
-from rnnfast.training.grad import Loss, apply_loss, check_keywords, within_lengths
+from rnnfast.training.grad import Loss, apply_loss, as_loss, check_keywords, within_lengths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,7 +128,7 @@ def probe(
     ----------
     model : Module
         A recurrent layer, or a `Sequential` with recurrent layers in it.
-    loss : callable
+    loss : callable or str
         As for :func:`rnnfast.loss_and_grad`.
     x, targets : array_like
         One batch. x has at least one step.
@@ -166,6 +166,7 @@ def probe(
     """
     if not isinstance(model, Module) or not any(isinstance(own, Recurrent) for own in model.modules()):
         raise TypeError(f"model: expected one with a recurrent layer, got {type(model).__name__}")
+    loss = as_loss(loss)
     check_keywords(model, how, {"mask"})
     if how.pop("checkpoint", None):
         raise ValueError("checkpoint: expected None (a probe reads the gates of all steps)")
@@ -177,6 +178,11 @@ def probe(
         for module, count in calls:  # the next pass draws the masks that it would have drawn
             module.mask_calls = count
     passes = list(_passes(model, tape, ""))
+    if not passes:
+        raise TypeError(
+            "model: expected a recurrent layer, or a Sequential that holds one, "
+            f"got {type(model).__name__} (the tape of a module of one's own is not looked into)"
+        )
     if len(passes[0][2].y) == 0:
         raise ValueError("x: expected at least one step, got none")
     value, dy = apply_loss(loss, y, targets, mask)
@@ -196,6 +202,8 @@ Pass = tuple[str, Recurrent, _core.Tape]
 
 def _passes(model: Module, tape: Tape, prefix: str) -> Iterator[Pass]:
     """The name, the layer and the tape of every pass that `tape` has."""
+    if not isinstance(tape, Tape):  # a module of a user's own
+        return
     saved = tape.saved_for(model)
     if isinstance(model, Sequential):
         for place, (module, own) in enumerate(zip(model, saved, strict=True)):

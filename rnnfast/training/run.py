@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.files import file_name
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
 from rnnfast.training import checkpoint
@@ -55,7 +56,13 @@ class Run:
     """
 
     def __init__(
-        self, model: Module, optimizer: Optimizer, seed: int, epochs: int | None, batches: int | None
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        seed: int,
+        epochs: int | None,
+        batches: int | None,
+        settings: Mapping[str, Any],
     ) -> None:
         self.event = "start"
         self.model = model
@@ -77,6 +84,7 @@ class Run:
         self.base_lr = optimizer.lr
         self.paused = 0.0  # seconds of this call not spent in training
         self._seed = seed
+        self._settings = dict(settings)  # what a run that resumes this one must not change
         self._masked = [module for module in model.modules() if module.mask_seed is not None]
         self._masks = self._mask_keys()
         self._lr = optimizer.lr  # of the last update
@@ -172,6 +180,7 @@ class Run:
             arrays.update({f"last.{name}": array for name, array in weights.items()})
         position = {
             "seed": self._seed,
+            "settings": self._settings,
             "epoch": self.epoch,
             "batch": self.batch,
             "batches": self.batches,
@@ -201,7 +210,7 @@ class Run:
         position = metadata.get("fit")
         if not isinstance(position, dict):
             raise ValueError(
-                f"{os.fspath(path)}: expected a checkpoint of fit, got one that holds no run to resume"
+                f"{file_name(path)}: expected a checkpoint of fit, got one that holds no run to resume"
             )
         checkpoint.check_weights(path, arrays, "model.", self.model)
         outdone = any(name.startswith("last.") for name in arrays)
@@ -231,12 +240,13 @@ class Run:
                 raise ValueError(f"masks for {len(masks)} modules, not {len(self._masked)}")
             batches = position["batches"]
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)}: the run it holds is damaged ({error!r})") from error
+            raise ValueError(f"{file_name(path)}: the run it holds is damaged ({error!r})") from error
         if counts["batch"] and None not in (batches, self.batches) and batches != self.batches:
             raise ValueError(
-                f"{os.fspath(path)}: expected the data it was made with ({batches} batches an epoch), "
+                f"{file_name(path)}: expected the data it was made with ({batches} batches an epoch), "
                 f"got {self.batches} batches"
             )
+        self._check_settings(path, position)
 
         weights = checkpoint.model_arrays(arrays)
         if best is not None:
@@ -253,6 +263,19 @@ class Run:
         for module, key in zip(self._masked, masks, strict=True):
             module.mask_seed, module.mask_calls = key
         self._masks = masks
+
+    def _check_settings(self, path: str | os.PathLike[str], position: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings than those that the checkpoint's run was made with."""
+        earlier = position.get("settings", {})  # the first checkpoints of fit had none
+        if not isinstance(earlier, dict):
+            raise ValueError(f"{file_name(path)}: the run it holds is damaged (settings {earlier!r})")
+        for name, present in self._settings.items():
+            before = earlier.get(name, present)
+            if before != present:
+                raise ValueError(
+                    f"{file_name(path)}: expected {name}={before!r}, which its run was made with, "
+                    f"got {present!r}"
+                )
 
 
 def _count(value: Any) -> int:

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from rnnfast.baselines import (
+    AutoRegression,
     LastValue,
     LatentAutoregression,
     Markov,
     Score,
     SeasonalLastValue,
+    TooShort,
+    backtest,
     best_score,
-    climb,
     ladder,
+    longest_horizon,
     score_table,
     simplest_score,
 )
@@ -34,20 +37,22 @@ def test_values_that_are_not_observed_do_not_count():
     changed[:160] = series[:160]
     model = SeasonalLastValue(40)  # reads none of what is changed
     ours, theirs = (
-        next(climb(values, [model.unfitted()], horizon=3, observed=observed)) for values in (series, changed)
+        next(backtest(values, [model.clone()], horizon=3, observed=observed)) for values in (series, changed)
     )
     assert ours[1:2] + ours[3:] == theirs[1:2] + theirs[3:]
-    assert ours[3:] != next(climb(series, [model.unfitted()], horizon=3))[3:]
+    assert ours[3:] != next(backtest(series, [model.clone()], horizon=3))[3:]
     with pytest.raises(ValueError, match=r"observed: expected bool \(200, 2\), as the series"):
-        next(climb(series, [model], observed=observed[:, 0]))
+        next(backtest(series, [model], observed=observed[:, 0]))
     with pytest.raises(ValueError, match="observed: expected an outcome"):
-        next(climb(series, [model], observed=np.arange(400).reshape(200, 2) < 320))
+        next(backtest(series, [model], observed=np.arange(400).reshape(200, 2) < 320))
 
 
 @pytest.mark.parametrize("S", [None, 3])
 def test_scores_are_what_predicting_again_and_again_gives(S):
     series, start, horizon = wave(S=S), 160, 4
-    scores = list(climb(series, [LastValue(), SeasonalLastValue(5), Markov(4)], horizon=horizon, level=0.7))
+    scores = list(
+        backtest(series, [LastValue(), SeasonalLastValue(5), Markov(4)], horizon=horizon, level=0.7)
+    )
     for score in scores:
         misses, held = [], []
         for origin in range(start, 200 - horizon + 1):
@@ -69,13 +74,13 @@ def test_what_is_learnt_does_not_depend_on_the_test_part():
     changed[160:] = np.random.default_rng(2).standard_normal(40) * 9
     rungs = [[Markov(4), LatentAutoregression("gru", 4, updates=30)] for _ in range(2)]
     for values, own in zip((series, changed), rungs, strict=True):
-        list(climb(values, own))
+        list(backtest(values, own))
     for ours, theirs in zip(*rungs, strict=True):
         np.testing.assert_array_equal(ours.predict(series[:160]), theirs.predict(series[:160]))
 
 
 def test_a_recurrent_rung_climbs_above_the_naive_ones():
-    scores = list(climb(wave(400), [LastValue(), Markov(), LatentAutoregression("gru", 12, updates=300)]))
+    scores = list(backtest(wave(400), [LastValue(), Markov(), LatentAutoregression("gru", 12, updates=300)]))
     assert best_score(scores) is scores[2]
     assert scores[2].one_step < 0.6 * scores[0].one_step
 
@@ -129,6 +134,73 @@ def test_an_error_that_is_no_number_is_never_the_best():
 )
 def test_a_series_too_short_is_refused(N, horizon, message):
     with pytest.raises(ValueError, match=message):
-        next(climb(wave(N), [LastValue()], horizon=horizon))
+        next(backtest(wave(N), [LastValue()], horizon=horizon))
     if horizon == 13:
-        next(climb(wave(N), [LastValue()], horizon=12))
+        next(backtest(wave(N), [LastValue()], horizon=12))
+
+
+# ---- series that are short, flat or straight
+
+
+def test_rungs_that_need_a_longer_series_are_left_out_with_a_warning():
+    with pytest.warns(
+        UserWarning, match=r"left out: series: too short for AR\(24\): expected at least 50 .* got 26"
+    ):
+        scores = list(backtest(wave(40), [LastValue(), AutoRegression(24), Markov(4)]))
+    assert [score.forecaster.name for score in scores] == ["last value", "Markov(4)"]
+    with pytest.raises(TooShort, match=r"too short for AR\(24\)"):
+        list(backtest(wave(40), [AutoRegression(24)]))
+
+
+def test_a_series_too_short_for_any_rung_is_told_how_long_it_has_to_be():
+    with pytest.raises(ValueError, match="got 10: horizon 1 needs at least 29"):
+        next(backtest(wave(10), [LastValue()]))
+    assert (longest_horizon(28), longest_horizon(29)) == (0, 1)
+    assert next(backtest(wave(29), [LastValue()])).one_step > 0.0
+    with pytest.raises(
+        ValueError, match="expected at most 2 for a series of 40 values, got 9: horizon 9 needs at least"
+    ):
+        next(backtest(wave(40), [LastValue()], horizon=9))
+
+
+def test_a_flat_start_stops_no_rung():
+    series = np.append(np.zeros(80), np.random.default_rng(0).random(40))
+    rungs = [LastValue(), Markov(), AutoRegression(4), LatentAutoregression("gru", 4, updates=20)]
+    assert len(list(backtest(series, rungs, horizon=2))) == 4
+    flat_until_the_test = np.append(np.full(80, 3.0), np.random.default_rng(0).random(20))
+    for score in backtest(flat_until_the_test, [rung.clone() for rung in rungs]):
+        assert score.forecaster.predict(flat_until_the_test[:80]).mean == pytest.approx(3.0)
+
+
+def test_a_flat_column_is_forecast_as_it_is_and_stops_no_other():
+    series = np.column_stack([wave(), np.full(200, 5.0)])
+    alone = [LastValue(), AutoRegression(4), LatentAutoregression("gru", 4, updates=20)]
+    for score in backtest(series, alone, horizon=2):
+        model = score.forecaster
+        assert (model.predict(series).mean[:, 1] == 5.0).all()
+        assert model.exact.tolist() == [False, True]
+        assert np.isfinite(score.all_steps)
+    with pytest.raises(ValueError, match="series: expected values that vary, got a constant in all 160 rows"):
+        next(backtest(np.ones((200, 2)), alone))
+
+
+def test_a_small_range_around_a_large_value_is_no_constant():
+    small = wave()
+    ours, theirs = (
+        list(backtest(values, [LastValue(), AutoRegression(4)])) for values in (small, 1e9 + 1e-4 * small)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        assert other.one_step == pytest.approx(1e-4 * one.one_step, rel=2e-2)
+
+
+def test_a_straight_line_is_met_exactly_and_the_intervals_say_that_they_have_no_width():
+    line = 0.1 * np.arange(200)
+    last, ar = backtest(line, [LastValue(), AutoRegression(6)], horizon=5)
+    assert (last.coverage, ar.coverage) == (1.0, 1.0)
+    assert (last.all_steps > 0.1, ar.all_steps) == (True, 0.0)
+    assert last.forecaster.exact.tolist() == ar.forecaster.exact.tolist() == [True]
+    assert not LastValue().fit(wave()).exact.any()
+
+
+def test_of_errors_that_are_level_the_fewest_parameters_win():
+    assert best_score([score("a", 9, 0.0), score("b", 3, 0.0)]).parameters == 3

@@ -10,7 +10,7 @@ import pytest
 from differences import assert_gradients
 
 import rnnfast as rf
-from rnnfast.baselines import Tanh, Window, window_model
+from rnnfast.baselines import Window, window_model
 
 T, B, N = 7, 3, 2
 
@@ -52,12 +52,12 @@ def test_gradients_agree_with_finite_differences(size, reset):
 
 
 def test_the_gradients_of_tanh_and_of_the_model():
-    assert_gradients(Tanh(), numbers(4, 3))
+    assert_gradients(rf.Tanh(), numbers(4, 3))
     x = numbers(T, B, N)
     model = rf.Sequential(
         Window(3),
         rf.Linear(3 * N, 5, dtype="float64", rng=0),
-        Tanh(),
+        rf.Tanh(),
         rf.Linear(5, 4, dtype="float64", rng=1),
     )
     assert_gradients(model, x, (numbers(2, B, N, seed=4), None, None, None))
@@ -154,7 +154,7 @@ def test_it_learns_what_its_window_holds():
             ValueError,
             "state: expected shape",
         ),
-        (lambda: Tanh()(np.ones(2), np.ones(2)), ValueError, "state: expected None"),
+        (lambda: rf.Tanh()(np.ones(2), np.ones(2)), ValueError, "state: expected None"),
     ],
 )
 def test_wrong_arguments_are_named(call, error, message):

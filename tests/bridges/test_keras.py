@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from memory import assert_row_order, unaligned
 from tolerances import FORWARD, STORED_KERAS, error
 
 import rnnfast as rf
@@ -58,6 +59,18 @@ def test_what_goes_in_comes_out(case: str) -> None:
     load_weights(layer, weights)
     for got, want in zip(get_weights(layer), weights, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_are_copies_in_row_order_and_of_any_order(case: str) -> None:
+    layer, other = build(case), build(case)
+    weights = get_weights(layer)
+    assert_row_order(weights)
+    assert not any(np.shares_memory(array, p.data) for array in weights for p in layer.parameters())
+    for form in (np.asfortranarray, unaligned):
+        load_weights(other, [form(array) for array in weights])
+        for got, want in zip(get_weights(other), weights, strict=True):
+            np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -186,3 +199,36 @@ def test_keras_layers_without_a_counterpart_are_refused(keras: Any) -> None:
         TypeError, match=r"^keras_layer: expected a SimpleRNN, LSTM or GRU of Keras, got Dense"
     ):
         from_layer(layers.Dense(3))
+
+
+def tanh(x: Any) -> Any:
+    """A function that has the name of one of Keras's."""
+    return 2 * x
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a")
+def test_activations_that_are_functions_or_layers_are_refused_by_name(keras: Any) -> None:
+    layers = keras.layers
+    for layer, message in (
+        (
+            layers.SimpleRNN(3, activation=lambda x: x),
+            "activation to be one of 'tanh', .* got the function .*lambda",
+        ),
+        (layers.SimpleRNN(3, activation=tanh), "activation to be one of 'tanh', .* got the function .*tanh"),
+        (
+            layers.SimpleRNN(3, activation=layers.ReLU()),
+            "activation to be one of 'tanh', .* got the object .*ReLU",
+        ),
+        (layers.LSTM(3, activation=tanh), "activation='tanh', got the function .*tanh"),
+        (
+            layers.GRU(3, recurrent_activation=layers.LeakyReLU()),
+            "recurrent_activation='sigmoid', got the object .*",
+        ),
+    ):
+        layer(np.ones((1, 2, 2), np.float32))
+        with pytest.raises(ValueError, match=f"^keras_layer: expected {message}"):
+            from_layer(layer)
+    for activation in (keras.activations.tanh, keras.ops.tanh, "tanh"):
+        layer = layers.SimpleRNN(3, activation=activation)
+        layer(np.ones((1, 2, 2), np.float32))
+        assert from_layer(layer).nonlinearity == "tanh"

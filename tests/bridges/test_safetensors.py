@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import assert_row_order
 
 import rnnfast as rf
 
@@ -62,6 +63,39 @@ def test_other_floats_are_cast(tmp_path: Path, dtype: str) -> None:
     assert_equal(model, {name: array.astype("float32") for name, array in weights.items()})
 
 
+class InColumnOrder(rf.LSTM):
+    """A layer that hands out arrays of other orders than rows first."""
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        arrays = {name: np.asfortranarray(array) for name, array in super().state_dict().items()}
+        arrays["bias_ih_l0"] = np.repeat(arrays["bias_ih_l0"], 2)[::2]
+        return arrays
+
+
+def test_arrays_of_any_order_are_written(tmp_path: Path) -> None:
+    model, other = InColumnOrder(2, 3, rng=0), rf.LSTM(2, 3, rng=1)
+    assert not all(array.flags.c_contiguous for array in model.state_dict().values())
+    safetensors.save(tmp_path / "model.safetensors", model)
+    safetensors.load(tmp_path / "model.safetensors", other)
+    assert_equal(model, other.state_dict())
+    assert_equal(model, load_file(tmp_path / "model.safetensors"))
+
+
+@pytest.mark.parametrize("spaces", range(4))
+def test_numbers_at_any_place_of_a_file_are_read(tmp_path: Path, spaces: int) -> None:
+    path = tmp_path / "model.safetensors"
+    safetensors.save(path, build(3))
+    content = path.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    header = content[8 : 8 + length] + b" " * spaces
+    path.write_bytes(struct.pack("<Q", len(header)) + header + content[8 + length :])
+    model = build()
+    safetensors.load(path, model)
+    assert_equal(model, build(3).state_dict())
+    assert_row_order(model.state_dict())
+    assert all(parameter.data.flags.aligned for parameter in model.parameters())
+
+
 def test_a_file_of_pytorch(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file as save_torch
@@ -101,7 +135,7 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path: Path, changes: dict,
     assert_equal(model, before)
 
 
-def test_a_prefix_that_nothing_has_and_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_models_and_files_that_cannot_be(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     safetensors.save(path, build())
     with pytest.raises(
@@ -110,6 +144,15 @@ def test_a_prefix_that_nothing_has_and_a_file_that_is_not_there(tmp_path: Path) 
         safetensors.load(path, build(), prefix="encoder.")
     with pytest.raises(FileNotFoundError):
         safetensors.load(tmp_path / "none.safetensors", build())
+    with pytest.raises(ValueError, match=r"^model: expected one with parameters, got Dropout without any"):
+        safetensors.save(tmp_path / "empty.safetensors", rf.Dropout(0.5))
+    assert not (tmp_path / "empty.safetensors").exists()
+    with pytest.raises(IsADirectoryError):
+        safetensors.load(tmp_path, build())
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(OSError, match=r"expected a regular file: .*pipe"):
+            safetensors.load(tmp_path / "pipe", build())
     with pytest.raises(TypeError, match=r"^metadata: expected text by text, got 'epochs': 3"):
         safetensors.save(path, build(), metadata={"epochs": 3})  # type: ignore[dict-item]
 

@@ -22,6 +22,7 @@ from bridges.torch_models import (  # noqa: E402
     kernels_run,
     twins,
 )
+from memory import assert_row_order, unaligned, watch_alignment  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
 
 import rnnfast  # noqa: E402
@@ -110,6 +111,37 @@ def at_the_same_place(weight: torch.Tensor, form: str) -> torch.Tensor:
     }[form]()
 
 
+def unaligned_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy, one byte beyond an aligned address."""
+    array = unaligned(tensor.detach().numpy())
+    copy = torch.frombuffer(array.base, dtype=tensor.dtype, offset=1).view(tensor.shape)
+    assert copy.data_ptr() % copy.element_size()
+    return copy
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kernels_get_aligned_memory(kind, dtype, monkeypatch):
+    _, module = twins(kind, 3, 4, dtype=dtype)
+    other = copy.deepcopy(module)
+    state = {name: unaligned_tensor(weight) for name, weight in module.state_dict().items()}
+    x, hx = an_input(kind, dtype), torch.randn(*(() if kind in CELLS else (1,)), 2, 4, dtype=dtype)
+    called = watch_alignment(monkeypatch)
+    other.load_state_dict(state, assign=True)
+    results = []
+    for each, form in ((module, torch.clone), (other, unaligned_tensor)):
+        h = form(hx)
+        outputs = _tensors(each(form(x), (h, form(h)) if kind.startswith("LSTM") else h))
+        torch.autograd.backward(outputs, [form(torch.ones_like(tensor)) for tensor in outputs])
+        results.append([*outputs, *[parameter.grad for parameter in each.parameters()]])
+    assert {"forward", "backward"} <= set(called)
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    with torch.no_grad():
+        for parameter in other.parameters():  # a copy is made anew
+            parameter.zero_()
+        assert not any(tensor.any() for tensor in _tensors(other(x)))
+
+
 @pytest.mark.parametrize("form", ["the same", "transposed", "negated"])
 def test_weights_at_the_same_place_are_looked_at(form):
     plain, fast = twins("GRU", 3, 4)
@@ -143,6 +175,19 @@ def test_weights_that_do_not_fit_are_refused_by_name(kind):
     fast.peephole = True
     with pytest.raises((ValueError, AttributeError), match=r"expected 7 parameters|weight_ci"):
         fast(x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensors_are_handed_out_in_row_order(kind):
+    stacks = [{}] if kind in CELLS else [{}, {"batch_first": True}, {"num_layers": 2, "bidirectional": True}]
+    for stack in stacks:
+        module = getattr(rnnfast.torch, kind)(3, 4, **stack)
+        for shape in [(3,), (2, 3)] if kind in CELLS else [(5, 3), (5, 2, 3)]:
+            x = torch.randn(shape, requires_grad=True)
+            outputs = _tensors(module(x))
+            ones = [torch.ones_like(tensor) for tensor in outputs]
+            grads = torch.autograd.grad(outputs, [x, *module.parameters()], ones)
+            assert_row_order([tensor.detach().numpy() for tensor in (*outputs, *grads)])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -237,11 +282,6 @@ def on_meta(module, x):
     module.to("meta")(x.to("meta"))
 
 
-def in_autocast(module, x):
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        module.float()(x.float())
-
-
 def in_vmap(module, x):
     torch.func.vmap(lambda x: module(x))(torch.stack([x, x]))
 
@@ -279,7 +319,6 @@ def _tensors(value):
     [
         (in_bfloat16, "bfloat16"),
         (on_meta, "meta"),
-        (in_autocast, "autocast"),
         (in_vmap, "torch.func"),
         (in_func_grad, "torch.func"),
         (in_forward_mode, "forward-mode"),
@@ -304,6 +343,7 @@ def test_torchs_own_code_runs_with_one_warning(kind, way, reason, monkeypatch):
     assert _core.runs_so_far() == before
     (warning,) = caught
     assert reason in str(warning.message)
+    assert "rnnfast.torch.restore(model)" in str(warning.message)  # the remedy
 
 
 def test_options_that_torch_lacks_are_not_left_to_it():
@@ -313,6 +353,10 @@ def test_options_that_torch_lacks_are_not_left_to_it():
     gru = rnnfast.torch.GRU(3, 4).bfloat16()
     with pytest.raises(TypeError, match="reset: expected plain tensors"):
         gru(torch.ones(5, 2, 3).bfloat16(), reset=torch.zeros(5, 2, dtype=torch.bool))
+    rnn = rnnfast.torch.RNN(3, 4)
+    rnn.nonlinearity = "sine"
+    with pytest.raises(TypeError, match="nonlinearity: expected plain tensors"):
+        rnn.bfloat16()(torch.ones(5, 2, 3).bfloat16())
     gru = rnnfast.torch.GRU(3, 4, reset_after=False)
     for x, hx in (
         (torch.ones(5, 2, 2), None),

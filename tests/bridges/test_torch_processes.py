@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bridges.torch_models import KINDS, answer_of, kernels_run  # noqa: E402
+from bridges.torch_models import answer_of, kernels_run  # noqa: E402
 
 import rnnfast  # noqa: E402
 import rnnfast.torch  # noqa: E402
@@ -116,31 +116,3 @@ def test_a_compiled_step_with_its_backward():
     step(twin, torch.optim.SGD(twin.parameters(), lr=0.1), x)
     for p, q in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.allclose(p, q, atol=1e-6)
-
-
-def test_torch_export_takes_torchs_code():
-    gru = rnnfast.torch.GRU(3, 4).eval()
-    x = torch.randn(5, 2, 3)
-    program = torch.export.export(gru, (x,), strict=False)
-    assert torch.allclose(program.module()(x)[0], gru(x)[0], atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_torch_fx_has_a_module_as_one_node(kind):
-    class Model(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = getattr(rnnfast.torch, kind)(3, 4)
-
-        def forward(self, x, reset):
-            result = self.inner(x, reset=reset)
-            y = result if kind in ("RNNCell", "GRUCell") else result[0]
-            return torch.relu(y)
-
-    model = Model()
-    traced = torch.fx.symbolic_trace(model)
-    assert [node.target for node in traced.graph.nodes if node.op == "call_module"] == ["inner"]
-    axes = (2,) if kind.endswith("Cell") else (5, 2)
-    x, reset = torch.randn(*axes, 3), torch.rand(*axes) < 0.5
-    with kernels_run(2):
-        assert torch.equal(traced(x, reset), model(x, reset))

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import rnnfast as rf
-from rnnfast.training import model_arrays, read_checkpoint, write_checkpoint
+from rnnfast.training import checkpoint, model_arrays, read_checkpoint, write_checkpoint
 
 
 def build(hidden: int = 4, dtype: str = "float32", seed: int = 0) -> tuple[rf.Sequential, rf.optim.Optimizer]:
@@ -334,6 +335,105 @@ def test_cut_and_flipped_files_are_refused_or_read_the_same(saved: Path) -> None
             assert_equal(model.state_dict(), want.state_dict())
     assert len(refusals) > 100
     assert all(refusal.startswith(f"{saved}: ") for refusal in refusals)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes and devices of POSIX")
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)  # without a writer: to open it would never end
+    folder.mkdir()
+    model, optimizer = build()
+    for path in (pipe, folder, "/dev/zero", os.devnull):
+        for read in (
+            lambda path=path: rf.load(path, model, optimizer),
+            lambda path=path: read_checkpoint(path),
+            lambda path=path: rf.save(path, model),
+            lambda path=path: rf.fit(
+                model,
+                "mse",
+                [(np.zeros((1, 1, 3)), np.zeros((1, 1, 2)))],
+                optimizer,
+                resume=path,
+                progress=False,
+            ),
+        ):
+            with pytest.raises(OSError, match=f"{re.escape(str(path))}'$"):
+                read()
+
+
+def test_a_number_is_no_file_and_stays_open(saved: Path) -> None:
+    model, optimizer = build()
+    with saved.open("rb") as file:
+        for wrong in (file.fileno(), True, None, file):
+            for use in (
+                lambda wrong=wrong: rf.load(wrong, model),
+                lambda wrong=wrong: rf.save(wrong, model),
+                lambda wrong=wrong: read_checkpoint(wrong),
+            ):
+                with pytest.raises(TypeError, match=r"^path: expected the name of a file"):
+                    use()
+        assert file.read(2) == b"PK"
+    assert rf.load(os.fsencode(saved), model, optimizer)
+    for wrong in ({"hidden": 3}, model):
+        with pytest.raises(TypeError, match=r"^optimizer: expected an Optimizer or None, got"):
+            rf.save(saved, model, wrong)
+
+
+def claim(path: Path, name: str, count: int) -> None:
+    """Give a checkpoint a further entry of so many zeros, none of which is on the disk."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (count,)})
+    info = zipfile.ZipInfo(f"{name}.npy")
+    info.CRC, info.file_size = 0, len(stream.getvalue()) + 4 * count
+    info.compress_size = info.file_size
+    with path.open("r+b") as file, zipfile.ZipFile(file, "a") as archive:
+        info.header_offset = archive.start_dir
+        file.seek(archive.start_dir)
+        file.write(info.FileHeader(zip64=True) + stream.getvalue())
+        archive.start_dir = file.tell() + 4 * count  # beyond a hole
+        archive.filelist.append(info)
+        archive.NameToInfo[info.filename] = info
+        archive._didModify = True  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs files with holes")
+def test_what_members_claim_is_held_against_the_model_before_it_is_read(saved: Path) -> None:
+    before = saved.read_bytes()
+    for name, message in (
+        (
+            "model.0.weight_hh_l0_reverse",
+            r"does not fit the model: unexpected model\.0\.weight_hh_l0_reverse",
+        ),
+        ("optimizer.exp_avg.9", r"expected at most \d+ bytes in optimizer\.\*, got 4398046\d+"),
+    ):
+        saved.write_bytes(before)
+        claim(saved, name, 2**40)  # 4 TB
+        assert saved.stat().st_blocks * 512 < 2**20
+        model, optimizer = build()
+        with pytest.raises(ValueError, match=rf"saved\.npz: {message}"):
+            rf.load(saved, model, optimizer)
+        with pytest.raises(
+            ValueError, match=r"saved\.npz: expected at most \d+ bytes in all, got 4398046\d+"
+        ):
+            read_checkpoint(saved)
+
+
+def test_metadata_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = build()
+    path = tmp_path / "model.npz"
+    rf.save(path, model, metadata={"text": "x" * 1000})
+    monkeypatch.setattr(checkpoint, "_MOST_METADATA", 1000)
+    with pytest.raises(ValueError, match=r"^metadata: expected at most 1000 characters of JSON, got 10"):
+        rf.save(tmp_path / "other.npz", model, metadata={"text": "x" * 1000})
+    with pytest.raises(ValueError, match="more than 1000 bytes of metadata"):
+        rf.load(path, model)
+
+
+def test_an_optimizer_s_state_has_a_bound(saved: Path) -> None:
+    model, optimizer = build()
+    rewrite(saved, lambda entries: entries.update({"optimizer.exp_avg.0.npy": npy(np.zeros(10**5))}))
+    with pytest.raises(ValueError, match=r"expected at most \d+ bytes in optimizer\.\*, got \d+$"):
+        rf.load(saved, model, optimizer)
 
 
 def test_other_files_are_refused_and_missing_ones_are_missing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that are written whole: what they replace, what they refuse, what their errors name."""
+"""Files: which are read, which are written and replaced, what errors name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from rnnfast.files import written_whole
+from rnnfast.files import open_regular, written_whole
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs pipes, links and modes of POSIX")
 
@@ -95,3 +95,46 @@ def test_errors_name_the_file(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"elsewhere'$"), written_whole(path):
         (tmp_path / "elsewhere").read_bytes()
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"old"]
+
+
+@posix
+def test_only_regular_files_are_opened(tmp_path):
+    pipe, folder, loop, link, good = (tmp_path / name for name in ("pipe", "folder", "loop", "link", "good"))
+    os.mkfifo(pipe)  # without a writer: to open it would never end
+    folder.mkdir()
+    loop.symlink_to(loop)
+    link.symlink_to(good)
+    for path in (pipe, folder, loop, tmp_path / "absent", os.devnull, "/dev/zero"):
+        with pytest.raises(OSError, match=f"{re.escape(str(path))}'$"):
+            open_regular(path)
+    good.write_bytes(b"1 2 3")
+    for path in (good, str(good), os.fsencode(good), link):
+        with open_regular(path, most=5) as file:
+            assert file.read() == b"1 2 3"
+    with pytest.raises(ValueError, match=r"good: expected a file of at most 4 bytes, got 5"):
+        open_regular(good, most=4)
+
+
+@posix
+def test_a_pipe_that_takes_a_files_name_is_refused_at_once(tmp_path, monkeypatch):
+    path, regular = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(path)
+    regular.write_bytes(b"")
+    status = os.stat(regular)
+    monkeypatch.setattr(os, "stat", lambda *_, **__: status)
+    with pytest.raises(OSError, match="expected a regular file"):
+        open_regular(path)
+
+
+def test_a_number_is_no_name_of_a_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as file:
+        for wrong in (file.fileno(), True, None, file, 1.5):
+            with pytest.raises(TypeError, match="path: expected the name of a file"):
+                write(wrong)
+            with pytest.raises(TypeError, match="path: expected the name of a file"):
+                open_regular(wrong)
+        assert file.read() == b"old"  # it is still open
+    with pytest.raises(ValueError, match="path: expected the name of a file"):
+        open_regular("a\0b")

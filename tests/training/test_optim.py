@@ -165,13 +165,20 @@ def test_states_that_do_not_fit_are_named_and_change_nothing() -> None:
         "eps: expected finite numbers like": lambda state: state.update(eps="small"),
         "steps: expected 2 counts": lambda state: state.update(steps=np.array([1])),
         r"steps: expected 2 counts .* got float64": lambda state: state.update(steps=np.ones(2)),
+        "lr: expected a number of at least 0, got -1": lambda state: state.update(lr=-1),
+        r"betas\[0\]: expected a number in 0..1": lambda state: state.update(betas=np.array([2, 5])),
+        "weight_decay: expected a number, got True": lambda state: state.update(weight_decay=True),
+        r"exp_avg_sq\.0: expected squares": lambda state: state.update({"exp_avg_sq.0": -np.ones((3, 4))}),
+        "lr: expected a plain array, got a masked": lambda state: state.update(
+            lr=np.ma.masked_array(0.1, mask=True)
+        ),
     }
     for message, change in cases.items():
         params = start()
         optimizer = build("Adam", params)
         step(optimizer, 1)
         before = optimizer.state_dict()
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             optimizer.load_state_dict(damaged(change))
         after = optimizer.state_dict()
         assert before.keys() == after.keys()
@@ -318,6 +325,43 @@ def test_clip_grad_norm_scales_to_the_bound_and_tells_the_norm(dtype: str) -> No
 def test_clip_grad_norm_of_nothing_is_zero() -> None:
     assert rf.clip_grad_norm([], 1.0) == 0.0
     assert rf.clip_grad_norm([Parameter(np.zeros(3))], 1.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "grads", "norm"),
+    [
+        ("float64", [[3e200, -4e200], [12e200]], 13e200),
+        ("float64", [[3e-10, 0.0], [4e200]], 4e200),
+        ("float64", [[1.7e308], [-1.7e308]], math.inf),
+        ("float32", [[3e38, -3e38], [3e38, 3e38]], 6e38),
+    ],
+)
+def test_clip_grad_norm_clips_finite_gradients_of_any_size(dtype: str, grads: Any, norm: float) -> None:
+    params = params_with(*(np.array(grad, dtype) for grad in grads))[: len(grads)]
+    directions = [param.grad / np.abs(grads[1][0]) for param in params]
+    assert math.isclose(rf.clip_grad_norm(params, 2.0), norm, rel_tol=1e-6)
+    clipped = np.concatenate([param.grad.ravel() for param in params])
+    assert math.isclose(np.linalg.norm(clipped), 2.0, rel_tol=1e-5)
+    for param, direction in zip(params, directions, strict=True):
+        np.testing.assert_allclose(param.grad / abs(params[1].grad[0]), direction, rtol=1e-6)
+    untouched = params_with(np.array(grads[0], dtype))
+    rf.clip_grad_norm(untouched, math.inf)
+    np.testing.assert_array_equal(untouched[0].grad, np.array(grads[0], dtype))
+
+
+def test_settings_are_checked_when_they_are_assigned() -> None:
+    optimizer = optim.Adam(start())
+    for name, value, kind in (("lr", -1.0, ValueError), ("lr", None, TypeError), ("betas", 0.9, TypeError)):
+        before = getattr(optimizer, name)
+        with pytest.raises(kind, match=f"^{name}: expected"):
+            setattr(optimizer, name, value)
+        assert getattr(optimizer, name) == before
+    with pytest.raises(TypeError, match=r"^state: expected a mapping as state_dict\(\) gives it, got list"):
+        optimizer.load_state_dict([1])
+    nesterov = optim.SGD(start(), momentum=0.5, nesterov=True)
+    with pytest.raises(ValueError, match="optimizer state nesterov: expected a momentum above 0"):
+        nesterov.load_state_dict(nesterov.state_dict() | {"momentum": 0.0})
+    assert nesterov.momentum == 0.5
 
 
 def test_clip_grad_norm_survives_squares_that_overflow_float32() -> None:

@@ -1,16 +1,21 @@
 """The ladder of models of time series: what each rung costs, and what it brings.
 
-forecaster      the protocol: fit, predict, roll, parameters, save
-windowed        those that see a window; the last value, the value of a season ago
-autoregression  AR(tau)                                 (statsmodels)
-markov          levels and the chances between them
-perceptron      a multilayer perceptron on a window     (scikit-learn)
+forecaster      the protocol: fit, predict, quantiles, roll, parameters, clone, save
+learner         what fit repeats: learning from the training part, with or without differences
+scale           differences, mean and standard deviation
+intervals       residuals, and the intervals that they make
+windowed        models that read a window; the last value, the value of a season ago
+autoregression  AR(tau)
+markov          levels and the probabilities between them
+perceptron      a multilayer perceptron on a window
 convolution     a convolution on a window
 latent          a state in place of a window: RNN, GRU, LSTM
 training        what the networks share, and how they are trained
-ladder          all of them on one split, their scores as a table
+ladder          all of them backtested on one split, their scores as a table
+long            long tables as series side by side
 saving          reads the files
-packages        imports of what only some need
+arrays          checks of arrays
+packages        imports of what only tables need
 """
 
 from rnnfast.baselines.series.autoregression import AutoRegression
@@ -18,13 +23,18 @@ from rnnfast.baselines.series.convolution import Convolution
 from rnnfast.baselines.series.forecaster import Forecast, Forecaster
 from rnnfast.baselines.series.ladder import (
     Score,
+    backtest,
     best_score,
     climb,
+    default_lags,
     ladder,
+    longest_horizon,
     score_table,
     simplest_score,
 )
 from rnnfast.baselines.series.latent import LatentAutoregression
+from rnnfast.baselines.series.learner import TooShort
+from rnnfast.baselines.series.long import Wide, pivot
 from rnnfast.baselines.series.markov import Markov
 from rnnfast.baselines.series.perceptron import Perceptron
 from rnnfast.baselines.series.saving import load_forecaster
@@ -41,10 +51,16 @@ __all__ = [
     "Perceptron",
     "Score",
     "SeasonalLastValue",
+    "TooShort",
+    "Wide",
+    "backtest",
     "best_score",
     "climb",
+    "default_lags",
     "ladder",
     "load_forecaster",
+    "longest_horizon",
+    "pivot",
     "score_table",
     "simplest_score",
 ]

@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from rnnfast.baselines.series.training import NetworkForecaster, train
-from rnnfast.baselines.series.windowed import Windowed, examples_of
+from rnnfast.baselines.series.training import WindowNetwork
 from rnnfast.nn import checks
+from rnnfast.nn.activation import ReLU
 from rnnfast.nn.linear import Linear
 from rnnfast.nn.module import Stateless
 from rnnfast.nn.sequential import Sequential
 
-__all__ = ["Convolution", "Flatten", "ReLU", "SlidingWindows"]
+__all__ = ["Convolution", "Flatten", "SlidingWindows"]
 
 
 class SlidingWindows(Stateless):
-    """All windows of the last axis: ``[…, W]`` becomes ``[…, W-k+1, k]``. With Linear behind, a convolution.
+    """All windows of the last axis: ``[…, W]`` becomes ``[…, W-k+1, k]``. Before Linear, a convolution.
 
     Parameters
     ----------
@@ -55,28 +55,6 @@ class SlidingWindows(Stateless):
         return dx
 
 
-class ReLU(Stateless):
-    """y = max(x, 0).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from rnnfast.baselines.series.convolution import ReLU
-    >>> module = ReLU()
-    >>> y, _, tape = module.forward(np.array([-1.0, 2.0]))
-    >>> y.tolist(), module.backward(tape, np.ones(2))[0].tolist()
-    ([0.0, 2.0], [0.0, 1.0])
-    """
-
-    def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
-        x = checks.any_floats("x", x)
-        return np.maximum(x, 0), (x.shape, x.dtype, x > 0)
-
-    def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
-        *_, above = saved
-        return dy * above
-
-
 class Flatten(Stateless):
     """The last two axes as one: ``[…, M, N]`` becomes ``[…, M*N]``.
 
@@ -100,7 +78,7 @@ class Flatten(Stateless):
         return dy.reshape(shape).copy()
 
 
-class Convolution(NetworkForecaster, Windowed):
+class Convolution(WindowNetwork):
     """A one-dimensional convolution on the last W values, with a linear map on top:
 
         z_{j,c} = relu(a_c + Σ_k K_{c,k} x_{t-W+j+k}),    x̂_t = b + Σ_{j,c} v_{j,c} z_{j,c}.
@@ -118,6 +96,8 @@ class Convolution(NetworkForecaster, Windowed):
         k, at most W; a shorter window takes its own length.
     updates : int, default 1500
         Updates of the weights, at most.
+    difference : int or sequence of int, default 0
+        As for :class:`Forecaster`.
 
     Examples
     --------
@@ -128,15 +108,14 @@ class Convolution(NetworkForecaster, Windowed):
     True
     """
 
-    def __init__(self, window: int, channels: int = 8, size: int = 5, *, updates: int = 1500) -> None:
+    def __init__(
+        self, window: int, channels: int = 8, size: int = 5, *, updates: int = 1500, difference: Any = 0
+    ) -> None:
         window = checks.positive("window", window)
         self.channels = checks.positive("channels", channels)
         self.size = min(checks.positive("size", size), window)
-        self.updates = checks.positive("updates", updates)
-        super().__init__(window=window, channels=channels, size=size, updates=updates)
-        self.memory = window
+        super().__init__(window=window, channels=channels, size=size, updates=updates, difference=difference)
         self.name = f"convolution({window})"
-        self._network = self._build(None)
 
     def _build(self, rng: checks.Rng) -> Sequential:
         source = checks.generator(rng)
@@ -145,23 +124,5 @@ class Convolution(NetworkForecaster, Windowed):
             Linear(self.size, self.channels, rng=source),
             ReLU(),
             Flatten(),
-            Linear((self.memory - self.size + 1) * self.channels, 1, rng=source),
+            Linear((self.reads - self.size + 1) * self.channels, 1, rng=source),
         )
-
-    def _learn(
-        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
-    ) -> int:
-        if stop is None:
-            self._network = self._build(rng)
-        data = _examples(series, self.memory, self.memory, start)
-        held_out = _examples(series, self.memory, start, len(series)) if start < len(series) else None
-        return train(self._network, data, held_out, stop or self.updates, rng)
-
-    def _next(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._network(windows)[0][..., 0]
-
-
-def _examples(series: NDArray[np.float64], window: int, start: int, stop: int) -> tuple[NDArray, NDArray]:
-    """`examples_of` as the network takes them: float32, targets [n, 1]."""
-    windows, targets = examples_of(series, window, start, stop)
-    return windows.astype(np.float32), targets[:, np.newaxis].astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +15,16 @@ __all__ = ["Markov"]
 
 
 class Markov(Forecaster):
-    """A first-order Markov model: the level that the last value has decides on the next level's chances.
+    """A first-order Markov model: the level of the last value gives the probabilities of the next level.
 
-    Each series by itself is cut into K levels at its quantiles. With n_ij the number of
-    times that level j came after level i there,
+    Each series by itself is cut into K levels at its quantiles. With n_ij the number of times that level j
+    came after level i there,
 
         p(j | i) = (n_ij + α / K) / (Σ_j n_ij + α),
 
     h steps ahead by the h-th power of this matrix. A level's value is the mean of the values in it; its
-    density is even between its borders, and the intervals are the quantiles of the density that the chances
-    of all levels make. So they need no residuals.
+    density is even between its borders, and the intervals are the quantiles of the density that the
+    probabilities of all levels make. So they need no residuals, unless differences are taken.
 
     Parameters
     ----------
@@ -33,6 +34,10 @@ class Markov(Forecaster):
         most of a series after `fit`.
     smoothing : float, default 1.0
         α above 0: how many observations the even distribution counts for.
+    shared : bool, default False
+        Several series, each scaled by itself, have one chain; False: each has its own.
+    difference : int or sequence of int, default 0
+        As for :class:`Forecaster`.
 
     Examples
     --------
@@ -43,50 +48,72 @@ class Markov(Forecaster):
     [0.0, 1.0]
     """
 
-    def __init__(self, levels: int = 10, *, smoothing: float = 1.0) -> None:
+    def __init__(
+        self, levels: int = 10, *, smoothing: float = 1.0, shared: bool = False, difference: Any = 0
+    ) -> None:
         self.levels = checks.integer("levels", levels, 2)
         self.smoothing = checks.real("smoothing", smoothing)
         if not self.smoothing > 0.0:
             raise ValueError(f"smoothing: expected a number above 0, got {smoothing!r}")
-        super().__init__(levels=levels, smoothing=self.smoothing)
+        self.shared = checks.boolean("shared", shared)
+        super().__init__(levels=levels, smoothing=self.smoothing, shared=shared, difference=difference)
         self.name = f"Markov({levels})"
         self.examples = 2 * levels
-        self._chains: list[_Chain] = []  # one for each series
+        self._chains: list[_Chain] = []  # one for each series, or one for all
 
     def _learn(
-        self, series: NDArray[np.float64], start: int, rng: np.random.Generator, stop: int | None = None
+        self,
+        series: NDArray[np.float64],
+        known: NDArray[np.float64],
+        start: int,
+        rng: np.random.Generator,
+        stop: int | None = None,
     ) -> int:
-        self._use([_Chain.of(column, self.levels, self.smoothing) for column in series[:start].T])
+        columns = np.split(series[:start], series.shape[1], axis=1)
+        if self.shared:  # one value of several series, each scaled by itself, differs in its last bits
+            columns = [series[:start].round(9)]
+        self._use([_Chain.of(own, self.levels, self.smoothing) for own in columns])
         return 0
 
-    def _means(
-        self, series: NDArray[np.float64], origins: NDArray[np.integer], horizon: int
-    ) -> NDArray[np.float64]:
-        return np.stack(
-            [
-                chain.chances(column[origins - 1], horizon) @ chain.values
-                for chain, column in zip(self._chains, series.T, strict=True)
-            ],
-            axis=2,
-        )
+    def _chain(self, s: int) -> _Chain:
+        """The chain of series s."""
+        return self._chains[0 if self.shared else s]
 
-    def _bounds(
+    def _means(
+        self,
+        series: NDArray[np.float64],
+        known: NDArray[np.float64],
+        origins: NDArray[np.integer],
+        horizon: int,
+    ) -> NDArray[np.float64]:
+        means = [
+            self._chain(s).probabilities(column[origins - 1], horizon) @ self._chain(s).values
+            for s, column in enumerate(series.T)
+        ]
+        return np.stack(means, axis=2)
+
+    def _quantile(
         self,
         series: NDArray[np.float64],
         origins: NDArray[np.integer],
         means: NDArray[np.float64],
-        level: float,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        lower, upper = np.empty_like(means), np.empty_like(means)
-        for s, chain in enumerate(self._chains):
-            chances = chain.chances(series[origins - 1, s], means.shape[1])
-            lower[:, :, s] = chain.quantile(chances, (1 - level) / 2)
-            upper[:, :, s] = chain.quantile(chances, (1 + level) / 2)
-        return lower, upper
+        probability: float,
+    ) -> NDArray[np.float64]:
+        if self.difference:  # sums of differences, whose distribution the chain does not give
+            return super()._quantile(series, origins, means, probability)
+        values = np.empty_like(means)
+        for s, last in enumerate(self._scale.apply(series)[origins - 1].T):
+            chain = self._chain(s)
+            values[:, :, s] = chain.quantile(chain.probabilities(last, means.shape[1]), probability)
+        return self._scale.undo(series, origins, values)
 
     @property
     def bounded(self) -> float:
-        return 1.0
+        return super().bounded if self.difference else 1.0
+
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        return super().exact if self.difference else np.zeros(self.series, bool)
 
     @property
     def parameters(self) -> int:
@@ -102,7 +129,7 @@ class Markov(Forecaster):
     def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
         kind = np.dtype(np.float64)
         chains = []
-        for s in range(S):
+        for s in range(1 if self.shared else S):
             K = len(numbers[f"{s}.values"])
             shapes = {"low": (K,), "high": (K,), "begins": (K,), "values": (K,), "p": (K, K)}
             arrays = {
@@ -111,7 +138,7 @@ class Markov(Forecaster):
             chain = _Chain(**arrays)
             ordered = (np.diff(chain.begins) > 0.0).all() and (chain.low <= chain.high).all()
             if not (ordered and (chain.p >= 0.0).all() and np.allclose(chain.p.sum(axis=1), 1.0)):
-                raise ValueError(f"{s}: levels out of order, or no chances")
+                raise ValueError(f"{s}: levels out of order, or no probabilities")
             chains.append(chain)
         self._use(chains)
 
@@ -121,7 +148,7 @@ class Markov(Forecaster):
 
 
 class _Chain:
-    """The chain of one series."""
+    """The chain of one series, or of several."""
 
     def __init__(
         self,
@@ -139,6 +166,7 @@ class _Chain:
 
     @classmethod
     def of(cls, series: NDArray[np.float64], levels: int, smoothing: float) -> _Chain:
+        """The chain that the columns of `series` [N, S] have in common."""
         distinct = np.unique(series)
         if len(distinct) <= levels:
             low = high = distinct
@@ -155,12 +183,12 @@ class _Chain:
             after = np.isin(low, alone) & (low < high)
             begins = np.where(after, np.nextafter(low, np.inf), low)
         at = np.searchsorted(begins[1:], series, side="right")
-        kept = np.bincount(at, minlength=len(low)) > 0
+        kept = np.bincount(at.ravel(), minlength=len(low)) > 0
         low, high, begins = low[kept], high[kept], begins[kept]
         at = np.searchsorted(begins[1:], series, side="right")
         K = len(low)
-        moves = np.bincount(at[:-1] * K + at[1:], minlength=K * K).reshape(K, K) + smoothing / K
-        values = np.bincount(at, series) / np.bincount(at)
+        moves = np.bincount((at[:-1] * K + at[1:]).ravel(), minlength=K * K).reshape(K, K) + smoothing / K
+        values = np.bincount(at.ravel(), series.ravel()) / np.bincount(at.ravel())
         return cls(low, high, begins, values, moves / moves.sum(axis=1, keepdims=True))
 
     @property
@@ -173,19 +201,19 @@ class _Chain:
         """In which level each value lies; beyond the outer borders, the outer levels."""
         return np.searchsorted(self.begins[1:], values, side="right")
 
-    def chances(self, last: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:
-        """The chances [O, horizon, K] of each level at each step after the values `last` [O]."""
-        chances = np.empty((len(last), horizon, len(self.p)))
+    def probabilities(self, last: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:
+        """The probability [O, horizon, K] of each level at each step after the values `last` [O]."""
+        found = np.empty((len(last), horizon, len(self.p)))
         now = np.eye(len(self.p))[self.level(last)]
         for j in range(horizon):
-            now = chances[:, j] = now @ self.p
-        return chances
+            now = found[:, j] = now @ self.p
+        return found
 
-    def quantile(self, chances: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-        """The value below which `share` of the density with these chances [O, horizon, K] lies."""
-        below = np.cumsum(chances, axis=-1)
+    def quantile(self, probabilities: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+        """The value below which `share` of the density with these probabilities [O, horizon, K] is."""
+        below = np.cumsum(probabilities, axis=-1)
         at = np.minimum((below < share).sum(axis=-1), len(self.p) - 1)
-        chance = np.take_along_axis(chances, at[..., np.newaxis], -1)[..., 0]
-        reached = np.take_along_axis(below, at[..., np.newaxis], -1)[..., 0] - chance
-        part = np.clip((share - reached) / chance, 0.0, 1.0)
+        own = np.take_along_axis(probabilities, at[..., np.newaxis], -1)[..., 0]
+        reached = np.take_along_axis(below, at[..., np.newaxis], -1)[..., 0] - own
+        part = np.clip((share - reached) / own, 0.0, 1.0)
         return self.low[at] + part * (self.high[at] - self.low[at])

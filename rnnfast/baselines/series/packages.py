@@ -1,4 +1,4 @@
-"""Packages that only some rungs need, imported when one learns."""
+"""Packages that only tables need, imported when one is read."""
 
 from __future__ import annotations
 

@@ -28,13 +28,13 @@ CLASSES: dict[str, type[Forecaster]] = {
         LatentAutoregression,
     )
 }
-SIZES = {"lags", "window", "hidden", "channels"}  # the settings that some array is at least as large as
+SIZES = {"lags", "window", "hidden", "channels"}  # settings that the size of some array is not below
 
 
 def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str, Any]]:
     """A fitted forecaster from the file that its `save` wrote.
 
-    It forecasts the same numbers, and needs no package beyond NumPy to do so.
+    It forecasts the same numbers.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
     ...     rf.baselines.Markov(5).fit(series).save(path, {"unit": "m"})
     ...     model, metadata = rf.baselines.load_forecaster(path)
     >>> model, metadata
-    (Markov(levels=5, smoothing=1.0), {'unit': 'm'})
+    (Markov(levels=5, smoothing=1.0, shared=False, difference=0), {'unit': 'm'})
     """
     arrays, metadata = read_checkpoint(path)
     if metadata.pop("kind", None) != KIND:
@@ -74,7 +74,7 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
             if own["settings"][name] > largest:  # before so much memory is taken
                 raise ValueError(f"{name} {own['settings'][name]}, and no array of such a size")
         forecaster = CLASSES[own["class"]](**own["settings"])
-        forecaster.restore(arrays, own["flat"])
+        forecaster.restore(arrays, own)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: damaged: {error}") from error
     return forecaster, metadata

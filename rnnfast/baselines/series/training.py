@@ -1,4 +1,4 @@
-"""What the networks of the ladder share: the same rules of training, so that the cells differ alone."""
+"""What the networks of the ladder share: one way of training, so that only the networks differ."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.baselines.series.forecaster import Forecaster
+from rnnfast.baselines.series.windowed import Windowed, examples_of
+from rnnfast.nn import checks
 from rnnfast.nn.losses import mse
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Adam
@@ -17,7 +19,7 @@ from rnnfast.nn.sequential import Sequential
 from rnnfast.training.fit import fit
 from rnnfast.training.run import Run
 
-__all__ = ["BATCH", "RATE", "NetworkForecaster", "epochs_and_patience", "train"]
+__all__ = ["BATCH", "NetworkForecaster", "WindowNetwork", "train"]
 
 BATCH = 32  # examples of an update
 RATE = 0.01  # Adam's learning rate, at first
@@ -25,9 +27,25 @@ CLIP_NORM = 1.0
 
 
 class NetworkForecaster(Forecaster):
-    """A forecaster whose numbers are the parameters of its network."""
+    """A forecaster whose numbers are the parameters of its network. A subclass gives `_build`.
+
+    Parameters
+    ----------
+    updates : int
+        Updates of the weights, at most.
+    **settings
+        As for :class:`Forecaster`.
+    """
 
     _network: Sequential
+
+    def __init__(self, *, updates: int, **settings: Any) -> None:
+        self.updates = checks.positive("updates", updates)
+        super().__init__(updates=updates, **settings)
+
+    def _build(self, rng: checks.Rng) -> Sequential:
+        """The network, for as many covariates as there are."""
+        raise NotImplementedError
 
     @property
     def parameters(self) -> int:
@@ -37,7 +55,48 @@ class NetworkForecaster(Forecaster):
         return self._network.state_dict()
 
     def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
-        self._network.load_state_dict(numbers)
+        network = self._build(None)
+        network.load_state_dict(numbers)
+        self._network = network
+
+
+class WindowNetwork(NetworkForecaster, Windowed):
+    """A network that reads a window, and covariates if it `reads_covariates`.
+
+    Parameters
+    ----------
+    window : int
+    **settings
+        As for :class:`NetworkForecaster`.
+    """
+
+    def __init__(self, *, window: int, **settings: Any) -> None:
+        super().__init__(window=window, **settings)
+        self.reads = window
+
+    def _learn(
+        self,
+        series: NDArray[np.float64],
+        known: NDArray[np.float64],
+        start: int,
+        rng: np.random.Generator,
+        stop: int | None = None,
+    ) -> int:
+        if stop is None:
+            self._network = self._build(rng)
+        data = self._examples(series, known, self.reads, start)
+        held_out = self._examples(series, known, start, len(series)) if start < len(series) else None
+        return train(self._network, data, held_out, stop or self.updates, rng)
+
+    def _examples(
+        self, series: NDArray[np.float64], known: NDArray[np.float64], start: int, stop: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`examples_of` as the network takes them: float32, targets [n, 1]."""
+        inputs, targets = examples_of(series, known, self.reads, start, stop)
+        return inputs.astype(np.float32), targets[:, np.newaxis].astype(np.float32)
+
+    def _next(self, windows: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._network(np.concatenate([windows, known], axis=2))[0][..., 0]
 
 
 def train(
@@ -74,7 +133,7 @@ def train(
     x, _ = data
     examples = x.shape[-2] if truncate is not None else len(x)
     windows = 1 if truncate is None else -(-len(x) // truncate)
-    epochs, patience = epochs_and_patience(windows * -(-examples // BATCH), updates)
+    epochs, patience = _epochs_and_patience(windows * -(-examples // BATCH), updates)
 
     def end(run: Run) -> None:
         if run.step == updates:
@@ -101,7 +160,7 @@ def train(
     return history.step[-1 if validation is None else history.validation.index(history.best)]
 
 
-def epochs_and_patience(count: int, updates: int) -> tuple[int, int]:
-    """How many epochs of `count` updates make so many, and how many may pass without a better validation."""
+def _epochs_and_patience(count: int, updates: int) -> tuple[int, int]:
+    """The epochs of `count` updates that make so many, and the patience in epochs."""
     epochs = -(-updates // count)
     return epochs, max(5, epochs // 5)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.series.clock import NAMES, Clock, dates_of
+from rnnfast.cli.series.long import check_repeats, key_of, widen
 from rnnfast.cli.series.table import Table, numbers, read_table
 
 __all__ = ["IRREGULAR", "MISSING", "Data", "read_data"]
@@ -42,6 +43,12 @@ class Data(NamedTuple):
     clock : Clock
     notes : list of str
         What was done to the rows.
+    known : ndarray [N + F, S, K]
+        K covariates of each row and series, and of F future rows.
+    columns : list of str
+        The table's columns that the series come from.
+    only : list of str
+        The names in the column of names that were taken; empty without such a column.
     """
 
     path: str
@@ -50,6 +57,9 @@ class Data(NamedTuple):
     observed: NDArray[np.bool_]
     clock: Clock
     notes: list[str]
+    known: NDArray[np.float64]
+    columns: list[str]
+    only: list[str]
 
 
 def read_data(
@@ -59,6 +69,9 @@ def read_data(
     missing: str,
     irregular: str,
     *,
+    series: str | None = None,
+    only: list[str] | None = None,
+    covariates: list[str] | None = None,
     step: str | None = None,
     note: str = "",
 ) -> Data:
@@ -73,6 +86,13 @@ def read_data(
         None: the one column that has a time's name or dates; without any, the rows' own order.
     missing, irregular : str
         A key of MISSING, of IRREGULAR.
+    series : str, optional
+        The column that says which series each row of a long table is of.
+    only : list of str, optional
+        Which of its names to take.
+    covariates : list of str, optional
+        Columns that are known in advance. The rows at the end that have them, and nothing of `columns`, are
+        the future.
     step : str, optional
         The step that is expected, as :meth:`Clock.step_text` has it; by default the commonest.
     note : str, optional
@@ -88,20 +108,50 @@ def read_data(
         Whatever stands in the way, with its place in the file and what can be done.
     """
     table = read_table(path)
-    for option, name in [("--time", time), *(("--column", name) for name in columns or [])]:
+    covariates = covariates or []
+    beside = [*covariates, *([] if series is None else [series])]
+    named = [("--time", time), ("--series", series)]
+    named += [("--column", name) for name in columns or []] + [("--covariates", name) for name in covariates]
+    for option, name in named:
         if name is not None and name not in table.columns:
             raise CommandError(f"{option} {name}: {path} has the columns {_list(table.columns)}{note}")
-    if columns is not None and len(set(columns)) < len(columns):
-        raise CommandError(f"--column: expected each column once, got {_list(columns)}")
     if time is None:
-        time = _only_time(table, columns or [])
-    elif columns is not None and time in columns:
-        raise CommandError(f"--column {time}: is the --time")
-    names = [_only_column(table, time)] if columns is None else columns
-    values = np.stack([_numbers(table, name) for name in names], axis=1)
+        time = _only_time(table, [*(columns or []), *beside])
+    _check_roles(columns or [], time, series, covariates)
+    if series is None and irregular == "error":
+        check_repeats(table, time, [*(columns or []), *covariates])
+    names = [_only_column(table, {time, *beside})] if columns is None else columns
+    kept: list[str] = []
+    chosen, columns, about = names, names, covariates  # `columns` and `about` are read from now on
+    if series is not None:
+        table, kept = widen(table, series, only, time, [*names, *covariates])
+        columns, about = (
+            [key_of(column, name) for column in part for name in kept] for part in (names, about)
+        )
+        names = kept if len(names) == 1 else columns
+    values = np.stack([_numbers(table, column) for column in [*columns, *about]], axis=1)
     rows = _Rows(values, Clock.of(table, time, step), table.places)
-    notes = [rows.sort(), rows.make_regular(path, irregular), rows.make_whole(path, names, missing)]
-    return Data(path, names, rows.values, rows.observed, rows.clock, [note for note in notes if note])
+    S = len(names)
+    notes = [rows.sort(), rows.make_regular(path, irregular)]
+    future = rows.cut_future(path, S, about)
+    end = rows.clock.positions[-1:]
+    notes.append(rows.make_whole(path, [*names, *about], missing))
+    if len(future) and rows.clock.positions[-1:] != end:
+        raise CommandError(f"{path}: the last row before the future has no value in some column")
+    known = np.concatenate([rows.values[:, S:], future])
+    own = max(1, len(kept))  # series that have covariates of their own
+    known = known.reshape(len(known), len(covariates), own).swapaxes(1, 2)
+    return Data(
+        path,
+        names,
+        rows.values[:, :S],
+        rows.observed[:, :S],
+        rows.clock,
+        [note for note in notes if note],
+        np.tile(known, (1, S // own, 1)),
+        chosen,
+        kept,
+    )
 
 
 class _Rows:
@@ -168,6 +218,21 @@ class _Rows:
         self.places = [f"{self.clock.name} {label}" for label in self.clock.labels()]
         return f"{count} are not {self.clock.step_text()}: resampled to {N:,} rows"
 
+    def cut_future(self, path: str, S: int, covariates: list[str]) -> NDArray[np.float64]:
+        """Take away the rows at the end without a value of the S series, and return their covariates."""
+        if not covariates:
+            return self.values[:0, S:]
+        there = np.flatnonzero((~np.isnan(self.values[:, :S])).any(axis=1))
+        N = int(there[-1]) + 1 if len(there) else 0
+        future = self.values[N:, S:]
+        if np.isnan(future).any():
+            row, column = np.argwhere(np.isnan(future))[0]
+            raise CommandError(
+                f"{path}: column {covariates[column]!r} has no value in a future row, {self.places[N + row]}"
+            )
+        self._take(np.arange(N))
+        return future
+
     def make_whole(self, path: str, names: list[str], how: str) -> str:
         gaps = np.isnan(self.values)
         rows = gaps.any(axis=1)
@@ -207,6 +272,22 @@ class _Rows:
         return text + (f"; {cut} rows at the ends left out" if cut else "")
 
 
+def _check_roles(columns: list[str], time: str | None, series: str | None, covariates: list[str]) -> None:
+    """Refuse a column that has two uses."""
+    for option, names in (("--column", columns), ("--covariates", covariates)):
+        if len(set(names)) < len(names):
+            raise CommandError(f"{option}: expected each column once, got {_list(names)}")
+    if time in columns:
+        raise CommandError(f"--column {time}: is the --time")
+    times = [] if time is None else [time]
+    for option, names in (("--column", columns), ("--time", times), ("--covariates", covariates)):
+        for name in names:
+            if name == series:
+                raise CommandError(f"{option} {name}: is --series too")
+            if name in covariates and option != "--covariates":
+                raise CommandError(f"{option} {name}: is of --covariates too")
+
+
 def _only_time(table: Table, columns: list[str]) -> str | None:
     """The table's one column that has a time's name or holds dates; None without any."""
     found = []
@@ -224,12 +305,12 @@ def _only_time(table: Table, columns: list[str]) -> str | None:
     return found[0] if found else None
 
 
-def _only_column(table: Table, time: str | None) -> str:
-    """The one column beside the time that holds numbers, most of its values at least."""
+def _only_column(table: Table, others: set[str | None]) -> str:
+    """The one column beside `others` that holds numbers, most of its values at least."""
     found = []
     for name, column in table.columns.items():
         values, other = numbers(column)
-        if name != time and np.count_nonzero(~np.isnan(values)) > np.count_nonzero(other):
+        if name not in others and np.count_nonzero(~np.isnan(values)) > np.count_nonzero(other):
             found.append(name)
     if len(found) != 1:
         several = f"several columns of numbers: {_list(found)}; choose with --column"

@@ -1,0 +1,59 @@
+"""Residuals of the validation part, and the intervals that they make."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LEAST_RESIDUALS", "Residuals"]
+
+LEAST_RESIDUALS = 5  # of each step
+
+
+class Residuals(NamedTuple):
+    """Outcome minus forecast, for each step ahead and each series by itself.
+
+    Attributes
+    ----------
+    values : ndarray [R, horizon, S]
+        Ascending along the first axis, in the series' own unit.
+    rounding : ndarray [S]
+        How far apart two computations of one value may be.
+    """
+
+    values: NDArray[np.float64]
+    rounding: NDArray[np.float64]
+
+    def quantile(self, probability: float, horizon: int) -> NDArray[np.float64]:
+        """A quantile of the residuals: [horizon, S].
+
+        Of R residuals and one to come, each is the k-th smallest with probability 1 / (R + 1): so the
+        quantile is the one of rank (R + 1) p, rounded outwards, as far as there are so many.
+        """
+        R = len(self.values)
+        above = math.ceil(round((R + 1) * max(probability, 0.5), 6))  # 38.0000000001 is meant to be 38
+        below = math.ceil(round((R + 1) * max(1 - probability, 0.5), 6))
+        high, low = self.values[min(above, R) - 1, :horizon], self.values[R - min(below, R), :horizon]
+        if probability == 0.5:
+            return (low + high) / 2
+        return high if probability > 0.5 else low
+
+    @property
+    def bounded(self) -> float:
+        """The highest level of an interval that so many residuals are enough for: (R - 1) / (R + 1)."""
+        R = len(self.values)
+        return (R - 1) / (R + 1)
+
+    @property
+    def one_sided(self) -> NDArray[np.bool_]:
+        """Where nine tenths of the outcomes were on one side of the forecasts: [horizon, S]."""
+        low, high = np.quantile(self.values, [0.1, 0.9], axis=0)
+        return (low > self.rounding) | (high < -self.rounding)
+
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        """Which series have, for each step, residuals that are all the same to rounding: [S]."""
+        return (np.ptp(self.values, axis=0) <= self.rounding).all(axis=0)

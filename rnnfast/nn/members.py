@@ -1,0 +1,278 @@
+"""The members of a module: parameters and modules that are set as attributes, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rnnfast.nn import checks
+from rnnfast.nn.parameter import Parameter
+
+_Own = TypeVar("_Own", bound="Members")
+
+_REGISTERED = ("_parameters", "_modules", "_row")  # the last is a Sequential's
+_PLAIN = frozenset({list, tuple, set, dict})
+_LOOK = 64  # entries of a plain list or dict that are searched for modules
+
+
+class Members:
+    """What registers parameters and modules that are set as attributes; the base of `Module`.
+
+    Names are paths: ``trunk.weight_ih_l0`` is the parameter ``weight_ih_l0`` of the member ``trunk``. Own
+    parameters come before those of members, each in the order in which it was first set. A parameter or
+    module that is registered under several names is one: it is listed once, under the first of them.
+    """
+
+    _parameters: dict[str, Parameter]
+    _modules: dict[str, Any]
+
+    def __init__(self) -> None:
+        for kind in ("_parameters", "_modules"):
+            self.__dict__.setdefault(kind, {})
+
+    # Attributes
+
+    def __getattr__(self, name: str) -> Any:
+        own = self.__dict__
+        for kind in ("_parameters", "_modules"):
+            if name in own.get(kind, ()):
+                return own[kind][name]
+        if name in ("_parameters", "_modules"):
+            raise AttributeError(f"{type(self).__name__}.__init__: expected it to call super().__init__()")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = self.__dict__
+        if isinstance(value, (Parameter, Members)):
+            if hasattr(getattr(type(self), name, None), "__set__"):  # a property: its setter decides
+                object.__setattr__(self, name, value)
+            else:
+                self._register(name, value)
+            return
+        if name in own.get("_parameters", ()):
+            if value is not None:
+                raise AttributeError(f"{name}: a parameter stays what it is; assign to {name}.data instead")
+            self._check_member(name, None)
+            del self._parameters[name]
+        elif name in own.get("_modules", ()):
+            if value is not None:
+                raise TypeError(f"{name}: expected a Module or None, got {type(value).__name__}")
+            self._check_member(name, None)
+            del self._modules[name]
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        for kind in ("_parameters", "_modules"):
+            members = self.__dict__.get(kind, {})
+            if name in members:
+                self._check_member(name, None)
+                del members[name]
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters, *self._modules]
+
+    def _register(self, name: str, value: Parameter | Members) -> None:
+        own = self.__dict__
+        if "_modules" not in own:
+            raise AttributeError(
+                f"{type(self).__name__}.__init__: expected it to call super().__init__() "
+                f"before it sets {name}"
+            )
+        if not name or "." in name:
+            raise ValueError(f"name: expected one without a dot, got {name!r}")
+        if isinstance(value, Members) and any(inner is self for inner in value.modules()):
+            raise ValueError(f"{name}: expected a module that does not hold this {type(self).__name__}")
+        self._check_member(name, value)
+        mine: dict[str, Any] = self._parameters
+        other: dict[str, Any] = self._modules
+        if isinstance(value, Members):
+            mine, other = other, mine
+        other.pop(name, None)
+        own.pop(name, None)
+        mine[name] = value
+
+    def _check_member(self, name: str, value: Parameter | Members | None) -> None:
+        """Refuse `value` (None: nothing) as the member `name`; by default any is taken."""
+
+    # Walks
+
+    def _every_name(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """All names of all parameters: a shared one comes under each of its names."""
+        for name, parameter in self._parameters.items():
+            yield prefix + name, parameter
+        for name, module in self._modules.items():
+            yield from module._every_name(f"{prefix}{name}.")
+
+    def _named(self) -> dict[str, Parameter]:
+        """Each parameter under its first name; not to be written into."""
+        own = self._parameters
+        if not self._modules and len(set(own.values())) == len(own):
+            return own
+        named: dict[str, Parameter] = {}
+        self._collect("", named, set())
+        return named
+
+    def _collect(self, prefix: str, named: dict[str, Parameter], seen: set[Parameter]) -> None:
+        """Add the parameters that were not seen before to `named`."""
+        for name, parameter in self._parameters.items():
+            if parameter not in seen:
+                seen.add(parameter)
+                named[prefix + name] = parameter
+        for name, module in self._modules.items():
+            module._collect(f"{prefix}{name}.", named, seen)
+
+    def _check_lists(self) -> None:
+        """Refuse modules and parameters in plain lists and dicts that nothing registers."""
+        modules = self.modules()
+        for module in modules:
+            for name, value in module.__dict__.items():
+                if type(value) not in _PLAIN or not value or name in _REGISTERED:
+                    continue
+                for entry in islice(value.values() if isinstance(value, dict) else value, _LOOK):
+                    if isinstance(entry, (Members, Parameter)) and not self._holds(entry):
+                        kind = "Parameter" if isinstance(entry, Parameter) else "Module"
+                        raise TypeError(
+                            f"{type(module).__name__}.{name}: expected an rf.{kind}List or rf.{kind}Dict "
+                            f"(a plain {type(value).__name__} registers nothing), got one that holds "
+                            f"a {type(entry).__name__}"
+                        )
+
+    def _holds(self, entry: Parameter | Members) -> bool:
+        """Whether this module or one inside it registered `entry`."""
+        if isinstance(entry, Members):
+            return any(module is entry for module in self.modules())
+        return any(parameter is entry for _, parameter in self._every_name())
+
+    # What a module says of them
+
+    @property
+    def dtype(self) -> np.dtype | None:
+        """The dtype of the (first) parameters; None for a module without any."""
+        for _, parameter in self._every_name():
+            return parameter.dtype
+        return None
+
+    def parameters(self) -> list[Parameter]:
+        """The parameters, each once, in the order of :meth:`named_parameters`."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        """The parameters with their names, each once.
+
+        Raises
+        ------
+        TypeError
+            A plain list or dict among the attributes holds a module or parameter that is not registered.
+        """
+        self._check_lists()
+        return list(self._named().items())
+
+    def modules(self: _Own) -> list[_Own]:
+        """This module and, after it, those inside it, however deep, each once."""
+        found: dict[Any, str] = {}
+        self._find("", found)
+        return list(found)
+
+    def named_modules(self: _Own) -> list[tuple[str, _Own]]:
+        """This module, named "", and those inside it with their names, each once."""
+        found: dict[Any, str] = {}
+        self._find("", found)
+        return [(name, module) for module, name in found.items()]
+
+    def _find(self, name: str, found: dict[Any, str]) -> None:
+        """Add this module and those inside it that were not found before."""
+        if self not in found:
+            found[self] = name
+            for inner, module in self._modules.items():
+                module._find(f"{name}.{inner}" if name else inner, found)
+
+    def zero_grad(self) -> None:
+        """Set every gradient there is to zero."""
+        parameters = self._named()
+        check_writeable(parameters, "grad")
+        for parameter in parameters.values():
+            parameter.zero_grad()
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters' values, by the names of :meth:`named_parameters`."""
+        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over the values of all parameters.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            Exactly this module's names, each with its parameter's shape; an open ``.npz`` file will do.
+            Floats of another dtype are cast. A shared parameter's other names may be there too, with the same
+            values, as in a state_dict of PyTorch.
+
+        Raises
+        ------
+        TypeError
+            If it is no mapping.
+        ValueError
+            Before anything is written, and naming every entry that is missing, unexpected, wrongly shaped
+            or no array of floats, and every parameter that cannot be written.
+        """
+        parameters = self._named()
+        for name, value in self._read_state(state_dict).items():
+            parameters[name].data = value
+
+    def check_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Raise the errors of :meth:`load_state_dict` and change nothing."""
+        self._read_state(state_dict)
+
+    def _read_state(self, state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The values of all parameters, as arrays that fit them."""
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"state_dict: expected a mapping of names to arrays, got {type(state_dict).__name__}"
+            )
+        parameters = dict(self.named_parameters())
+        first = {id(parameter): name for name, parameter in parameters.items()}
+        others = {name: first[id(shared)] for name, shared in self._every_name() if name not in parameters}
+        problems = [f"missing {name}" for name in parameters if name not in state_dict]
+        problems += [f"unexpected {name}" for name in state_dict if name not in {**parameters, **others}]
+        values = {}
+        for name, parameter in parameters.items():
+            if name in state_dict:
+                try:
+                    values[name] = checks.shaped(name, state_dict[name], parameter.dtype, parameter.shape)
+                except (TypeError, ValueError) as error:
+                    problems.append(str(error))
+            if not parameter.data.flags.writeable:
+                problems.append(f"{name}: expected a parameter that can be written, got a read-only one")
+        for name, own in others.items():
+            if name in state_dict and own in values:
+                if not np.array_equal(checks.as_array(name, state_dict[name]), values[own], True):
+                    problems.append(f"{name}: expected the values of {own}, whose parameter it shares")
+        if problems:
+            raise ValueError(f"state_dict: {'; '.join(problems)}")
+        return values
+
+
+def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
+    """Refuse parameters of which one's `kind` ("data" or "grad") is read-only, by its name."""
+    for name, parameter in parameters.items():
+        array = parameter.grad if kind == "grad" else parameter.data
+        if array is not None and not array.flags.writeable:
+            raise ValueError(f"{name}.{kind}: expected a writeable array, got a read-only one")
+
+
+def check_same_form(name: str, present: Parameter | None, value: Any) -> None:
+    """Refuse anything but a parameter of the shape and dtype of the `present` one."""
+    if present is None:
+        raise TypeError(f"{name}: expected None (the module was made without it), got {type(value).__name__}")
+    if not isinstance(value, Parameter):
+        came = "nothing" if value is None else type(value).__name__
+        raise TypeError(f"{name}: expected a Parameter, got {came}")
+    if value.dtype != present.dtype:
+        raise TypeError(f"{name}: expected a Parameter of {present.dtype}, got one of {value.dtype}")
+    if value.shape != present.shape:
+        raise ValueError(f"{name}: expected a Parameter of shape {present.shape}, got {value.shape}")

@@ -1,0 +1,179 @@
+"""`rnnfast.torch` under autocast: float32 kernels run, and results have the dtypes that torch.nn gives."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bridges.torch_models import CELLS, KINDS, LAYERS, kernels_run, tensors_in, twins  # noqa: E402
+from torch.nn.utils.rnn import pack_sequence  # noqa: E402
+
+import rnnfast.torch  # noqa: E402
+
+LOWER = (torch.bfloat16, torch.float16)
+DTYPES = (torch.float32, *LOWER)
+pytestmark = pytest.mark.filterwarnings("error::rnnfast.torch.FallbackWarning")
+
+
+def given(kind, form, x_dtype, state_dtype, passes=1, width=4):
+    """x in this form and, where it has a dtype, a state."""
+    x = torch.randn(2, 3) if kind in CELLS else torch.randn(5, 2, 3)
+    batch = (2,)
+    if form == "unbatched":
+        x, batch = x.select(-2, 0), ()
+    x = x.to(x_dtype)
+    if form == "packed":
+        x = pack_sequence([x[:, 0], x[:3, 1]])
+    if state_dtype is None:
+        return x, None
+    leading = (*(() if kind in CELLS else (passes,)), *batch)
+    h = torch.randn(*leading, width).to(state_dtype)
+    return x, (h, torch.randn(*leading, 4).to(state_dtype)) if kind.startswith("LSTM") else h
+
+
+def dtypes_of(result):
+    return [tensor.dtype for tensor in tensors_in(result)]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("lower", LOWER)
+@pytest.mark.parametrize("kind", KINDS)
+def test_dtypes_are_torchs(kind, lower, grad):
+    stacks = [{}, {"bias": False}]
+    if kind in LAYERS:
+        stacks += [{"num_layers": 2, "bidirectional": True, "dropout": 0.2}]
+    if kind == "LSTM":
+        stacks += [{"proj_size": 2}]
+    forms = ("batched", "unbatched", "packed") if kind in LAYERS else ("batched", "unbatched")
+    compared = 0
+    cases = [*itertools.product(stacks, [torch.float32], forms, DTYPES, (None, *DTYPES))]
+    cases += itertools.product([{}], LOWER, forms, DTYPES, (None, torch.float32))
+    for stack, dtype, form, x_dtype, state_dtype in cases:
+        plain, fast = twins(kind, 3, 4, dtype=dtype, **stack)
+        passes = 4 if "num_layers" in stack else 1
+        x, hx = given(kind, form, x_dtype, state_dtype, passes, stack.get("proj_size", 4))
+        with torch.set_grad_enabled(grad), torch.autocast("cpu", lower):
+            with kernels_run(passes):
+                got = dtypes_of(fast(x, hx))
+            try:
+                want = dtypes_of(plain(x, hx))
+            except RuntimeError:  # torch itself cannot: where two lower dtypes meet, or oneDNN lacks float16
+                assert got == [lower] * len(got)
+                continue
+        assert got == want, (stack, dtype, form, x_dtype, state_dtype)
+        compared += 1
+    assert compared >= 40
+
+
+@pytest.mark.parametrize("lower", LOWER)
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_are_those_of_float32_rounded_once(kind, lower):
+    _, module = twins(kind, 3, 4, dtype=torch.float32)
+    x, hx = given(kind, "batched", lower, lower)
+    single = tuple(part.float() for part in hx) if isinstance(hx, tuple) else hx.float()
+    x.requires_grad_()
+    wide = x.detach().float().requires_grad_()
+    with torch.autocast("cpu", lower), kernels_run(1):
+        got = tensors_in(module(x, hx))
+    want = tensors_in(module(wide, single))
+    assert all(torch.equal(a, b.to(a.dtype)) for a, b in zip(got, want, strict=True))
+    sum(tensor.float().sum() for tensor in got).backward()
+    grads = [parameter.grad.clone() for parameter in module.parameters()]
+    module.zero_grad()
+    sum(tensor.sum() for tensor in want).backward()
+    assert torch.equal(x.grad, wide.grad.to(lower))
+    assert all(torch.equal(a, p.grad) for a, p in zip(grads, module.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_training_comes_as_near_to_float32_as_torchs(kind):
+    plain, fast = twins(kind, 3, 4, dtype=torch.float32)
+    x = torch.randn(6, 2, 3)
+    want = plain(x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        theirs, ours = plain(x)[0].float(), fast(x)[0].float()
+    assert (ours - want).abs().max() <= (theirs - want).abs().max() + 1e-6
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_options_and_keywords_are_kept(kind):
+    options = {"cell_clip": 0.1} if kind == "LSTM" else {"reset_after": False}
+    module = getattr(rnnfast.torch, kind)(3, 4, **options)
+    x, reset = torch.randn(5, 2, 3), torch.rand(5, 2) < 0.5
+    how = {"reset": reset, "lengths": torch.tensor([5, 2])}
+    with torch.autocast("cpu", torch.bfloat16):
+        got = module(x, **how, checkpoint=2)[0]
+        packed = module(pack_sequence([x[:, 0], x[:2, 1]]))[0].data
+    assert torch.equal(got, module(x, **how)[0].to(got.dtype))
+    assert torch.equal(packed, module(pack_sequence([x[:, 0], x[:2, 1]]))[0].data.to(packed.dtype))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float64_is_left_as_it_is(kind):
+    plain, fast = twins(kind, 3, 4)
+    x, _ = given(kind, "batched", torch.float64, None)
+    with torch.autocast("cpu", torch.bfloat16):
+        with kernels_run(1):
+            got = fast(x)
+        assert dtypes_of(got) == dtypes_of(plain(x))
+        for each in (plain, fast):
+            with pytest.raises(RuntimeError, match="dtype"):
+                each(x.float())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_lower_precision_are_cast(kind):
+    _, module = twins(kind, 3, 4, dtype=torch.float32)
+    lower = copy.deepcopy(module).bfloat16()
+    module.load_state_dict(lower.state_dict())
+    x, _ = given(kind, "batched", torch.float32, None)
+    for _ in range(2):
+        with torch.autocast("cpu", torch.bfloat16), kernels_run(2):
+            got, want = tensors_in(lower(x)), tensors_in(module(x))
+        assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+        got[0].float().sum().backward()
+        want[0].float().sum().backward()
+        for ours, theirs in zip(lower.parameters(), module.parameters(), strict=True):
+            assert torch.equal(ours.grad, theirs.grad.bfloat16())
+            ours.grad = theirs.grad = None
+        with torch.no_grad():
+            for ours, theirs in zip(lower.parameters(), module.parameters(), strict=True):
+                theirs.copy_(ours.mul_(0.5))
+
+
+def test_a_parametrization_under_autocast():
+    class Product(torch.nn.Module):
+        def forward(self, weight):
+            return weight @ torch.eye(weight.shape[1])  # of lower precision than the other weights
+
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        plain, fast = twins("GRU", 3, 4, dtype=torch.float32)
+        for module in (plain, fast):
+            torch.nn.utils.parametrize.register_parametrization(module, name, Product())
+        x = torch.randn(5, 2, 3)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert getattr(fast, name).dtype is torch.bfloat16
+            with kernels_run(1):
+                got = fast(x)[0]
+            assert torch.allclose(got, plain(x)[0], atol=0.02)
+
+
+def test_a_compiled_model_under_autocast():
+    lstm, head = rnnfast.torch.LSTM(3, 4), torch.nn.Linear(4, 2)
+
+    def model(x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return head(lstm(x)[0])
+
+    x = torch.randn(5, 2, 3)
+    torch._dynamo.reset()
+    with kernels_run(2):
+        got = torch.compile(model, backend="eager")(x)
+        got.float().sum().backward()
+    assert torch.equal(got, model(x))
+    assert lstm.weight_hh_l0.grad.dtype is torch.float32

@@ -9,6 +9,19 @@ cdef struct Layer:
     bint reverse
     rnnfast_weights weights   # as rnnfast.h lays them out; NULL: there is none
 
+cdef struct Packed:      # weights as the passes read them; NULL: not there
+    void *project        # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
+    void *step           # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1)
+    void *bias           # [S*H]
+    void *second         # [P/(4V)][H][4][V]: W_m packed flat over its rows
+    void *dx             # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
+    void *back           # [P/(4V)][G*H][4][V]: W_hh packed flat over its P columns
+    void *second_back    # [H/(4V)][P][4][V]: W_m packed flat over its H columns
+
+cdef enum:
+    FORWARD_PACKS = 4    # the first of these
+    BACKWARD_PACKS = 3   # the others
+
 cdef void set_layer(Layer *layer, int kind, int nonlinearity, double cell_clip, bint reverse, Py_ssize_t I, Py_ssize_t H,
                     Py_ssize_t P, const rnnfast_weights *weights) noexcept nogil:
     """One layer in one direction; cell_clip 0 is none."""
@@ -45,6 +58,9 @@ cdef class Cell:
     """
 
     cdef Layer layer
+    cdef const Kernels *k   # those that packed the weights
+    cdef Packed packed
+    cdef void *block        # the memory of `packed`; NULL: each forward pass packs the weights
     cdef readonly object name, weight_ih, weight_hh, weight_hr
     cdef dict weights       # those that there are
 
@@ -61,6 +77,26 @@ cdef class Cell:
         set_layer(&self.layer, COUPLED if coupled_gates else _KINDS[name] if reset_after else GRU_BEFORE,
                   _NONLINEARITIES[nonlinearity], 0 if cell_clip is None else cell_clip, reverse, weight_ih.shape[1],
                   P if weight_hr is None else weight_hr.shape[1], P, &weights)
+
+    def __dealloc__(self):
+        workspace_give(NULL, self.block)
+
+    def pack(self):
+        """Copy the weights for all later forward passes: what is written into the weights from now on does not reach them."""
+        cdef size_t sizes[FORWARD_PACKS]
+        cdef void *parts[FORWARD_PACKS]
+        cdef ForwardJob job
+        if self.block != NULL:
+            return
+        self.k = kernels_for(self.weight_ih)
+        forward_pack_sizes(self.k, &self.layer, sizes)
+        self.block = workspace_take(NULL, FORWARD_PACKS, sizes, parts)
+        if self.block == NULL:
+            raise MemoryError("no memory for the packed weights")
+        self.packed = Packed(parts[0], parts[1], parts[2], parts[3], NULL, NULL, NULL)
+        set_forward(&job, self.k, &self.layer, 0, 0)
+        job.packed = self.packed
+        threads_run(pack_worker, &job, 1)
 
     @property
     def reverse(self):

@@ -48,19 +48,6 @@ include "linear.pxi"
 
 # ---- forward -----------------------------------------------------------------------------------------------------
 
-cdef struct Packed:      # weights as the passes read them; NULL: not there
-    void *project        # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
-    void *step           # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1)
-    void *bias           # [S*H]
-    void *second         # [P/(4V)][H][4][V]: W_m packed flat over its rows
-    void *dx             # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
-    void *back           # [P/(4V)][G*H][4][V]: W_hh packed flat over its P columns
-    void *second_back    # [H/(4V)][P][4][V]: W_m packed flat over its H columns
-
-cdef enum:
-    FORWARD_PACKS = 4    # the first of these
-    BACKWARD_PACKS = 3   # the others
-
 cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y and c into the order of the pass
     const Kernels *k
     const Layer *layer
@@ -115,6 +102,10 @@ cdef void pack_for_forward(const Kernels *k, const Layer *layer, const Packed *p
         k.pack_by_rows(&w_m, packed.second, share(second, worker, workers), share(second, worker + 1, workers))
     if worker == 0:
         add_biases(k, p, weights.bias_ih, weights.bias_hh, packed.bias)
+
+cdef void pack_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
+    cdef ForwardJob *job = <ForwardJob *>argument
+    pack_for_forward(job.k, job.layer, &job.packed, worker, workers)
 
 cdef void forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef ForwardJob *job = <ForwardJob *>argument
@@ -278,8 +269,10 @@ cpdef forward(Cell cell, Py_ssize_t number, Sequences sequences, x, h0, c0, cnp.
     global runs
 
     runs += 1
-    set_forward(&job, kernels_for(y), &cell.layer, T, B)
+    set_forward(&job, kernels_for(y) if cell.block == NULL else cell.k, &cell.layer, T, B)
     job.threads = threads
+    if cell.block != NULL:
+        job.given = &cell.packed
     job.ragged = whole(T, B) if sequences is None else sequences.ragged
     if isinstance(x, Embedded):
         job.embedded, job.table = (<Embedded>x).lookup(), table_rows((<Embedded>x).table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,17 @@ from rnnfast.onnx.node import Node
 from rnnfast.onnx.weights import Weights, from_onnx
 
 Array = np.ndarray
+
+
+class _Ready(NamedTuple):
+    """A node's weights, checked and in the form that its path wants."""
+
+    weights: Any  # Weights in the dtype that is computed with; None on the kernels
+    cells: list[_core.Cell]  # of each direction; none in NumPy
+    dtype: np.dtype  # of the weights as they came
+    computed: np.dtype
+    input_size: int
+    hidden_size: int
 
 
 class Recurrence:
@@ -51,26 +62,34 @@ class Recurrence:
         self.node = node
         self.path = "kernels" if node.without_kernel is None else "numpy"
         self._ready = None if weights is None else self._made_ready(weights)
+        if self._ready is not None:
+            for cell in self._ready.cells:
+                cell.pack()
 
-    def _made_ready(self, weights: Weights) -> Weights | list[_core.Cell]:
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has its weights, so that calls may leave them out."""
+        return self._ready is not None
+
+    def _made_ready(self, weights: Weights) -> _Ready:
         """`weights`, checked, in the form that the path wants."""
         node = self.node
         weights.check(node)
-        weights = weights.cast()
-        if self.path == "numpy":
-            return weights
+        cast = weights.cast()
         cells = []
-        for direction, reverse in enumerate(node.reverse):
-            own: dict[str, Any] = {"bias_ih": None, "bias_hh": None, **from_onnx(node, weights, direction)}
+        for direction, reverse in enumerate(node.reverse if self.path == "kernels" else ()):
+            own: dict[str, Any] = {"bias_ih": None, "bias_hh": None, **from_onnx(node, cast, direction)}
             own |= node.options(direction)
             cells.append(_core.Cell(node.operator.lower(), reverse=reverse, **own))
-        return cells
+        _, _, I = weights.W.shape
+        H = weights.R.shape[2]
+        return _Ready(None if cells else cast, cells, weights.W.dtype, weights.computed, I, H)
 
     def __call__(
         self,
         X: Array,
-        W: Array,
-        R: Array,
+        W: Array | None = None,
+        R: Array | None = None,
         B: Array | None = None,
         sequence_lens: Array | None = None,
         initial_h: Array | None = None,
@@ -84,7 +103,7 @@ class Recurrence:
         X : ndarray [T, B, I]
             ``[B, T, I]`` with layout 1.
         W, R, B, P : ndarray [D, G*H, I], [D, G*H, H], [D, 2*G*H], [D, 3*H]
-            B and P may be None.
+            B and P may be None; where the weights are ready, none is read.
         sequence_lens : ndarray [B] of integers, or None
             In 0..T. A sequence of length 0 leaves its state as it is.
         initial_h, initial_c : ndarray [D, B, H] or None
@@ -100,38 +119,39 @@ class Recurrence:
         TypeError, ValueError
             If an input has the wrong dtype or shape; the message names it.
         """
-        weights = Weights(W, R, B, P)
-        ready = self._made_ready(weights) if self._ready is None else self._ready
-        D, H, I = len(self.node.reverse), R.shape[2], W.shape[2]
-        given = X.dtype
-        if given != W.dtype:
-            raise TypeError(f"X: expected W's dtype {W.dtype}, got {given}")
-        if X.ndim != 3 or X.shape[2] != I:
-            raise ValueError(f"X: expected three axes, the last of {I}, got shape {X.shape}")
-        dtype = weights.computed
-        x = checks.rows(self._swapped(X.astype(dtype, copy=False)))
+        ready = self._ready or self._made_ready(Weights(W, R, B, P))
+        dtype = X.dtype
+        if dtype != ready.dtype:
+            raise TypeError(f"X: expected W's dtype {ready.dtype}, got {dtype}")
+        if X.ndim != 3 or X.shape[2] != ready.input_size:
+            raise ValueError(f"X: expected three axes, the last of {ready.input_size}, got shape {X.shape}")
+        x = checks.rows(self._swapped(X.astype(ready.computed, copy=False)))
         T, batch, _ = x.shape
-        state = []
-        for name, array in (("initial_h", initial_h), ("initial_c", initial_c)):
-            if array is not None:
-                expected = (batch, D, H) if self.node.batch_first else (D, batch, H)
-                if array.dtype != given:
-                    raise TypeError(f"{name}: expected X's dtype {given}, got {array.dtype}")
-                if array.shape != expected:
-                    raise ValueError(f"{name}: expected shape {list(expected)}, got {array.shape}")
-                array = checks.block(self._swapped(array.astype(dtype, copy=False)))
-            state.append(array)
-        lengths = _lengths(sequence_lens, T, batch)
-        state = state if self.node.operator == "LSTM" else state[:1]
+        state = [self._state("initial_h", initial_h, ready, batch)]
+        if self.node.operator == "LSTM":
+            state.append(self._state("initial_c", initial_c, ready, batch))
+        lengths = None if sequence_lens is None else _lengths(sequence_lens, T, batch)
         run: Any = self._on_kernels if self.path == "kernels" else self._in_numpy
         Y, final = run(ready, x, state, lengths)
-        final = [self._swapped(part).astype(given, copy=False) for part in final]
-        return Y.astype(given, copy=False), *final
+        return Y.astype(dtype, copy=False), *(self._swapped(part).astype(dtype, copy=False) for part in final)
+
+    def _state(self, name: str, array: Array | None, ready: _Ready, batch: int) -> Array | None:
+        """A part of the initial state, as [D, B, H]."""
+        if array is None:
+            return None
+        D, H = len(self.node.reverse), ready.hidden_size
+        expected = (batch, D, H) if self.node.batch_first else (D, batch, H)
+        if array.dtype != ready.dtype:
+            raise TypeError(f"{name}: expected X's dtype {ready.dtype}, got {array.dtype}")
+        if array.shape != expected:
+            raise ValueError(f"{name}: expected shape {list(expected)}, got {array.shape}")
+        return checks.block(self._swapped(array.astype(ready.computed, copy=False)))
 
     def _on_kernels(
-        self, cells: list[_core.Cell], x: Array, state: list[Array | None], lengths: Array | None
+        self, ready: _Ready, x: Array, state: list[Array | None], lengths: Array | None
     ) -> tuple[Array, list[Array]]:
         T, B, _ = x.shape
+        cells = ready.cells
         sequences = functional.sequences_of(lengths, None, T, B)
         y, *final = passes.evaluate(cells, len(cells), x, state, self.node.batch_first, sequences)
         y = self._swapped(y)
@@ -141,15 +161,15 @@ class Recurrence:
         return Y, [part for part in final if part is not None]
 
     def _in_numpy(
-        self, weights: Weights, x: Array, state: list[Array | None], lengths: Array | None
+        self, ready: _Ready, x: Array, state: list[Array | None], lengths: Array | None
     ) -> tuple[Array, list[Array]]:
         T, B, _ = x.shape
-        D, H = len(self.node.reverse), weights.R.shape[2]
+        D, H = len(self.node.reverse), ready.hidden_size
         Y = np.empty((T, D, B, H), x.dtype)
         finals: list[State] = []
         for d in range(D):
             initial = tuple(np.zeros((B, H), x.dtype) if part is None else part[d] for part in state)
-            Y[:, d], final = run_direction(self.node, d, weights, x, initial, lengths)
+            Y[:, d], final = run_direction(self.node, d, ready.weights, x, initial, lengths)
             finals.append(final)
         if self.node.batch_first:
             Y = np.moveaxis(Y, 2, 0)

@@ -12,7 +12,7 @@ from bridges.onnx_nodes import make_model, random_node
 onnx = pytest.importorskip("onnx")
 import rnnfast as rf  # noqa: E402
 import rnnfast.onnx  # noqa: E402
-from rnnfast.onnx import backend, files, load  # noqa: E402
+from rnnfast.onnx import files, load, plan  # noqa: E402
 
 VARIANTS = {
     "rnn": (rf.RNN, {}),
@@ -449,7 +449,7 @@ def test_weights_that_many_nodes_share_are_not_multiplied_without_end(tmp_path, 
         copy.name, copy.output[:] = f"copy {n}", [f"Y {n}", f"Y_h {n}"]
     path = saved(tmp_path, model)
     assert len(rnnfast.onnx.load_layers(path)) == len(rnnfast.onnx.prepare(path).paths) == 21
-    for module in (files, load, backend):
+    for module in (files, load, plan):
         monkeypatch.setattr(module, "LARGEST", 1600)  # the file has less, the layers have 21 * 112 bytes
     for read in (rnnfast.onnx.load_layers, rnnfast.onnx.prepare):
         with pytest.raises(ValueError, match="expected at most 1600 bytes of weights"):

@@ -199,7 +199,8 @@ class Prepared(BackendRep):
             recurrent ones raise comes from ONNX's evaluator as it is.
         """
         given = _by_name(inputs, self.inputs, self._defaults)
-        given = {name: self._declared[name].checked(name, value) for name, value in given.items()}
+        for name, value in given.items():
+            given[name] = self._declared[name].checked(name, value)
         run = self._plan.run if self._defaults.keys().isdisjoint(given) else self._run_without_defaults
         return self._named(*run(given))
 
@@ -228,6 +229,8 @@ class _Declared:
                 dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "any"
                 for dim in declared.shape.dim
             ]
+        sizes = enumerate(self.sizes or ())
+        self._numbers = [(axis, size) for axis, size in sizes if not isinstance(size, str)]
 
     def checked(self, name: str, value: Any) -> Any:
         """`value` as an array of this dtype and shape.
@@ -240,13 +243,10 @@ class _Declared:
         if self.dtype is not None and array.dtype != self.dtype:
             raise TypeError(f"{name}: expected dtype {self.dtype}, got {array.dtype}")
         if self.sizes is not None:
-            fits = len(self.sizes) == array.ndim and all(
-                size == got or isinstance(size, str)
-                for size, got in zip(self.sizes, array.shape, strict=True)
-            )
-            if not fits:
+            shape = array.shape
+            if len(shape) != len(self.sizes) or any(shape[axis] != size for axis, size in self._numbers):
                 words = ", ".join(map(str, self.sizes))
-                raise ValueError(f"{name}: expected shape [{words}], got {array.shape}")
+                raise ValueError(f"{name}: expected shape [{words}], got {shape}")
         return array
 
 
@@ -260,6 +260,8 @@ def _by_name(inputs: Any, names: Sequence[str], defaults: Collection[str] = ()) 
         if len(inputs) > len(names):
             raise ValueError(f"inputs: expected at most {len(names)} arrays, got {len(inputs)}")
         inputs = dict(zip(names, inputs, strict=False))
+    if inputs.keys() == set(names):
+        return dict(inputs)
     missing = [name for name in dict.fromkeys(names) if name not in inputs and name not in defaults]
     unknown = [name for name in inputs if name not in names]
     if missing or unknown:

@@ -112,7 +112,7 @@ def _held(nodes: Iterable[onnx.NodeProto]) -> int:
 def _outputs(
     node: onnx.NodeProto, opsets: Mapping[str, int], inputs: list[Array | None]
 ) -> tuple[Any, ...] | None:
-    """What ONNX's evaluator makes of the node; None where it fails, which it will again when the model runs."""
+    """What ONNX's evaluator makes of the node; None where it fails: a run will fail too."""
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     model = onnx.ModelProto(graph=onnx.GraphProto(node=[node]), opset_import=imports)
     try:

@@ -176,7 +176,14 @@ def check_node(node: onnx.NodeProto, opsets: dict[str, int]) -> None:
         ...
     ValueError: node y: alpha: Neg of opset 17 has no such attribute
     """
-    texts = [node.op_type, node.domain, node.name, *node.input, *node.output, *(a.name for a in node.attribute)]
+    texts = [
+        node.op_type,
+        node.domain,
+        node.name,
+        *node.input,
+        *node.output,
+        *(a.name for a in node.attribute),
+    ]
     for text in texts:
         if not isinstance(text, str):  # bytes that are no UTF-8
             raise ValueError(f"{label(node)}: expected names that are text, got {text!r}")

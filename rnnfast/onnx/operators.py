@@ -64,7 +64,8 @@ def _unsqueeze(attributes: dict[str, Any], version: int) -> Operator:
     fixed = attributes.get("axes")
 
     def run(x: Array, axes: Array | None = None) -> tuple[Array]:
-        return (np.expand_dims(x, tuple(fixed if axes is None else axes.ravel().tolist())),)
+        chosen: Any = fixed if axes is None else axes.ravel().tolist()
+        return (np.expand_dims(x, tuple(chosen)),)
 
     return run
 

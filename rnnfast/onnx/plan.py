@@ -67,7 +67,9 @@ class Plan:
         graph = model.graph
         self._outputs = [value.name for value in graph.output]
         nodes, constants = fold(graph, model.opsets, constants)
-        left = onnx.GraphProto(node=nodes, input=graph.input, output=graph.output, value_info=graph.value_info)
+        left = onnx.GraphProto(
+            node=nodes, input=graph.input, output=graph.output, value_info=graph.value_info
+        )
         imports = [onnx.helper.make_opsetid(*opset) for opset in model.opsets.items()]
         made: list[Recurrent] = []
         evaluator = evaluator_of(onnx.ModelProto(graph=left, opset_import=imports), made)
@@ -90,7 +92,7 @@ class Plan:
 
     def run(self, given: Mapping[str, Any]) -> list[Any]:
         """The graph's outputs; `given` has its inputs, checked, or other values in place of constants."""
-        values: dict[str | None, Any] = {"": None, **self._constants, **given}
+        values: dict[Any, Any] = {"": None, **self._constants, **given}
         for call, reads, writes, in_context in self._steps:
             inputs = [values[name] for name in reads]
             results = call(*inputs, context=values) if in_context else call(*inputs)
@@ -158,11 +160,10 @@ class Recurrent(Operator):
         ready = Weights._fields if self.recurrence.is_ready else ()
         return ["" if key in ready else name for key, name in named]
 
-    def compute(self, *inputs: Array | None) -> tuple[Array, ...]:
+    def compute(self, *inputs: Any) -> tuple[Array, ...]:
         """The node's outputs."""
         try:
-            named: dict[str, Any] = dict(zip(_INPUTS[self.op_type], inputs, strict=False))
-            return self.recurrence(**named)
+            return self.recurrence(*inputs)
         except (TypeError, ValueError) as error:
             raise self.error(error) from error
 

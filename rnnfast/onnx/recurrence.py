@@ -88,8 +88,8 @@ class Recurrence:
     def __call__(
         self,
         X: Array,
-        W: Array | None = None,
-        R: Array | None = None,
+        W: Any = None,
+        R: Any = None,
         B: Array | None = None,
         sequence_lens: Array | None = None,
         initial_h: Array | None = None,
@@ -125,44 +125,47 @@ class Recurrence:
             raise TypeError(f"X: expected W's dtype {ready.dtype}, got {dtype}")
         if X.ndim != 3 or X.shape[2] != ready.input_size:
             raise ValueError(f"X: expected three axes, the last of {ready.input_size}, got shape {X.shape}")
-        x = checks.rows(self._swapped(X.astype(ready.computed, copy=False)))
+        x = checks.rows(self._swapped(X if ready.computed == dtype else X.astype(ready.computed)))
         T, batch, _ = x.shape
         state = [self._state("initial_h", initial_h, ready, batch)]
         if self.node.operator == "LSTM":
             state.append(self._state("initial_c", initial_c, ready, batch))
         lengths = None if sequence_lens is None else _lengths(sequence_lens, T, batch)
         run: Any = self._on_kernels if self.path == "kernels" else self._in_numpy
-        Y, final = run(ready, x, state, lengths)
-        return Y.astype(dtype, copy=False), *(self._swapped(part).astype(dtype, copy=False) for part in final)
+        outputs: tuple[Array, ...] = run(ready, x, state, lengths)
+        if ready.computed != dtype:
+            outputs = tuple(array.astype(dtype) for array in outputs)
+        return outputs
 
     def _state(self, name: str, array: Array | None, ready: _Ready, batch: int) -> Array | None:
         """A part of the initial state, as [D, B, H]."""
         if array is None:
             return None
         D, H = len(self.node.reverse), ready.hidden_size
-        expected = (batch, D, H) if self.node.batch_first else (D, batch, H)
         if array.dtype != ready.dtype:
             raise TypeError(f"{name}: expected X's dtype {ready.dtype}, got {array.dtype}")
-        if array.shape != expected:
-            raise ValueError(f"{name}: expected shape {list(expected)}, got {array.shape}")
-        return checks.block(self._swapped(array.astype(ready.computed, copy=False)))
+        if array.shape != ((batch, D, H) if self.node.batch_first else (D, batch, H)):
+            expected = [batch, D, H] if self.node.batch_first else [D, batch, H]
+            raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
+        return checks.block(
+            self._swapped(array if ready.computed == ready.dtype else array.astype(ready.computed))
+        )
 
     def _on_kernels(
         self, ready: _Ready, x: Array, state: list[Array | None], lengths: Array | None
-    ) -> tuple[Array, list[Array]]:
+    ) -> tuple[Array, ...]:
         T, B, _ = x.shape
-        cells = ready.cells
-        sequences = functional.sequences_of(lengths, None, T, B)
-        y, *final = passes.evaluate(cells, len(cells), x, state, self.node.batch_first, sequences)
-        y = self._swapped(y)
-        Y = y.reshape(*y.shape[:2], len(cells), y.shape[2] // len(cells))  # the directions apart
-        if not self.node.batch_first:
-            Y = Y.swapaxes(1, 2)
-        return Y, [part for part in final if part is not None]
+        D, H, cells = len(self.node.reverse), ready.hidden_size, ready.cells
+        sequences = None if lengths is None else functional.sequences_of(lengths, None, T, B)
+        y, *states = passes.evaluate(cells, D, x, state, self.node.batch_first, sequences)
+        final = [part for part in states if part is not None]
+        if self.node.batch_first:
+            return y.swapaxes(0, 1).reshape(B, T, D, H), *map(self._swapped, final)
+        return y.reshape(T, B, D, H).swapaxes(1, 2), *final
 
     def _in_numpy(
         self, ready: _Ready, x: Array, state: list[Array | None], lengths: Array | None
-    ) -> tuple[Array, list[Array]]:
+    ) -> tuple[Array, ...]:
         T, B, _ = x.shape
         D, H = len(self.node.reverse), ready.hidden_size
         Y = np.empty((T, D, B, H), x.dtype)
@@ -173,7 +176,7 @@ class Recurrence:
             finals.append(final)
         if self.node.batch_first:
             Y = np.moveaxis(Y, 2, 0)
-        return Y, [np.stack(part) for part in zip(*finals, strict=True)]
+        return Y, *(self._swapped(np.stack(part)) for part in zip(*finals, strict=True))
 
     def _swapped(self, array: Array) -> Array:
         """The first two axes exchanged where the node's layout is batch first."""

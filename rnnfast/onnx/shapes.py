@@ -8,7 +8,7 @@ these operators, with sizes that are numbers or names.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,9 @@ class Size(NamedTuple):
 
 _ONE = Size(1)
 Sizes = tuple[Size, ...]
-Groups = tuple[tuple[str, ...], ...]  # of each axis the axes of Y, "T", "B", "D" and "H", that are laid out in it
+Groups = tuple[
+    tuple[str, ...], ...
+]  # of each axis the axes of Y, "T", "B", "D" and "H", that are laid out in it
 
 
 class Laid(NamedTuple):
@@ -242,7 +244,7 @@ def _declared(name: str, dims: Any) -> Sizes:
 
 
 def _regrouped(laid: Laid, shape: Sizes, zero_copies: bool) -> Groups | None:
-    """The axes of a Reshape to `shape`: Y's own in their order, cut where the sizes say; None if they do not."""
+    """The axes after a Reshape to `shape`: those of Y in order, cut by the sizes; None if these do not tell."""
     wanted: list[Size | None] = []
     for place, size in enumerate(shape):
         if size == Size(0) and zero_copies:
@@ -251,7 +253,7 @@ def _regrouped(laid: Laid, shape: Sizes, zero_copies: bool) -> Groups | None:
     parts = [part for axis in laid.axes for part in axis]
     for cuts in combinations_with_replacement(range(len(parts) + 1), len(shape) - 1) if shape else ():
         bounds = (0, *cuts, len(parts))
-        axes = tuple(tuple(parts[a:b]) for a, b in zip(bounds, bounds[1:], strict=False))
+        axes = tuple(tuple(parts[a:b]) for a, b in pairwise(bounds))
         if all(size is None or laid.size(axis) == size for axis, size in zip(axes, wanted, strict=True)):
             return axes
     return None

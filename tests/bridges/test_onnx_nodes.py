@@ -343,6 +343,16 @@ def test_bad_attributes_are_named(attributes, words):
         rnnfast.onnx.prepare(make_model("LSTM", attributes, inputs, constant=("W", "R")))
 
 
+def test_alphas_beside_functions_without_one_mean_nothing():
+    inputs = {name: random_node(2, "LSTM")[1][name][-1:] if name in "WR" else random_node(2, "LSTM")[1][name]
+              for name in "XWR"}  # fmt: skip
+    want, *_ = run(make_model("LSTM", {}, inputs), inputs)
+    attributes = {"activations": ["Sigmoid", "Tanh", "Tanh"], "activation_alpha": [1.0] * 3}
+    got, path, _ = run(make_model("LSTM", attributes, inputs), inputs)
+    assert path == "kernels"
+    assert np.array_equal(got["Y"], want["Y"])
+
+
 def test_bad_inputs_are_named():
     good = {
         "X": np.ones((2, 3, 2), np.float32),

@@ -56,8 +56,8 @@ def read_activations(names: list[str], alphas: list[float], betas: list[float]) 
     Raises
     ------
     ValueError
-        ONNX has no such function, a parameter without a default is missing, or some functions take an alpha (a
-        beta) and there are more values: it is then not clear whose they are.
+        ONNX has no such function, a parameter without a default is missing, or there are more alphas (betas)
+        than the functions that take one, of which there are some.
 
     Examples
     --------

@@ -221,7 +221,12 @@ class _Declared:
         self.is_tensor = value.type.HasField("tensor_type") or not value.HasField("type")
         self.dtype: np.dtype | None = None
         if declared.elem_type:
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type)
+            try:
+                dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type)
+            except KeyError:
+                raise ValueError(
+                    f"{value.name}: expected a dtype that ONNX has, got {declared.elem_type}"
+                ) from None
             self.dtype = dtype if dtype.kind != "O" else None
         self.sizes: list[int | str] | None = None
         if declared.HasField("shape"):

@@ -64,7 +64,8 @@ def fold(
     >>> import numpy as np, onnx
     >>> from rnnfast.onnx.folding import fold
     >>> make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    >>> nodes = [make("Neg", ["W"], ["V"]), make("Transpose", ["V"], ["U"]), make("MatMul", ["x", "U"], ["y"])]
+    >>> nodes = [make("Neg", ["W"], ["V"]), make("Transpose", ["V"], ["U"])]
+    >>> nodes.append(make("MatMul", ["x", "U"], ["y"]))
     >>> ends = [[value(name, onnx.TensorProto.FLOAT, None)] for name in "xy"]
     >>> left, folded = fold(onnx.helper.make_graph(nodes, "g", *ends), {"": 17}, {"W": np.ones((1, 2))})
     >>> [node.op_type for node in left]

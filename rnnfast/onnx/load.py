@@ -28,9 +28,8 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     """The recurrent nodes of a model file as layers, their weights copied.
 
     Nodes that are the layers of one stack become one layer with ``num_layers``: where all of a node's output
-    Y goes to the next as its X, over the operators that exporters put in between (Squeeze of one direction;
-    Transpose and Reshape, which lay two side by side), and the two agree in all but I, their sequence_lens
-    included.
+    Y goes to the next as its X, the directions side by side (over Squeeze, Transpose and Reshape), and the
+    two agree in all but I, their sequence_lens included.
 
     Parameters
     ----------
@@ -49,9 +48,9 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     OSError
         The file cannot be read.
     ValueError
-        It is no valid model, or a node has no layer: other activations than the layer's, a clip, only the
-        reverse direction, weights that are not stored in the file, a place inside of another node. One line
-        that opens with the path and names the node.
+        It is no valid model or has no recurrent node. Or a node has no layer: other activations than the
+        layer's, a clip, only the reverse direction, weights that depend on the graph's inputs, a place inside
+        of another node. One line that opens with the path and names the node.
 
     Notes
     -----

@@ -133,7 +133,7 @@ class Shapes:
         self.laid[name] = laid
 
     def _identity(self, node: onnx.NodeProto, attributes: dict[str, Any], output: str) -> None:
-        if node.input[0] in self.laid:
+        if node.op_type == "Identity" and node.input[0] in self.laid:
             self._lay(output, self.laid[node.input[0]])
         elif node.input[0] in self._integers:
             self._integers[output] = self._integers[node.input[0]]
@@ -244,7 +244,7 @@ def _declared(name: str, dims: Any) -> Sizes:
 
 
 def _regrouped(laid: Laid, shape: Sizes, zero_copies: bool) -> Groups | None:
-    """The axes after a Reshape to `shape`: those of Y in order, cut by the sizes; None if these do not tell."""
+    """The axes after a Reshape to `shape`: those of Y in order, cut by sizes; None if these do not tell."""
     wanted: list[Size | None] = []
     for place, size in enumerate(shape):
         if size == Size(0) and zero_copies:

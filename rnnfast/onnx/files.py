@@ -116,7 +116,7 @@ def check_model(model: onnx.ModelProto) -> Model:
     >>> check_model(model)
     Traceback (most recent call last):
         ...
-    ValueError: model: expected opset 7 to 27, got 6
+    ValueError: model: expected opset 7 or newer, got 6
     """
     if not model.ir_version or not model.opset_import or not model.HasField("graph"):
         raise ValueError("model: expected an IR version, opset imports and a graph, got a model without")
@@ -124,8 +124,10 @@ def check_model(model: onnx.ModelProto) -> Model:
         _check_tensor(tensor)
     opsets = opsets_of(model.opset_import)
     newest = onnx.defs.onnx_opset_version()
-    if not _OLDEST <= opsets.get("", newest) <= newest:
-        raise ValueError(f"model: expected opset {_OLDEST} to {newest}, got {opsets['']}")
+    if opsets.get("", newest) < _OLDEST:
+        raise ValueError(f"model: expected opset {_OLDEST} or newer, got {opsets['']}")
+    if opsets.get("", newest) > newest:
+        raise ValueError(f"model: expected opset {newest} or older, which onnx has, got {opsets['']}")
     if model.functions:
         model = _inlined(model)
     graph = onnx.GraphProto(

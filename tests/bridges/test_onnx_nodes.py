@@ -169,6 +169,9 @@ def test_nodes_have_the_bits_of_layers(operator):
     if operator == "GRU":
         attributes["linear_before_reset"] = 1
     got, *_ = run(make_model(operator, attributes, inputs), inputs)
+    given = {name: inputs[name] for name in ("X", "sequence_lens")}
+    packed, *_ = run(make_model(operator, attributes, inputs, constant=("W", "R", "B")), given)
+    assert all(np.array_equal(packed[name], array) for name, array in got.items())
     y, final = layer(x, lengths=lengths)
     assert np.array_equal(np.concatenate([got["Y"][:, 0], got["Y"][:, 1]], axis=-1), y)
     assert np.array_equal(got["Y_h"], final[0] if operator == "LSTM" else final)

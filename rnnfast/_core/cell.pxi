@@ -45,6 +45,19 @@ cdef struct Layer:
     bint reverse
     void *weights[WEIGHTS]    # in the order of the table; NULL: not given
 
+cdef struct Packed:      # weights as the passes read them; NULL: not there
+    void *project        # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
+    void *step           # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1)
+    void *bias           # [S*H]
+    void *second         # [P/(4V)][H][4][V]: W_m packed flat over its rows
+    void *dx             # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
+    void *back           # [P/(4V)][G*H][4][V]: W_hh packed flat over its P columns
+    void *second_back    # [H/(4V)][P][4][V]: W_m packed flat over its H columns
+
+cdef enum:
+    FORWARD_PACKS = 4    # the first of these
+    BACKWARD_PACKS = 3   # the others
+
 cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, bint reverse, Py_ssize_t I, Py_ssize_t H,
                     Py_ssize_t P, void *const *weights) noexcept nogil:
     """One layer in one direction; a cell_clip of infinity is none."""
@@ -102,6 +115,9 @@ cdef class Cell:
     cdef Layer layer
     cdef readonly str name      # of the layer
     cdef readonly dict weights  # those that are given
+    cdef const Kernels *k       # those that packed the weights
+    cdef Packed packed
+    cdef void *block            # the memory of `packed`; NULL: each forward pass packs the weights
 
     def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", cell_clip=None, **options):
         cdef void *pointers[WEIGHTS]
@@ -121,6 +137,26 @@ cdef class Cell:
     def kind(self):
         """The name of its row in the table of cells."""
         return cell_table[self.layer.p.cell].name.decode()
+
+    def __dealloc__(self):
+        workspace_give(NULL, self.block)
+
+    def pack(self):
+        """Copy the weights for all later forward passes, which no longer see what is written into the weights."""
+        cdef size_t sizes[FORWARD_PACKS]
+        cdef void *buffers[FORWARD_PACKS]
+        cdef uint64_t before
+        if self.block != NULL:
+            return
+        self.k = kernels_for(self.weights["weight_ih"])
+        forward_pack_sizes(self.k, &self.layer, sizes)
+        self.block = workspace_take(NULL, FORWARD_PACKS, sizes, buffers)
+        if self.block == NULL:
+            raise MemoryError("no memory for the packed weights")
+        self.packed = Packed(buffers[0], buffers[1], buffers[2], buffers[3], NULL, NULL, NULL)
+        before = fp_enter()  # biases are added up
+        pack_for_forward(self.k, &self.layer, &self.packed, 0, 1)
+        fp_leave(before)
 
     @property
     def reverse(self):

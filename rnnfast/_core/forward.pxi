@@ -1,18 +1,5 @@
 # The forward pass: one layer in one direction, over all steps of a batch; and a stack of layers.
 
-cdef struct Packed:      # weights as the passes read them; NULL: not there
-    void *project        # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
-    void *step           # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1)
-    void *bias           # [S*H]
-    void *second         # [P/(4V)][H][4][V]: W_m packed flat over its rows
-    void *dx             # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
-    void *back           # [P/(4V)][G*H][4][V]: W_hh packed flat over its P columns
-    void *second_back    # [H/(4V)][P][4][V]: W_m packed flat over its H columns
-
-cdef enum:
-    FORWARD_PACKS = 4    # the first of these
-    BACKWARD_PACKS = 3   # the others
-
 cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y and the states into the order of the pass
     const Kernels *k
     const Layer *layer
@@ -256,8 +243,10 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
     global runs
 
     runs += 1
-    set_forward(&job, kernels_for(y), &cell.layer, T, B)
+    set_forward(&job, kernels_for(y) if cell.block == NULL else cell.k, &cell.layer, T, B)
     job.threads = threads
+    if cell.block != NULL:
+        job.given = &cell.packed
     job.ragged = whole(T, B) if sequences is None else sequences.ragged
     if isinstance(x, Embedded):
         job.embedded, job.table = (<Embedded>x).lookup(), table_rows((<Embedded>x).table)

@@ -51,13 +51,13 @@ def read_activations(names: list[str], alphas: list[float], betas: list[float]) 
     """The functions of a node's `activations`.
 
     Each that has an alpha (a beta) takes the next one of `alphas` (`betas`), as onnxruntime has it; when they
-    are used up, the default.
+    are used up, the default. Where none has one, the values mean nothing.
 
     Raises
     ------
     ValueError
-        ONNX has no such function, a parameter without a default is missing, or there are more alphas or betas
-        than functions that take one.
+        ONNX has no such function, a parameter without a default is missing, or there are more alphas (betas)
+        than the functions that take one, of which there are some.
 
     Examples
     --------
@@ -81,7 +81,8 @@ def read_activations(names: list[str], alphas: list[float], betas: list[float]) 
                 raise ValueError(f"{attribute}: expected a value for {known}, which has no default")
             parameters.append(value)
         found.append(Activation(known, *parameters))
-    for attribute, values in given.items():
-        if next(values, None) is not None:
+    for place, (attribute, values) in enumerate(given.items(), start=1):
+        taken = any(_TABLE[activation.name][place] is not None for activation in found)
+        if taken and next(values, None) is not None:
             raise ValueError(f"{attribute}: expected no more values than activations that take one, got more")
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -10,16 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx.backend.base import Backend, BackendRep, namedtupledict
-from onnx.reference import ReferenceEvaluator
 
-from rnnfast.onnx.files import LARGEST, check_model, read_model
-from rnnfast.onnx.loops import Loop, Operator, Scan
-from rnnfast.onnx.node import OPERATORS, name_of, names_of, read_node
-from rnnfast.onnx.recurrence import Recurrence
-from rnnfast.onnx.weights import Weights
+from rnnfast.onnx.files import Model, check_model, read_model
+from rnnfast.onnx.graphs import check_node
+from rnnfast.onnx.plan import Plan, evaluator_of
 
 Array = np.ndarray
-_log = logging.getLogger("rnnfast.onnx")
 
 
 class Rnnfast(Backend):
@@ -69,11 +64,12 @@ class Rnnfast(Backend):
             raise ValueError(f"device: expected 'CPU', got {device!r}")
         if isinstance(model, onnx.ModelProto):
             return Prepared(check_model(model))
-        checked = read_model(model)
+        path = os.fsdecode(model)
+        checked = read_model(path)
         try:
             return Prepared(checked)
         except ValueError as error:
-            raise ValueError(f"{os.fspath(model)}: {error}") from error
+            raise ValueError(f"{path}: {error}") from error
 
     @classmethod
     def run_model(
@@ -130,15 +126,12 @@ class Rnnfast(Backend):
         """
         if not cls.supports_device(device):
             raise ValueError(f"device: expected 'CPU', got {device!r}")
-        try:
-            super().run_node(node, inputs, device, outputs_info, **kwargs)
-        except onnx.checker.ValidationError as error:
-            raise ValueError(f"node {name_of(node)}: {error}") from error
+        check_node(node, {"": kwargs.get("opset_version", onnx.defs.onnx_opset_version())})
         given = _by_name(inputs, [name for name in node.input if name])
         for name, value in given.items():
             if not isinstance(value, list) or not all(isinstance(part, np.ndarray) for part in value):
                 given[name] = _array(name, value)  # all but ONNX's sequences
-        evaluator = _evaluator(node, [])
+        evaluator = evaluator_of(node, [])
         values = evaluator.run([name for name in node.output if name], given)
         return tuple(values)
 
@@ -172,26 +165,19 @@ class Prepared(BackendRep):
         INFO, one in NumPy, with the reason, as a WARNING.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: Model) -> None:
         graph = model.graph
-        defaults = {initializer.name for initializer in graph.initializer}
-        values = sorted(graph.input, key=lambda value: value.name in defaults)  # sorting is stable
+        given = {value.name for value in graph.input}
+        self._defaults = {name: array for name, array in model.arrays.items() if name in given}
+        values = sorted(graph.input, key=lambda value: value.name in self._defaults)  # sorting is stable
         self.inputs = [value.name for value in values]
         self.outputs = [value.name for value in graph.output]
-        self._types = {value.name: value.type for value in values}
+        self._declared = {value.name: _Declared(value) for value in values}
         self._named = namedtupledict("Outputs", self.outputs)
-        self._defaults = frozenset(defaults)
-        recurrent: list[_Recurrent] = []
-        self._evaluator = _evaluator(model, recurrent)
-        fixed = {name: self._evaluator.rt_inits_[name] for name in defaults - set(self.inputs)}
-        size = 0
-        for operator in recurrent:
-            size += operator.fix_weights(fixed)
-            if size > LARGEST:  # nodes may share an array, but not what is made of it
-                raise ValueError(f"model: expected at most {LARGEST} bytes of weights, got more")
-        names = names_of([operator.onnx_node for operator in recurrent])
-        paths = [operator.recurrence.path for operator in recurrent]
-        self.paths = dict(zip(names, paths, strict=True))
+        self._plan = Plan(model, model.arrays)
+        self._model: Any = model if self._defaults else None  # for runs that bring values in place of them
+        self._open_plan: Plan | None = None
+        self.paths = self._plan.paths
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Run the model.
@@ -213,81 +199,60 @@ class Prepared(BackendRep):
             recurrent ones raise comes from ONNX's evaluator as it is.
         """
         given = _by_name(inputs, self.inputs, self._defaults)
-        given = {name: self._checked(name, value) for name, value in given.items()}
-        results = self._evaluator.run(self.outputs, given)
-        return self._named(*results)
+        for name, value in given.items():
+            given[name] = self._declared[name].checked(name, value)
+        run = self._plan.run if self._defaults.keys().isdisjoint(given) else self._run_without_defaults
+        return self._named(*run(given))
 
-    def _checked(self, name: str, value: Any) -> Any:
-        """`value` as an array, of the dtype and shape that the graph declares for this input.
+    def _run_without_defaults(self, given: dict[str, Any]) -> list[Any]:
+        """A run that brings values in place of defaults: by a plan that takes none of them for a constant."""
+        if self._open_plan is None:
+            arrays = self._model.arrays.items()
+            fixed = {name: array for name, array in arrays if name not in self._defaults}
+            self._open_plan = Plan(self._model, fixed)
+        return self._open_plan.run({**self._defaults, **given})
 
-        What is declared as no tensor, a sequence (a list) or an optional, goes to the evaluator as it is.
-        """
-        if not self._types[name].HasField("tensor_type"):
-            return value
-        declared = self._types[name].tensor_type
-        array = _array(name, value)
+
+class _Declared:
+    """What the graph declares of one of its inputs."""
+
+    def __init__(self, value: onnx.ValueInfoProto) -> None:
+        declared = value.type.tensor_type
+        self.is_tensor = value.type.HasField("tensor_type") or not value.HasField("type")
+        self.dtype: np.dtype | None = None
         if declared.elem_type:
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type)
-            if array.dtype != dtype and dtype.kind != "O":
-                raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
+            try:
+                dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type)
+            except KeyError:
+                raise ValueError(
+                    f"{value.name}: expected a dtype that ONNX has, got {declared.elem_type}"
+                ) from None
+            self.dtype = dtype if dtype.kind != "O" else None
+        self.sizes: list[int | str] | None = None
         if declared.HasField("shape"):
-            sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in declared.shape.dim]
-            fits = len(sizes) == array.ndim and all(
-                size in (None, got) for size, got in zip(sizes, array.shape, strict=True)
-            )
-            if not fits:
-                words = ", ".join(
-                    str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "any"
-                    for dim in declared.shape.dim
-                )
-                raise ValueError(f"{name}: expected shape [{words}], got {array.shape}")
+            self.sizes = [
+                dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "any"
+                for dim in declared.shape.dim
+            ]
+        sizes = enumerate(self.sizes or ())
+        self._numbers = [(axis, size) for axis, size in sizes if not isinstance(size, str)]
+
+    def checked(self, name: str, value: Any) -> Any:
+        """`value` as an array of this dtype and shape.
+
+        What is declared as no tensor, a sequence (a list) or an optional, stays as it is.
+        """
+        if not self.is_tensor:
+            return value
+        array = _array(name, value)
+        if self.dtype is not None and array.dtype != self.dtype:
+            raise TypeError(f"{name}: expected dtype {self.dtype}, got {array.dtype}")
+        if self.sizes is not None:
+            shape = array.shape
+            if len(shape) != len(self.sizes) or any(shape[axis] != size for axis, size in self._numbers):
+                words = ", ".join(map(str, self.sizes))
+                raise ValueError(f"{name}: expected shape [{words}], got {shape}")
         return array
-
-
-class _Recurrent(Operator):
-    """A recurrent node in ONNX's evaluator; `made` collects those of one model."""
-
-    made: list[_Recurrent]
-
-    def __init__(self, onnx_node: onnx.NodeProto, run_params: dict[str, Any]) -> None:
-        self.recurrence = Recurrence(read_node(onnx_node))  # first, as it names what is wrong
-        super().__init__(onnx_node, run_params)
-        self.made.append(self)
-        missing = self.recurrence.node.without_kernel
-        if missing is None:
-            _log.info("node %s: on the kernels", name_of(onnx_node))
-        else:
-            _log.warning("node %s: in NumPy, as no kernel has %s", name_of(onnx_node), missing)
-
-    def fix_weights(self, fixed: Mapping[str, Array]) -> int:
-        """Make the weights ready if all of them are among arrays that no run changes; how many bytes."""
-        named = dict(zip(self._inputs(), self.onnx_node.input, strict=False))
-        names = {key: named[key] for key in Weights._fields if named.get(key)}
-        if not fixed.keys() >= set(names.values()):
-            return 0
-        weights = Weights(**{key: fixed[name] for key, name in names.items()})
-        try:
-            self.recurrence = Recurrence(self.recurrence.node, weights)
-        except (TypeError, ValueError) as error:
-            raise self.error(error) from error
-        return weights.nbytes
-
-    def _inputs(self) -> tuple[str, ...]:
-        return _INPUTS[self.op_type]
-
-    def _run(self, *inputs: Array | None, **attributes: Any) -> tuple[Array, ...]:
-        try:
-            named: dict[str, Any] = dict(zip(self._inputs(), inputs, strict=False))
-            return self.recurrence(**named)
-        except (TypeError, ValueError) as error:
-            raise self.error(error) from error
-
-
-_INPUTS = {
-    "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
-}
 
 
 def _by_name(inputs: Any, names: Sequence[str], defaults: Collection[str] = ()) -> dict[str, Any]:
@@ -300,6 +265,8 @@ def _by_name(inputs: Any, names: Sequence[str], defaults: Collection[str] = ()) 
         if len(inputs) > len(names):
             raise ValueError(f"inputs: expected at most {len(names)} arrays, got {len(inputs)}")
         inputs = dict(zip(names, inputs, strict=False))
+    if inputs.keys() == set(names):
+        return dict(inputs)
     missing = [name for name in dict.fromkeys(names) if name not in inputs and name not in defaults]
     unknown = [name for name in inputs if name not in names]
     if missing or unknown:
@@ -312,22 +279,6 @@ def _array(name: str, value: Any) -> Array:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-
-
-def _evaluator(proto: onnx.ModelProto | onnx.NodeProto, made: list[_Recurrent]) -> ReferenceEvaluator:
-    """ONNX's evaluator of `proto`, with operators of ours; the recurrent ones are put into `made`."""
-    recurrent = [type(name, (_Recurrent,), {"made": made}) for name in OPERATORS]
-    try:
-        return ReferenceEvaluator(proto, new_ops=[*recurrent, Loop, Scan])
-    except (
-        AttributeError,
-        KeyError,
-        NotImplementedError,
-        RuntimeError,
-        TypeError,
-        UnicodeDecodeError,
-    ) as error:
-        raise ValueError(f"model: {str(error).split(chr(10), 1)[0]}") from error
 
 
 prepare = Rnnfast.prepare

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import defaultdict
 from typing import Any, NamedTuple
@@ -11,23 +10,26 @@ import numpy as np
 import onnx
 
 from rnnfast import layers
-from rnnfast.onnx.files import LARGEST, nodes_of, read_model
+from rnnfast.onnx.files import LARGEST, Model, read_model
+from rnnfast.onnx.folding import fold
+from rnnfast.onnx.graphs import nodes_of, values_read
 from rnnfast.onnx.node import OPERATORS, Node, names_of, read_node
+from rnnfast.onnx.shapes import Groups, Shapes
 from rnnfast.onnx.weights import Weights, from_onnx
 from rnnfast.recurrent import Recurrent
 
 Array = np.ndarray
 
-_AXES = 8  # more than any array between two layers has
+_X: Groups = (("T",), ("B",), ("D", "H"))
+_X_BATCH_FIRST: Groups = (("B",), ("T",), ("D", "H"))
 
 
 def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     """The recurrent nodes of a model file as layers, their weights copied.
 
     Nodes that are the layers of one stack become one layer with ``num_layers``: where all of a node's output
-    Y goes to the next as its X, over the operators that exporters put in between (Squeeze of one direction;
-    Transpose and Reshape, which lay two side by side), and the two agree in all but I, their sequence_lens
-    included.
+    Y goes to the next as its X, the directions side by side (over Squeeze, Transpose and Reshape), and the
+    two agree in all but I, their sequence_lens included.
 
     Parameters
     ----------
@@ -46,9 +48,9 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     OSError
         The file cannot be read.
     ValueError
-        It is no valid model, or a node has no layer: other activations than the layer's, a clip, only the
-        reverse direction, weights that are not stored in the file, a place inside of another node. One line
-        that opens with the path and names the node.
+        It is no valid model or has no recurrent node. Or a node has no layer: other activations than the
+        layer's, a clip, only the reverse direction, weights that depend on the graph's inputs, a place inside
+        of another node. One line that opens with the path and names the node.
 
     Notes
     -----
@@ -68,15 +70,16 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     >>> np.array_equal(layers["0.GRU"](x)[0], model[0](x)[0])
     True
     """
+    path = os.fsdecode(path)
     model = read_model(path)
     try:
-        graph = _Graph(model.graph)
-        size = sum(found.weights.nbytes for found in graph.nodes.values())
+        graph = _Graph(model)
+        size = sum(found.weights.nbytes for found in graph.nodes)
         if size > LARGEST:  # nodes may share an array; layers do not
             raise ValueError(f"graph: expected at most {LARGEST} bytes of weights, got {size}")
         return {stack[0].name: _layer(stack) for stack in graph.stacks()}
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from error
+        raise ValueError(f"{path}: {error}") from error
 
 
 class _Found(NamedTuple):
@@ -104,117 +107,93 @@ class _Found(NamedTuple):
 class _Graph:
     """The main graph of a model: its recurrent nodes, its constants, who reads the values of what."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
-        self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.shapes = {value.name: value.type.tensor_type.shape.dim for value in graph.value_info}
+    def __init__(self, model: Model) -> None:
+        graph = model.graph
+        _, self.constants = fold(graph, model.opsets, model.arrays)
         self.outputs = {value.name for value in graph.output}
-        nodes = list(graph.node)
-        for node in nodes:
-            for name in dict.fromkeys(node.input if node.op_type != "Shape" else ()):
-                self.readers[name].append(node)
-            if node.op_type == "Constant":
-                values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
-                self.constants |= dict(zip(node.output, values, strict=False))
-            elif node.op_type == "Identity" and node.input[0] in self.constants:
-                self.constants[node.output[0]] = self.constants[node.input[0]]
-        recurrent = [node for node in nodes if _is_recurrent(node)]
+        self.readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
+        self.makers: dict[str, onnx.NodeProto] = {}
+        recurrent = [node for node in graph.node if _is_recurrent(node)]
         inside = sum(map(_is_recurrent, nodes_of(graph))) - len(recurrent)
         if inside:
             raise ValueError(f"graph: {inside} recurrent nodes inside of other nodes, which have no layer")
-        self.nodes: dict[str, _Found] = {}
-        for name, proto in zip(names_of(recurrent), recurrent, strict=True):
-            node = read_node(proto)
-            self.nodes[name] = _Found(
-                name, proto, node, self._weights(name, proto, node), self._lengths(proto)
-            )
-        self.by_proto = {id(found.proto): found for found in self.nodes.values()}
+        if not recurrent:
+            raise ValueError(f"graph: expected nodes of {', '.join(OPERATORS)}, got none")
+        for node in graph.node:
+            self.makers |= dict.fromkeys(node.output, node)
+            for name in values_read(node) if node.op_type != "Shape" else ():
+                self.readers[name].append(node)
+        self.nodes = [
+            self._found(name, node) for name, node in zip(names_of(recurrent), recurrent, strict=True)
+        ]
+        named = {found.name: found for found in self.nodes}
+        by_output = {
+            found.proto.output[0]: (found.name, found.node, found.weights.R.shape[2]) for found in self.nodes
+        }
+        shapes = Shapes(graph, self.constants, by_output)
+        self.below: dict[str, _Found] = {}  # by a node's name the one that all of its X comes from
+        for found in self.nodes:
+            self._check_state(found, shapes)
+            laid = shapes.laid.get(found.proto.input[0])
+            axes = _X_BATCH_FIRST if found.node.batch_first else _X
+            if laid is not None and laid.reads_as(axes) and self._alone(found, laid.name):
+                self.below[found.name] = named[laid.name]
 
-    def _weights(self, name: str, proto: onnx.NodeProto, node: Node) -> Weights:
-        """The node's weights, checked."""
-        found: dict[str, Any] = {}
+    def _found(self, name: str, proto: onnx.NodeProto) -> _Found:
+        """A node with its weights, checked."""
+        node = read_node(proto)
+        arrays: dict[str, Any] = {}
         for key, place in (("W", 1), ("R", 2), ("B", 3), ("P", 7)):
             source = proto.input[place] if place < len(proto.input) else ""
             if source and source not in self.constants:
                 raise ValueError(f"node {name}: {key}: expected an array that the file holds, got {source!r}")
-            found[key] = onnx.numpy_helper.to_array(self.constants[source]) if source else None
-        weights = Weights(**found)
+            arrays[key] = self.constants[source] if source else None
+        weights = Weights(**arrays)
         try:
             weights.check(node)
         except (TypeError, ValueError) as error:
             raise ValueError(f"node {name}: {error}") from error
-        return weights
+        return _Found(name, proto, node, weights, self._lengths(proto))
 
     def _lengths(self, proto: onnx.NodeProto) -> Any:
         """What tells the node's sequence_lens from others: a constant's numbers, else the value's name."""
         source = proto.input[4] if len(proto.input) > 4 else ""
-        if source not in self.constants:
-            return source
-        return tuple(onnx.numpy_helper.to_array(self.constants[source]).ravel().tolist())
+        return tuple(self.constants[source].ravel().tolist()) if source in self.constants else source
+
+    def _check_state(self, found: _Found, shapes: Shapes) -> None:
+        """A layer gets its initial states from calls; but a node whose own do not fit cannot run at all."""
+        for key, name in zip(("initial_h", "initial_c"), found.proto.input[5:7], strict=False):
+            sizes = shapes.of(name)
+            if name and sizes is not None:
+                numbers = [None if size.names else size.number for size in sizes]
+                try:
+                    found.node.check_state(key, numbers, found.weights.R.shape[2])
+                except ValueError as error:
+                    raise ValueError(f"node {found.name}: {error}") from error
+
+    def _alone(self, found: _Found, lower: str) -> bool:
+        """Whether nothing else reads what comes from the node `lower` to this one's X, on all of the way."""
+        name = found.proto.input[0]
+        if name in found.proto.input[1:]:
+            return False
+        while True:
+            maker = self.makers[name]
+            if len(self.readers[name]) != 1 or name in self.outputs:
+                return False
+            if _is_recurrent(maker):
+                return True
+            name = maker.input[0]
 
     def stacks(self) -> list[list[_Found]]:
         """The recurrent nodes, those of one stack together, in the order of their first ones."""
-        after = {}
-        for found in self.nodes.values():
-            above = self._above(found)
-            if above is not None and above.kind == found.kind:
-                after[found.name] = above
-        uppers = {found.name for found in after.values()}
-        stacks = []
-        for found in self.nodes.values():
-            if found.name not in uppers:
-                stack = [found]
-                while stack[-1].name in after:
-                    stack.append(after[stack[-1].name])
-                stacks.append(stack)
-        return stacks
-
-    def _above(self, found: _Found) -> _Found | None:
-        """The recurrent node whose X is all of this node's Y, the directions side by side."""
-        Y, D, H = next(iter(found.proto.output), ""), len(found.node.reverse), found.weights.R.shape[2]
-        reader = self._only_reader(Y)
-        if reader is None:
-            return None
-        if reader.op_type == "Squeeze" and D == 1 and self._axes(reader) == [1]:
-            x = reader.output[0]
-        elif reader.op_type == "Transpose" and self._permutation(reader) == [0, 2, 1, 3]:
-            reshape = self._only_reader(reader.output[0])
-            if reshape is None or reshape.op_type != "Reshape":
-                return None
-            shape = self._integers(reshape.input[1])
-            dims = [dim.dim_value for dim in self.shapes.get(reader.output[0], ())]
-            kept = len(shape) == 3 and (shape[:2] == [0, 0] or (len(dims) == 4 and shape[:2] == dims[:2]))
-            if not kept or shape[2] not in (-1, D * H):
-                return None
-            x = reshape.output[0]
-        else:
-            return None
-        above = self._only_reader(x)
-        if above is None or above.input[0] != x or x in above.input[1:]:
-            return None
-        return self.by_proto.get(id(above))
-
-    def _only_reader(self, name: str) -> onnx.NodeProto | None:
-        """The node that reads this value, if it is one, and the value no output of the graph."""
-        readers = self.readers[name]
-        return readers[0] if name and len(readers) == 1 and name not in self.outputs else None
-
-    def _axes(self, squeeze: onnx.NodeProto) -> list[int]:
-        """Its axes: an input from opset 13 on, an attribute before."""
-        if len(squeeze.input) > 1:
-            return self._integers(squeeze.input[1])
-        return next((list(attribute.ints) for attribute in squeeze.attribute if attribute.name == "axes"), [])
-
-    def _permutation(self, transpose: onnx.NodeProto) -> list[int]:
-        return next((list(attribute.ints) for attribute in transpose.attribute), [])
-
-    def _integers(self, name: str) -> list[int]:
-        """The integers of a constant, axes or a shape; none where it is none."""
-        tensor = self.constants.get(name)
-        if tensor is None or math.prod(tensor.dims) > _AXES:
-            return []
-        values: list[int] = onnx.numpy_helper.to_array(tensor).ravel().tolist()
-        return values
+        stacks: dict[str, list[_Found]] = {}  # by the name of their last node
+        for found in self.nodes:
+            below = self.below.get(found.name)
+            joined = below is not None and below.kind == found.kind
+            stack = stacks.pop(below.name) if below is not None and joined else []
+            stacks[found.name] = [*stack, found]
+        order = [found.name for found in self.nodes]
+        return sorted(stacks.values(), key=lambda stack: order.index(stack[0].name))
 
 
 def _is_recurrent(node: onnx.NodeProto) -> bool:

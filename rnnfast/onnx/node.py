@@ -68,6 +68,21 @@ class Node(NamedTuple):
                 return f"activations {', '.join(function.name for function in functions)}"
         return None if self.clip is None else f"clip {self.clip:g}"
 
+    def check_state(self, name: str, shape: Sequence[int | None], hidden_size: int | None = None) -> None:
+        """Raise a ValueError where a part of the initial state cannot be of this shape.
+
+        Of None in `shape` nothing is known; of `hidden_size`, if the node has none and it is None.
+        """
+        D, H = len(self.reverse), hidden_size or self.hidden_size
+        expected = [None, D, H] if self.batch_first else [D, None, H]
+        fits = len(shape) == 3 and all(
+            None in (want, got) or want == got for want, got in zip(expected, shape, strict=True)
+        )
+        if not fits:
+            words = ["B" if want is None else want for want in expected[:2]] + ["H" if H is None else H]
+            got = ["any" if size is None else size for size in shape]
+            raise ValueError(f"{name}: expected shape {words}, got {got}".replace("'", ""))
+
     def options(self, direction: int) -> dict[str, Any]:
         """The options of the cell that computes one direction, by the names that layers have for them."""
         if self.operator == "RNN":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,17 @@ from rnnfast.onnx.node import Node
 from rnnfast.onnx.weights import Weights, from_onnx
 
 Array = np.ndarray
+
+
+class _Ready(NamedTuple):
+    """A node's weights, checked and in the form that its path wants."""
+
+    weights: Any  # Weights in the dtype that is computed with; None on the kernels
+    cells: list[_core.Cell]  # of each direction; none in NumPy
+    dtype: np.dtype  # of the weights as they came
+    computed: np.dtype
+    input_size: int
+    hidden_size: int
 
 
 class Recurrence:
@@ -51,25 +62,33 @@ class Recurrence:
         self.node = node
         self.path = "kernels" if node.without_kernel is None else "numpy"
         self._ready = None if weights is None else self._made_ready(weights)
+        if self._ready is not None:
+            for cell in self._ready.cells:
+                cell.pack()
 
-    def _made_ready(self, weights: Weights) -> Weights | list[_core.Cell]:
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has its weights, so that calls may leave them out."""
+        return self._ready is not None
+
+    def _made_ready(self, weights: Weights) -> _Ready:
         """`weights`, checked, in the form that the path wants."""
         node = self.node
         weights.check(node)
-        weights = weights.cast()
-        if self.path == "numpy":
-            return weights
+        cast = weights.cast()
         cells = []
-        for direction, reverse in enumerate(node.reverse):
-            own = from_onnx(node, weights, direction)
+        for direction, reverse in enumerate(node.reverse if self.path == "kernels" else ()):
+            own = from_onnx(node, cast, direction)
             cells.append(_core.Cell(node.operator.lower(), own, reverse=reverse, **node.options(direction)))
-        return cells
+        _, _, I = weights.W.shape
+        H = weights.R.shape[2]
+        return _Ready(None if cells else cast, cells, weights.W.dtype, weights.computed, I, H)
 
     def __call__(
         self,
         X: Array,
-        W: Array,
-        R: Array,
+        W: Any = None,
+        R: Any = None,
         B: Array | None = None,
         sequence_lens: Array | None = None,
         initial_h: Array | None = None,
@@ -83,7 +102,7 @@ class Recurrence:
         X : ndarray [T, B, I]
             ``[B, T, I]`` with layout 1.
         W, R, B, P : ndarray [D, G*H, I], [D, G*H, H], [D, 2*G*H], [D, 3*H]
-            B and P may be None.
+            B and P may be None; where the weights are ready, none is read.
         sequence_lens : ndarray [B] of integers, or None
             In 0..T. A sequence of length 0 leaves its state as it is.
         initial_h, initial_c : ndarray [D, B, H] or None
@@ -99,60 +118,61 @@ class Recurrence:
         TypeError, ValueError
             If an input has the wrong dtype or shape; the message names it.
         """
-        weights = Weights(W, R, B, P)
-        ready = self._made_ready(weights) if self._ready is None else self._ready
-        D, H, I = len(self.node.reverse), R.shape[2], W.shape[2]
-        given = X.dtype
-        if given != W.dtype:
-            raise TypeError(f"X: expected W's dtype {W.dtype}, got {given}")
-        if X.ndim != 3 or X.shape[2] != I:
-            raise ValueError(f"X: expected three axes, the last of {I}, got shape {X.shape}")
-        dtype = weights.computed
-        x = checks.rows(self._swapped(X.astype(dtype, copy=False)))
+        ready = self._ready or self._made_ready(Weights(W, R, B, P))
+        dtype = X.dtype
+        if dtype != ready.dtype:
+            raise TypeError(f"X: expected W's dtype {ready.dtype}, got {dtype}")
+        if X.ndim != 3 or X.shape[2] != ready.input_size:
+            raise ValueError(f"X: expected three axes, the last of {ready.input_size}, got shape {X.shape}")
+        x = checks.rows(self._swapped(X if ready.computed == dtype else X.astype(ready.computed)))
         T, batch, _ = x.shape
-        state = []
-        for name, array in (("initial_h", initial_h), ("initial_c", initial_c)):
-            if array is not None:
-                expected = (batch, D, H) if self.node.batch_first else (D, batch, H)
-                if array.dtype != given:
-                    raise TypeError(f"{name}: expected X's dtype {given}, got {array.dtype}")
-                if array.shape != expected:
-                    raise ValueError(f"{name}: expected shape {list(expected)}, got {array.shape}")
-                array = checks.block(self._swapped(array.astype(dtype, copy=False)))
-            state.append(array)
-        lengths = _lengths(sequence_lens, T, batch)
-        state = state if self.node.operator == "LSTM" else state[:1]
+        state = [self._state("initial_h", initial_h, ready, batch)]
+        if self.node.operator == "LSTM":
+            state.append(self._state("initial_c", initial_c, ready, batch))
+        lengths = None if sequence_lens is None else _lengths(sequence_lens, T, batch)
         run: Any = self._on_kernels if self.path == "kernels" else self._in_numpy
-        Y, final = run(ready, x, state, lengths)
-        final = [np.ascontiguousarray(self._swapped(part), given) for part in final]
-        return np.ascontiguousarray(Y, given), *final
+        outputs: tuple[Array, ...] = run(ready, x, state, lengths)
+        return tuple([np.ascontiguousarray(array, dtype) for array in outputs])
+
+    def _state(self, name: str, array: Array | None, ready: _Ready, batch: int) -> Array | None:
+        """A part of the initial state, as [D, B, H]."""
+        if array is None:
+            return None
+        D, H = len(self.node.reverse), ready.hidden_size
+        if array.dtype != ready.dtype:
+            raise TypeError(f"{name}: expected X's dtype {ready.dtype}, got {array.dtype}")
+        if array.shape != ((batch, D, H) if self.node.batch_first else (D, batch, H)):
+            expected = [batch, D, H] if self.node.batch_first else [D, batch, H]
+            raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
+        return checks.block(
+            self._swapped(array if ready.computed == ready.dtype else array.astype(ready.computed))
+        )
 
     def _on_kernels(
-        self, cells: list[_core.Cell], x: Array, state: list[Array | None], lengths: Array | None
-    ) -> tuple[Array, list[Array]]:
+        self, ready: _Ready, x: Array, state: list[Array | None], lengths: Array | None
+    ) -> tuple[Array, ...]:
         T, B, _ = x.shape
-        sequences = functional.sequences_of(lengths, None, T, B)
-        y, final = _core.run_stack(cells, len(cells), sequences, x, tuple(state), self.node.batch_first)
-        y = self._swapped(y)
-        Y = y.reshape(*y.shape[:2], len(cells), y.shape[2] // len(cells))  # the directions apart
-        if not self.node.batch_first:
-            Y = Y.swapaxes(1, 2)
-        return Y, list(final)
+        D, H, cells = len(self.node.reverse), ready.hidden_size, ready.cells
+        sequences = None if lengths is None else functional.sequences_of(lengths, None, T, B)
+        y, final = _core.run_stack(cells, D, sequences, x, tuple(state), self.node.batch_first)
+        if self.node.batch_first:
+            return y.swapaxes(0, 1).reshape(B, T, D, H), *map(self._swapped, final)
+        return y.reshape(T, B, D, H).swapaxes(1, 2), *final
 
     def _in_numpy(
-        self, weights: Weights, x: Array, state: list[Array | None], lengths: Array | None
-    ) -> tuple[Array, list[Array]]:
+        self, ready: _Ready, x: Array, state: list[Array | None], lengths: Array | None
+    ) -> tuple[Array, ...]:
         T, B, _ = x.shape
-        D, H = len(self.node.reverse), weights.R.shape[2]
+        D, H = len(self.node.reverse), ready.hidden_size
         Y = np.empty((T, D, B, H), x.dtype)
         finals: list[State] = []
         for d in range(D):
             initial = tuple(np.zeros((B, H), x.dtype) if part is None else part[d] for part in state)
-            Y[:, d], final = run_direction(self.node, d, weights, x, initial, lengths)
+            Y[:, d], final = run_direction(self.node, d, ready.weights, x, initial, lengths)
             finals.append(final)
         if self.node.batch_first:
             Y = np.moveaxis(Y, 2, 0)
-        return Y, [np.stack(part) for part in zip(*finals, strict=True)]
+        return Y, *(self._swapped(np.stack(part)) for part in zip(*finals, strict=True))
 
     def _swapped(self, array: Array) -> Array:
         """The first two axes exchanged where the node's layout is batch first."""

@@ -12,7 +12,7 @@ from bridges.onnx_nodes import make_model, random_node
 onnx = pytest.importorskip("onnx")
 import rnnfast as rf  # noqa: E402
 import rnnfast.onnx  # noqa: E402
-from rnnfast.onnx import backend, files, load  # noqa: E402
+from rnnfast.onnx import files, load, plan  # noqa: E402
 
 VARIANTS = {
     "rnn": (rf.RNN, {}),
@@ -325,7 +325,178 @@ def test_files_that_torch_writes(kind, bidirectional, tmp_path):
         assert np.array_equal(layer.state_dict()[name], array.numpy()), name
 
 
+def two_nodes(path, between, *, layout=0, D=1, H=2, T=None, constants=None, initial=None):
+    """Two GRUs with `between` from Y to between them; the file, and what the upper one gives of x."""
+    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    arrays = {}
+    for name, I in (("lower", 3), ("upper", D * H)):
+        arrays |= {f"{name} W": floats(D, 3 * H, I), f"{name} R": floats(D, 3 * H, H, seed=1)}
+    arrays |= constants or {}
+    options = {"layout": layout, "direction": "bidirectional" if D == 2 else "forward", "hidden_size": H}
+    options["linear_before_reset"] = 1
+    nodes = [
+        make("GRU", ["x", "lower W", "lower R"], ["Y"], name="lower", **options),
+        *between,
+        make("GRU", ["between", "upper W", "upper R"], ["Z"], name="upper", **options),
+    ]
+    axes = ["B", T or "T"] if layout else [T or "T", "B"]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "stack",
+        [value("x", onnx.TensorProto.FLOAT, [*axes, 3])],
+        [value("Z", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+turn = onnx.helper.make_node("Transpose", ["Y"], ["turned"], perm=[0, 2, 1, 3])
+shape = np.array([0, 0, -1])
+JOINS = {
+    "squeeze": ({}, [onnx.helper.make_node("Squeeze", ["Y", "axes"], ["between"])], {"axes": [1]}),
+    "squeeze-from-the-end": (
+        {},
+        [onnx.helper.make_node("Squeeze", ["Y", "axes"], ["between"])],
+        {"axes": [-3]},
+    ),
+    "transpose": (
+        {"D": 2},
+        [turn, onnx.helper.make_node("Reshape", ["turned", "s"], ["between"])],
+        {"s": shape},
+    ),
+    "layout-1-squeeze": (
+        {"layout": 1},
+        [onnx.helper.make_node("Squeeze", ["Y", "axes"], ["between"])],
+        {"axes": [2]},
+    ),
+    "layout-1-reshape": (
+        {"layout": 1, "D": 2},
+        [onnx.helper.make_node("Reshape", ["Y", "s"], ["between"])],
+        {"s": shape},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JOINS)
+def test_stacks_are_joined(name, tmp_path):
+    options, between, constants = JOINS[name]
+    path = two_nodes(tmp_path / "model.onnx", between, constants=constants, **options)
+    ((_, layer),) = rnnfast.onnx.load_layers(path).items()
+    assert (layer.num_layers, layer.batch_first) == (2, "layout" in options)
+    x = floats(4, 5, 3)
+    Z = rnnfast.onnx.prepare(path).run([x])["Z"]
+    if "layout" not in options:
+        Z = np.moveaxis(Z, 1, 2)
+    np.testing.assert_allclose(Z.reshape(4, 5, -1), layer(x)[0], 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("T", [2, 7])
+def test_time_side_by_side_is_no_stack(T, tmp_path):
+    between = [turn, onnx.helper.make_node("Reshape", ["turned", "s"], ["between"])]
+    path = two_nodes(
+        tmp_path / "model.onnx", between, layout=1, D=2, H=1, T=2, constants={"s": shape}
+    )  # [B, D, T*H]: as wide as D*H where T is 2
+    if T == 7:
+
+        def widen(model):
+            model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = T
+            for tensor in model.graph.initializer:
+                if tensor.name == "upper W":
+                    tensor.CopyFrom(onnx.numpy_helper.from_array(floats(2, 3, T), "upper W"))
+
+        changed(path, widen)
+    assert [layer.num_layers for layer in rnnfast.onnx.load_layers(path).values()] == [1, 1]
+    assert rnnfast.onnx.prepare(path).run([floats(3, T, 3)])["Z"].shape == (3, 2, 2, 1)
+
+
+def test_a_file_without_recurrent_nodes_has_no_layers(tmp_path):
+    path = tmp_path / "model.onnx"
+    rnnfast.onnx.export(rf.Linear(2, 3, rng=0), path)
+    with pytest.raises(ValueError, match=r"model\.onnx: graph: expected nodes of RNN, LSTM, GRU, got none"):
+        rnnfast.onnx.load_layers(path)
+
+
+@pytest.mark.parametrize("part", ["initial_h", "initial_c"])
+def test_initial_states_that_do_not_fit_are_refused(part, tmp_path):
+    inputs = {"X": floats(2, 1, 3), "W": floats(1, 16, 3), "R": floats(1, 16, 4)}
+    model = make_model(
+        "LSTM", {"hidden_size": 4}, {**inputs, part: floats(1, 1, 5)}, constant=("W", "R", part)
+    )
+    path = saved(tmp_path, model)
+    for read in (rnnfast.onnx.load_layers, rnnfast.onnx.prepare):
+        with pytest.raises(
+            ValueError, match=rf"node cell: {part}: expected shape \[1, B, 4\], got \[1, 1, 5\]"
+        ):
+            read(path)
+
+
+def test_the_other_name_of_onnx_own_domain(tmp_path):
+    path = gru_file(tmp_path)
+    x = floats(3, 2, 2)
+    want = rnnfast.onnx.prepare(path).run([x])["y"]
+
+    def rename(model):
+        model.opset_import[0].domain = "ai.onnx"
+        model.graph.node[0].domain = "ai.onnx"
+
+    assert np.array_equal(rnnfast.onnx.prepare(changed(path, rename)).run([x])["y"], want)
+    assert len(rnnfast.onnx.load_layers(path)) == 1
+
+
+def test_weights_in_half_and_in_integers_are_computed_once(tmp_path):
+    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    W, R = floats(1, 12, 3).astype(np.float16), (20 * floats(1, 12, 4)).astype(np.int8)
+    nodes = [
+        make("Cast", ["half"], ["W"], to=onnx.TensorProto.FLOAT),
+        make("DequantizeLinear", ["bytes", "scale"], ["R"]),
+        make("GRU", ["x", "W", "R"], ["y"], name="cell", linear_before_reset=1, hidden_size=4),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "quantized",
+        [value("x", onnx.TensorProto.FLOAT, ["T", "B", 3])],
+        [value("y", onnx.TensorProto.FLOAT, None)],
+        [
+            onnx.numpy_helper.from_array(array, name)
+            for name, array in {"half": W, "bytes": R, "scale": np.float32(0.05)}.items()
+        ],
+    )
+    opsets = [onnx.helper.make_opsetid("", 21)]  # the first whose DequantizeLinear onnx has
+    path = saved(tmp_path, onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    layer = rnnfast.onnx.load_layers(path)["cell"]
+    want = rnnfast.onnx.prepare(path).run([floats(5, 2, 3)])["y"]
+    assert np.array_equal(want[:, 0], layer(floats(5, 2, 3))[0])
+
+
 # Files from anywhere
+
+
+def test_an_integer_is_no_path():
+    for read in (rnnfast.onnx.load_layers, rnnfast.onnx.prepare):
+        with pytest.raises(TypeError, match="PathLike"):
+            read(0)
+
+
+def test_what_only_claims_to_be_large_is_not_computed(tmp_path):
+    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [make("ConstantOfShape", ["shape"], ["W"]), make("RNN", ["x", "W", "R"], ["y"], name="cell")]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "large",
+        [value("x", onnx.TensorProto.FLOAT, ["T", "B", 3])],
+        [value("y", onnx.TensorProto.FLOAT, None)],
+        [
+            onnx.numpy_helper.from_array(np.array([1, 2**40, 3]), "shape"),
+            onnx.numpy_helper.from_array(floats(1, 4, 4), "R"),
+        ],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    path = saved(tmp_path, onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8))
+    with pytest.raises(ValueError, match="node cell: W: expected an array that the file holds, got 'W'"):
+        rnnfast.onnx.load_layers(path)
+    assert rnnfast.onnx.prepare(path).paths == {"cell": "kernels"}
 
 
 def gru_file(tmp_path) -> Any:
@@ -449,7 +620,7 @@ def test_weights_that_many_nodes_share_are_not_multiplied_without_end(tmp_path, 
         copy.name, copy.output[:] = f"copy {n}", [f"Y {n}", f"Y_h {n}"]
     path = saved(tmp_path, model)
     assert len(rnnfast.onnx.load_layers(path)) == len(rnnfast.onnx.prepare(path).paths) == 21
-    for module in (files, load, backend):
+    for module in (files, load, plan):
         monkeypatch.setattr(module, "LARGEST", 1600)  # the file has less, the layers have 21 * 112 bytes
     for read in (rnnfast.onnx.load_layers, rnnfast.onnx.prepare):
         with pytest.raises(ValueError, match="expected at most 1600 bytes of weights"):

@@ -393,3 +393,74 @@ def test_models_that_cannot_run_are_refused():
         assert not rnnfast.onnx.is_compatible(model)
         with pytest.raises(ValueError, match=words):
             rnnfast.onnx.prepare(model)
+
+
+def test_what_engines_run_is_not_refused():
+    model = make_model("RNN", {}, {"X": x_of(), **weights()}, constant=("W", "R"))
+    want = rnnfast.onnx.prepare(model).run([x_of()])["Y"]
+    model.graph.name = ""
+    model.graph.output[0].ClearField("type")
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    model.ir_version = 3  # whose initializers should be inputs too
+    model.opset_import[0].domain = "ai.onnx"
+    assert np.array_equal(rnnfast.onnx.prepare(model).run([x_of()])["Y"], want)
+    assert model.opset_import[0].domain == "ai.onnx"  # it is not changed
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        (
+            [node("Neg", ["a"], ["b"]), node("Abs", ["b"], ["a"])],
+            "node b: expected inputs that do not depend",
+        ),
+        ([node("Neg", ["z"], ["b"])], "node b: input 'z': expected a value that the graph defines"),
+        ([node("Neg", ["x"], ["b"]), node("Abs", ["x"], ["b"])], "node b: output 'b': expected a name that"),
+        ([node("Neg", ["x"], ["b"], alpha=1.0)], "node b: alpha: Neg of opset 17 has no such attribute"),
+        ([node("Concat", ["x"], ["b"])], "node b: axis: Concat of opset 17 needs this attribute"),
+        ([node("Concat", ["x"], ["b"], axis=1.5)], "node b: axis: expected INT"),
+        ([node("Neg", ["x", "x"], ["b"])], "node b: Neg of opset 17 has 1 to 1 inputs, got 2"),
+        ([node("Gelu", ["x"], ["b"])], "node b: opset 17 has no operator 'Gelu'"),
+        ([node("Gelu", ["x"], ["b"], domain="com.microsoft")], "com.microsoft"),
+    ],
+    ids=str,
+)
+def test_graphs_that_cannot_run_are_refused(nodes, words):
+    model = model_of(nodes, [X], [value("x", FLOAT, None)], {})
+    with pytest.raises(ValueError, match=words):
+        rnnfast.onnx.prepare(model)
+
+
+def test_local_functions_do_not_grow_without_end():
+    functions = []
+    own = onnx.helper.make_opsetid("own", 1)
+    for n in range(40):  # each calls the one before twice
+        body = [
+            node(f"F{n - 1}" if n else "Neg", [a], [b], domain="own" if n else "") for a, b in ("xy", "yz")
+        ]
+        opsets = [onnx.helper.make_opsetid("", 17), own]
+        functions.append(onnx.helper.make_function("own", f"F{n}", ["x"], ["z"], body, opsets))
+    call = [node("F39", ["x"], ["h"], domain="own")]
+    with pytest.raises(ValueError, match="expected at most 1048576 nodes"):
+        rnnfast.onnx.prepare(model_of(call, [X], [H], {}, functions=functions, opsets=[own]))
+    loop = onnx.helper.make_function(
+        "own", "F", ["x"], ["z"], [node("F", ["x"], ["z"], domain="own")], opsets
+    )
+    call[0].op_type = "F"
+    with pytest.raises(ValueError, match="function F: expected no call of itself"):
+        rnnfast.onnx.prepare(model_of(call, [X], [H], {}, functions=[loop], opsets=[own]))
+
+
+def test_outputs_belong_to_the_caller():
+    """A constant, an input and a view as outputs: what is written into them changes no later run."""
+    nodes = [node("Identity", ["W"], ["c"]), node("Transpose", ["x"], ["t"])]
+    outputs = [value(name, FLOAT, None) for name in ("c", "x", "t")]
+    prepared = rnnfast.onnx.prepare(model_of(nodes, [X], outputs, weights()))
+    x = x_of()
+    for _ in range(2):
+        c, same, turned = prepared.run([x])
+        assert np.array_equal(c, weights()["W"])
+        assert np.array_equal(same, x_of())
+        assert turned.flags.c_contiguous
+        for array in (c, same, turned):
+            array[...] = 0

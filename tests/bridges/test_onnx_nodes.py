@@ -169,6 +169,9 @@ def test_nodes_have_the_bits_of_layers(operator):
     if operator == "GRU":
         attributes["linear_before_reset"] = 1
     got, *_ = run(make_model(operator, attributes, inputs), inputs)
+    given = {name: inputs[name] for name in ("X", "sequence_lens")}
+    packed, *_ = run(make_model(operator, attributes, inputs, constant=("W", "R", "B")), given)
+    assert all(np.array_equal(packed[name], array) for name, array in got.items())
     y, final = layer(x, lengths=lengths)
     assert np.array_equal(np.concatenate([got["Y"][:, 0], got["Y"][:, 1]], axis=-1), y)
     assert np.array_equal(got["Y_h"], final[0] if operator == "LSTM" else final)
@@ -341,6 +344,16 @@ def test_bad_attributes_are_named(attributes, words):
     }
     with pytest.raises(ValueError, match=words):
         rnnfast.onnx.prepare(make_model("LSTM", attributes, inputs, constant=("W", "R")))
+
+
+def test_alphas_beside_functions_without_one_mean_nothing():
+    inputs = {name: random_node(2, "LSTM")[1][name][-1:] if name in "WR" else random_node(2, "LSTM")[1][name]
+              for name in "XWR"}  # fmt: skip
+    want, *_ = run(make_model("LSTM", {}, inputs), inputs)
+    attributes = {"activations": ["Sigmoid", "Tanh", "Tanh"], "activation_alpha": [1.0] * 3}
+    got, path, _ = run(make_model("LSTM", attributes, inputs), inputs)
+    assert path == "kernels"
+    assert np.array_equal(got["Y"], want["Y"])
 
 
 def test_bad_inputs_are_named():

@@ -14,8 +14,8 @@ set -euo pipefail
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 python3.11 -m venv "$tmp/venv"
-"$tmp/venv/bin/pip" install -qq numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0
-"$tmp/venv/bin/pip" install -qq --no-deps mnn==3.6.1
+"$tmp/venv/bin/pip" install -qq --no-compile numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0
+"$tmp/venv/bin/pip" install -qq --no-compile --no-deps mnn==3.6.1
 cd "$tmp"
 PATH="$tmp/venv/bin:$PATH" python - <<'PY'
 import subprocess

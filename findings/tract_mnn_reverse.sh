@@ -12,8 +12,8 @@ set -euo pipefail
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 python3.11 -m venv "$tmp/venv"
-"$tmp/venv/bin/pip" install -qq numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 tract==0.23.9
-"$tmp/venv/bin/pip" install -qq --no-deps mnn==3.6.1
+"$tmp/venv/bin/pip" install -qq --no-compile numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 tract==0.23.9
+"$tmp/venv/bin/pip" install -qq --no-compile --no-deps mnn==3.6.1
 cd "$tmp"
 PATH="$tmp/venv/bin:$PATH" python - <<'PY'
 import subprocess
@@ -51,13 +51,14 @@ for op, gates in (("LSTM", 4), ("RNN", 1)):
         shapes["c"] = (2, B, H)
     weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     inputs = ["X", "W", "R", "B", "", *list(weights)[3:], *([""] if op == "LSTM" else [])]
+    outputs = ["Y", "Y_h"] + (["Y_c"] if op == "LSTM" else [])
     for direction in ("forward", "reverse", "bidirectional"):
         D = 2 if direction == "bidirectional" else 1
         graph = helper.make_graph(
-            [helper.make_node(op, inputs, ["Y"], hidden_size=H, direction=direction)],
+            [helper.make_node(op, inputs, outputs, hidden_size=H, direction=direction)],
             "g",
             [helper.make_tensor_value_info("X", TensorProto.FLOAT, x.shape)],
-            [helper.make_tensor_value_info("Y", TensorProto.FLOAT, (T, D, B, H))],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             [numpy_helper.from_array(w[:D], name) for name, w in weights.items()],
         )
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=9), "m.onnx")

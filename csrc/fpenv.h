@@ -1,5 +1,5 @@
-/* The one floating-point environment of every call: round to nearest, no traps, subnormals read and written as zero.
- * fp_enter returns what the caller had; fp_leave puts it back. */
+/* The floating-point environment of every call: round to nearest, no traps, subnormals read and written as zero.
+ * fp_enter returns the caller's environment; fp_leave restores it. */
 #ifndef RNNFAST_FPENV_H
 #define RNNFAST_FPENV_H
 

@@ -1,10 +1,10 @@
-# The kernels' floating-point environment for what NumPy computes beside them.
+# The kernels' floating-point environment, for arithmetic in NumPy.
 
 @cython.auto_pickle(False)
 cdef class Arithmetic:
-    """A `with` block in the floating-point environment of the kernels (csrc/fpenv.h); behind it stands the caller's again.
+    """A `with` block in the floating-point environment of the kernels (csrc/fpenv.h). On exit the caller's is restored.
 
-    One object for each block: it keeps what the caller had.
+    Each block needs an object of its own, which keeps the caller's environment.
     """
 
     cdef uint64_t before

@@ -1,6 +1,6 @@
 # The forward pass: one layer in one direction, over all steps of a batch; and a stack of layers.
 
-cdef struct Packed:      # weights as the passes read them; NULL: not there
+cdef struct Packed:      # weights as the passes read them; NULL: not packed
     void *project        # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
     void *step           # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1)
     void *bias           # [S*H]
@@ -19,7 +19,7 @@ cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y a
     int threads          # that may work
     Pass p
     Rows x               # [T, B, I]
-    Lookup embedded      # or rows of the table, by token; then those of its projections [V, S*H]
+    Lookup embedded      # or, instead of x, rows of the table; in a pass, rows of its projections [V, S*H]
     Rows table           # [V, I]
     void *final[MAX_PARTS]  # [B, width] OUT the final state; may be p.initial
     void *kept[MAX_PARTS]   # [T*B, width] OUT a further part of every step in the order of the pass; NULL: in p.state, or

@@ -17,10 +17,10 @@ lint:
 doctest:  ## the examples in docstrings
 	$(PYTHON) -m pytest --doctest-modules --doctest-ignore-import-errors --pyargs rnnfast
 
-docs:  ## the site, in docs/_build; needs `pip install -e ".[docs]"`
-	$(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build
+docs:  ## the site, in docs/_build; needs `pip install ".[docs]"`. From docs/, where `import rnnfast` finds the installed one
+	cd docs && $(PYTHON) -m sphinx -W --keep-going -q -b html . _build
 
-bench:  ## the kernels against the reference, the layers against installed peers
+bench:  ## rnnfast, the reference, a NumPy loop and installed peers, a group for each shape
 	$(PYTHON) -m pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-max-time=0.3
 
 coverage:  ## lines of Python, C and Cython that the tests reach, on a build for it; then the usual build again

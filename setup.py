@@ -1,12 +1,54 @@
 """Builds the one compiled module. Each csrc/isa/ file names its own instruction set, so no flag has to."""
 
 import os
+import shutil
 import sys
+import sysconfig
 from glob import glob
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.errors import PlatformError
+
+BUILDING = {"bdist_wheel", "build", "build_ext", "develop", "editable_wheel", "install"}
+
+
+def compiler_is_there() -> bool:
+    """Whether the C compiler that setuptools would call can be found."""
+    from distutils.ccompiler import new_compiler  # setuptools' own: it must be imported first
+    from distutils.sysconfig import customize_compiler
+
+    compiler = new_compiler()
+    try:
+        customize_compiler(compiler)
+        if compiler.compiler_type == "msvc":
+            compiler.initialize()
+            return True
+        return shutil.which(compiler.compiler_so[0]) is not None
+    except (IndexError, PlatformError):  # CC is empty; there is no Visual Studio
+        return False
+
+
+def missing() -> str | None:
+    """What to install before anything can be compiled."""
+    if not compiler_is_there():
+        return (
+            "error: rnnfast is compiled when it is installed: install a C compiler first "
+            "(Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc; "
+            "macOS: xcode-select --install; Windows: Visual Studio Build Tools, C++), "
+            "or let CC name one that is there"
+        )
+    if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+        return (
+            "error: rnnfast is compiled when it is installed: install the headers of this Python first "
+            "(Debian, Ubuntu: apt install python3-dev; Fedora: dnf install python3-devel)"
+        )
+    return None
+
+
+if BUILDING & set(sys.argv) and (reason := missing()):  # before the first line of the build
+    raise SystemExit(reason)
 
 coverage = bool(os.environ.get("RNNFAST_COVERAGE"))  # gcov figures for C and Cython
 flags = (

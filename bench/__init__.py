@@ -1,1 +1,1 @@
-"""Benchmarks, run by `pytest bench --benchmark-only`: cases.py names shapes, each test file compares."""
+"""Benchmarks, run by `pytest bench --benchmark-only`: all who run one shape are rows of one group."""

@@ -1,27 +1,57 @@
-"""The layers against the installed peers: `pytest bench -k layers -s` prints ratios.
+"""rnnfast's layers, its reference, a NumPy loop and the installed peers: `pytest bench --benchmark-only`.
 
-Peers are timed by `rnnfast.cli.measure.compare`, which interleaves them in rounds: on a busy machine, figures
-taken one after the other mean little. The benchmark's own table has rnnfast's times alone, to compare runs.
+A group is one shape and kind of work, its rows are all who run it, on the same numbers and as many threads.
+What each gives is compared with the reference in float64 before it is timed. Rows are timed one after the
+other; `rnnfast bench` takes turns, which a busy machine disturbs less. To choose: `-k "lstm and large"`.
 """
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
-from rnnfast.cli.bench import table
-from rnnfast.cli.measure.compare import compare
-from rnnfast.cli.measure.contenders import Rnnfast, limited_threads
-from rnnfast.cli.measure.problems import make_problem
+from rnnfast.cli.measure.cases import CASES, CELLS, STEPS
+from rnnfast.cli.measure.contenders import installed, limited_threads
+from rnnfast.cli.measure.problems import (
+    Arrays,
+    Problem,
+    check_equal,
+    check_steps,
+    exact_results,
+    make_problem,
+)
 
-from .cases import CASES, CELLS
+CONTENDERS = {Known.name: Known for Known in installed("float32")}
+RUNS = [("evaluation", who) for who in CONTENDERS]
+RUNS += [("training", who) for who, Known in CONTENDERS.items() if Known.trains]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@functools.lru_cache(maxsize=1)  # the rows of a shape come one after the other
+def problem_of(cell: str, case: str) -> tuple[Problem, Arrays]:
+    problem = make_problem(cell, *CASES[case])
+    return problem, exact_results(problem)
+
+
+@pytest.mark.parametrize(("work", "who"), RUNS)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("cell", CELLS)
-def test_bench_layers(benchmark, cell, case, threads):
-    rows = compare(cell, *CASES[case], threads=threads, seconds=0.5)
-    print(f"\n{cell} {case} {tuple(CASES[case])}, threads: {threads}\n{table(rows)}")
-    benchmark.group = f"{cell} training"
+def test_bench_layers(timed, threads, cell, case, work, who):
+    problem, expected = problem_of(cell, case)
     with limited_threads(threads):
-        benchmark(Rnnfast(make_problem(cell, *CASES[case])).train)
+        contender = CONTENDERS[who](problem, threads)
+        call = contender.train if work == "training" else contender.evaluate
+        check_equal(contender.arrays(call()), expected, contender.name)
+        timed(f"{cell} {work} {case} {tuple(CASES[case])}, threads: {threads}", who, call)
+
+
+@pytest.mark.parametrize("who", [who for who, Known in CONTENDERS.items() if Known.steps])
+@pytest.mark.parametrize("case", STEPS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_bench_steps(timed, threads, cell, case, who):
+    """One step a call, the state carried from call to call."""
+    problem = make_problem(cell, *STEPS[case])
+    with limited_threads(threads):
+        contender = CONTENDERS[who](problem, threads)
+        check_steps(problem, contender)
+        timed(f"{cell} a step of {case}, threads: {threads}", who, contender.stepper())

@@ -1,14 +1,9 @@
 """The bridge to PyTorch: what it costs over rnnfast's own calls, and its speed beside torch.nn's.
 
-`pytest bench -k torch -s` prints it. Calls are interleaved one by one, and medians compared: on a busy
-machine, figures taken one after the other mean little. Everything runs on one thread.
+`pytest bench -k torch --benchmark-only` has a group for each. Results are compared before they are timed.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from statistics import median
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -21,17 +16,6 @@ import rnnfast as rf  # noqa: E402
 import rnnfast.torch  # noqa: E402
 
 SHAPES = {"small": (1000, 8, 64, 64), "policy": (100, 16, 32, 64), "large": (50, 32, 512, 512)}
-
-
-def medians(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Microseconds of each, taken in turn."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = perf_counter()
-            call()
-            times[name].append(perf_counter() - start)
-    return {name: 1e6 * median(each) for name, each in times.items()}
 
 
 class Empty(torch.autograd.Function):
@@ -48,61 +32,72 @@ class Empty(torch.autograd.Function):
         return None, None, *[torch.empty_like(weight) for weight in ctx.saved_tensors[2:]]
 
 
-def test_bench_torch_overhead(benchmark):
+class Small:
     """A call so small that next to nothing is computed: (T, B, I, H) = (2, 1, 4, 8)."""
-    torch.manual_seed(0)
-    module, layer = rnnfast.torch.GRU(4, 8), rf.GRU(4, 8)
-    layer.load_state_dict({name: p.detach().numpy() for name, p in module.named_parameters()})
-    x, h = torch.randn(2, 1, 4), torch.randn(1, 1, 8)
-    dy, dh = torch.randn(2, 1, 8), torch.randn(1, 1, 8)
-    arrays = x.numpy(), h.numpy()
-    gradients = dy.numpy(), dh.numpy()
-    assert np.array_equal(module(x, h)[0].detach().numpy(), layer(*arrays)[0])
-    weights = list(module.parameters())
 
-    def no_grad():
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.module, self.layer = rnnfast.torch.GRU(4, 8), rf.GRU(4, 8)
+        self.layer.load_state_dict({name: p.detach().numpy() for name, p in self.module.named_parameters()})
+        self.weights = list(self.module.parameters())
+        self.x, self.h = torch.randn(2, 1, 4), torch.randn(1, 1, 8)
+        self.dy, self.dh = torch.randn(2, 1, 8), torch.randn(1, 1, 8)
+        self.arrays = self.x.numpy(), self.h.numpy()
+        self.gradients = self.dy.numpy(), self.dh.numpy()
+
+    def no_grad(self):
         with torch.no_grad():
-            module(x, h)
+            return self.module(self.x, self.h)
 
-    def backward(y, h):
-        torch.autograd.backward((y, h), (dy, dh))
-        for weight in weights:
+    def backward(self, y, h):
+        torch.autograd.backward((y, h), (self.dy, self.dh))
+        for weight in self.weights:
             weight.grad = None
 
-    def numpy_training():
-        *_, tape = layer.forward(*arrays)
-        layer.backward(tape, *gradients, input_grad=False, grads={})
+    def numpy_training(self):
+        *_, tape = self.layer.forward(*self.arrays)
+        self.layer.backward(tape, *self.gradients, input_grad=False, grads={})
 
-    with limited_threads(1):
-        took = medians(
-            {
-                "NumPy, evaluation": lambda: layer(*arrays),
-                "bridge, no_grad": no_grad,
-                "NumPy, forward": lambda: layer.forward(*arrays),
-                "bridge, forward": lambda: module(x, h),
-                "empty, forward": lambda: Empty.apply(x, h, *weights),
-                "NumPy, training": numpy_training,
-                "bridge, training": lambda: backward(*module(x, h)),
-                "empty, training": lambda: backward(*Empty.apply(x, h, *weights)),
+    def empty(self):
+        return Empty.apply(self.x, self.h, *self.weights)
+
+    def calls(self):
+        """By kind of work: NumPy's layer, the bridge, an empty node of torch."""
+        return {
+            "evaluation": {"rnnfast": lambda: self.layer(*self.arrays), "bridge": self.no_grad},
+            "forward": {
+                "rnnfast": lambda: self.layer.forward(*self.arrays),
+                "bridge": lambda: self.module(self.x, self.h),
+                "empty": self.empty,
             },
-            1000,
-        )
-        print("\n" + "\n".join(f"{name:20} {each:7.1f} us" for name, each in took.items()))
-        benchmark.group = "torch bridge"
-        benchmark(no_grad)
+            "training": {
+                "rnnfast": self.numpy_training,
+                "bridge": lambda: self.backward(*self.module(self.x, self.h)),
+                "empty": lambda: self.backward(*self.empty()),
+            },
+        }
 
 
+@pytest.mark.parametrize(
+    ("work", "row"), [(work, row) for work, rows in Small().calls().items() for row in rows]
+)
+def test_bench_torch_overhead(timed, threads, work, row):
+    small = Small()
+    assert np.array_equal(small.no_grad()[0].numpy(), small.layer(*small.arrays)[0])
+    with limited_threads(threads):
+        timed(f"torch bridge, a small call, {work}, threads: {threads}", row, small.calls()[work][row])
+
+
+@pytest.mark.parametrize("row", ["rnnfast", "torch.nn"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", ["GRU", "RNN", "LSTM"])
-def test_bench_torch_training(benchmark, kind, shape):
+def test_bench_torch_training(timed, threads, kind, shape, row):
     """Forward, backward and the weights' gradients, beside torch.nn's."""
     T, B, I, H = SHAPES[shape]
     torch.manual_seed(0)
-    plain = getattr(torch.nn, kind)(I, H)
-    fast = getattr(rnnfast.torch, kind)(I, H)
-    fast.load_state_dict(plain.state_dict())
-    x = torch.randn(T, B, I)
-    dy = torch.randn(T, B, H)
+    modules = {"torch.nn": getattr(torch.nn, kind)(I, H), "rnnfast": getattr(rnnfast.torch, kind)(I, H)}
+    modules["rnnfast"].load_state_dict(modules["torch.nn"].state_dict())
+    x, dy = torch.randn(T, B, I), torch.randn(T, B, H)
 
     def train(module):
         module.zero_grad()
@@ -110,12 +105,10 @@ def test_bench_torch_training(benchmark, kind, shape):
         y.backward(dy)
         return y
 
-    assert torch.allclose(train(fast), train(plain), atol=1e-4)
-    for p, q in zip(fast.parameters(), plain.parameters(), strict=True):
-        assert torch.allclose(p.grad, q.grad, rtol=1e-3, atol=1e-3 * float(q.grad.abs().max()))
-    with limited_threads(1):
-        took = medians({"torch.nn": lambda: train(plain), "bridge": lambda: train(fast)}, 7)
-        ratio = took["torch.nn"] / took["bridge"]
-        print(f"\n{kind} {shape} {(T, B, I, H)}: torch.nn takes {ratio:.1f} times as long")
-        benchmark.group = f"torch {kind} training"
-        benchmark(train, fast)
+    with limited_threads(threads):
+        y, expected = (train(module) for module in modules.values())
+        assert torch.allclose(y, expected, atol=1e-4)
+        for p, q in zip(*(module.parameters() for module in modules.values()), strict=True):
+            assert torch.allclose(p.grad, q.grad, rtol=1e-3, atol=1e-3 * float(q.grad.abs().max()))
+        group = f"torch bridge, {kind} training {shape} {SHAPES[shape]}, threads: {threads}"
+        timed(group, row, lambda: train(modules[row]))

@@ -1,5 +1,6 @@
 /* The floating-point environment of every call: round to nearest, no traps, subnormals read and written as zero.
- * fp_enter returns the caller's environment; fp_leave restores it. */
+ * fp_enter returns the caller's environment; fp_leave restores it. fp_enter_default is for arithmetic in NumPy: the same, but
+ * with subnormals, as a thread has it from its start. */
 #ifndef RNNFAST_FPENV_H
 #define RNNFAST_FPENV_H
 
@@ -13,6 +14,12 @@ static inline uint64_t fp_enter(void)
     _mm_setcsr(0x1f80u | 0x8000u | 0x0040u); /* all masked, to nearest | flush to zero | denormals are zero */
     return before;
 }
+static inline uint64_t fp_enter_default(void)
+{
+    const uint64_t before = _mm_getcsr();
+    _mm_setcsr(0x1f80u);
+    return before;
+}
 static inline void fp_leave(uint64_t before) { _mm_setcsr((unsigned)before); }
 #elif defined(__aarch64__)
 static inline uint64_t fp_enter(void)
@@ -22,9 +29,17 @@ static inline uint64_t fp_enter(void)
     __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)1 << 24)); /* FZ; to nearest; no traps */
     return before;
 }
+static inline uint64_t fp_enter_default(void)
+{
+    uint64_t before;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
+    return before;
+}
 static inline void fp_leave(uint64_t before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
 #else
 static inline uint64_t fp_enter(void) { return 0; }
+static inline uint64_t fp_enter_default(void) { return 0; }
 static inline void fp_leave(uint64_t before) { (void)before; }
 #endif
 

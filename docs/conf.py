@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from docutils import nodes
+from math_core import LatexToMathML
 from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
 
 import rnnfast
 
@@ -11,7 +14,7 @@ author = "the rnnfast authors"
 copyright = author
 version = release = rnnfast.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.viewcode", "numpydoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "numpydoc"]
 exclude_patterns = ["_build"]
 
 # Markdown: formulas between dollars and in ```math blocks, links to headings of any page
@@ -28,6 +31,7 @@ autodoc_mock_imports = ["google", "onnx", "safetensors", "torch"]  # the bridges
 numpydoc_show_class_members = False
 
 html_theme = "furo"
+html_math_renderer = "mathml"  # which browsers draw themselves: no script, no network
 html_title = "rnnfast"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
@@ -41,5 +45,21 @@ def to_pages(app: Sphinx, name: str, source: list[str]) -> None:
         source[0] = source[0].replace(f"](../{file}.md", f"]({file.lower()}.md")
 
 
+mathml = LatexToMathML().convert_with_local_state
+
+
+def inline_formula(page: HTML5Translator, node: nodes.math) -> None:
+    """A formula within a line, as MathML."""
+    page.body.append(mathml(node.astext(), displaystyle=False))
+    raise nodes.SkipNode
+
+
+def block_formula(page: HTML5Translator, node: nodes.math_block) -> None:
+    """A formula on lines of its own, as MathML."""
+    page.body.append(f'<div class="formula">{mathml(node.astext(), displaystyle=True)}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     app.connect("source-read", to_pages)
+    app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnfast import _core, passes
+from rnnfast.arithmetic import add
 from rnnfast.passes import Array, Input, State
 
 ROWS = 512  # of a segment at least, with True: packing the weights must pay
@@ -87,7 +88,7 @@ def pass_forward(
             steps=_at_steps(steps, here),
             save=False,
         )
-    return Checkpoints(cell, number, x, segments, spare)
+    return Checkpoints(cell, number, passes.own_view(x), segments, spare)
 
 
 def pass_backward(
@@ -133,7 +134,7 @@ def pass_backward(
         if share is not None and embedded:
             fresh["table"] = share
         for name, gradient in fresh.items():
-            grads[name] = np.add(grads[name], gradient, out=gradient) if name in grads else gradient
+            grads[name] = add(grads[name], gradient, out=gradient) if name in grads else gradient
         dstate = before
     if dx is not None and embedded:
         dx[...] = grads.pop("table")

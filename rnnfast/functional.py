@@ -12,6 +12,7 @@ import numpy as np
 
 from rnnfast import _core
 from rnnfast._core import Tape
+from rnnfast.arithmetic import add
 from rnnfast.nn.checks import as_array, checked_lengths, checked_reset, flag, one_of
 from rnnfast.passes import Array, pass_backward, pass_forward
 
@@ -41,7 +42,8 @@ def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None
     ):
         expected = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(f"{name}: expected shape [{expected}], got {array.shape}")
-    return np.require(array, dtype, ("C", "A"))
+    with _core.Arithmetic():  # a cast rounds
+        return np.require(array, dtype, ("C", "A"))
 
 
 def _states(
@@ -74,7 +76,11 @@ def checked_clip(cell_clip: Any) -> float | None:
     """The bound of c as a float, or None; an error where it is no positive number."""
     if cell_clip is None:
         return None
-    if isinstance(cell_clip, (bool, np.bool_, str)) or not hasattr(cell_clip, "__float__"):
+    if (
+        isinstance(cell_clip, (bool, np.bool_, str))
+        or not hasattr(cell_clip, "__float__")
+        or np.ndim(cell_clip)
+    ):
         raise TypeError(f"cell_clip: expected a positive number, got {cell_clip!r}")
     if not cell_clip > 0:
         raise ValueError(f"cell_clip: expected a positive number, got {cell_clip!r}")
@@ -178,7 +184,7 @@ def _backward(cell: str, tape: Tape, dy, dstate, dstates):
     d_final = _states("dstate", dstate, widths, (B,), dtype)
     dh_steps, *d_steps = _states("dstates", dstates, widths, (T, B), dtype)
     if dh_steps is not None:
-        dy = dh_steps if dy is None else dy + dh_steps
+        dy = dh_steps if dy is None else add(dy, dh_steps)
     dx = np.empty(tape.x.shape, dtype)
     d_initial = tuple(np.empty((B, width), dtype) for width in widths)
     grads = pass_backward(tape, dy, d_final, dx, d_initial, False, tuple(d_steps))
@@ -225,8 +231,8 @@ def lstm_forward(
     coupled_gates : bool
         f = 1 - i: the blocks of the other weights are i, g, o, [3*H, ...].
     cell_clip : float or None
-        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound below
-        the smallest normal number of the dtype holds c at zero.
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
+        below the smallest normal number of the dtype holds c at zero.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None

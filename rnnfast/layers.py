@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnnfast import functional
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.recurrent import Recurrent
 
@@ -228,8 +229,8 @@ class LSTM(Recurrent):
     coupled_gates : bool
         The forget gate is f = 1 - i and has no weights of its own: blocks are i, g, o, ``[3*H, ·]``.
     cell_clip : float, optional
-        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound below
-        the smallest normal number of the dtype holds c at zero.
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
+        below the smallest normal number of the dtype holds c at zero.
 
     Attributes
     ----------
@@ -272,6 +273,7 @@ class LSTM(Recurrent):
     cell = "lstm"
     options: ClassVar[dict[str, Any]] = {"coupled_gates": False, "cell_clip": None}
 
+    @to_nearest
     def __init__(
         self,
         input_size: int,

@@ -69,7 +69,7 @@ def pass_forward(
         gates = _take(spare, numbers * cell.slots, y.dtype)
         if steps is None:
             steps = tuple([_take(spare, numbers, y.dtype) for _ in final[1:]])
-    tape = Tape(cell, number, sequences, x, initial, y, gates, steps, spare)
+    tape = Tape(cell, number, sequences, own_view(x), initial, y, gates, steps, spare)
     _core.forward(tape, final)
     return tape if save else None
 
@@ -118,6 +118,11 @@ def pass_backward(
             if buffer.ndim == 1:  # not the caller's
                 _give(tape.spare, buffer)
     return grads
+
+
+def own_view(x: Input) -> Input:
+    """The same x for a tape: the shape of the caller's array may be set in place."""
+    return x if isinstance(x, _core.Embedded) else x.view()
 
 
 def own_columns(array: Array, number: int, H: int) -> Array:

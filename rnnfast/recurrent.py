@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from rnnfast import _core, checkpointed, functional, passes
+from rnnfast.arithmetic import add, to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.module import Module, Tape, read_only
 from rnnfast.nn.parameter import Parameter
@@ -40,6 +42,7 @@ class Recurrent(Module):
         own = ("__call__", "forward", "backward")
         cls._reads_embedded = all(getattr(cls, name) is getattr(Recurrent, name) for name in own)
 
+    @to_nearest
     def __init__(
         self,
         input_size: int,
@@ -68,6 +71,13 @@ class Recurrent(Module):
         self.gates = len(self.info.gates)
         self._widths = self.info.widths(self.hidden_size, self.proj_size or self.hidden_size)
         kind = checks.float_dtype(dtype)
+        sizes = {
+            name: getattr(self, name)
+            for name in ("input_size", "hidden_size", "num_layers", "proj_size")
+            if getattr(self, name)
+        }
+        first, each = (sum(map(math.prod, self._shapes_of(layer).values())) for layer in (0, 1))
+        checks.fits(sizes, self._directions * (first + (self.num_layers - 1) * each), kind)
         source = checks.generator(rng)
         for suffix, shapes in self._shapes():
             for name, shape in shapes.items():
@@ -79,14 +89,18 @@ class Recurrent(Module):
 
     def _shapes(self) -> list[tuple[str, dict[str, tuple[int, ...]]]]:
         """The suffix of each pass's parameters, and their shapes by name."""
+        return [
+            (f"_l{layer}{direction}", self._shapes_of(layer))
+            for layer in range(self.num_layers)
+            for direction in ("", "_reverse")[: self._directions]
+        ]
+
+    def _shapes_of(self, layer: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parameters of each pass of a layer, by name."""
         info, H, P = self.info, self.hidden_size, self._widths[0]
         names = [*info.required, *(name for name in info.optional if self._has(name))]
-        every = []
-        for layer in range(self.num_layers):
-            columns = self.input_size if layer == 0 else self._directions * P
-            shapes = {name: info.weight_shape(name, columns, H, P) for name in names}
-            every += [(f"_l{layer}{direction}", shapes) for direction in ("", "_reverse")[: self._directions]]
-        return every
+        columns = self.input_size if layer == 0 else self._directions * P
+        return {name: info.weight_shape(name, columns, H, P) for name in names}
 
     def _range(self, weight: str) -> tuple[float, float]:
         """The range of a weight's initial values."""
@@ -419,7 +433,7 @@ class Recurrent(Module):
             numbers = range(layer * D, (layer + 1) * D)
             if dh_steps is not None:
                 later = np.concatenate([dh_steps[number] for number in numbers], axis=-1)
-                dy = later if dy is None else np.add(dy, later, out=later)
+                dy = later if dy is None else add(dy, later, out=later)
             dx = None
             for number in numbers:
                 share = None
@@ -440,7 +454,7 @@ class Recurrent(Module):
                 )
                 for name, gradient in gradients.items():
                     fresh[name + self._suffixes[number]] = gradient
-                dx = share if dx is None or share is None else np.add(dx, share, out=dx)
+                dx = share if dx is None or share is None else add(dx, share, out=dx)
             if key is not None and layer:
                 assert dx is not None
                 _drop(dx, key, layer - 1, p, dx)
@@ -491,7 +505,7 @@ class Recurrent(Module):
         return parts if len(parts) > 1 else parts[0]
 
     def _steps_of(self, states: Any, layout: _Layout) -> list[np.ndarray | None]:
-        """Each part of `states` in the caller's form: None, or [passes, T, B, ·], last axis contiguous."""
+        """Each part of `states`, which are in the caller's form: None, or [passes, T, B, ·]."""
         parts = states if isinstance(states, (tuple, list)) else (states,) * len(self.parts)
         steps: list[np.ndarray | None] = []
         for part in parts:
@@ -602,7 +616,8 @@ class _Recorder:
         """What the next layer reads: y, or y times a mask in a new array, because the tape keeps y."""
         if self._key is None:
             return y
-        x = _core.blank(*y.shape, y.dtype)
+        T, B, N = y.shape
+        x = _core.blank(T, B, N, y.dtype)
         _drop(y, self._key, layer, self._layer.dropout, x)
         return x
 
@@ -612,6 +627,7 @@ _evaluate = partial(passes.pass_forward, save=False)
 _MASK = 2**20  # about how many numbers of a mask are in memory at a time
 
 
+@to_nearest
 def _drop(array: np.ndarray, key: tuple[int, int], layer: int, p: float, out: np.ndarray) -> None:
     """out = the [T, B, N] array times the mask of a layer, which is computed some steps at a time."""
     T, B, N = array.shape

@@ -49,8 +49,8 @@ gradient of what goes into gate i's nonlinearity, ``di`` that of what comes out.
 whatever it is multiplied with: NaN or infinity in a step whose results nobody uses reaches no gradient.
 
 Dims: T time, B batch, I input, H hidden, P projected (H without a projection), G blocks of a weight (RNN and
-IndRNN 1, LSTM 4 or if coupled 3, GRU 3). Everything is computed in the dtype of x, float32 or float64, to which the
-other arrays are cast. This module imports NumPy alone.
+IndRNN 1, LSTM 4 or if coupled 3, GRU 3). Everything is computed in the dtype of x, float32 or float64, to
+which the other arrays are cast. This module imports NumPy alone.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Tape:
         The LSTM's further weights, where they were given: ``weight_hr`` [P, H] (without it P = H) and the
         peepholes ``weight_ci``, ``weight_cf``, ``weight_co`` [H].
     options : dict
-        The RNN's and IndRNN's ``nonlinearity``; the LSTM's ``gates``, the blocks in their order, and ``cell_clip``; the
+        The RNN's and IndRNN's ``nonlinearity``; the LSTM's ``gates``, its blocks, and ``cell_clip``; the
         GRU's ``reset_after``.
     H : int
     order : range
@@ -562,8 +562,8 @@ def lstm_forward(
     coupled_gates : bool
         f = 1 - i: the blocks of the other weights are i, g, o, [3*H, ...].
     cell_clip : float or None
-        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound below
-        the smallest normal number of the dtype holds c at zero.
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
+        below the smallest normal number of the dtype holds c at zero.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -604,7 +604,7 @@ def lstm_forward(
     weights = weight_ih, weight_hh, bias_ih, bias_hh
     peepholes = {"weight_ci": weight_ci, "weight_cf": weight_cf, "weight_co": weight_co}
     _check_peepholes(peepholes, coupled_gates)
-    cell_clip = _checked_clip(cell_clip, np.asarray(x).dtype)
+    cell_clip = _checked_clip(cell_clip, _plain("x", x).dtype)
     extra = {"weight_hr": weight_hr, **peepholes}
     tape = Tape(
         "lstm", len(gates), x, *weights, reverse, lengths, reset, extra, gates=gates, cell_clip=cell_clip
@@ -906,11 +906,14 @@ def _outer_products(d: np.ndarray, a: np.ndarray) -> np.ndarray:
     return np.tensordot(d, np.where(d.any(axis=-1, keepdims=True), a, 0), axes=(axes, axes))
 
 
-def _plain(name: str, array: Any) -> np.ndarray:
-    """`array` as a plain one; a masked one is refused, as its mask would be dropped."""
-    if isinstance(array, np.ma.MaskedArray):
+def _plain(name: str, value: Any) -> np.ndarray:
+    """`value` as a plain array; ragged lists are refused, and masked arrays, whose mask would be dropped."""
+    if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected a plain array, got a masked one, whose mask would be dropped")
-    return np.asarray(array)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, got {type(value).__name__} ({error})") from error
 
 
 def _checked(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -959,7 +962,11 @@ def _checked_clip(cell_clip: float | None, dtype: np.dtype) -> float | None:
     """
     if cell_clip is None:
         return None
-    if isinstance(cell_clip, (bool, np.bool_, str)) or not hasattr(cell_clip, "__float__"):
+    if (
+        isinstance(cell_clip, (bool, np.bool_, str))
+        or not hasattr(cell_clip, "__float__")
+        or np.ndim(cell_clip)
+    ):
         raise TypeError(f"cell_clip: expected a positive number, got {cell_clip!r}")
     if not cell_clip > 0:
         raise ValueError(f"cell_clip: expected a positive number, got {cell_clip!r}")

@@ -5,14 +5,12 @@ The format is safetensors' own library's; what is read is checked before the mod
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Mapping
 
 import numpy as np
 
-from rnnfast.files import written_whole
+from rnnfast.files import file_name, open_regular, written_whole
 from rnnfast.nn.module import Module
 
 try:
@@ -108,10 +106,8 @@ def load(path: str | os.PathLike[str], model: Module, *, prefix: str = "") -> di
     --------
     See :func:`save`.
     """
-    path = os.fspath(path)
-    if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):  # opening a pipe would wait
-        raise OSError(errno.EINVAL, "expected a regular file", path)
-    with open(path, "rb"):  # an OSError that names the file
+    path = file_name(path)
+    with open_regular(path):  # an OSError that names the file
         pass
     try:
         with safe_open(path, framework="np") as file:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.sequential import Sequential
 
@@ -32,6 +33,7 @@ class Beam(NamedTuple):
     log_probability: float
 
 
+@to_nearest
 def distribution(
     logits: ArrayLike,
     *,
@@ -165,6 +167,7 @@ def generate(
     return draw()
 
 
+@to_nearest
 def beam_search(
     model: Sequential, prompt: ArrayLike, length: int, beams: int, *, exclude: Sequence[int] = ()
 ) -> list[Beam]:

@@ -53,6 +53,8 @@ class Stream(_core.Stepper):
         batch = checks.positive("batch", batch)
         if layer.bidirectional:
             raise ValueError("stream: expected a layer in one direction, got bidirectional=True")
+        widest = max(layer.hidden_size, layer.input_size)
+        checks.fits({"batch": batch}, 2 * layer.num_layers * batch * widest, layer._dtype)
         super().__init__(layer._cells, batch)
         self._layer = layer
         self._batch = batch

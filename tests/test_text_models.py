@@ -6,13 +6,13 @@ import re
 
 import numpy as np
 import pytest
-from commands import SMALL, fails, interrupted_after
+from commands import SMALL, TEXT, fails, interrupted_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rnnfast as rf
 from rnnfast.baselines import NGram
-from rnnfast.cli.language import ladder, text, textmodel
+from rnnfast.cli.language import counting, ladder, text, textmodel
 from rnnfast.cli.language.alphabets import ALPHABETS, Bytes, Characters, Words, restored
 from rnnfast.cli.main import main
 from rnnfast.nn import optim
@@ -93,6 +93,24 @@ def test_an_unknown_word_costs_its_spelling():
     spelt = [n for word in unknown for n in [*characters.encode(word), end]]
     assert few.spelling_bits == pytest.approx(speller.bits_per_symbol(spelt) * len(spelt))
     assert few.bits_per_character(0.0) == pytest.approx(few.spelling_bits / len(held_out))
+
+
+def test_the_best_kneser_ney_model_is_that_of_all_orders():
+    sample = text.Text("text", (), TEXT)
+    best = counting.best_kneser_ney(sample)
+    scores = {}
+    for order in range(1, counting.LONGEST + 1):
+        model = NGram(sample.training, len(sample.alphabet), order, "kneser-ney")
+        scores[order] = model.bits_per_symbol(sample.held_out)
+    assert best.bits == min(scores.values()) == scores[best.order]
+    assert best.name == f"{best.order}-gram, Kneser-Ney"
+    assert counting.margin(1.0, 1.25) == "0.250 bits below"
+    assert counting.margin(1.25, 1.0) == "0.250 bits above"
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(3.0, 8.0), (63.0, 2.0**63), (64.0, np.inf), (1e6, np.inf)])
+def test_perplexity_is_infinite_beyond_all_that_models_have(bits, expected):
+    assert textmodel.perplexity(bits) == expected
 
 
 # ---- train and sample
@@ -260,6 +278,20 @@ def test_one_cell_of_the_ladder_and_less_time(folder, capsys):
     printed = capsys.readouterr().out
     assert printed.count("\nwindow of 8, 8 units") == 1
     assert "learning rates: window 0.005;" in printed
+
+
+@pytest.mark.usefixtures("low_ladder")
+def test_networks_of_the_ladder_that_diverge_are_named(folder, capsys, monkeypatch):
+    run = ["train", "text.txt", *SMALL, "--epochs", "1", "--compare", "--lr", "1000", "--symbols", "bytes"]
+    error = fails(capsys, *run, "--cell", "rnn")
+    assert "training diverged: window of 8, 8 units; RNN, 8 units; a lower --lr may help" in error
+    assert main([*run, "--cell", "rnn"]) == 2
+    printed = capsys.readouterr().out
+    assert re.search(r"^RNN, 8 units +[\d,]+ +\d\.\d +\d+\.\d{3} +inf ", printed, re.MULTILINE)
+    assert re.search(r"^RNN, 8 units +training diverged: the last epoch's loss is", printed, re.MULTILINE)
+    monkeypatch.setattr(rf.losses, "cross_entropy", lambda y, targets: (np.nan, np.zeros_like(y)))
+    assert main([*run, "--cell", "rnn"]) == 2
+    assert re.search(r"^RNN, 8 units +training diverged: loss", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("low_ladder")

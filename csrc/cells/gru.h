@@ -57,12 +57,11 @@ static ALWAYS_INLINE void gru_gradient(const Pass *p, const CellVector *at, vec 
 static ALWAYS_INLINE void gru_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
     const ptrdiff_t H = p->H;
-    vec read = v_zero(); /* not finite if any value that is read is not: n is NaN where r is */
+    vec read = v_zero(); /* not finite if any value that is read is not: n is NaN where r is, and q where h_prev is */
 
     EACH(m) read = v_add(read, v_load_at(at[m].row->gates + GRU_N * H, &at[m]));
     EACH(m) read = v_add(read, v_load_at(at[m].row->gates + GRU_Z * H, &at[m]));
     EACH(m) read = v_add(read, v_load_at(at[m].row->gates + GRU_Q * H, &at[m]));
-    EACH(m) read = v_add(read, v_load_at(at[m].row->prev[PART_H], &at[m]));
     if (v_all_finite(read)) EACH(m) gru_gradient(p, &at[m], dh[m], 0);
     else EACH(m) gru_gradient(p, &at[m], dh[m], 1);
 }

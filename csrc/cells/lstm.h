@@ -107,11 +107,12 @@ static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec
 static ALWAYS_INLINE void lstm_backward_with(const Pass *p, const int M, const CellVector *at, const vec *dm,
                                              const int coupled)
 {
-    vec tanh_c[ABREAST], read = v_zero(); /* not finite if any value that is read is not: c is NaN where i, f or g is */
+    /* Not finite if any value that is read is not: c is NaN where i, f or g is, and where c_prev is unless it was clipped. */
+    vec tanh_c[ABREAST], read = v_zero();
 
     EACH(m) tanh_c[m] = v_load_at(at[m].row->now[PART_C], &at[m]);
-    EACH(m) read = v_add(read, v_add(tanh_c[m], v_load_at(at[m].row->prev[PART_C], &at[m])));
-    EACH(m) read = v_add(read, v_load_at(at[m].row->gates + LSTM_O * p->H, &at[m]));
+    EACH(m) read = v_add(read, v_add(tanh_c[m], v_load_at(at[m].row->gates + LSTM_O * p->H, &at[m])));
+    if (p->cell_clip < INFINITY) EACH(m) read = v_add(read, v_load_at(at[m].row->prev[PART_C], &at[m]));
     v_tanh(M, tanh_c);
     if (v_all_finite(read)) EACH(m) lstm_gradient(p, &at[m], dm[m], tanh_c[m], coupled, 0);
     else EACH(m) lstm_gradient(p, &at[m], dm[m], tanh_c[m], coupled, 1);

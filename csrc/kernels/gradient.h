@@ -49,7 +49,7 @@ static inline ptrdiff_t operand_stride(ptrdiff_t K) { return (vectors(K) | 1) * 
 /* Copies rows q0..q1 of a, out [rows][operand_stride(K)] OUT. Returns whether all of them are finite. */
 static int pack_operand(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out_)
 {
-    vec sum = v_zero(); /* zero, or NaN if any value is not finite */
+    vec seen = v_zero(); /* the bits of 0 times each number: zero, or NaN if any number is not finite */
     operand *out = out_;
     for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
         const int count = at_most(q1 - q, PANEL_ROWS);
@@ -58,11 +58,11 @@ static int pack_operand(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, 
         for (int r = 0; r < count; r++, out += operand_stride(K))
             for (ptrdiff_t k = 0; k < K; k += V) {
                 const vec x = v_load_n(rows[r] + k, lanes_at(k, K));
-                sum = v_fma(x, v_zero(), sum);
+                seen = v_or(seen, v_mul(x, v_zero()));
                 v_store_operand(out + k, x);
             }
     }
-    return v_all_finite(sum);
+    return v_all_finite(seen);
 }
 
 static inline int row_is_zero(const real *d, ptrdiff_t C)

@@ -9,9 +9,9 @@ static ALWAYS_INLINE void add_products(const real *d, const real *x, real *sum, 
 {
     for (ptrdiff_t j = j0; j < j1; j += V) {
         const int lanes = lanes_at(j, j1);
-        const vec dj = v_load_n(d + j, lanes), before = v_load_n(sum + j, lanes);
-        const vec after = v_fma(dj, v_load_n(x + j, lanes), before);
-        v_store_n(sum + j, v_all_finite(after) ? after : v_guarded(1, dj, after, before), lanes);
+        const vec dj = v_load_n(d + j, lanes), xj = v_load_n(x + j, lanes), before = v_load_n(sum + j, lanes);
+        const vec after = v_fma(dj, xj, before);
+        v_store_n(sum + j, v_all_finite(xj) ? after : v_guarded(1, dj, after, before), lanes);
     }
 }
 

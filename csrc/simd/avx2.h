@@ -51,6 +51,7 @@ static inline vec v_copysign(vec magnitude, vec sign)
     return OP(or)(OP(andnot)(bit, magnitude), OP(and)(bit, sign));
 }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(blendv)(no, yes, OP(cmp)(a, b, _CMP_LT_OQ)); }
+static inline vec v_or(vec a, vec b) { return OP(or)(a, b); }
 static inline int v_all_finite(vec a) { return !OP(movemask)(OP(cmp)(OP(sub)(a, a), OP(setzero)(), _CMP_NEQ_UQ)); }
 
 /* Interleaves the lanes of a and b, a first: low from their lower halves, high from their upper halves. */

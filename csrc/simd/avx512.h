@@ -50,6 +50,7 @@ static inline vec v_copysign(vec magnitude, vec sign)
     return OP(or)(OP(andnot)(bit, magnitude), OP(and)(bit, sign));
 }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(mask_blend)(LESS(a, b), no, yes); }
+static inline vec v_or(vec a, vec b) { return OP(or)(a, b); }
 static inline int v_all_finite(vec a) { return !NOT_FINITE(a); }
 
 /* Interleaves the lanes of a and b, a first: low from their lower halves, high from their upper halves. */

@@ -65,6 +65,7 @@ static inline vec v_div(vec a, vec b) { return OP(vdiv)(a, b); }
 static inline vec v_fma(vec a, vec b, vec c) { return OP(vfma)(c, a, b); }
 static inline vec v_fnma(vec a, vec b, vec c) { return OP(vfms)(c, a, b); }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(vbsl)(OP(vclt)(a, b), yes, no); }
+static inline vec v_or(vec a, vec b) { return AS_REAL(BITS(vorr)(AS_BITS(a), AS_BITS(b))); }
 static inline int v_all_finite(vec a)
 {
     const vec zero = OP(vsub)(a, a); /* or NaN */

@@ -41,6 +41,15 @@ static inline vec v_div(vec a, vec b) { return a / b; }
 static inline vec v_fma(vec a, vec b, vec c) { return OP(fma)(a, b, c); }
 static inline vec v_fnma(vec a, vec b, vec c) { return OP(fma)(-a, b, c); }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return a < b ? yes : no; }
+static inline vec v_or(vec a, vec b)
+{
+    word x, y;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    x |= y;
+    memcpy(&a, &x, sizeof a);
+    return a;
+}
 static inline int v_all_finite(vec a) { return a - a == 0; }
 static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
 static inline vec v_max(vec a, vec b) { return a > b ? a : b; }

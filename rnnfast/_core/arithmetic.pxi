@@ -1,8 +1,9 @@
-# The kernels' floating-point environment, for arithmetic in NumPy.
+# The floating-point environment of arithmetic in NumPy.
 
 @cython.auto_pickle(False)
 cdef class Arithmetic:
-    """A `with` block in the floating-point environment of the kernels (csrc/fpenv.h). On exit the caller's is restored.
+    """A `with` block that rounds to nearest and has subnormal numbers, whatever the caller's floating-point environment is.
+    On exit the caller's is restored.
 
     Each block needs an object of its own, which keeps the caller's environment.
     """
@@ -10,7 +11,7 @@ cdef class Arithmetic:
     cdef uint64_t before
 
     def __enter__(self):
-        self.before = fp_enter()
+        self.before = fp_enter_default()
 
     def __exit__(self, *exception):
         fp_leave(self.before)

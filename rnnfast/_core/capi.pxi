@@ -59,6 +59,11 @@ cdef int set_batch(Network *net, Py_ssize_t T, const void *x, const void *y, con
                    const uint8_t *reset) noexcept nogil:
     """The checked arguments of `run` and `forward`; then their batch."""
     cdef Py_ssize_t B = net.options.batch, b
+    if T > 0 and net.options.max_steps == 0:
+        snprintf(last_message, sizeof(last_message),
+                 b"T: expected 0, got %zd: the plan was made with options.max_steps 0, for `step` alone; "
+                 b"set options.max_steps to the largest T before `create`", T)
+        return RNNFAST_INVALID
     if not 0 <= T <= net.options.max_steps:
         snprintf(last_message, sizeof(last_message), b"T: expected 0 to %zd (max_steps), got %zd", net.options.max_steps, T)
         return RNNFAST_INVALID
@@ -208,6 +213,7 @@ cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) n
     cdef Py_ssize_t T, D, level, direction
     cdef const void *dy
     cdef void *dx[2]
+    cdef uint64_t before
     cdef int status
     if plan == NULL:
         return refuse_pointer(b"plan", b"a pointer", plan)
@@ -226,7 +232,9 @@ cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) n
             if network_backward_pass(net, &g, T, level * D + direction, dy, dx[direction] if dx[0] != NULL else NULL) < 0:
                 return refuse(RNNFAST_NO_MEMORY, b"no memory for the sums of the weights' gradients")
         if dx[0] != NULL and D == 2:
+            before = fp_enter_default()  # as NumPy adds the two directions (arithmetic.pxi)
             net.stack.k.add(T * net.options.batch * net.stack.step[level * D].layer.input_size, dx[1], dx[0])
+            fp_leave(before)
         net.dys[0], net.dys[1] = net.dys[1], net.dys[0]
         dy = dx[0]
     return RNNFAST_OK

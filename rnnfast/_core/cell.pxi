@@ -111,7 +111,8 @@ cdef class Cell:
         if options:
             raise TypeError(f"Cell: unexpected options {', '.join(options)}")
         self.name = layer
-        self.weights = {name: weight for name, weight in weights.items() if weight is not None}
+        # Views of its own: the shape of the caller's array may be set in place.
+        self.weights = {name: weight.view() for name, weight in weights.items() if weight is not None}
         set_pointers(pointers, self.weights)
         set_layer(&self.layer, cell, _NONLINEARITIES[nonlinearity], INFINITY if cell_clip is None else cell_clip,
                   reverse, cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), pointers)

@@ -159,6 +159,7 @@ cdef extern from "interrupts.h" nogil:
     ctypedef struct Interrupts:
         uint64_t environment
     uint64_t fp_enter()
+    uint64_t fp_enter_default()
     void fp_leave(uint64_t before)
     void interrupts_begin(Interrupts *, bint main)
     bint interrupts_due(Interrupts *)

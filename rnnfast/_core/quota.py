@@ -25,7 +25,7 @@ def cores(most: int, root: str = "/") -> int:
 
 
 def _quotas(root: str) -> Iterator[tuple[int, int]]:
-    """The quotas (microseconds, in periods of microseconds) of this process's groups and all above."""
+    """The quotas of this process's groups and of all above them: microseconds, in periods of microseconds."""
     for controllers, path in _groups(root):
         if not controllers:  # version 2
             mounts, names = ["", "unified"], ["cpu.max"]

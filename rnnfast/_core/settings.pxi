@@ -100,7 +100,7 @@ def set_num_threads(n):
     >>> rf.set_num_threads(before)
     """
     global threads
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
+    if isinstance(n, bool) or not hasattr(n, "__index__") or np.ndim(n):
         raise TypeError(f"n: expected an integer, got {type(n).__name__}")
     if not 1 <= n.__index__() <= 256:
         raise ValueError(f"n: expected a number of threads from 1 to 256, got {n}")

@@ -77,6 +77,7 @@ cdef void pack_stack(Stack *stack) noexcept nogil:
     cdef Py_ssize_t H
     cdef void *copy
     cdef int n, v
+    cdef uint64_t before = fp_enter()  # biases are added up
     for n in range(stack.layers):
         step = &stack.step[n]
         info, H = &cell_table[step.layer.p.cell], step.layer.p.H
@@ -88,6 +89,7 @@ cdef void pack_stack(Stack *stack) noexcept nogil:
                 copy = at(step.vectors, v * H, k)
                 memcpy(copy, step.layer.weights[info.vector[v].weight], H * k.real_size)
                 step.layer.p.vector[v] = step.p.vector[v] = copy
+    fp_leave(before)
 
 
 # ---- one step of all layers --------------------------------------------------------------------------------------------
@@ -185,8 +187,8 @@ cdef class Stepper:
 
     @property
     def parts(self):
-        """The parts of the state, [L, B, P] and for further parts [L, B, H], which may be written into."""
-        return (self.hs[self.now], *self.further)
+        """The parts of the state, [L, B, P] and for further parts [L, B, H]: views that may be written into."""
+        return (self.hs[self.now], *[part[:] for part in self.further])
 
     def __call__(self, x):
         """y [B, P] of the next step, the caller's own, from x [B, I]; [I] to [P] where B is 1."""

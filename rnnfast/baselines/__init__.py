@@ -2,7 +2,7 @@
 ladder from the last value to the LSTM.
 """
 
-from rnnfast.baselines.ngram import NGram
+from rnnfast.baselines.ngram import NGram, bits_by_order
 from rnnfast.baselines.series import (
     AutoRegression,
     Convolution,
@@ -46,6 +46,7 @@ __all__ = [
     "Window",
     "backtest",
     "best_score",
+    "bits_by_order",
     "climb",
     "default_lags",
     "ladder",

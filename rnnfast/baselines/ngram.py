@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnfast.nn import checks
 
-__all__ = ["NGram"]
+__all__ = ["NGram", "bits_by_order"]
 
 SMOOTHINGS = ("witten-bell", "kneser-ney")
 
@@ -92,29 +93,18 @@ class NGram:
     def __init__(
         self, symbols: ArrayLike, vocabulary: int, order: int = 5, smoothing: str = "witten-bell"
     ) -> None:
-        checks.positive("vocabulary", vocabulary)
         checks.positive("order", order)
-        if smoothing not in SMOOTHINGS:
-            raise ValueError(f"smoothing: expected {' or '.join(SMOOTHINGS)}, got {smoothing!r}")
-        self.vocabulary = int(vocabulary)
+        self.vocabulary = _vocabulary(vocabulary)
         self.order = int(order)
-        self.smoothing = smoothing
+        self.smoothing = _smoothing(smoothing)
+        past = _checked("symbols", symbols, self.vocabulary, least=1)
+        lengths = islice(_counted(past, self.vocabulary), self.order)
+        grams = next(lengths)
         self._levels: list[_Level] = []
-
-        rest = self._checked("symbols", symbols, least=1)
-        places = np.zeros(len(rest), np.int64)  # the id of what stands in front of each symbol of `rest`
-        contexts = 1
-        shorter: _Grams | None = None
-        for _ in range(order):
-            grams = _counted(places * self.vocabulary + rest, contexts)
-            if smoothing == "witten-bell":
-                self._levels.append(_witten_bell(grams, self.vocabulary))
-            elif shorter is not None:
-                in_front = np.bincount(shorter.places[grams.first + 1], minlength=len(shorter.keys))
-                self._levels.append(_kneser_ney(shorter, in_front, self.vocabulary))
-            places, rest, contexts, shorter = grams.places[:-1], rest[1:], len(grams.keys), grams
-        if smoothing == "kneser-ney":
-            self._levels.append(_kneser_ney(grams, grams.counts, self.vocabulary))
+        for longer in lengths:
+            self._levels.append(_inner_level(grams, longer, self.vocabulary, smoothing))
+            grams = longer
+        self._levels.append(_last_level(grams, self.vocabulary, smoothing))
 
     @property
     def grams(self) -> int:
@@ -139,14 +129,14 @@ class NGram:
         TypeError, ValueError
             For a context that holds anything but symbols of the vocabulary.
         """
-        past = self._checked("context", context, least=0)
+        past = _checked("context", context, self.vocabulary, least=0)
         symbols = np.arange(self.vocabulary)
         p = np.full(self.vocabulary, 1.0 / self.vocabulary)
         for length, level in enumerate(self._levels[: len(past) + 1]):
             in_front = np.zeros(1, np.int64)
             for longer, symbol in zip(self._levels, past[len(past) - length :], strict=False):
-                in_front = self._find(longer, in_front, symbol)
-            _mix(level, in_front, self._find(level, in_front, symbols), p)
+                in_front = _find(longer.keys, self.vocabulary, in_front, symbol)
+            _mix(level, in_front, _find(level.keys, self.vocabulary, in_front, symbols), p)
         return p
 
     def bits_per_symbol(self, symbols: ArrayLike) -> float:
@@ -168,39 +158,105 @@ class NGram:
         TypeError, ValueError
             For symbols that are no integers, lie outside the vocabulary, or are none at all.
         """
-        rest = self._checked("symbols", symbols, least=1)
+        rest = _checked("symbols", symbols, self.vocabulary, least=1)
         p = np.full(len(rest), 1.0 / self.vocabulary)
         context = np.zeros(len(rest), np.int64)
         for length, level in enumerate(self._levels):
-            grams = self._find(level, context, rest)
+            grams = _find(level.keys, self.vocabulary, context, rest)
             _mix(level, context, grams, p[length:])
             context, rest = grams[:-1], rest[1:]
-        return float(-np.log2(p).mean())
+        return _bits(p)
 
-    def _find(
-        self, level: _Level, context: NDArray[np.int64], symbols: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """The ids of the grams "context, then symbol" at a level, -1 for those never seen."""
-        wanted = np.where(context >= 0, context * self.vocabulary + symbols, -1)
-        at = np.searchsorted(level.keys, wanted)
-        padded = np.append(level.keys, -2)  # what a key beyond the last is compared with
-        return np.where(padded[at] == wanted, at, -1)
 
-    def _checked(self, name: str, symbols: ArrayLike, least: int) -> NDArray[np.int64]:
-        array = checks.as_array(name, symbols)
-        if array.ndim != 1:
-            raise ValueError(f"{name}: expected one axis, got shape {array.shape}")
-        if len(array) < least:
-            raise ValueError(f"{name}: expected at least {least} symbol, got none")
-        if len(array) == 0:
-            return np.zeros(0, np.int64)
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"{name}: expected integers, got dtype {array.dtype}")
-        if array.min() < 0 or array.max() >= self.vocabulary:
-            raise ValueError(
-                f"{name}: expected symbols in 0..{self.vocabulary - 1}, got {array.min()}..{array.max()}"
-            )
-        return array.astype(np.int64)
+def bits_by_order(
+    symbols: ArrayLike, vocabulary: int, held_out: ArrayLike, smoothing: str = "kneser-ney"
+) -> Iterator[float]:
+    """The held-out bits per symbol of the models of order 1, 2, 3, …, without an end.
+
+    They are those of ``NGram(symbols, vocabulary, order, smoothing).bits_per_symbol(held_out)``. The orders
+    share their counts here, and only those of two lengths are in memory at a time.
+
+    Parameters
+    ----------
+    symbols, vocabulary, smoothing
+        As for :class:`NGram`.
+    held_out : array_like of int, shape [N]
+        As for :meth:`NGram.bits_per_symbol`.
+
+    Returns
+    -------
+    iterator of float
+        It counts as it is read.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :class:`NGram`, when it is called.
+
+    Examples
+    --------
+    >>> from itertools import islice
+    >>> from rnnfast.baselines import bits_by_order
+    >>> bits = bits_by_order([0, 1, 0, 1, 0, 0], 3, [0, 1, 0, 1], smoothing="witten-bell")
+    >>> [round(value, 3) for value in islice(bits, 3)]
+    [1.181, 0.702, 0.676]
+    """
+    vocabulary, smoothing = _vocabulary(vocabulary), _smoothing(smoothing)
+    past = _checked("symbols", symbols, vocabulary, least=1)
+    ahead = _checked("held_out", held_out, vocabulary, least=1)
+
+    def scores() -> Iterator[float]:
+        p = np.full(len(ahead), 1.0 / vocabulary)  # by the lengths that are done, each as an inner one
+        context, rest = np.zeros(len(ahead), np.int64), ahead
+        for length, (grams, longer) in enumerate(pairwise(_counted(past, vocabulary))):
+            found = _find(grams.keys, vocabulary, context, rest)
+            whole = p.copy()
+            _mix(_last_level(grams, vocabulary, smoothing), context, found, whole[length:])
+            yield _bits(whole)
+            _mix(_inner_level(grams, longer, vocabulary, smoothing), context, found, p[length:])
+            context, rest = found[:-1], rest[1:]
+
+    return scores()
+
+
+def _vocabulary(vocabulary: int) -> int:
+    checks.positive("vocabulary", vocabulary)
+    return int(vocabulary)
+
+
+def _smoothing(smoothing: str) -> str:
+    if smoothing not in SMOOTHINGS:
+        raise ValueError(f"smoothing: expected {' or '.join(SMOOTHINGS)}, got {smoothing!r}")
+    return smoothing
+
+
+def _checked(name: str, symbols: ArrayLike, vocabulary: int, least: int) -> NDArray[np.int64]:
+    array = checks.as_array(name, symbols)
+    if array.ndim != 1:
+        raise ValueError(f"{name}: expected one axis, got shape {array.shape}")
+    if len(array) < least:
+        raise ValueError(f"{name}: expected at least {least} symbol, got none")
+    if len(array) == 0:
+        return np.zeros(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got dtype {array.dtype}")
+    if array.min() < 0 or array.max() >= vocabulary:
+        raise ValueError(f"{name}: expected symbols in 0..{vocabulary - 1}, got {array.min()}..{array.max()}")
+    return array.astype(np.int64)
+
+
+def _bits(p: NDArray[np.float64]) -> float:
+    return float(-np.log2(p).mean())
+
+
+def _find(
+    keys: NDArray[np.int64], vocabulary: int, context: NDArray[np.int64], symbols: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The ids of the grams "context, then symbol" among those of a level, -1 for those never seen."""
+    wanted = np.where(context >= 0, context * vocabulary + symbols, -1)
+    at = np.searchsorted(keys, wanted)
+    padded = np.append(keys, -2)  # what a key beyond the last is compared with
+    return np.where(padded[at] == wanted, at, -1)
 
 
 class _Grams(NamedTuple):
@@ -218,11 +274,32 @@ class _Grams(NamedTuple):
         return sums.astype(np.float64, copy=False)
 
 
-def _counted(keys: NDArray[np.int64], contexts: int) -> _Grams:
-    """The grams of one length, of the key at each place."""
-    return _Grams(
-        *np.unique(keys, return_index=True, return_inverse=True, return_counts=True), contexts=contexts
-    )
+def _counted(symbols: NDArray[np.int64], vocabulary: int) -> Iterator[_Grams]:
+    """The grams of length 1, 2, 3, … in the training symbols, without an end."""
+    places = np.zeros(len(symbols), np.int64)  # the id of what stands in front of each symbol of `rest`
+    rest, contexts = symbols, 1
+    while True:
+        keys = places * vocabulary + rest
+        distinct, first, at, counts = np.unique(
+            keys, return_index=True, return_inverse=True, return_counts=True
+        )
+        yield _Grams(distinct, first, at, counts, contexts)
+        places, rest, contexts = at[:-1], rest[1:], len(distinct)
+
+
+def _last_level(grams: _Grams, vocabulary: int, smoothing: str) -> _Level:
+    """The level of the greatest length."""
+    if smoothing == "witten-bell":
+        return _witten_bell(grams, vocabulary)
+    return _kneser_ney(grams, grams.counts, vocabulary)
+
+
+def _inner_level(grams: _Grams, longer: _Grams, vocabulary: int, smoothing: str) -> _Level:
+    """The level of a length above which there are longer grams."""
+    if smoothing == "witten-bell":
+        return _witten_bell(grams, vocabulary)
+    in_front = np.bincount(grams.places[longer.first + 1], minlength=len(grams.keys))
+    return _kneser_ney(grams, in_front, vocabulary)
 
 
 def _witten_bell(grams: _Grams, vocabulary: int) -> _Level:

@@ -12,7 +12,7 @@ from rnnfast.cli.measure.compare import Row, compare
 from rnnfast.cli.measure.suite import run_suite
 from rnnfast.cli.options import positive, positive_integer, thread_counts
 
-__all__ = ["add_options", "run", "table"]
+__all__ = ["add_options", "run", "table", "writes_files"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help="few shapes and rounds: a few minutes")
     add("--case", choices=CASES, action="append", metavar="NAME", help="this shape alone; may be repeated")
     add("--output", default="bench-results", metavar="DIR", help="for tables and figures (bench-results)")
+
+
+def writes_files(options: argparse.Namespace) -> bool:
+    """Whether the command writes files beside what it prints."""
+    return bool(options.suite)
 
 
 def run(options: argparse.Namespace) -> int:

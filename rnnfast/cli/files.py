@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -16,12 +17,21 @@ __all__ = ["check_apart", "check_place", "check_plot", "check_replaced", "write_
 
 
 def check_place(option: str, file: str) -> None:
-    """Refuse a file in no folder, or in one that cannot be written to, or that is one."""
+    """Refuse a file in no folder, in one that cannot be written to, or a name of something else."""
     folder = Path(file).absolute().parent
     if not folder.is_dir():
         raise CommandError(f"{option} {file}: its folder does not exist")
-    if Path(file).is_dir():
-        raise CommandError(f"{option} {file}: is a folder")
+    try:
+        mode = os.stat(file).st_mode
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise CommandError(f"{option} {file}: {error.strerror or error}") from None
+    else:
+        if stat.S_ISDIR(mode):
+            raise CommandError(f"{option} {file}: is a folder")
+        if not stat.S_ISREG(mode):
+            raise CommandError(f"{option} {file}: expected a regular file, got a pipe or a device")
     try:
         with TemporaryFile(dir=folder):
             pass

@@ -35,7 +35,7 @@ from rnnfast.cli.series.printed import (
     print_scores,
 )
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_options", "run", "writes_files"]
 
 RUNGS = ("last", "season", "markov", "ar", "mlp", "convolution", "linear", "sigmoid", "tanh", "gru", "lstm")
 DIFFERENCES = {  # what --difference may be, and what models learn from then
@@ -81,6 +81,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--plot", metavar="FILE", help="draw the forecast")
     add("--save", metavar="FILE", help="keep the model, as .npz")
     add("--model", metavar="FILE", help="forecast by a model that --save kept: nothing is trained")
+
+
+def writes_files(options: argparse.Namespace) -> bool:
+    """Whether the command writes files beside what it prints."""
+    return any(file is not None for file in (options.output, options.plot, options.save))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,11 +6,16 @@ import argparse
 
 import rnnfast as rf
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_options", "run", "writes_files"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """This command has none."""
+
+
+def writes_files(options: argparse.Namespace) -> bool:
+    """The command only prints."""
+    return False
 
 
 def run(options: argparse.Namespace) -> int:

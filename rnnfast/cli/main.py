@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import io
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 
 import rnnfast as rf
 from rnnfast.cli import bench, forecast, info, sample, train
-from rnnfast.cli.errors import FAILED, INTERRUPTED, CommandError
+from rnnfast.cli.errors import FAILED, INTERRUPTED, READER_LEFT, CommandError
+from rnnfast.cli.output import Output
 
 __all__ = ["main"]
 
 COMMANDS = {"train": train, "sample": sample, "forecast": forecast, "bench": bench, "info": info}
+EXIT_CODES = (
+    "Exit codes: 0 done, 2 an error that the line on stderr explains, 130 ended by Ctrl-C, 141 the reader of "
+    "stdout left before all was printed (files are written even so)."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,35 +33,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0; 2 after an error that one line on stderr explains; 130 after Ctrl-C.
+        The exit code: 0; 2 after an error that one line on stderr explains; 130 after Ctrl-C; 141 if the
+        reader of stdout left. A command that writes files writes them in that case too.
     """
+    output = Output(sys.stdout or open(os.devnull, "w", encoding="utf-8"))
+    with contextlib.redirect_stdout(output):
+        name = "rnnfast"
+        try:
+            options = _parsed(arguments)
+            name = f"rnnfast {options.command}"
+            output.goes_on = COMMANDS[options.command].writes_files(options)
+            code: int = COMMANDS[options.command].run(options)
+            output.flush()
+        except CommandError as error:
+            return _ended(FAILED, f"{name}: error: {error}")
+        except MemoryError as error:
+            return _ended(FAILED, f"{name}: error: not enough memory: {error}")
+        except KeyboardInterrupt:
+            return _ended(INTERRUPTED, "\nInterrupted.")
+        except BrokenPipeError:
+            return READER_LEFT
+        if output.reader_left:
+            return _ended(READER_LEFT, f"{name}: the reader of stdout left; the files are written")
+        return code
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="rnnfast",
-        description="Recurrent networks on the CPU.",
-        epilog="Exit codes: 0 done, 2 an error that the line on stderr explains, 130 ended by Ctrl-C.",
+        prog="rnnfast", description="Recurrent networks on the CPU.", epilog=EXIT_CODES
     )
     parser.add_argument("--version", action="version", version=f"rnnfast {rf.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         about = (command.run.__doc__ or "").partition("\n")[0]
         command.add_options(commands.add_parser(name, help=about, description=about))
-    options = parser.parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show becomes a "?"
     try:
-        code: int = COMMANDS[options.command].run(options)
+        return parser.parse_args(arguments)
+    except SystemExit:  # after --help and --version, which print
         sys.stdout.flush()
-        return code
-    except CommandError as error:
-        print(f"rnnfast {options.command}: error: {error}", file=sys.stderr)
-        return FAILED
-    except MemoryError as error:
-        print(f"rnnfast {options.command}: error: not enough memory: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone (`rnnfast sample … | head`): let Python's flush at exit write to nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise
+
+
+def _ended(code: int, reason: str) -> int:
+    """Say why a command ended; the code it ends with."""
+    with contextlib.suppress(CommandError, BrokenPipeError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):  # nobody reads stderr
+        print(reason, file=sys.stderr)
+    return code

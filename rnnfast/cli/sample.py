@@ -17,7 +17,7 @@ from rnnfast.cli.language.alphabets import Alphabet
 from rnnfast.cli.language.textmodel import CHECKPOINT, load
 from rnnfast.cli.options import non_negative, positive_integer, probability, seed, whole_number
 
-__all__ = ["TEMPERATURE", "add_options", "generate", "run"]
+__all__ = ["TEMPERATURE", "add_options", "generate", "run", "writes_files"]
 
 TEMPERATURE = 0.8  # unless --temperature says otherwise
 CHANCE = ("temperature", "top_k", "top_p", "seed")  # the options that a beam search has no use for
@@ -61,6 +61,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the likeliest text that a search of this width finds, not a drawn one",
     )
+
+
+def writes_files(options: argparse.Namespace) -> bool:
+    """The command only prints."""
+    return False
 
 
 def run(options: argparse.Namespace) -> int:

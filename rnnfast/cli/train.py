@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import rnnfast as rf
-from rnnfast.baselines import NGram
 from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.files import check_place, check_plot, check_replaced
 from rnnfast.cli.language import ladder
 from rnnfast.cli.language.alphabets import ALPHABETS
+from rnnfast.cli.language.counting import LONGEST, Counted, best_kneser_ney, gram_name, margin, witten_bell
 from rnnfast.cli.language.text import Text, read_text
 from rnnfast.cli.language.textmodel import (
     CELLS,
     CHECKPOINT,
     DEFAULTS,
     build,
+    check_converged,
     held_out_bits,
     load,
     name_of,
+    perplexity,
     train,
     windows_of,
 )
@@ -29,7 +31,7 @@ from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_c
 from rnnfast.cli.sample import TEMPERATURE, generate
 from rnnfast.training.history import History
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_options", "run", "writes_files"]
 
 ON_RESUME = {"lr", "epochs", "minutes"}  # what a resumed run may change; the rest stays as it was
 VOCABULARY = 4000  # words known, unless --vocabulary says otherwise
@@ -103,12 +105,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def writes_files(options: argparse.Namespace) -> bool:
+    """Whether the command writes files beside what it prints."""
+    return not options.compare
+
+
 def run(options: argparse.Namespace) -> int:
     """Train a model on a text: progress, held-out bits per character, a checkpoint, a sample."""
     if options.compare:
         return _compare(options)
     output = options.output or options.resume or CHECKPOINT
-    _check_files(output, options.resume, options.plot)
+    _check_files(options, output)
     if options.threads is not None:
         rf.set_num_threads(options.threads)
     text, chosen = _text_and_options(options)
@@ -119,17 +126,18 @@ def run(options: argparse.Namespace) -> int:
     counts = _print_count_models(text)
     _print_plan(model, text, chosen, output)
     history = train(model, text, chosen, output=output, resume=options.resume)
-    if history.interrupted:
-        print(f"\nInterrupted. The checkpoint is saved; to go on: rnnfast train --resume {output}")
-    else:
-        print(f"\n{history.step[-1]:,} steps in {history.seconds[-1]:.0f} s")
-        _print_result(model, text, chosen, counts)
-        print(f"\ncheckpoint  {output}\n            more text from it: rnnfast sample {output}")
-        print(f"\na sample at temperature {TEMPERATURE}:\n")
-        print("".join(generate(model, text.alphabet, length=600, seed=chosen["seed"])).strip("\n"))
     if options.plot:
         _plot(history, text, counts, options.plot)
-    return INTERRUPTED if history.interrupted else 0
+    if history.interrupted:
+        print(f"\nInterrupted. The checkpoint is saved; to go on: rnnfast train --resume {output}")
+        return INTERRUPTED
+    print(f"\n{history.step[-1]:,} steps in {history.seconds[-1]:.0f} s")
+    _print_result(model, text, chosen, counts)
+    check_converged(history, text)
+    print(f"\ncheckpoint  {output}\n            more text from it: rnnfast sample {output}")
+    print(f"\na sample at temperature {TEMPERATURE}:\n")
+    print("".join(generate(model, text.alphabet, length=600, seed=chosen["seed"])).strip("\n"))
+    return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -145,13 +153,13 @@ def _compare(options: argparse.Namespace) -> int:
     return ladder.compare(text, chosen | {"lr": options.lr}, cells=cells)
 
 
-def _check_files(output: str, resume: str | None, plot: str | None) -> None:
+def _check_files(options: argparse.Namespace, output: str) -> None:
     """What would fail only after the training, or write over other things than checkpoints, fails before."""
-    check_place("--output", output)
-    if output != resume:
+    check_place("--resume" if options.resume and not options.output else "--output", output)
+    if output != options.resume:
         check_replaced("--output", output)
-    if plot is not None:
-        check_plot(plot, "cli")
+    if options.plot is not None:
+        check_plot(options.plot, "cli")
 
 
 def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:
@@ -232,18 +240,14 @@ def _print_text(text: Text) -> None:
         )
 
 
-def _print_count_models(text: Text) -> dict[str, float]:
-    """Held-out bits per symbol of count models, printed and returned."""
-    counts = {
-        name: NGram(text.training, len(text.alphabet), order).bits_per_symbol(text.held_out)
-        for name, order in (("unigram", 1), ("bigram", 2), ("5-gram", 5))
-    }
-    print(
-        "counting    "
-        + "   ".join(f"{name} {bits:.3f}" for name, bits in counts.items())
-        + f"   held-out bits/{text.alphabet.short}"
-    )
-    return counts
+def _print_count_models(text: Text) -> list[Counted]:
+    """Count models by their held-out bits per symbol, printed and returned; Kneser-Ney's is the last."""
+    counts = [witten_bell(text, order) for order in (1, 2, 5)]
+    scores = "   ".join(f"{gram_name(model.order)} {model.bits:.3f}" for model in counts)
+    print(f"counting    {scores}   held-out bits/{text.alphabet.short}, Witten-Bell")
+    best = best_kneser_ney(text)
+    print(f"            {gram_name(best.order)} {best.bits:.3f}   the best order up to {LONGEST}, Kneser-Ney")
+    return [*counts, best]
 
 
 def _print_plan(model: rf.Sequential, text: Text, chosen: dict[str, Any], output: str) -> None:
@@ -260,10 +264,11 @@ def _print_plan(model: rf.Sequential, text: Text, chosen: dict[str, Any], output
     print(f"checkpoint  {output}{replaces}; Ctrl-C saves it and ends\n", flush=True)
 
 
-def _print_result(model: rf.Sequential, text: Text, chosen: dict[str, Any], counts: dict[str, float]) -> None:
+def _print_result(network: rf.Sequential, text: Text, chosen: dict[str, Any], counts: list[Counted]) -> None:
     """Under the count models' figures the model's own, over the held-out text read from end to end."""
-    unit, bits = text.alphabet.unit, held_out_bits(model, text)
-    rows = {("5-gram, Witten-Bell" if name == "5-gram" else name): value for name, value in counts.items()}
+    unit, bits = text.alphabet.unit, held_out_bits(network, text)
+    unigram, bigram, *longer = counts
+    rows = {"unigram": unigram.bits, "bigram": bigram.bits} | {model.name: model.bits for model in longer}
     rows[name_of(chosen)] = bits
     width = max(map(len, rows))
     by_character = unit == "character"
@@ -271,15 +276,18 @@ def _print_result(model: rf.Sequential, text: Text, chosen: dict[str, Any], coun
     for name, value in rows.items():
         print(
             f"  {name:{width}}  {value:.3f}"
-            + ("" if by_character else f"  {2**value:8.2f}  {text.bits_per_character(value):.3f}")
+            + ("" if by_character else f"  {perplexity(value):8.2f}  {text.bits_per_character(value):.3f}")
         )
-    difference = counts["5-gram"] - bits
-    print(f"  {abs(difference):.3f} bits {'below' if difference > 0 else 'above'} the 5-gram")
+    five, best = longer[0], min(longer, key=lambda model: model.bits)
+    print(f"  {margin(bits, five.bits)} the {five.name}")
+    if best is not five:
+        print(f"  {margin(bits, best.bits)} the best count model, the {best.name}")
 
 
-def _plot(history: History, text: Text, counts: dict[str, float], path: str) -> None:
+def _plot(history: History, text: Text, counts: list[Counted], path: str) -> None:
     label = f"bits per {text.alphabet.unit}"
     try:
-        history.plot(path, scale=1.0 / math.log(2), label=label, lines={"5-gram": counts["5-gram"]})
+        lines = {counted.name: counted.bits for counted in counts[-2:]}
+        history.plot(path, scale=1.0 / math.log(2), label=label, lines=lines)
     except (OSError, ValueError) as error:  # a folder without write access; a format matplotlib does not know
         raise CommandError(f"--plot {path}: {error}") from None

@@ -68,7 +68,7 @@ typedef struct {
     ptrdiff_t proj_size;    /* P < H, or 0 for none (LSTM) */
     ptrdiff_t num_layers;   /* L; 0 is 1 */
     ptrdiff_t batch;        /* B; 0 is 1 */
-    ptrdiff_t max_steps;    /* T of `run` and `forward` at most; 0: `step` alone */
+    ptrdiff_t max_steps;    /* T of `run` and `forward` at most, to be set for them; 0: `step` alone */
     double cell_clip;       /* the bound of the LSTM's c; 0: none */
 } rnnfast_options;
 

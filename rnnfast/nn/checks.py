@@ -7,16 +7,30 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import sys
 from collections.abc import Collection
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from rnnfast import _core
+
 Rng: TypeAlias = "int | np.random.Generator | None"
 
 _SHOWN = 120  # characters of a value that an error shows
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def _memory() -> int:
+    """The bytes of this machine's memory, or of an address space where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 2**47
+
+
+_MEMORY = _memory()
 
 
 def shown(value: Any) -> str:
@@ -37,16 +51,24 @@ def integer(name: str, value: Any, least: int | None = None) -> int:
     if not _is_integer(value):
         raise TypeError(f"{name}: expected an integer, got {shown(value)}")
     number = operator.index(value)
+    if abs(number) > sys.maxsize:
+        raise ValueError(
+            f"{name}: expected an integer up to {sys.maxsize}, got one of {number.bit_length()} bits"
+        )
     if least is not None and number < least:
         raise ValueError(f"{name}: expected at least {least}, got {number}")
     return number
 
 
-def boolean(name: str, value: Any) -> bool:
-    """`value` as a bool."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
-    return bool(value)
+def fits(sizes: dict[str, int], numbers: int, dtype: np.dtype) -> None:
+    """Refuse sizes that ask for more `numbers` than all memory of this machine holds."""
+    asked = numbers * dtype.itemsize
+    if asked > _MEMORY:
+        came = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(
+            f"{came}: expected sizes that fit in this machine's memory of {_MEMORY >> 30} GiB, got "
+            f"{asked >> 30} GiB"
+        )
 
 
 def probability(name: str, value: Any) -> float:
@@ -251,7 +273,8 @@ def floats(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
     if value.dtype is not dtype and value.dtype != dtype:
         if value.dtype.kind != "f":
             raise TypeError(f"{name}: expected {dtype} (other floats are cast), got {value.dtype}")
-        value = value.astype(dtype, order="C")
+        with _core.Arithmetic():
+            value = value.astype(dtype, order="C")
     return value
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.parameter import Parameter
 
@@ -16,6 +17,7 @@ __all__ = ["clip_grad_norm", "clip_grad_value"]
 _BLOCK = 8192  # elements per dot product: below the size at which a BLAS splits it over threads
 
 
+@to_nearest
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scale all gradients by one factor so that their joint Euclidean norm is at most `max_norm`.
 
@@ -77,6 +79,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     return unit * units
 
 
+@to_nearest
 def clip_grad_value(parameters: Iterable[Parameter], value: float) -> None:
     """Limit every element of every gradient to -value..value (NaN stays NaN).
 

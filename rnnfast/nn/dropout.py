@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast import _core
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.module import Stateless, Tape, refuse_state
 
@@ -101,6 +102,7 @@ class Dropout(Stateless):
         return f"Dropout({self.p})"
 
 
+@to_nearest
 def _dropped(array: np.ndarray, saved: Any) -> np.ndarray:
     """A new array: `array` times the mask that `saved` keys."""
     shape, dtype, key, p = saved

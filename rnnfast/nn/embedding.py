@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast import _core
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.members import check_same_form
 from rnnfast.nn.module import Stateless, refuse_state
@@ -64,6 +65,7 @@ class Embedding(Stateless):
     [[0.0, 0.0, 0.0], [2.0, 2.0, 2.0], [1.0, 1.0, 1.0]]
     """
 
+    @to_nearest
     def __init__(
         self, num_embeddings: int, embedding_dim: int, *, dtype: DTypeLike = "float32", rng: checks.Rng = None
     ) -> None:
@@ -71,6 +73,8 @@ class Embedding(Stateless):
         self.num_embeddings = checks.positive("num_embeddings", num_embeddings)
         self.embedding_dim = checks.positive("embedding_dim", embedding_dim)
         kind = checks.float_dtype(dtype)
+        sizes = {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim}
+        checks.fits(sizes, self.num_embeddings * self.embedding_dim, kind)
         table = checks.generator(rng).standard_normal((self.num_embeddings, self.embedding_dim))
         self._parameters["weight"] = Parameter(table.astype(kind))
 
@@ -110,6 +114,7 @@ class Embedding(Stateless):
             )
         return x
 
+    @to_nearest
     def _backward(
         self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
     ) -> tuple[None, None, dict[str, np.ndarray]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.members import check_writeable
 from rnnfast.nn.parameter import Parameter
@@ -17,6 +18,7 @@ __all__ = ["forget_bias", "identity", "orthogonal", "recurrent", "xavier_normal"
 Target = Parameter | np.ndarray
 
 
+@to_nearest
 def orthogonal(
     target: Target, gain: float = 1.0, *, blocks: int = 1, rng: int | np.random.Generator | None = None
 ) -> None:
@@ -66,6 +68,7 @@ def orthogonal(
         block[...] = q if rows >= columns else q.T
 
 
+@to_nearest
 def xavier_uniform(
     target: Target, gain: float = 1.0, *, blocks: int = 1, rng: int | np.random.Generator | None = None
 ) -> None:
@@ -108,6 +111,7 @@ def xavier_uniform(
         block[...] = rng.uniform(-bound, bound, block.shape)
 
 
+@to_nearest
 def xavier_normal(
     target: Target, gain: float = 1.0, *, blocks: int = 1, rng: int | np.random.Generator | None = None
 ) -> None:
@@ -149,6 +153,7 @@ def xavier_normal(
         block[...] = gain * math.sqrt(2.0 / sum(block.shape)) * rng.standard_normal(block.shape)
 
 
+@to_nearest
 def identity(target: Target, gain: float = 1.0, *, blocks: int = 1) -> None:
     """`gain` on the diagonal, zero elsewhere.
 
@@ -185,6 +190,7 @@ def identity(target: Target, gain: float = 1.0, *, blocks: int = 1) -> None:
         block[...] = gain * np.eye(*block.shape)
 
 
+@to_nearest
 def forget_bias(layer: Any, value: float = 1.0) -> None:
     """Set the forget gate's bias of every layer and direction of an LSTM: `value` in bias_ih, 0 in bias_hh.
 
@@ -224,6 +230,7 @@ def forget_bias(layer: Any, value: float = 1.0) -> None:
         param.data[hidden : 2 * hidden] = value if name.startswith("bias_ih") else 0.0
 
 
+@to_nearest
 def recurrent(layer: Any, *, rng: int | np.random.Generator | None = None) -> None:
     """Weights that let a recurrent layer remember: weight_hh orthogonal, weight_ih Xavier uniform.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast import _core
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.members import check_same_form
 from rnnfast.nn.module import Stateless
@@ -59,6 +60,7 @@ class Linear(Stateless):
 
     bias: Parameter | None
 
+    @to_nearest
     def __init__(
         self,
         in_features: int,
@@ -72,6 +74,8 @@ class Linear(Stateless):
         self.in_features = checks.positive("in_features", in_features)
         self.out_features = checks.positive("out_features", out_features)
         kind = checks.float_dtype(dtype)
+        sizes = {"in_features": self.in_features, "out_features": self.out_features}
+        checks.fits(sizes, self.in_features * self.out_features, kind)
         source = checks.generator(rng)
         bound = self.in_features**-0.5
         shape = (self.out_features, self.in_features)

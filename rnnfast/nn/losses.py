@@ -9,11 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 
 __all__ = ["cross_entropy", "mse"]
 
 
+@to_nearest
 def cross_entropy(
     y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None, ignore_index: int = -100
 ) -> tuple[float, NDArray]:
@@ -99,6 +101,7 @@ def cross_entropy(
     return float(nll.sum(dtype=np.float64)) / count, dy.reshape(y.shape)
 
 
+@to_nearest
 def mse(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> tuple[float, NDArray]:
     """Mean squared error.
 

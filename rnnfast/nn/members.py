@@ -258,9 +258,12 @@ class Members:
 
 
 def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
-    """Refuse parameters of which one's `kind` ("data" or "grad") is read-only, by its name."""
+    """Refuse parameters if the `kind` ("data" or "grad") of one cannot be written, by its name."""
     for name, parameter in parameters.items():
-        array = parameter.grad if kind == "grad" else parameter.data
+        try:
+            array = parameter.grad if kind == "grad" else parameter.data
+        except ValueError as error:  # its shape was set in place
+            raise ValueError(f"{name}.{error}") from error
         if array is not None and not array.flags.writeable:
             raise ValueError(f"{name}.{kind}: expected a writeable array, got a read-only one")
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from threading import Lock, local
+from threading import local
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
+from rnnfast import _core
 from rnnfast.nn import checks
+from rnnfast.nn.lock import sharing
 from rnnfast.nn.members import Members, check_writeable
 from rnnfast.nn.parameter import Parameter, gradients_kept
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-# Guards the few words that calls on several threads share: a tape's use, a module's count of mask calls.
-_claiming = Lock()
 
 
 class _Evaluating(local):
@@ -68,7 +67,7 @@ class Tape:
 
     def use_up(self) -> None:
         """Let go of everything saved; a ValueError if another thread did so first."""
-        with _claiming:
+        with sharing:
             self.saved_for(self._owner)
             self._saved = None
 
@@ -275,7 +274,7 @@ class Module(Members):
         if rng is not None:
             return checks.seed(rng), 0
         assert self.mask_seed is not None
-        with _claiming:
+        with sharing:
             call = self.mask_calls
             self.mask_calls = call + 1
         return self.mask_seed, call
@@ -432,15 +431,16 @@ def add_fresh(
     grads: dict[str, np.ndarray] | None, parameters: dict[str, Parameter], fresh: dict[str, np.ndarray]
 ) -> None:
     """Add fresh gradients to those in `grads`, or to the parameters' own where that is None."""
-    for name, parameter in parameters.items():
-        if name not in fresh:
-            continue
-        if grads is None:
-            parameter._add_checked(fresh[name])
-        elif name in grads:
-            grads[name] += fresh[name]
-        else:
-            grads[name] = fresh[name]
+    with _core.Arithmetic():
+        for name, parameter in parameters.items():
+            if name not in fresh:
+                continue
+            if grads is None:
+                parameter._add_checked(fresh[name])
+            elif name in grads:
+                grads[name] += fresh[name]
+            else:
+                grads[name] = fresh[name]
 
 
 def refuse_state(name: str, value: Any, module: Module) -> None:

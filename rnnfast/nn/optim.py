@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.parameter import Parameter
 
@@ -103,6 +104,7 @@ class Optimizer:
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings that do not go together."""
 
+    @to_nearest
     def step(self) -> None:
         """Update every parameter whose `grad` is not None.
 

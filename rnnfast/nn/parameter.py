@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock, local
+from threading import local
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnfast import _core
 from rnnfast.nn.checks import any_floats, shaped
+from rnnfast.nn.lock import sharing
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-_adding = Lock()  # one for all parameters: threads that run one layer add their gradients in turn
 
 
 class _Kept(local):
@@ -37,8 +37,9 @@ class Parameter:
     Attributes
     ----------
     data : numpy.ndarray
-        The values, C-contiguous. It stays one and the same array for the parameter's life, so that a layer
-        may hold on to it: assigning to `data` writes into it.
+        The values, C-contiguous: a view of memory that stays the same for the parameter's life, so that a
+        layer may hold on to it. Assigning to `data` writes into it. The view cannot be resized; one that was
+        given another shape or dtype in place is replaced.
     grad : numpy.ndarray or None
         The gradient, of the shape and dtype of `data`; None until the first backward pass. Assigning copies.
 
@@ -62,38 +63,40 @@ class Parameter:
     Parameter(shape=(2, 3), dtype=float64)
     """
 
-    __slots__ = ("_data", "_grad")
+    __slots__ = ("_data", "_data_view", "_grad")
+    _data: np.ndarray
+    _data_view: np.ndarray
+    _grad: np.ndarray | None
 
     def __init__(self, data: ArrayLike) -> None:
-        self._data: np.ndarray = any_floats("data", data).copy(order="C")
-        self._grad: np.ndarray | None = None
+        self._hold(any_floats("data", data).copy(order="C"), None)
 
-    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
-        """What unpickling gives back, in memory that the kernels can read and optimizers can write.
-
-        pickle's out-of-band buffers are the caller's: read-only, perhaps, and at any address.
-        """
-        slots = state[1]
-        self._data = _own(slots["_data"])
-        self._grad = None if slots["_grad"] is None else _own(slots["_grad"])
+    def _hold(self, data: np.ndarray, grad: np.ndarray | None) -> None:
+        """Take these arrays, and hand out a view of the data."""
+        self._data, self._data_view, self._grad = data, data.view(), grad
 
     @property
     def data(self) -> np.ndarray:
-        return self._data
+        array, view = self._data, self._data_view
+        if view.shape != array.shape or view.dtype != array.dtype or view.strides != array.strides:
+            self._data_view = array.view()
+            self._data_view.flags.writeable = view.flags.writeable
+        return self._data_view
 
     @data.setter
     def data(self, value: Any) -> None:
-        if value is not self._data:
-            self._data[...] = shaped("data", value, self._data.dtype, self._data.shape)
+        if value is not self._data_view:
+            self.data[...] = shaped("data", value, self.dtype, self.shape)
 
     @property
     def grad(self) -> np.ndarray | None:
+        self.check_grad()
         return self._grad
 
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None and value is not self._grad:
-            value = shaped("grad", value, self._data.dtype, self._data.shape).copy(order="C")
+            value = shaped("grad", value, self.dtype, self.shape).copy(order="C")
         self._grad = value
 
     @property
@@ -111,6 +114,18 @@ class Parameter:
         """The dtype of `data`."""
         return self._data.dtype
 
+    def check_grad(self) -> None:
+        """Refuse a gradient that was given another shape or dtype in place, with a ValueError."""
+        grad, data = self._grad, self._data
+        if grad is None or (
+            grad.shape == data.shape and (grad.dtype is data.dtype or grad.dtype == data.dtype)
+        ):
+            return
+        raise ValueError(
+            f"grad: expected {self.dtype} of shape {self.shape}, got {grad.dtype} of shape {grad.shape}, "
+            "set in place; assign None or another gradient"
+        )
+
     def add_grad(self, array: np.ndarray) -> None:
         """Add `array` to the gradient, in turn with every other thread that does.
 
@@ -124,15 +139,17 @@ class Parameter:
         TypeError, ValueError
             If the array has another dtype or shape.
         """
-        self._add_checked(shaped("array", array, self._data.dtype, self._data.shape))
+        self.check_grad()
+        with _core.Arithmetic():
+            self._add_checked(shaped("array", array, self.dtype, self.shape))
 
     def _add_checked(self, array: np.ndarray) -> None:
-        """`add_grad` of an array known to fit."""
+        """`add_grad` of an array known to fit, in the floating-point environment that is set."""
         kept = _kept.gradients
         if kept is not None:
             kept[self] = kept[self] + array if self in kept else array
             return
-        with _adding:
+        with sharing:
             if self._grad is None:
                 self._grad = _own(array)
             else:
@@ -140,9 +157,20 @@ class Parameter:
 
     def zero_grad(self) -> None:
         """Set the gradient to zero, if there is one."""
-        with _adding:
+        with sharing:
             if self._grad is not None:
                 self._grad.fill(0.0)
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        return None, {"_data": self._data, "_grad": self._grad}
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        """What unpickling gives back, in memory that the kernels can read and optimizers can write.
+
+        pickle's out-of-band buffers are the caller's: read-only, perhaps, and at any address.
+        """
+        slots = state[1]
+        self._hold(_own(slots["_data"]), None if slots["_grad"] is None else _own(slots["_grad"]))
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"

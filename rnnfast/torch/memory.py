@@ -45,8 +45,7 @@ class Borrowed(Parameter):
     __slots__ = ()
 
     def __init__(self, data: np.ndarray) -> None:
-        self._data = data
-        self._grad = None
+        self._hold(data, None)
 
 
 class Places:

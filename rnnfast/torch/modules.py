@@ -242,8 +242,8 @@ class LSTM(LstmOptions, Layers, torch.nn.LSTM):
     coupled_gates : bool
         The forget gate is one minus the input gate; weights have the blocks i, g, o, ``[3*hidden_size, ·]``.
     cell_clip : float, optional
-        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound below
-        the smallest normal number of the dtype holds c at zero.
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
+        below the smallest normal number of the dtype holds c at zero.
 
     Raises
     ------

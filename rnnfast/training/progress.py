@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from rnnfast.training.run import Run
 
@@ -49,7 +50,17 @@ class ProgressBar:
         if run.event != "end" and run.seconds - self._shown_at < self._interval:
             return
         self._shown_at = run.seconds
-        text = self._line(run)
+        with suppress(OSError):  # where stderr takes nothing (full disk, lost terminal), training goes on
+            self._show(self._line(run))
+
+    def close(self) -> None:
+        """Leave the cursor on a line of its own."""
+        if self._redraws and self._shown:
+            with suppress(OSError):
+                self._stream.write("\n")
+                self._stream.flush()
+
+    def _show(self, text: str) -> None:
         if self._redraws:
             columns = os.get_terminal_size(self._stream.fileno()).columns or 80
             text = text[: columns - 1]
@@ -58,12 +69,6 @@ class ProgressBar:
             self._stream.write(text + "\n")
         self._shown = text
         self._stream.flush()
-
-    def close(self) -> None:
-        """Leave the cursor on a line of its own."""
-        if self._redraws and self._shown:
-            self._stream.write("\n")
-            self._stream.flush()
 
     def _line(self, run: Run) -> str:
         parts = [f"epoch {run.epoch + (run.batch > 0)}" + (f"/{run.epochs}" if run.epochs else "")]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
+from itertools import islice
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnfast.baselines import NGram
+from rnnfast.baselines import NGram, bits_by_order
 from rnnfast.cli.language.text import default_text
 
 
@@ -85,6 +86,16 @@ def test_scores_and_distributions_equal_the_definition(smoothing, drawn):
         assert distribution.min() > 0.0
         bits.append(-math.log2(expected[symbol]))
     assert math.isclose(model.bits_per_symbol(held_out), sum(bits) / len(bits), rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", DEFINITIONS)
+@settings(max_examples=60, deadline=None)
+@given(sequences)
+def test_the_scores_of_all_orders_are_those_of_their_models(smoothing, drawn):
+    largest, training, held_out, longest = drawn
+    bits = bits_by_order(training, largest + 1, held_out, smoothing)
+    for order, value in enumerate(islice(bits, longest), 1):
+        assert value == NGram(training, largest + 1, order, smoothing).bits_per_symbol(held_out)
 
 
 def test_by_hand():
@@ -161,6 +172,21 @@ def test_known_bits_of_the_default_text():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         NGram(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0, 1], 0, [0]), "vocabulary: expected at least 1, got 0"),
+        (([], 2, [0]), "symbols: expected at least 1 symbol, got none"),
+        (([0, 1], 2, []), "held_out: expected at least 1 symbol, got none"),
+        (([0, 1], 2, [2]), r"held_out: expected symbols in 0\.\.1, got 2\.\.2"),
+        (([0, 1], 2, [0], "add-one"), "smoothing: expected witten-bell or kneser-ney, got 'add-one'"),
+    ],
+)
+def test_bad_arguments_of_all_orders_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        bits_by_order(*arguments)
 
 
 def test_symbols_are_integers():

@@ -205,6 +205,37 @@ def test_backward_gives_the_bits_of_the_layer(bridge, name, dtype, D, bent):
         np.testing.assert_array_equal(grads[key], gradient, err_msg=key)
 
 
+@every_layer
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_lies_behind_a_reset_reaches_no_gradient(bridge, name, value):
+    pair = Pair(bridge, name, D=2)
+    plan = pair.plan(training=1)
+    reset = np.zeros((pair.T, pair.B), bool)
+    reset[[2, 4]] = True
+    dy = np.ones_like(pair.y)
+    dy[2:4] = 0
+    found = []
+    for pair.x[2:4, 1] in (1, value):
+        grads = {name: np.full_like(p.data, np.nan) for name, p in pair.layer.named_parameters()}
+        dx = np.full_like(pair.x, np.nan)
+        plan.set_state(None, None)
+        plan.forward(pair.T, pair.x, pair.y, reset=reset)
+        plan.backward(pair.per_pass(grads), dy, dx=dx)
+        found.append({"dx": dx, **grads})
+    for key, array in found[0].items():
+        np.testing.assert_array_equal(found[1][key], array, err_msg=key)
+
+
+@pytest.mark.parametrize("clip", [5e-324, 1e-40, 1e39])
+def test_a_clip_of_any_size_is_the_layer_s(bridge, clip):
+    pair = Pair(bridge, "lstm")
+    pair.layer = rf.LSTM(pair.I, 17, pair.L, cell_clip=clip, rng=0)
+    plan = pair.plan(cell_clip=clip)
+    plan.run(pair.T, pair.x, pair.y)
+    np.testing.assert_array_equal(pair.y, pair.layer(pair.x)[0])
+    assert pair.y.any() == (clip > 1)
+
+
 def test_backward_leaves_out_what_is_not_wanted_and_takes_none_for_zero(bridge):
     pair = Pair(bridge, "lstm", D=2)
     plan = pair.plan(training=1)
@@ -404,7 +435,19 @@ def test_arguments_that_cannot_be_are_refused_before_anything_is_written(bridge)
     long = np.array([0, 7, 1])
     grads = pair.per_pass({name: np.empty_like(p.data) for name, p in pair.layer.named_parameters()})
     less = [{**grads[0], "bias_ih": None}, grads[1]]
+    step_alone = pair.plan(max_steps=0)
     calls = [
+        (
+            lambda: step_alone.run(6, pair.x, pair.y),
+            bridge.INVALID,
+            "T: expected 0, got 6: the plan was made with options.max_steps 0, for `step` alone; "
+            "set options.max_steps to the largest T before `create`",
+        ),
+        (
+            lambda: step_alone.run(-1, pair.x, pair.y),
+            bridge.INVALID,
+            "T: expected 0 to 0 (max_steps), got -1",
+        ),
         (lambda: plan.run(7, pair.x, pair.y), bridge.INVALID, "T: expected 0 to 6 (max_steps), got 7"),
         (lambda: plan.run(-1, pair.x, pair.y), bridge.INVALID, "T: expected 0 to 6 (max_steps), got -1"),
         (lambda: plan.run(6, None, pair.y), bridge.INVALID, "x: expected a pointer, got NULL"),
@@ -556,6 +599,23 @@ def test_another_version_of_the_table_is_refused_with_both_named(bridge, built, 
             probe.load()
     monkeypatch.setattr(_core, "_C_API", new(ctypes.addressof(Start(size + 8, 1)), name, None))
     probe.load()  # a table that has grown serves what was compiled before
+
+
+def test_the_module_of_the_page_builds_as_it_stands_and_gives_the_bits_of_the_layer(tmp_path):
+    page = (ROOT / "docs/bridges/c.md").read_text()
+    (source,) = re.findall(r"```c\n(/\* mine\.c.*?)```", page, re.DOTALL)
+    (setup,) = re.findall(r"```py\n(# setup\.py\n.*?)```", page, re.DOTALL)
+    (use,) = re.findall(r"```py\n(# try\.py\n.*?)```", page, re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(python setup\.py .*?)```", page, re.DOTALL)
+    for name, content in (("mine.c", source), ("setup.py", setup), ("try.py", use)):
+        (tmp_path / name).write_text(content)
+    environment = os.environ | {"PYTHONPATH": PACKAGE, "CFLAGS": "-Wall -Wextra -Werror"}
+    environment["PATH"] = str(Path(sys.executable).parent) + os.pathsep + environment["PATH"]
+    done = subprocess.run(
+        commands, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("the bits of the layer: True\n")
 
 
 def test_the_examples_run(built):

@@ -144,7 +144,7 @@ def test_models_and_files_that_cannot_be(tmp_path: Path) -> None:
         safetensors.load(path, build(), prefix="encoder.")
     with pytest.raises(FileNotFoundError):
         safetensors.load(tmp_path / "none.safetensors", build())
-    with pytest.raises(ValueError, match=r"^model: expected one with parameters, got Dropout without any"):
+    with pytest.raises(ValueError, match=r"^model: expected at least one parameter, got Dropout without any"):
         safetensors.save(tmp_path / "empty.safetensors", rf.Dropout(0.5))
     assert not (tmp_path / "empty.safetensors").exists()
     with pytest.raises(IsADirectoryError):
@@ -153,6 +153,9 @@ def test_models_and_files_that_cannot_be(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(OSError, match=r"expected a regular file: .*pipe"):
             safetensors.load(tmp_path / "pipe", build())
+    for call in (safetensors.load, safetensors.save):
+        with pytest.raises(TypeError, match=r"^path: expected the name of a file"):
+            call(0, build())  # type: ignore[operator]
     with pytest.raises(TypeError, match=r"^metadata: expected text by text, got 'epochs': 3"):
         safetensors.save(path, build(), metadata={"epochs": 3})  # type: ignore[dict-item]
 

@@ -478,6 +478,20 @@ def test_reset_cuts_episodes(kind, batch_first):
         module(packed[0], reset=reset)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_what_lies_behind_a_reset_reaches_no_gradient(kind, value):
+    _, module = twins(kind, 3, 4, num_layers=2)
+    x, reset = torch.randn(6, 2, 3, dtype=torch.float64), torch.zeros(6, 2, dtype=torch.bool)
+    reset[3] = True
+    found = []
+    for x[:3, 1] in (1.0, value):
+        module.zero_grad()
+        module(x, reset=reset)[0][3:].sum().backward()
+        found.append([p.grad.clone() for p in module.parameters()])
+    assert all(map(torch.equal, *found))
+
+
 @pytest.mark.parametrize("kind", CELLS)
 def test_reset_of_a_cell(kind):
     _, cell = twins(kind, 3, 4)

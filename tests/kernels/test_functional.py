@@ -61,7 +61,7 @@ def test_a_clip_of_any_size_is_the_reference_s(bound, coupled, dtype, isa):
     case = make("lstm", 4, 3, 2, 18, dtype=dtype, cell_clip=bound, coupled_gates=coupled)
     got, want = run(functional, case), run(reference, case)
     assert_close(got, want, case.K)
-    if bound < np.finfo(dtype).tiny:
+    if bound < float(np.finfo(dtype).tiny):
         assert not got["y"].any()
 
 

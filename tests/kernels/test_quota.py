@@ -20,8 +20,16 @@ TREES = {  # what /proc/self/cgroup says, the files, and the cores out of 64
     "a container's": ("0::/\n", {"cpu.max": "200000 100000"}, 2),
     "a container's, unnamed": (None, {"cpu.max": "200000 100000"}, 2),
     "outside the namespace": ("0::/../other\n", {"other/cpu.max": "100000 100000"}, 64),
-    "version 1": (V1, {"cpu/user/app/cpu.cfs_quota_us": "100000", "cpu/user/app/cpu.cfs_period_us": "100000"}, 1),
-    "version 1, none": (V1, {"cpu/user/app/cpu.cfs_quota_us": "-1", "cpu/user/app/cpu.cfs_period_us": "100000"}, 64),
+    "version 1": (
+        V1,
+        {"cpu/user/app/cpu.cfs_quota_us": "100000", "cpu/user/app/cpu.cfs_period_us": "100000"},
+        1,
+    ),
+    "version 1, none": (
+        V1,
+        {"cpu/user/app/cpu.cfs_quota_us": "-1", "cpu/user/app/cpu.cfs_period_us": "100000"},
+        64,
+    ),
     "version 1, a parent's": (
         V1,
         {"cpu,cpuacct/user/cpu.cfs_quota_us": "50000", "cpu,cpuacct/user/cpu.cfs_period_us": "20000"},

@@ -80,7 +80,7 @@ def test_a_forked_child_computes_with_workers_of_its_own(problem, split, restore
 
 
 DAEMONS = """
-import ctypes, threading, time
+import ctypes, sys, threading, time
 import numpy as np
 import rnnfast as rf
 rf.set_num_threads(1)
@@ -88,16 +88,19 @@ layer = rf.LSTM(16, 16, rng=0)
 x = np.zeros((400_000, 2, 16), np.float32)
 for _ in range(4):
     threading.Thread(target=layer, args=(x,), daemon=True).start()
-time.sleep(0.05)
-libc = ctypes.CDLL(None)
-libc.__cxa_atexit(libc.usleep, ctypes.c_void_p(250_000), None)  # the threads outlive the interpreter by so many microseconds
+time.sleep(float(sys.argv[1]))
+libc = ctypes.CDLL(None)  # the threads outlive the interpreter by so many microseconds:
+libc.__cxa_atexit(libc.usleep, ctypes.c_void_p(500_000), None)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the C library's exit handlers by name")
 def test_the_end_of_python_waits_for_no_daemon_thread():
-    """A call that goes on when the interpreter ends neither stops the exit nor crashes: it asks for no GIL."""
-    started = [subprocess.Popen([sys.executable, "-c", DAEMONS], stderr=subprocess.PIPE) for _ in range(3)]
+    """A call that outlives the interpreter asks for no GIL, so that it does not crash."""
+    commands = [
+        [sys.executable, "-c", DAEMONS, pause] for pause in ("0.005", "0.02", "0.04", "0.06", "0.08", "0.1")
+    ]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE) for command in commands]
     for process in started:
         with process:
             _, errors = process.communicate(timeout=60)

@@ -16,7 +16,7 @@ T, B, BORDER = 9, 5, 5
 
 
 def cut(name, *, reverse=False, I=4, H=18, dtype=np.float64, **asked):
-    """A case cut in two at BORDER, and the steps on whose results nothing depends: no dy, no final gradient."""
+    """A case cut in two at BORDER, and the steps on whose results nothing depends."""
     reset = np.zeros((T, B), bool)
     reset[BORDER] = True
     case = make(name, T, B, I, H, dtype=dtype, reset=reset, reverse=reverse, **asked)
@@ -75,7 +75,7 @@ def test_the_reference_agrees(name, reverse, value):
 @all_options
 @both_directions
 def test_what_is_used_shows_its_nan(name, reverse, isa):
-    """NaN that a gradient other than zero meets stays NaN: a training that has diverged does not look well."""
+    """NaN that a gradient other than zero meets stays NaN: a diverged training must show."""
     case, unused = cut(name, reverse=reverse)
     dy = case.dy.copy()
     dy[unused, 1] = 1

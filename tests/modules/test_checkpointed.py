@@ -166,5 +166,5 @@ def test_a_checkpointed_tape_keeps_no_gates():
     _, _, tape = layer.forward(x, checkpoint=True)
     (checkpoints,) = tape.saved_for(layer).tapes
     starts = [part for segment in checkpoints.segments if segment.state for part in segment.state]
-    assert checkpoints.x is x
+    assert checkpoints.x.base is x  # a view, no copy
     assert sum(part.size for part in starts) <= 2 * 64 * B * H

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
@@ -742,6 +743,21 @@ class Terminal:
 
     def flush(self) -> None:
         pass
+
+
+class Full(Terminal):
+    """A stderr whose disk is full."""
+
+    def write(self, text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_stderr_that_takes_nothing_ends_no_training(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Full(terminal))  # whose size cannot be asked either
+    assert len(fit(build(), data(), epochs=2, progress=True).loss) == 2
 
 
 @pytest.mark.parametrize("minutes", [None, 100.0])

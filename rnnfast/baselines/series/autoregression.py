@@ -50,7 +50,7 @@ class AutoRegression(Windowed):
 
     def __init__(self, lags: int, *, shared: bool = False, difference: Any = 0) -> None:
         lags = checks.positive("lags", lags)
-        self.shared = checks.boolean("shared", shared)
+        self.shared = checks.flag("shared", shared)
         super().__init__(lags=lags, shared=shared, difference=difference)
         self.reads = lags
         self.name = f"AR({lags})"

@@ -149,11 +149,11 @@ class Forecaster(Learner):
         held_out = checks.probability("held_out", held_out)
         generator = checks.generator(rng)
         start = N - round(held_out * N)
-        if checks.boolean("non_negative", non_negative) and values.min() < 0.0:
+        if checks.flag("non_negative", non_negative) and values.min() < 0.0:
             raise ValueError(f"non_negative: expected a series from 0 on, got {values.min():g} in it")
         differences = self.differences_for(N, start, horizon)
         flat, ranges = flat_columns(values), np.ptp(values, axis=0)
-        if not checks.boolean("constant", constant) and flat.all():
+        if not checks.flag("constant", constant) and flat.all():
             raise ValueError(f"series: expected values that vary, got a constant in all {N} rows")
         if (~flat & (ranges < SMALLEST)).any():
             raise ValueError(f"series: expected ranges of at least {SMALLEST:g}, got {ranges.min():g}")
@@ -360,7 +360,7 @@ class Forecaster(Learner):
         rounded = checks.shaped("rounding", arrays["rounding"], np.dtype(np.float64), (S,))
         self._scale, self._known_scale = Scale(difference, mean, std), Scale(difference, *known)
         self._residuals = Residuals(residuals, rounded)
-        self.difference, self.non_negative = difference, checks.boolean("non_negative", non_negative)
+        self.difference, self.non_negative = difference, checks.flag("non_negative", non_negative)
         self.flat, self.horizon = flat, residuals.shape[1]
 
     @property

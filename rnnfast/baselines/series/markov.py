@@ -55,7 +55,7 @@ class Markov(Forecaster):
         self.smoothing = checks.real("smoothing", smoothing)
         if not self.smoothing > 0.0:
             raise ValueError(f"smoothing: expected a number above 0, got {smoothing!r}")
-        self.shared = checks.boolean("shared", shared)
+        self.shared = checks.flag("shared", shared)
         super().__init__(levels=levels, smoothing=self.smoothing, shared=shared, difference=difference)
         self.name = f"Markov({levels})"
         self.examples = 2 * levels

@@ -8,9 +8,10 @@ from typing import Any
 
 import rnnfast as rf
 from rnnfast.baselines import NGram
-from rnnfast.cli.errors import INTERRUPTED
+from rnnfast.cli.errors import INTERRUPTED, Diverged
+from rnnfast.cli.language.counting import LONGEST, best_kneser_ney, gram_name, margin
 from rnnfast.cli.language.text import Text
-from rnnfast.cli.language.textmodel import build, held_out_bits, name_of, train
+from rnnfast.cli.language.textmodel import build, check_converged, held_out_bits, name_of, perplexity, train
 
 __all__ = ["compare"]
 
@@ -35,32 +36,51 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
     -------
     int
         The exit code: 0, or that after Ctrl-C, which ends it with the rungs done so far.
+
+    Raises
+    ------
+    Diverged
+        If the training of a network did, once all is printed.
     """
     rates = {cell: chosen["lr"] or RATES[cell] for cell in cells}
     _print_terms(text, chosen, rates)
+    counting = _count(text)
+    networks: dict[str, float] = {}
+    diverged: list[str] = []
+    for cell, rate in rates.items():
+        options = {**chosen, "cell": cell, "lr": rate}
+        name, network = name_of(options), build(len(text.alphabet), options)
+        try:
+            history = train(network, text, options, judged=False)
+            if history.interrupted:
+                print(f"\nInterrupted: {name} and what comes after it are missing.")
+                return INTERRUPTED
+            size = sum(parameter.size for parameter in network.parameters())
+            networks[name] = bits = held_out_bits(network, text)
+            _print_rung(text, name, size, history.seconds[-1], bits)
+            check_converged(history, text)
+        except Diverged as error:
+            print(f"{name:24}{error}", flush=True)
+            diverged.append(name)
+    best = best_kneser_ney(text)
+    _print_summary(text, counting | {best.name: best.bits}, networks)
+    if diverged:
+        raise Diverged(f"training diverged: {'; '.join(diverged)}; a lower --lr may help")
+    return 0
+
+
+def _count(text: Text) -> dict[str, float]:
+    """Print the rungs that count; their bits per symbol by name."""
     counting: dict[str, float] = {}
     for smoothing, name in SMOOTHINGS.items():
         for order in (1, 2, *ORDERS):
-            rung = {1: "unigram", 2: "bigram"}.get(order, f"{order}-gram")
+            rung = f"{gram_name(order)}, {name}"
             began = time.perf_counter()
             model = NGram(text.training, len(text.alphabet), order, smoothing)
             seconds = time.perf_counter() - began
-            bits = model.bits_per_symbol(text.held_out)
-            counting[f"{rung}, {name}"] = bits
-            _print_rung(text, f"{rung}, {name}", model.grams, seconds, bits)
-    networks: dict[str, float] = {}
-    for cell, rate in rates.items():
-        options = {**chosen, "cell": cell, "lr": rate}
-        network = build(len(text.alphabet), options)
-        history = train(network, text, options, judged=False)
-        if history.interrupted:
-            print(f"\nInterrupted: {name_of(options)} and what comes after it are missing.")
-            return INTERRUPTED
-        size = sum(parameter.size for parameter in network.parameters())
-        networks[name_of(options)] = bits = held_out_bits(network, text)
-        _print_rung(text, name_of(options), size, history.seconds[-1], bits)
-    _print_summary(text, counting, networks)
-    return 0
+            counting[rung] = bits = model.bits_per_symbol(text.held_out)
+            _print_rung(text, rung, model.grams, seconds, bits)
+    return counting
 
 
 def _print_terms(text: Text, chosen: dict[str, Any], rates: dict[str, float]) -> None:
@@ -86,7 +106,9 @@ def _print_terms(text: Text, chosen: dict[str, Any], rates: dict[str, float]) ->
 
 def _print_rung(text: Text, name: str, size: int, seconds: float, bits: float) -> None:
     per_character = _if_not_characters(text, f"{text.bits_per_character(bits):10.3f}")
-    print(f"{name:24}{size:12,}{seconds:10.1f}{bits:10.3f}{2**bits:12.2f}{per_character}", flush=True)
+    print(
+        f"{name:24}{size:12,}{seconds:10.1f}{bits:10.3f}{perplexity(bits):12.2f}{per_character}", flush=True
+    )
 
 
 def _if_not_characters(text: Text, column: str) -> str:
@@ -98,8 +120,7 @@ def _print_summary(text: Text, counting: dict[str, float], networks: dict[str, f
     counted = min(counting, key=counting.__getitem__)
     print(
         f"\nbest count model  {counted}: {counting[counted]:.3f} bits/{text.alphabet.short}"
-        f" (orders up to {max(ORDERS)} were counted)"
+        f" (orders of Kneser-Ney up to {LONGEST} were tried)"
     )
     for name, bits in networks.items():
-        difference = counting[counted] - bits
-        print(f"  {name:22}  {abs(difference):.3f} bits {'below' if difference > 0 else 'above'} it")
+        print(f"  {name:22}  {margin(bits, counting[counted])} it")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import stat
+import sys
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +18,12 @@ from numpy.typing import NDArray
 from rnnfast.baselines import NGram
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.language.alphabets import ALPHABETS, Characters, Words
+from rnnfast.files import open_regular
 
-__all__ = ["Text", "default_text", "read_text", "streams"]
+__all__ = ["MOST", "Text", "default_text", "read_text", "streams"]
+
+MOST = 2**30  # bytes of a file of text: each takes nine or more in memory
+STDIN = "/dev/stdin"
 
 
 class Text:
@@ -139,17 +147,49 @@ def default_text(symbols: str = "characters", vocabulary: int | None = None) -> 
 
 
 def read_text(files: Sequence[str], symbols: str = "characters", vocabulary: int | None = None) -> Text:
-    """Text files (UTF-8), joined by newlines in the order given; without any, the default text."""
+    """Text files (UTF-8), joined by newlines in the order given; without any, the default text.
+
+    A file may be a pipe, and ``/dev/stdin`` is the command's own stdin. None may have more than `MOST` bytes.
+    """
     if not files:
         return default_text(symbols, vocabulary)
-    parts = []
-    for file in files:
-        try:
-            parts.append(Path(file).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CommandError(f"{file}: {error.strerror or error}") from None
-        except UnicodeDecodeError as error:
-            raise CommandError(f"{file}: not UTF-8 text (byte {error.start})") from None
-        except ValueError as error:  # a name that no file can have
-            raise CommandError(f"{file!r}: {error}") from None
-    return Text(", ".join(files), files, "\n".join(parts), symbols, vocabulary)
+    content = "\n".join(_content(file) for file in files)
+    return Text(", ".join(files), files, content, symbols, vocabulary)
+
+
+def _content(file: str) -> str:
+    try:
+        with _opened(file) as source:
+            longer = os.fstat(source.fileno()).st_size > MOST
+            content = b"" if longer else source.read(MOST + 1)
+        if longer or len(content) > MOST:
+            raise CommandError(f"{file}: expected at most {MOST:,} bytes, got more")
+        lines = content.decode("utf-8").replace("\r\n", "\n")
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file}: not UTF-8 text (byte {error.start})") from None
+    except ValueError as error:  # a name that no file can have
+        raise CommandError(f"{file!r}: {error}") from None
+    return lines.replace("\r", "\n")
+
+
+def _opened(file: str) -> AbstractContextManager[IO[bytes]]:
+    """A source of bytes that has an end: a regular file, a pipe, or stdin if it is one of them or a terminal.
+
+    A pipe ends when its writers close it. A device may never end.
+    """
+    if file == STDIN:
+        if sys.stdin is None:
+            raise CommandError(f"{file}: stdin is closed")
+        source = sys.stdin.buffer
+        if _is_device(os.fstat(source.fileno()).st_mode) and not source.isatty():
+            raise CommandError(f"{file}: expected a file, a pipe or a terminal, got a device")
+        return nullcontext(source)
+    if stat.S_ISFIFO(os.stat(file).st_mode):
+        return open(file, "rb")
+    return open_regular(file)
+
+
+def _is_device(mode: int) -> bool:
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)

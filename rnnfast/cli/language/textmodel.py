@@ -10,7 +10,7 @@ import numpy as np
 
 import rnnfast as rf
 from rnnfast.baselines import window_model
-from rnnfast.cli.errors import CommandError
+from rnnfast.cli.errors import CommandError, Diverged
 from rnnfast.cli.language.alphabets import Alphabet, restored
 from rnnfast.cli.language.text import Text, streams
 from rnnfast.nn import losses, optim, schedules
@@ -24,9 +24,11 @@ __all__ = [
     "CHECKPOINT",
     "DEFAULTS",
     "build",
+    "check_converged",
     "held_out_bits",
     "load",
     "name_of",
+    "perplexity",
     "train",
     "windows_of",
 ]
@@ -156,8 +158,10 @@ def train(
 
     Raises
     ------
+    Diverged
+        If a loss or a gradient is not finite.
     CommandError
-        If a loss is not finite, or a checkpoint cannot be written or gone on from.
+        If a checkpoint cannot be written or gone on from.
     """
     T = chosen["seq_len"]
     length = chosen["minutes"] or chosen["epochs"] * windows_of(text, chosen)
@@ -192,11 +196,22 @@ def train(
     except OSError as error:
         raise CommandError(f"{output}: {error.strerror or error}") from None
     except FloatingPointError as error:
-        raise CommandError(f"{error}; a lower --lr may help") from None
+        raise Diverged(f"training diverged: {error} (--lr)") from None
     except ValueError as error:
         if resume is None or not str(error).startswith(f"{resume}: "):
             raise
         raise CommandError(str(error)) from None
+
+
+def check_converged(history: History, text: Text) -> None:
+    """Raise `Diverged` if the last epoch's loss is more than a bit above that of a uniform guess."""
+    unit, bits = text.alphabet.short, history.loss[-1] / math.log(2) if history.loss else 0.0
+    guess = math.log2(len(text.alphabet))
+    if bits > guess + 1.0:
+        raise Diverged(
+            f"training diverged: the last epoch's loss is {bits:,.3f} bits/{unit}, a uniform guess over "
+            f"{len(text.alphabet):,} symbols has {guess:.3f}; a lower --lr may help"
+        )
 
 
 def windows_of(text: Text, chosen: dict[str, Any]) -> int:
@@ -209,6 +224,11 @@ def held_out_bits(model: rf.Sequential, text: Text) -> float:
     """Bits per symbol over the held-out text, read from end to end."""
     held_out = streams(text.held_out_from_before, batch=1)
     return evaluate(model, losses.cross_entropy, held_out, truncate=(2000, 2000)) / math.log(2)
+
+
+def perplexity(bits: float) -> float:
+    """2**bits; from 2**64 on infinite, as nothing that was learned has such a one."""
+    return 2.0**bits if bits < 64.0 else math.inf
 
 
 def _describe(unit: str) -> Callable[[Run], str]:

@@ -1,4 +1,4 @@
-"""Who runs: rnnfast's layer, its reference and the installed peers, all on the same number of threads."""
+"""Who runs: rnnfast's layer, its reference, a NumPy loop and the installed peers, on as many threads each."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import rnnfast as rf
-from rnnfast import reference
+from rnnfast.cli.measure.loop import NumpyLoop
 from rnnfast.cli.measure.peers import PEERS
-from rnnfast.cli.measure.problems import Contender, Functions, Problem
+from rnnfast.cli.measure.problems import Contender, Problem, Reference
 from rnnfast.recurrent import Recurrent
 
-__all__ = ["Rnnfast", "absent_peers", "contenders", "limited_threads"]
+__all__ = ["Rnnfast", "absent_peers", "contenders", "installed", "limited_threads"]
 
 LAYERS: dict[str, type[Recurrent]] = {"rnn": rf.RNN, "gru": rf.GRU, "lstm": rf.LSTM}
 
@@ -24,7 +24,7 @@ class Rnnfast(Contender):
 
     name = "rnnfast"
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, threads: int = 1) -> None:
         I = problem.x.shape[2]
         self.layer = LAYERS[problem.cell](I, problem.dy.shape[2], dtype=problem.x.dtype.name)
         self.layer.load_state_dict({f"{name}_l0": array for name, array in problem.weights.items()})
@@ -44,13 +44,15 @@ class Rnnfast(Contender):
         return lambda: stream(x_t)
 
 
-def contenders(problem: Problem, threads: int, *, with_reference: bool = True) -> list[Contender]:
-    """Those installed that know the dtype, rnnfast first; make and run them in `limited_threads`."""
-    ours: list[Contender] = [Rnnfast(problem)]
-    if with_reference:
-        ours.append(Functions(problem, reference))
-    able = [Peer for Peer in PEERS if problem.x.dtype.name in Peer.dtypes]
-    return ours + [Peer(problem, threads) for Peer in able if _installed(*Peer.needs)]
+def installed(dtype: str, *, with_numpy: bool = True) -> list[type[Contender]]:
+    """Who can run here in a dtype: rnnfast first, then what runs on NumPy if wanted, then peers."""
+    known = [Rnnfast, *((Reference, NumpyLoop) if with_numpy else ()), *PEERS]
+    return [Known for Known in known if dtype in Known.dtypes and _installed(*Known.needs)]
+
+
+def contenders(problem: Problem, threads: int, *, with_numpy: bool = True) -> list[Contender]:
+    """All that are installed, for one problem; make and run them in `limited_threads`."""
+    return [Known(problem, threads) for Known in installed(problem.x.dtype.name, with_numpy=with_numpy)]
 
 
 def absent_peers() -> dict[str, str]:

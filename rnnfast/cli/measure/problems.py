@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ __all__ = [
     "Contender",
     "Functions",
     "Problem",
+    "Reference",
     "check_equal",
     "check_steps",
     "exact_results",
@@ -88,12 +89,18 @@ class Contender:
     """Something that runs the layer: `evaluate`, `train` and what `stepper` gives are timed.
 
     Results are in types of its own, as its users get them; `arrays` makes them comparable. A contender that
-    cannot train has `trains` false, one that takes no single steps has `steps` false.
+    cannot train has `trains` false, one that takes no single steps has `steps` false. Those that are compared
+    are made of a problem and a number of threads, which `limited_threads` has set for most.
     """
 
     name: str
+    needs: ClassVar[tuple[str, ...]] = ()  # packages
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
     trains = True
     steps = True
+
+    def __init__(self, problem: Problem, threads: int) -> None:
+        raise NotImplementedError
 
     def evaluate(self) -> Any:
         """(y, state), keeping nothing for backward."""
@@ -120,8 +127,6 @@ class Contender:
 class Functions(Contender):
     """`<cell>_forward` and `<cell>_backward` of a module: `rf.reference`'s or `rf.functional`'s."""
 
-    steps = False
-
     def __init__(self, problem: Problem, module: ModuleType) -> None:
         self.name = module.__name__.rpartition(".")[2]
         self.problem = problem
@@ -136,10 +141,29 @@ class Functions(Contender):
         dx, _, grads = self.backward(tape, self.problem.dy, None)
         return y, state, dx, grads
 
+    def stepper(self) -> Callable[[], Any]:
+        x, state = self.problem.x[:1], None
+
+        def step() -> Any:
+            nonlocal state
+            y, state, _ = self.forward(x, **self.problem.weights, state=state)
+            return y[0]
+
+        return step
+
+
+class Reference(Functions):
+    """`rf.reference`."""
+
+    name = "reference"
+
+    def __init__(self, problem: Problem, threads: int = 1) -> None:
+        super().__init__(problem, reference)
+
 
 def exact_results(problem: Problem) -> Arrays:
     """What the reference gives in float64: all results and all gradients."""
-    exact = Functions(problem.astype("float64"), reference)
+    exact = Reference(problem.astype("float64"))
     return exact.arrays(exact.train())
 
 
@@ -166,7 +190,7 @@ def check_steps(problem: Problem, contender: Contender) -> None:
     for _ in range(CHECKED_STEPS):
         y = step()
     longer = problem.astype("float64")._replace(x=np.repeat(problem.x[:1], CHECKED_STEPS, axis=0))
-    y_exact, _ = Functions(longer, reference).evaluate()
+    y_exact, _ = Reference(longer).evaluate()
     check_equal({"y": np.asarray(y)}, {"y": y_exact[-1]}, contender.name)
 
 

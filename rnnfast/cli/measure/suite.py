@@ -77,7 +77,7 @@ def run_suite(
             expected = exact_results(problem)
             for n in threads:
                 with limited_threads(n):
-                    competing = contenders(problem, n, with_reference=False)
+                    competing = contenders(problem, n, with_numpy=False)
                     right = _agreeing(
                         competing, partial(_check, expected=expected), results, f"{cell} {name}"
                     )
@@ -95,7 +95,7 @@ def run_suite(
             problem = make_problem(cell, *shape)
             for n in threads:
                 with limited_threads(n):
-                    competing = [c for c in contenders(problem, n, with_reference=False) if c.steps]
+                    competing = [c for c in contenders(problem, n, with_numpy=False) if c.steps]
                     results["steps"] += _named(race_steps(problem, competing, n, seconds), cell, name)
         _write(results, output)
     report.draw(results, output)

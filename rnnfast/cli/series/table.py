@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rnnfast.baselines.series.packages import package
 from rnnfast.cli.errors import CommandError
+from rnnfast.files import open_regular
 
 __all__ = ["Table", "numbers", "read_table"]
 
@@ -57,6 +58,7 @@ def read_table(path: str) -> Table:
     except ImportError as error:
         raise CommandError(str(error)) from None
     try:
+        open_regular(path).close()  # a device may have no end, and a pipe is read but once
         frame = pandas.read_parquet(path) if suffix in PARQUET else _read_text(pandas, path, suffix)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from None

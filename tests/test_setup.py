@@ -1,0 +1,45 @@
+"""Setting up: without what compiling needs, the first line says what to install."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytest.importorskip("Cython")
+pytest.importorskip("setuptools")
+
+
+def setup(*arguments, path, **variables):
+    """`setup.py` with this PATH and these variables, CC not among them unless given."""
+    environment = {name: value for name, value in os.environ.items() if name != "CC"}
+    return subprocess.run(
+        [sys.executable, "setup.py", *arguments],
+        cwd=ROOT,
+        env=environment | {"PATH": str(path)} | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="finds Visual Studio without PATH")
+@pytest.mark.parametrize("variables", [{}, {"CC": ""}, {"CC": "no-such-compiler"}], ids=str)
+@pytest.mark.parametrize("command", ["build_ext", "bdist_wheel", "editable_wheel"])
+def test_without_a_compiler_the_first_line_says_to_install_one(tmp_path, command, variables):
+    done = setup(command, path=tmp_path, **variables)
+    assert done.returncode == 1
+    first = (done.stdout + done.stderr).splitlines()[0]
+    for words in ("install a C compiler", "apt", "dnf", "xcode-select", "Visual Studio"):
+        assert words in first
+
+
+def test_what_compiles_nothing_needs_no_compiler(tmp_path):
+    done = setup("--version", path=tmp_path, CC="")
+    assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
-/* The one floating-point environment of every call: round to nearest, no traps, subnormals read and written as zero.
- * fp_enter returns what the caller had; fp_leave puts it back. fp_enter_default is for what NumPy computes beside the kernels:
- * the same, but with subnormals, as a thread has it from its start. */
+/* The floating-point environment of every call: round to nearest, no traps, subnormals read and written as zero.
+ * fp_enter returns the caller's environment; fp_leave restores it. fp_enter_default is for arithmetic in NumPy: the same, but
+ * with subnormals, as a thread has it from its start. */
 #ifndef RNNFAST_FPENV_H
 #define RNNFAST_FPENV_H
 

@@ -1,5 +1,5 @@
-/* When a long call should look for signals, and whether one has asked it to stop. Worker 0 looks; every worker asks, and
- * all stop after the same chunk of time, so that none waits at a barrier for one that has gone. */
+/* When a long call looks for signals, and whether a signal handler has stopped it. Worker 0 looks. All workers stop after the
+ * same chunk, so that none waits at a barrier for a worker that has stopped. */
 #ifndef RNNFAST_INTERRUPTS_H
 #define RNNFAST_INTERRUPTS_H
 
@@ -10,7 +10,7 @@
 typedef struct {
     double next;          /* seconds on the clock below; 0: never */
     uint64_t environment; /* the caller's floating-point environment, in which its signal handlers run */
-    int stop;             /* the number, from 1, of the chunk of time after which to stop; 0: none */
+    int stop;             /* the number, from 1, of the chunk after which to stop; 0: none */
 } Interrupts;
 
 static inline double interrupts_clock(void)
@@ -20,8 +20,8 @@ static inline double interrupts_clock(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* `main`: whether the caller is Python's main thread, the only one whose calls look: no other runs signal handlers, and once the
- * interpreter has ended, another's request for the GIL would be its end. */
+/* `main`: whether the caller is Python's main thread. Only its calls look, because only that thread runs signal handlers. Another
+ * thread that asked for the GIL after the interpreter had ended would be terminated. */
 static inline void interrupts_begin(Interrupts *interrupts, int main)
 {
     interrupts->next = main ? interrupts_clock() + 0.1 : 0;
@@ -30,8 +30,8 @@ static inline void interrupts_begin(Interrupts *interrupts, int main)
     interrupts->stop = 0;
 }
 
-/* Whether a tenth of a second has gone by since the last look, or the clock has been set back. Never where no look has been
- * begun: where the caller may not be Python. */
+/* Whether a tenth of a second has passed since the last look, or the clock has been set back. Always 0 without
+ * interrupts_begin, because the caller may then not be Python. */
 static inline int interrupts_due(Interrupts *interrupts)
 {
     if (interrupts->next == 0) return 0;

@@ -71,9 +71,9 @@ typedef struct {
     const void *initial[MAX_PARTS];/* IN    [B, width]; NULL: zero */
     Rows d_steps[MAX_PARTS];       /* IN    [T, B, width] gradient of each part after every step, that of h first, which is
                                             dy; data NULL: zero */
-    void *d_state[MAX_PARTS];      /* INOUT [B, width] gradient carried back to the step before, beside what the product of
-                                            the state carries */
-    Rows dh_steps;                 /* OUT   [T, B, P] the whole gradient of every h; data NULL: not kept */
+    void *d_state[MAX_PARTS];      /* INOUT [B, width] gradient carried to the step before, without the share that the product
+                                            of the state carries */
+    Rows dh_steps;                 /* OUT   [T, B, P] the complete gradient of every h; data NULL: not kept */
 } Pass;
 
 static inline ptrdiff_t part_width(const Pass *p, int part) { return part == PART_H ? p->P : p->H; }

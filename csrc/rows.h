@@ -39,7 +39,7 @@ static inline ptrdiff_t step_of_row(const Rows *rows, ptrdiff_t q)
     return s;
 }
 
-/* A matrix stored as blocks of rows, one block of H rows for each gate, in the user's order. A window is a choice of these
+/* A matrix stored as blocks of rows, one block of H rows for each gate, in the user's order. A weight window lists
  * blocks in the order of the slots: slot n of the window is block order[n]. */
 typedef struct {
     const void *data; /* [blocks * height, width] */
@@ -53,7 +53,7 @@ static inline int at_most(ptrdiff_t n, int most) { return n < most ? (int)n : mo
 /* n rounded up to whole vectors of so many lanes. */
 static inline ptrdiff_t padded_to(ptrdiff_t n, ptrdiff_t lanes) { return (n + lanes - 1) / lanes * lanes; }
 
-/* Where part number i starts when n things are divided into `parts` of nearly equal size. */
+/* The start of part i when n items are divided into `parts` of nearly equal size. */
 static inline ptrdiff_t share(ptrdiff_t n, ptrdiff_t i, ptrdiff_t parts) { return n * i / parts; }
 
 #endif

@@ -2,9 +2,9 @@
  * microseconds, then offers its core to others for some hundred, then sleeps on a condition variable, so that more
  * workers than cores do no harm.
  *
- * One mutex-free slot says whether the pool is taken; a caller that finds it taken works alone. So does one that has just
- * spent most of a job waiting: someone else holds the cores of its workers. After fork() the child has no workers and
- * makes its own when it needs them. */
+ * An atomic flag says whether the pool is taken. A caller that finds it taken runs its job alone. So does a caller for a
+ * while after a job that mostly waited, because others then hold the cores of its workers. After fork() the child has no
+ * workers and makes its own when it needs them. */
 #if !defined(_WIN32)
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -35,8 +35,8 @@ void threads_insist(int always) { (void)always; }
 #else
 
 enum { MAX_WORKERS = 256, SPINS = 500, YIELDS = 300 };
-enum { LATE_NS = 1000000, TIMES_ALONE = 10, MOST_ALONE_NS = 1000000000 }; /* waiting as long as a slice of the scheduler
-    counts; the time to stay alone then, in times of that job, and at most */
+enum { LATE_NS = 1000000, TIMES_ALONE = 10, MOST_ALONE_NS = 1000000000 }; /* a job that waits longer than a slice
+    of the scheduler is late; jobs then run alone for TIMES_ALONE times as long as it took, but MOST_ALONE_NS at most */
 
 #if defined(__x86_64__)
 #define PAUSE() __builtin_ia32_pause()
@@ -63,7 +63,7 @@ struct Team {
 static struct {
     atomic_int taken;
     int workers;                /* threads made so far; the caller is not one of them */
-    unsigned born[MAX_WORKERS]; /* the value of `start` when each was made: it waits for the next */
+    unsigned born[MAX_WORKERS]; /* the value of `start` when each was made; it waits for the next value */
     job_function *function;
     void *job;
     Team team;
@@ -77,7 +77,7 @@ static struct {
     .barrier = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER},
 };
 
-static _Thread_local long long waited; /* nanoseconds, beyond the first spins */
+static _Thread_local long long waited; /* nanoseconds waited after the first spins; counts in the thread that starts a job */
 
 static long long clock_ns(void)
 {
@@ -130,9 +130,9 @@ void threads_barrier(const Team *team)
 }
 
 #if defined(__linux__)
-/* Threads that yield to each other on one core give the scheduler no reason to part them, so they part by themselves:
- * taken[cpu] is the last job in which a thread claimed that core. A thread that finds its core claimed in this job goes
- * to one that is not; its affinity is put back at once, and the move sticks. */
+/* The scheduler does not separate threads that yield to each other on one core, so they separate themselves. taken[cpu] is
+ * the last job in which a thread claimed that core. A thread that finds its core claimed in this job moves to a free one.
+ * Its affinity is restored at once, and it stays on the new core. */
 static atomic_uint taken[CPU_SETSIZE];
 
 static void claim_core(unsigned job)
@@ -161,7 +161,7 @@ static void *worker_main(void *argument)
     const int worker = (int)(intptr_t)argument;
     unsigned seen = pool.born[worker];
     fp_enter();
-    waited = 0; /* memory of this thread's own, which is made at the first touch: here, not in a job */
+    waited = 0; /* thread-local memory is allocated at its first use: here, so that no job allocates it */
     for (;;) {
         signal_wait(&pool.start, seen);
         seen = signal_value(&pool.start);
@@ -169,7 +169,7 @@ static void *worker_main(void *argument)
             claim_core(seen);
             pool.function(pool.job, &pool.team, worker, pool.team.size);
         }
-        /* Every thread of the pool reports, so that none is late for the next job's `seen`. */
+        /* Every thread of the pool reports, also without work, so that each has read `start` before the next job changes it. */
         if (atomic_fetch_sub(&pool.left, 1) == 1) signal_advance(&pool.done);
     }
     return NULL;
@@ -211,7 +211,7 @@ static void grow(int wanted)
 
 void threads_insist(int always) { atomic_store(&pool.insist, always); }
 
-/* Whether the calls of these moments go alone: their workers would wait for cores that others hold. */
+/* Whether jobs run alone for now, because their workers would wait for cores that others hold. */
 static int stays_alone(long long now) { return now < atomic_load(&pool.alone_until) && !atomic_load(&pool.insist); }
 
 void threads_run(job_function *function, void *job, int workers)

@@ -8,14 +8,14 @@ typedef void job_function(void *job, const Team *team, int worker, int workers);
 /* Cores that this process may run on. */
 int threads_available(void);
 
-/* Runs job on `workers` threads, the caller's among them, and returns when all are done. Where the pool is busy, cannot
- * grow or does not exist, fewer run it, down to the caller alone: `workers` as the job sees it is the true number. */
+/* Runs a job on `workers` threads, of which the caller is one, and returns when all are done. Fewer threads run it, down to
+ * the caller alone, if the pool is busy, cannot grow or does not exist. The job gets the true number as its `workers`. */
 void threads_run(job_function *function, void *job, int workers);
 
-/* Returns once every worker of the team is here. */
+/* Returns when every worker of the team has called it. */
 void threads_barrier(const Team *team);
 
-/* Nonzero: no job is run alone because an earlier one waited for its workers' cores. For tests. */
+/* `always` nonzero: jobs use their workers even after a job that waited for its workers' cores. For tests. */
 void threads_insist(int always);
 
 #endif

@@ -1,4 +1,4 @@
-/* A workspace is a slot that holds the block last given back. Taking and giving exchange it atomically, so any thread may do
+/* A workspace keeps the memory block that was given back last. Taking and giving exchange it atomically, so any thread may do
  * either. */
 #include "workspace.h"
 
@@ -9,7 +9,7 @@ typedef struct {
     void *allocation;
     size_t bytes;
     char padding[64 - sizeof(void *) - sizeof(size_t)];
-} Header; /* stands in the 64 bytes before the block */
+} Header; /* in the 64 bytes before the block */
 
 Workspace shared_workspace;
 

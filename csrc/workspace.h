@@ -1,23 +1,25 @@
-/* Scratch memory for the length of one call, kept between calls so that the steady state touches no fresh page. */
+/* Scratch memory for one call. It is kept between calls, so that later calls touch no fresh page. */
 #ifndef RNNFAST_WORKSPACE_H
 #define RNNFAST_WORKSPACE_H
 
 #include <stdatomic.h>
 #include <stddef.h>
 
-/* Where the block last given back is kept; all zero at first. Any threads may share one. */
+/* Keeps the block that was given back last; all zero at first. Threads may share one. */
 typedef struct {
     _Atomic(void *) kept;
 } Workspace;
 
-/* The one of all calls that have none of their own. */
+/* The workspace of all calls that have no workspace of their own. */
 extern Workspace shared_workspace;
 
-/* One block cut into parts of at least sizes[n] bytes, each aligned to 64: the kept one if it is large enough, else a new one.
- * Returns the block and sets parts[n], or returns NULL if there is no memory. NULL as the workspace: always a new one. */
+/* Takes one block, divided into parts of at least sizes[n] bytes, each aligned to 64 bytes: the kept block if it is large
+ * enough, else a new one. Returns the block and sets parts[n]; returns NULL if there is no memory. If `workspace` is NULL, the
+ * block is always new. */
 void *workspace_take(Workspace *workspace, int count, const size_t *sizes, void **parts);
 
-/* Gives it back: one block is kept for the next call, any other is freed. NULL as the workspace: it is freed. */
+/* Gives the block back. The workspace keeps it for the next call and frees the one it kept. If `workspace` is NULL, the block is
+ * freed. */
 void workspace_give(Workspace *workspace, void *block);
 
 #endif

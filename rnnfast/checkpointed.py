@@ -1,4 +1,4 @@
-"""A pass that saves the state at the start of each segment of time, and no gates: memory for a second run.
+"""Recomputation: a pass saves the state at the start of each segment of time, and no gates.
 
 `pass_forward` and `pass_backward` run those of `passes` on views of one segment after another. The backward
 pass runs each segment forward again, the last first, now with gates, and then backward. Griewank 1992; for
@@ -16,12 +16,12 @@ from rnnfast import _core, passes
 from rnnfast.arithmetic import add
 from rnnfast.passes import Array, Input, State
 
-ROWS = 512  # that a segment has at least, if it is chosen here: packed weights must be worth it
+ROWS = 512  # of a segment at least, with True: packing the weights must pay
 REPEATS = 2  # rows of a segment for each row of an embedded x's table: projecting it must pay
 
 
 class Segment(NamedTuple):
-    """Some steps of a pass, and the state before it takes them: (h,) or (h, c), each [B, H]; None is zero."""
+    """Some steps of a pass, and the state before them: (h,) or (h, c), each [B, H]; None is zero."""
 
     steps: slice
     sequences: _core.Sequences | None
@@ -29,7 +29,7 @@ class Segment(NamedTuple):
 
 
 class Checkpoints(NamedTuple):
-    """What one pass leaves for its backward pass; it refers to x and the weights: leave them unwritten."""
+    """What one pass saves for its backward pass; nobody may write into x and the weights until then."""
 
     cell: _core.Cell
     number: int
@@ -39,9 +39,9 @@ class Checkpoints(NamedTuple):
 
 
 def segment_length(checkpoint: bool | int | None, x: Input) -> int | None:
-    """The steps of a segment that a checked `checkpoint` means for this x; None: no checkpoints.
+    """The steps of a segment that a checked `checkpoint` means for this x; None: no recomputation.
 
-    True is about sqrt(T): as many states are kept then as there are steps whose gates are.
+    True is about sqrt(T). Then as many states are saved as a segment has steps.
     """
     if checkpoint is None or checkpoint is False:
         return None
@@ -100,7 +100,7 @@ def pass_backward(
     retain: bool = False,
     d_steps: State | None = None,
 ) -> dict[str, Array]:
-    """As `passes.pass_backward`; a tape that is retained costs nothing here."""
+    """As `passes.pass_backward`; retaining a tape costs nothing here."""
     first = _entries(d_initial, tape.number)
     B, H = first[0].shape
     dy = None if dy is None else passes.own_columns(dy, tape.number, H)
@@ -152,7 +152,7 @@ def _at_steps(parts: State | None, steps: slice) -> Any:
 
 
 def _entries(state: State, number: int) -> tuple[Any, ...]:
-    """The state of one pass, of those of all."""
+    """The state of one pass, from the states of all."""
     return tuple([None if part is None else part[number] for part in state])
 
 

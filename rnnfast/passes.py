@@ -1,7 +1,7 @@
 """One pass, a layer in one direction, over the compiled loops: this module allocates what a pass saves.
 
 It checks nothing: `functional` and `recurrent` call it with arrays that they have checked. `checkpointed` has
-passes that save less and compute it again.
+passes with recomputation, which save less.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def pass_forward(
     cell : Cell
         The cell, its weights and its direction.
     number : int
-        Which pass this is of those whose states `initial` and `final` hold; of the D directions side by side
-        in y it writes number ``number % D``. Where it is 0, states may leave out their first axis.
+        The number of this pass among those whose states `initial` and `final` hold. Of the D directions side
+        by side in y it writes number ``number % D``. If it is 0, states may leave out their first axis.
     x : ndarray [T, B, I] or Embedded
         Last axis contiguous, the others with any stride.
     initial : tuple of ndarray [passes, B, width], or None
@@ -51,7 +51,7 @@ def pass_forward(
     sequences : Sequences, optional
         Lengths and resets; None where every sequence has T steps and none is reset.
     steps : tuple of ndarray [T, B, H], optional
-        The parts of the state beside h after every step are written here.
+        The parts of the state other than h, after every step, are written here.
     save : bool
         Keep what `pass_backward` needs.
     spare : list, optional
@@ -100,7 +100,8 @@ def pass_backward(
     retain : bool
         Keep the tape for another backward pass, at the price of a copy of the gates.
     d_steps : tuple of ndarray [T, B, H] or None, or None
-        Gradients of the parts of the state beside h after every step, last axis contiguous; None is zero.
+        Gradients of the parts of the state other than h, after every step, last axis contiguous;
+        None is zero.
 
     Returns
     -------

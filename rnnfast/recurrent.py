@@ -1,6 +1,6 @@
-"""What all recurrent layers are: stacks of passes over time, with their parameters, states and tapes.
+"""What all recurrent layers share: stacks of passes over time, with their parameters, states and tapes.
 
-A pass is run by `passes` or, with checkpoints, by `checkpointed`; here passes are put together.
+`passes` runs a pass or, with recomputation, `checkpointed` does. This module combines passes into layers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Recurrent(Module):
-    """What RNN, LSTM and GRU share: all but their equations, their options and the parts of their state.
+    """The base of all recurrent layers: all but their equations, their options and the parts of their state.
 
     A pass is one layer in one direction; passes are numbered ``layer * D + direction``, as the states'
     first axis. Inside, sequences are ``[T, B, ·]`` and a state is a tuple of ``[num_layers*D, B, ·]``, one
@@ -35,6 +35,7 @@ class Recurrent(Module):
     options: ClassVar[dict[str, Any]] = {}  # the cell's own attributes, with their defaults
     proj_size: int = 0  # the LSTM alone lets it be chosen
     _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
+    _unsearched = _derived
 
     def __init_subclass__(cls, **how: Any) -> None:
         super().__init_subclass__(**how)
@@ -103,7 +104,7 @@ class Recurrent(Module):
         return {name: info.weight_shape(name, columns, H, P) for name in names}
 
     def _range(self, weight: str) -> tuple[float, float]:
-        """Where the initial values of a weight lie."""
+        """The range of a weight's initial values."""
         bound = self.hidden_size**-0.5
         return -bound, bound
 
@@ -116,7 +117,7 @@ class Recurrent(Module):
             raise AttributeError(f"{name}: a parameter stays what it is; assign to {name}.data instead")
 
     def _derive(self) -> None:
-        """Set up what copies do not take along: each pass's cell, and buffers to use again."""
+        """Set up what copies do not contain: each pass's cell, and buffers to use again."""
         self._dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
         self._suffixes = [suffix for suffix, _ in self._shapes()]
         options = {name: getattr(self, name) for name in self.options}
@@ -161,7 +162,7 @@ class Recurrent(Module):
             state is set to zero before it is read. In the reverse direction, which comes from the other side,
             the state is set to zero before x[t-1, b] is read. Nothing crosses, neither values nor gradients.
         return_states : bool
-            Give the state at every step too.
+            Return the state at every step too.
 
         Returns
         -------
@@ -206,7 +207,7 @@ class Recurrent(Module):
         Parameters
         ----------
         x : array_like
-            As in calling the layer. The tape holds it by reference: leave it unwritten until `backward`.
+            As in calling the layer. The tape holds it by reference: do not write into it until `backward`.
         state, lengths, reset, return_states : optional
             As in calling the layer.
         training : bool
@@ -215,10 +216,10 @@ class Recurrent(Module):
             The seed of this pass's dropout masks, in place of the layer's own: an integer gives the same
             masks at every call.
         checkpoint : bool, int or None
-            How many steps a segment has; True: about sqrt(T). Each pass then keeps its state at the start of
-            each segment, and none of its gates: `backward` runs the segments again, with the weights that
-            it finds. Everything has the same bits but the weights' gradients, whose sums are rounded
-            otherwise.
+            Recomputation: the number of steps of a segment; True: about sqrt(T). Each pass then saves its
+            state at the start of each segment, and no gates. `backward` runs the segments again, with the
+            weights of that time. All results have the same bits, except the weights' gradients, whose sums
+            are rounded differently.
 
         Returns
         -------
@@ -264,7 +265,7 @@ class Recurrent(Module):
         checkpoint: bool | int | None = None,
         return_states: bool = False,
     ) -> tuple[Any, ...]:
-        """What `forward` gives, but y and the states can be written: the tape relies on the caller."""
+        """As `forward`, but y and the states are writable; nobody may change them before `backward`."""
         checks.flag("training", training)
         checks.flag("return_states", return_states)
         if rng is not None:
@@ -613,7 +614,7 @@ class _Recorder:
             self.states[0][number] = passes.own_columns(y, number, self._layer._widths[0])
 
     def above(self, layer: int, y: np.ndarray) -> np.ndarray:
-        """What the next layer reads: y, dropped in an array of its own because the tape keeps y."""
+        """What the next layer reads: y, or y times a mask in a new array, because the tape keeps y."""
         if self._key is None:
             return y
         T, B, N = y.shape
@@ -624,12 +625,12 @@ class _Recorder:
 
 _evaluate = partial(passes.pass_forward, save=False)
 
-_MASK = 2**20  # about how many numbers of a mask there are at a time
+_MASK = 2**20  # about how many numbers of a mask are in memory at a time
 
 
 @to_nearest
 def _drop(array: np.ndarray, key: tuple[int, int], layer: int, p: float, out: np.ndarray) -> None:
-    """out = the [T, B, N] array times the mask of a layer, of which only some steps are ever there."""
+    """out = the [T, B, N] array times the mask of a layer, which is computed some steps at a time."""
     T, B, N = array.shape
     steps = max(1, _MASK // max(1, B * N))
     for t in range(0, T, steps):

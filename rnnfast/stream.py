@@ -1,6 +1,6 @@
 """Streams: a stack of recurrent layers one step a call, over a snapshot of its weights that is packed once.
 
-A stream has a state of its own and gives the bits that its layer gives.
+A stream has a state of its own and returns the bits of its layer.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 class Stream(_core.Stepper):
     """One step a call through a stack of layers; made by ``layer.stream(batch)``.
 
-    Calling it with ``x_t [B, input_size]`` takes one step and gives ``y_t [B, P]``, the caller's own, P being
-    the width of h; with batch 1 also ``[input_size]`` to ``[P]``. A call holds the GIL.
+    Calling it with ``x_t [B, input_size]`` takes one step and returns ``y_t [B, P]``, a new array, where P is
+    the width of h. With batch 1 it also takes ``[input_size]`` and returns ``[P]``. A call holds the GIL.
 
     Parameters
     ----------
     layer : RNN, LSTM or GRU
         In one direction.
     batch : int
-        B, the sequences that go on side by side.
+        B, the number of sequences that run side by side.
 
     Raises
     ------
@@ -105,7 +105,7 @@ class Stream(_core.Stepper):
         Parameters
         ----------
         mask : bool ndarray [B], optional
-            The sequences to begin anew; all by default.
+            The sequences to reset; all by default.
 
         Raises
         ------

@@ -1,5 +1,5 @@
-/* The gradients of the weights: d^T a over many rows. A chunk of d is packed as a weight would be, a is copied, and the tile
- * sums over the rows; the sums stay packed until the last chunk is done. */
+/* The gradients of the weights: d^T a over many rows. A chunk of d is packed as a weight would be, and a is copied. The
+ * tile sums over the rows. The sums stay packed until the last chunk is done. */
 #ifndef RNNFAST_KERNELS_GRADIENT_H
 #define RNNFAST_KERNELS_GRADIENT_H
 
@@ -49,7 +49,7 @@ static inline ptrdiff_t operand_stride(ptrdiff_t K) { return (vectors(K) | 1) * 
 /* Copies rows q0..q1 of a, out [rows][operand_stride(K)] OUT. Returns whether all of them are finite. */
 static int pack_operand(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out_)
 {
-    vec seen = v_zero(); /* the bits of 0 times each number: zero, or NaN */
+    vec seen = v_zero(); /* the bits of 0 times each number: zero, or NaN if any number is not finite */
     operand *out = out_;
     for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
         const int count = at_most(q1 - q, PANEL_ROWS);
@@ -71,8 +71,8 @@ static inline int row_is_zero(const real *d, ptrdiff_t C)
     return C == 0;
 }
 
-/* Zeros in the rows of the packed operand, a [rows][operand_stride(K)] INOUT, whose row of d (q0..q1) is zero in all columns of
- * this weight. A value there that is not finite does not reach the sum. */
+/* Sets rows of the packed operand, a [rows][operand_stride(K)] INOUT, to zero where the row of d (q0..q1) is zero in all columns
+ * of this weight. So a value there that is not finite does not reach the sum. */
 static void drop_operand(const GradientProduct *p, const Rows *d, ptrdiff_t q0, ptrdiff_t q1, void *a_)
 {
     const size_t size = (size_t)operand_stride(p->K) * sizeof(operand);

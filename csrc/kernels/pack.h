@@ -6,7 +6,7 @@
 #include "columns.h"
 #include "simd/operand.h"
 
-/* Row c of the window that `w` describes. */
+/* Row c of the weight window `w`. */
 static inline const real *block_row(const Blocks *w, ptrdiff_t c)
 {
     return (const real *)w->data + (w->order[c / w->height] * w->height + c % w->height) * w->width;

@@ -1,4 +1,4 @@
-/* The panel: tiles one below the other, over groups of columns whose weights stay in the cache for all rows.
+/* The panel: many rows that read the same groups of columns, whose weights stay in the cache for all of them.
  *
  * A panel has up to PANEL_ROWS rows of P groups of columns. Its rows are divided evenly into tiles, and a long k into lengths
  * whose weights stay in the L2 cache until all rows have read them. */
@@ -10,8 +10,8 @@
 #define PANEL_ROWS 48
 #define PANEL_BYTES (1 << 18)
 
-/* The groups that one panel of rows takes before the next panel: all of them where one panel has every row, so that its
- * pointers are set once; else one, so that its weights stay in the cache for the other panels. */
+/* How many groups one panel computes before the next panel starts. If one panel has every row, it computes all of them, so that
+ * its pointers are set once. Else it computes one, so that the weights stay in the cache for the other panels. */
 static inline ptrdiff_t sweep_of(ptrdiff_t rows, ptrdiff_t groups) { return rows <= PANEL_ROWS ? groups : 1; }
 
 typedef struct {
@@ -49,7 +49,7 @@ static void panel_product(const Panel *panel, int rows, int N, int P)
         t.init_skip = k ? panel->out_skip : panel->init_skip;
         t.init_p = k ? panel->out_p : panel->init_p;
         t.init_n = k ? panel->out_n : panel->init_n;
-        ahead = t.w + t.K * N * V; /* the weights behind these: each block of rows fetches a share */
+        ahead = t.w + t.K * N * V; /* the weights after these; each tile prefetches a share */
         for (int block = 0; block < blocks; block++, ahead += t.K * V) {
             const ptrdiff_t from = share(rows, block, blocks);
             t.a = panel->a + from;

@@ -141,13 +141,13 @@ static inline void fetch_gates(const Pass *p, const CellRow *row, int rows, ptrd
         }
 }
 
-/* Sets what is carried back to `count` vectors of units, from j on of U, to zero. */
+/* Sets the carried gradient of `count` vectors of units, from j on of U, to zero. */
 static inline void drop_carried(real *carried, ptrdiff_t U, ptrdiff_t j, int count)
 {
     memset(carried + j, 0, (size_t)(U - j < count * V ? U - j : count * V) * sizeof(real));
 }
 
-/* How the gradient of h comes back from the step after: through the product of the state, and beside it, in d_state. */
+/* Ways in which the gradient of h comes from step s+1: through the product of the state, or carried by the cell, in d_state. */
 enum { THROUGH_PRODUCT = 1, BESIDE_PRODUCT = 2 };
 
 /* The gradient of h of these vectors, then the cell. In the second phase, the gradient of m. */
@@ -173,10 +173,10 @@ static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int la
     cell(p, M, at, dh);
 }
 
-/* Step s of the backward pass: dh = (gradients of step s+1) . W_hh [+ what is carried beside the product] + dy, then the cell.
- * Rows b0..b1 are all at their last step, where dh starts as the gradient of the final state, or none of them is. A reset
- * before step s+1 stops the gradient of h, a reset before step s those of the other parts. s = -1 leaves the gradient of the
- * initial state in p->d_state. The second phase has dm = (gradients of W_m m) . W_m instead. */
+/* Step s of the backward pass: dh = (gradients of step s+1) . W_hh [+ what the cell carries] + dy, then the cell.
+ * Either all rows b0..b1 are at their last step, where dh starts as the gradient of the final state, or none of them is. A
+ * reset before step s+1 stops the gradient of h, a reset before step s those of the other parts. s = -1 leaves the gradient of
+ * the initial state in p->d_state. The second phase has dm = (gradients of W_m m) . W_m instead. */
 static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
                                         const int second, const int carried, cell_backward_function *cell)
 {
@@ -239,7 +239,7 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
         }
 }
 
-/* Each cell makes its steps with these, a function for each phase. */
+/* Each cell defines the functions of its phases with these macros. */
 #define FORWARD_PHASE(name, second, G, cell) \
     static void name(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1) \
     { \

@@ -2,9 +2,9 @@
  *
  *     out[r][n] = init[r][n] + sum over k, ascending, of a[r][k] * w[k][n]      r < R rows, n < N vectors of V columns
  *
- * R*N accumulators stay in registers for the whole loop over k, each one chain of fused multiply-adds: how rows and
- * columns are divided into tiles never changes a bit. With few rows, a tile takes P groups of columns side
- * by side, so that enough chains are in flight to hide the latency of the FMA unit. R, N and P are compile-time constants.
+ * R*N accumulators stay in registers for the whole loop over k. Each is one chain of fused multiply-adds, so the division of
+ * rows and columns into tiles never changes a bit. With few rows, a tile takes P groups of columns side by side, so that enough
+ * chains run at once to hide the latency of the FMA unit. R, N and P are compile-time constants.
  */
 #ifndef RNNFAST_KERNELS_TILE_H
 #define RNNFAST_KERNELS_TILE_H
@@ -30,10 +30,10 @@ typedef struct {
     int lanes, inner;          /* columns of the last vector of the last group, and of its other vectors, 1..V */
 } Tile;
 
-/* The columns of vector n of group p: only so many are read from init and written to out. */
+/* The columns of vector n of group p that are read from init and written to out. */
 #define TILE_LANES(p, n) ((p) < P - 1 ? V : (n) == N - 1 ? lanes : inner)
 
-/* A vector of weights for R rows, read once: loads are what short tiles wait for. */
+/* A vector of weights for R rows, read once, because short tiles wait for loads. */
 static ALWAYS_INLINE operand_vec v_load_for(const int R, const operand *w)
 {
     operand_vec x = v_load_operand(w);
@@ -96,7 +96,7 @@ static inline int tile_rows(int N) { return TILE_ACCUMULATORS / N < TILE_ROWS ? 
 static inline int tile_groups(ptrdiff_t rows, int N, ptrdiff_t left)
 {
     ptrdiff_t P = rows == 1 ? TILE_GROUPS : rows == 2 ? 2 : 1;
-    if (left == TILE_GROUPS + 1) P = P < TILE_GROUPS ? P : TILE_GROUPS - 1; /* five are better cut 3 + 2 than 4 + 1 */
+    if (left == TILE_GROUPS + 1) P = P < TILE_GROUPS ? P : TILE_GROUPS - 1; /* five are faster as 3 + 2 than as 4 + 1 */
     if (P > left) P = left;
     while (P > 1 && P * rows * N > TILE_ACCUMULATORS) P--;
     return (int)P;

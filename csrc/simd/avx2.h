@@ -5,7 +5,7 @@ TARGET_BEGIN("avx2,fma")
 
 #define TILE_ACCUMULATORS 12
 
-/* The first n of these words are all ones when read from the middle minus n. */
+/* Read from word 8 - n on, the first n words are all ones: the mask of a masked load or store. */
 static const int avx2_lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
 
 #if REAL_BITS == 32
@@ -54,7 +54,7 @@ static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(blendv
 static inline vec v_or(vec a, vec b) { return OP(or)(a, b); }
 static inline int v_all_finite(vec a) { return !OP(movemask)(OP(cmp)(OP(sub)(a, a), OP(setzero)(), _CMP_NEQ_UQ)); }
 
-/* The lanes of a and b in turn, a first: those of the lower halves, those of the upper. */
+/* Interleaves the lanes of a and b, a first: low from their lower halves, high from their upper halves. */
 static inline void v_zip(vec a, vec b, vec *low, vec *high)
 {
     const vec even = OP(unpacklo)(a, b), odd = OP(unpackhi)(a, b);

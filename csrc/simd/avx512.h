@@ -53,7 +53,7 @@ static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(mask_b
 static inline vec v_or(vec a, vec b) { return OP(or)(a, b); }
 static inline int v_all_finite(vec a) { return !NOT_FINITE(a); }
 
-/* The lanes of a and b in turn, a first: those of the lower halves, those of the upper. */
+/* Interleaves the lanes of a and b, a first: low from their lower halves, high from their upper halves. */
 static inline void v_zip(vec a, vec b, vec *low, vec *high)
 {
     *low = OP(permutex2var)(a, ZIP_LOW, b);

@@ -80,7 +80,7 @@ static inline vec v_negative(vec a)
 }
 static inline vec v_copysign(vec magnitude, vec sign) { return OP(vbsl)(v_sign_bit(), sign, magnitude); }
 
-/* The lanes of a and b in turn, a first: those of the lower halves, those of the upper. */
+/* Interleaves the lanes of a and b, a first: low from their lower halves, high from their upper halves. */
 static inline void v_zip(vec a, vec b, vec *low, vec *high)
 {
     *low = OP(vzip1)(a, b);

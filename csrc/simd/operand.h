@@ -1,8 +1,8 @@
-/* The operands of products in the type of their sums.
+/* Operands of products, in the type of their sums.
  *
- * The tile multiplies operands and adds up reals. They are types of their own so that kernels can be made whose operands are
- * narrower: such kernels have another file of this form. Packed weights and the copied rows of a gradient's product hold
- * operands; states, gates and gradients are reals. */
+ * The tile multiplies operands and sums reals. These are two types, so that kernels with narrower operands can be added, with
+ * another file of this form. Packed weights and the copied rows of a gradient's product hold operands. States, gates and
+ * gradients are reals. */
 #ifndef RNNFAST_SIMD_OPERAND_H
 #define RNNFAST_SIMD_OPERAND_H
 

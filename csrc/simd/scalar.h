@@ -56,7 +56,7 @@ static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
 static inline vec v_negative(vec a) { return -OP(fabs)(a); }
 static inline vec v_copysign(vec magnitude, vec sign) { return OP(copysign)(magnitude, sign); }
 
-/* The lanes of a and b in turn, a first: those of the lower halves, those of the upper. */
+/* Interleaves the lanes of a and b, a first: low from their lower halves, high from their upper halves. */
 static inline void v_zip(vec a, vec b, vec *low, vec *high)
 {
     *low = a;

@@ -1,4 +1,4 @@
-/* Compiles the functions that follow for an instruction set of their own, whatever the command line says. */
+/* Compiles the functions between TARGET_BEGIN and TARGET_END for one instruction set, whatever the command line says. */
 #ifndef RNNFAST_TARGET_H
 #define RNNFAST_TARGET_H
 

@@ -9,7 +9,8 @@
  *     sigmoid(x) = 1 - q for x >= 0,  z - z q for x < 0,     q = z / (1 + z),  z = e^(-|x|)
  *
  * The quotient q enters as a correction to a larger term, so that its rounding counts for less than it would by itself.
- * Errors: at most 2 ulp in float32, 4 ulp in float64. NaN in, NaN out; the ends saturate; subnormal results count as 0.
+ * Errors: at most 2 ulp in float32, 4 ulp in float64. NaN gives NaN. Beyond the ends of its range a function has its limit.
+ * Subnormal results are 0.
  */
 #ifndef RNNFAST_SIMD_VMATH_H
 #define RNNFAST_SIMD_VMATH_H
@@ -48,7 +49,7 @@ static const real expm1_Q[] = {
 /* Each function works on M vectors in place, stage by stage, so that M chains of dependent operations run side by side. */
 #define EACH(m) UNROLL for (int m = 0; m < M; m++)
 
-/* Splits e^x: p[m], and 2^(n + shift) in scale[m]. x must lie within the exponents of the type. */
+/* Splits e^x: p[m], and 2^(n + shift) in scale[m]. x must be within the range of the type's exponents. */
 static ALWAYS_INLINE void v_expm1_split(const int M, const vec *x, const vec *shift, vec *p, vec *scale)
 {
     const vec rounder = v_set1(ROUNDER);
@@ -66,7 +67,7 @@ static ALWAYS_INLINE void v_expm1_split(const int M, const vec *x, const vec *sh
 
 static ALWAYS_INLINE void v_exp(const int M, vec *x)
 {
-    /* 2^n overflows one binade before e^x does: above 0 half the scale is used, and the result doubled. */
+    /* 2^n overflows one binade before e^x does, so above 0 half the scale is used and the result is doubled. */
     vec shift[ABREAST], p[ABREAST], scale[ABREAST];
     EACH(m) shift[m] = v_where_less(x[m], v_zero(), v_zero(), v_set1(-1));
     EACH(m) x[m] = v_max(v_set1(EXP_LOW), v_min(v_set1(EXP_HIGH), x[m]));

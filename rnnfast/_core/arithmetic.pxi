@@ -1,11 +1,11 @@
-# The floating-point environment of what NumPy computes beside the kernels.
+# The floating-point environment of arithmetic in NumPy.
 
 @cython.auto_pickle(False)
 cdef class Arithmetic:
-    """A `with` block that rounds to nearest and has subnormal numbers, whatever the caller's floating-point environment is;
-    behind it stands the caller's again.
+    """A `with` block that rounds to nearest and has subnormal numbers, whatever the caller's floating-point environment is.
+    On exit the caller's is restored.
 
-    One object for each block: it keeps what the caller had.
+    Each block needs an object of its own, which keeps the caller's environment.
     """
 
     cdef uint64_t before

@@ -6,13 +6,13 @@ cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y,
     int threads          # that may work
     Pass p
     Rows x               # [T, B, I]; then last step first
-    Lookup embedded      # or rows of the table, by token; then table [V, X*H]: the sum of d over the rows of each token
+    Lookup embedded      # or, instead of x, rows of the table; in a pass, table [V, X*H]: the sum of d of each token
     Rows table           # [V, I]
     void *kept[MAX_PARTS]          # [T*B, width] as in ForwardJob
     const void *d_final[MAX_PARTS] # [B, width] the gradient of the final state; NULL: zero
     Product dx           # all rows of gates and of dx, a worker takes a part; out, until then the caller's: data NULL: not wanted
     void *dtable         # [V, I] OUT for an embedded x, in place of dx; NULL: not wanted
-    void *grads[WEIGHTS] # OUT in the order of the table; all NULL: not wanted (of an x that is not embedded)
+    void *grads[WEIGHTS] # OUT in the order of the table; all NULL: not wanted (only without an embedded x)
     const Packed *given  # weights that are packed; NULL: this job packs them
     Packed packed
     Ragged ragged
@@ -24,7 +24,7 @@ cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y,
     void *m              # [2 chunks, B, H]: a worker may start the next chunk while another sums the gradients of this one
     void *d_m            # [2 chunks, B, P] with a projection; NULL: d_m is in gates
     void *packed_d_m     # [GRADIENT_ROWS, P] packed, each worker in its groups
-    void *db_m           # [P] a sum that nobody reads
+    void *db_m           # [P] a sum that is not used
     void *packed_d       # [GRADIENT_ROWS, S*H] packed, each worker in its groups
     void *operand        # [workers][GRADIENT_ROWS][operand_stride]
     Py_ssize_t operand_size

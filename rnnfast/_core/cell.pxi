@@ -102,8 +102,8 @@ cdef class Cell:
     layer : str
         "rnn", "lstm", …: a layer of the table of cells.
     weights : dict of str to ndarray
-        C-contiguous arrays of one dtype, which the caller has checked and may go on writing into, with the shapes that
-        `CellInfo.weight_shapes` gives. Weights that are not given are left out, or None.
+        C-contiguous arrays of one dtype, which the caller has checked, with the shapes that `CellInfo.weight_shape`
+        gives. The caller may change their values between passes. A weight that is not given is None or missing.
     reverse : bool
         Whether it runs from the last step to the first.
     nonlinearity, cell_clip
@@ -196,13 +196,13 @@ cdef class Cell:
 
 
 cdef like(cnp.ndarray array):
-    """np.empty_like of a C-contiguous array, but quick where it is small."""
+    """np.empty_like of a C-contiguous array, but faster for small arrays."""
     return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), cnp.PyArray_TYPE(array), 0)
 
 
 cpdef blank(Py_ssize_t T, Py_ssize_t B, Py_ssize_t N, cnp.dtype dtype, bint batch_first=False):
-    """An uninitialised array [T, B, N]; with `batch_first`, contiguous when seen as [B, T, N]. np.empty, but quick where
-    arrays are small."""
+    """An uninitialised array [T, B, N]; with `batch_first`, contiguous when seen as [B, T, N]. np.empty, but faster for
+    small arrays."""
     cdef cnp.npy_intp shape[3]
     shape[0], shape[1], shape[2] = (B, T, N) if batch_first else (T, B, N)
     array = cnp.PyArray_EMPTY(3, shape, dtype.type_num, 0)
@@ -213,14 +213,14 @@ cpdef blank(Py_ssize_t T, Py_ssize_t B, Py_ssize_t N, cnp.dtype dtype, bint batc
 cdef class Tape:
     """One pass: what it reads, what it keeps, and whether a backward pass has used it.
 
-    It refers to x, the weights and y: leave them unwritten until the backward pass.
+    It refers to x, the weights and y, so nobody may write into them until the backward pass.
 
     Attributes
     ----------
     cell : Cell
     number : int
-        Which pass this is of those whose states stand in one array [passes, B, width]; of the D directions side by side in y
-        it has number ``number % D``.
+        The number of this pass among those whose states are in one array [passes, B, width]. Its direction among the D side by
+        side in y is ``number % D``.
     sequences : Sequences or None
         Lengths and resets; None where every sequence has T steps and none is reset.
     x : ndarray [T, B, I] or Embedded
@@ -236,7 +236,7 @@ cdef class Tape:
     dh_steps : ndarray [T, B, P] or None
         If it is set, a backward pass writes the gradient of every h there.
     spare : list or None
-        Buffers for later passes, which a backward pass gives its own back to.
+        Buffers for later passes. A backward pass adds the buffers of its tape.
     used : bool
         Whether a backward pass has used it.
     """

@@ -5,7 +5,7 @@ cdef class Embedded:
     """The input x[t, b] = table[tokens[t, b]] of a layer that reads it without making it.
 
     table [V, I] is C-contiguous, of floats; tokens are intp in 0..V-1, of any shape (that of [T, B] for a pass). The caller
-    has checked both, and owns tokens alone: nobody writes into them any more.
+    has checked both. Nobody writes into tokens after this.
     """
 
     cdef readonly cnp.ndarray table, tokens
@@ -19,7 +19,7 @@ cdef class Embedded:
         return (*(<object>self.tokens).shape, cnp.PyArray_DIM(self.table, 1))
 
     cdef Lookup lookup(self):
-        """Where in a table the rows of x stand, in the caller's order."""
+        """Which row of a table each row of x is, in the caller's order."""
         cdef Py_ssize_t size = sizeof(Py_ssize_t)
         return Lookup(<const Py_ssize_t *>cnp.PyArray_DATA(self.tokens), cnp.PyArray_STRIDE(self.tokens, 0) // size,
                       cnp.PyArray_STRIDE(self.tokens, 1) // size, NULL, 0, NULL)
@@ -31,7 +31,7 @@ cdef inline Rows table_rows(cnp.ndarray table) noexcept:
 
 cdef Lookup lookup_in_order(Lookup lookup, const Ragged *ragged, Py_ssize_t B, bint reverse, Py_ssize_t *place, void *table,
                             Py_ssize_t C) noexcept nogil:
-    """The same as a pass takes it, in another table, [V, C]; place [B] OUT, if the batch is ragged."""
+    """The same lookup in the order of a pass, and in another table [V, C]; place [B] OUT, if the batch is ragged."""
     if ragged.order != NULL:
         find_places(ragged, B, lookup.s_stride, lookup.b_stride, reverse, place)
         lookup.place = place

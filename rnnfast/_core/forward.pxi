@@ -6,7 +6,7 @@ cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y a
     int threads          # that may work
     Pass p
     Rows x               # [T, B, I]
-    Lookup embedded      # or rows of the table, by token; then those of its projections [V, S*H]
+    Lookup embedded      # or, instead of x, rows of the table; in a pass, rows of its projections [V, S*H]
     Rows table           # [V, I]
     void *final[MAX_PARTS]  # [B, width] OUT the final state; may be p.initial
     void *kept[MAX_PARTS]   # [T*B, width] OUT a further part of every step in the order of the pass; NULL: in p.state, or

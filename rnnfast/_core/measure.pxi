@@ -33,7 +33,7 @@ cdef void peak_worker(void *argument, const Team *team, int worker, int workers)
 
 
 def fma_chains(dtype, turns):
-    """Nothing but `turns` rounds of FMAs on every thread: how many flops that were. For benchmarks."""
+    """Runs `turns` rounds of FMAs on every thread and returns the number of flops. For benchmarks."""
     cdef PeakJob job = PeakJob(kernels_for(np.empty(0, dtype)), turns, 0)
     with nogil:
         threads_run(peak_worker, &job, threads)

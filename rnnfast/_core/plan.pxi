@@ -14,9 +14,9 @@ cdef extern from "<stdio.h>" nogil:
     int snprintf(char *, size_t, const char *, ...)
 
 cdef enum:
-    MOST = 0x7fffffff   # of any size, so that their products can be judged as doubles
+    MOST = 0x7fffffff   # the most that any size may be, so that doubles can hold their products
 
-cdef struct Network:    # what stands behind a rnnfast_plan
+cdef struct Network:    # what a rnnfast_plan points to
     rnnfast_options options
     Stack stack              # its passes
     int directions
@@ -37,7 +37,7 @@ cdef struct Network:    # what stands behind a rnnfast_plan
     void *dc                 # [L*D, B, H]
     void *dys[3]             # [T, B, max(D*P, I)]: dy of a layer; dx of each direction
     Ragged ragged
-    Py_ssize_t T             # of that `forward`; -1: none to go back through
+    Py_ssize_t T             # of that `forward`; -1: no forward that `backward` could follow
     const void *x
     void *y_last
 
@@ -66,7 +66,7 @@ cdef const char *capi_last_error() noexcept nogil:
     return last_message
 
 
-# ---- what a plan may be ------------------------------------------------------------------------------------------
+# ---- the options of a plan ----------------------------------------------------------------------------------------
 
 cdef int read_options(const rnnfast_options *given, rnnfast_options *o) noexcept nogil:
     """o OUT: the options with their defaults filled in."""
@@ -109,7 +109,8 @@ cdef int read_options(const rnnfast_options *given, rnnfast_options *o) noexcept
 
 cdef int check_weights(const rnnfast_weights *weights, Py_ssize_t passes, const rnnfast_options *o,
                        const rnnfast_weights *there, const char *name) noexcept nogil:
-    """Whether a pointer is where a weight is: in `there`, the first pass's; the biases as each pass has them in create."""
+    """Whether each pass has the weights that the options and `there`, the first pass's weights, ask for. Biases are optional in
+    each pass."""
     cdef Py_ssize_t n
     cdef const rnnfast_weights *w
     cdef bint peephole, forget
@@ -137,7 +138,7 @@ cdef int check_weights(const rnnfast_weights *weights, Py_ssize_t passes, const 
     return RNNFAST_OK
 
 cdef int check_biases(const Network *net, const rnnfast_weights *weights, const char *name) noexcept nogil:
-    """Whether the biases are those that the plan was made with."""
+    """Whether each pass has the biases that the plan was made with."""
     cdef Py_ssize_t n
     cdef const rnnfast_weights *there
     for n in range(net.stack.layers):
@@ -151,7 +152,7 @@ cdef int check_biases(const Network *net, const rnnfast_weights *weights, const 
 
 # ---- making and freeing ------------------------------------------------------------------------------------------
 
-cdef enum:  # the parts of its block; the second line is there for training alone
+cdef enum:  # the parts of a plan's memory block; those of the second line are for training alone
     NETWORK_H, NETWORK_NEXT_H, NETWORK_C, NETWORK_Y, NETWORK_NEXT_Y, NETWORK_PLACES, NETWORK_RESETS
     NETWORK_FIRST_H, NETWORK_FIRST_C, NETWORK_YS, NETWORK_GATES, NETWORK_C_STEPS, NETWORK_DH, NETWORK_DC, NETWORK_DYS
     NETWORK_PARTS = NETWORK_DYS + 3
@@ -176,7 +177,7 @@ cdef double plan_bytes(const rnnfast_options *o, const Pass *p, int directions, 
     return size * (passes * 8 * p.S * H * (width + H) + rows * (passes * (p.S + 1) * H + (o.num_layers + 6) * width * 2))
 
 cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nogil:
-    """All the memory of a plan whose options are set, and its weights; free_network is due whatever comes back."""
+    """All the memory of a plan whose options are set, and its weights. The caller calls free_network, also after an error."""
     cdef const rnnfast_options *o = &net.options
     cdef const Kernels *k = chosen.kernels[FLOAT32 if o.dtype == RNNFAST_FLOAT32 else FLOAT64]
     cdef Py_ssize_t B = o.batch, H = o.hidden_size, P = o.proj_size if o.proj_size else H, T = o.max_steps, n, I

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 
 def cores(most: int, root: str = "/") -> int:
-    """How many cores the smallest quota that holds for this process is worth, `most` at most.
+    """The number of cores that the smallest quota of this process allows, `most` at most.
 
-    Every group that the process is in has a quota of its own, and so have all groups above it. A quota of one
-    and a half cores counts as two: two threads get all of it, one would leave a third unused.
+    Every group that the process is in may have a quota, and so may all groups above it. A quota of one and
+    a half cores counts as two: two threads use all of it, and one would leave a third unused.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def cores(most: int, root: str = "/") -> int:
 
 
 def _quotas(root: str) -> Iterator[tuple[int, int]]:
-    """The quotas of this process's groups and of all above them: microseconds, and of how many."""
+    """The quotas of this process's groups and of all above them: microseconds, in periods of microseconds."""
     for controllers, path in _groups(root):
         if not controllers:  # version 2
             mounts, names = ["", "unified"], ["cpu.max"]
@@ -44,7 +44,7 @@ def _quotas(root: str) -> Iterator[tuple[int, int]]:
 
 def _groups(root: str) -> Iterator[tuple[str, str]]:
     """The controllers and the path of each group of this process; version 2 names no controllers."""
-    yield "", "/"  # what a container sees of its own groups, whatever the paths outside it are called
+    yield "", "/"  # a container sees its own group there, whatever its path is outside
     yield "cpu", "/"
     for line in _text(os.path.join(root, "proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2) if line.count(":") > 1 else ("", "none", "")
@@ -53,7 +53,7 @@ def _groups(root: str) -> Iterator[tuple[str, str]]:
 
 
 def _text(path: str) -> str:
-    """What the file holds; nothing where it cannot be read."""
+    """The text of the file; "" if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()

@@ -4,10 +4,10 @@ cdef enum:
     FLOPS_PER_NS = 14           # of one lane of a core at its best
     L3_BYTES_PER_NS = 60        # to one core
     BARRIER_NS = 600
-    START_NS = 40000            # what several threads must save: their start, and waiting for a core that is taken
+    START_NS = 40000            # what several threads must save at least: the cost of their start, and of waiting for a core
     STEP_START_NS = 8000        # the same for a stream, whose calls follow each other
-    ROWS_WORTH_SHARING = 8      # a worker's least share of a flat product's rows: with fewer it takes columns
-    LEAST_ROWS = 128            # projected at once, so that large weights are not read for a few rows
+    ROWS_WORTH_SHARING = 8      # a worker's least share of a flat product's rows; with fewer, workers share its columns
+    LEAST_ROWS = 128            # rows projected at once, so that large weights are not read for few rows
     GATES_BYTES = 1 << 19       # gates of one chunk of time: half of a common L2
     GRADIENT_ROWS = 256         # rows packed at once for the weights' gradients
     LAST_CHUNK = 0x7fffffff     # no chunk of time has a higher number

@@ -49,9 +49,9 @@ cdef void set_lengths(Ragged *r, const Py_ssize_t *lengths, Py_ssize_t B, Py_ssi
 
 cdef void set_resets(Ragged *r, Py_ssize_t B, const unsigned char *resets, Py_ssize_t t_stride, Py_ssize_t b_stride,
                    const unsigned char *behind, unsigned char *memory) noexcept nogil:
-    """A reset at t lies between the steps t - 1 and t of its sequence, whichever of them a pass takes first.
+    """A reset at t is a border between the steps t - 1 and t of its sequence, whichever of them a pass takes first.
 
-    resets: [t, b] at t * t_stride + b * b_stride; behind [B]: at step T, or NULL: nowhere; memory [2 * T * B]."""
+    resets: [t, b] at t * t_stride + b * b_stride; behind [B]: the resets at step T, or NULL: none; memory [2 * T * B]."""
     cdef Py_ssize_t b, t, sequence
     r.reset[0], r.reset[1] = memory, memory + r.T * B
     memset(memory, 0, 2 * r.T * B)
@@ -72,8 +72,8 @@ cdef void set_resets(Ragged *r, Py_ssize_t B, const unsigned char *resets, Py_ss
 cdef class Sequences:
     """The shape of a batch: how long its sequences are, and the places where their states are set to zero.
 
-    A pass runs the longest sequences first, so that the rows of a step are always the first ones and those that have ended
-    cost nothing. The steps of a reversed pass count from each sequence's own end.
+    A pass takes the longest sequences first, so that the rows of a step are always the first ones, and sequences that have
+    ended cost nothing. The steps of a reversed pass count from each sequence's own end.
     """
 
     cdef Ragged ragged
@@ -84,7 +84,7 @@ cdef class Sequences:
 
     def __init__(self, Py_ssize_t T, Py_ssize_t B, lengths=None, reset=None, behind=None):
         """lengths [B] of intp or None, reset [T, B] of bool or None; checked. behind [B] of bool or None: a reset at step T,
-        which a reversed pass comes from."""
+        where a reversed pass comes from."""
         cdef cnp.ndarray behinds
         self.T, self.B, self.lengths, self.reset = T, B, lengths, reset
         self.ragged = whole(T, B)
@@ -107,7 +107,7 @@ cdef class Sequences:
         free(self.resets)
 
     def part(self, Py_ssize_t s0, Py_ssize_t s1):
-        """Those of the steps s0..s1 alone."""
+        """The lengths and resets of the steps s0..s1 alone."""
         lengths = None if self.lengths is None else np.clip(self.lengths - s0, 0, s1 - s0)
         if self.reset is None:
             return Sequences(s1 - s0, self.B, lengths)
@@ -143,7 +143,7 @@ cdef void copy_last(const Rows *rows, const Ragged *ragged, Py_ssize_t N, void *
             memcpy(at(out, (ragged.order[b] if ragged.order != NULL else b) * N, k), row_at(rows, steps - 1, b, k), N * k.real_size)
 
 cdef void clear_ended(Rows rows, const Ragged *ragged, Py_ssize_t T, Py_ssize_t N, const Kernels *k) noexcept nogil:
-    """Zeros behind the end of each sequence of a [T, B, N] array, given as the caller has it."""
+    """Writes zeros past the end of each sequence of a [T, B, N] array in the caller's order."""
     cdef Py_ssize_t b, t
     if ragged.order != NULL:
         for b in range(rows.B):

@@ -1,4 +1,4 @@
-# Which kernels and how many threads every call uses, which thread looks for signals, and a count of calls: the only state that
+# The kernels and the number of threads of every call, the thread that looks for signals, and a count of calls. No other state
 # outlives a call.
 
 cdef const Implementation *chosen = NULL
@@ -25,7 +25,7 @@ cdef inline bint is_main_thread() noexcept:
 
 
 def runs_so_far():
-    """How many passes and single steps of layers and streams the kernels have run: the proof that a call reached them."""
+    """How many passes and single steps of layers and streams the kernels have run: which shows that a call reached them."""
     return runs
 
 
@@ -71,7 +71,7 @@ def get_isa():
 
 
 def force_split(split):
-    """Makes every later call split its work "rows" or "units", whatever the cost model says; None frees it. For tests."""
+    """Makes every later call split its work "rows" or "units". None: the cost model decides. For tests."""
     global forced_split
     forced_split = {None: -1, "units": BY_UNITS, "rows": BY_ROWS}[split]
     threads_insist(forced_split >= 0)

@@ -47,7 +47,7 @@ cdef void wire_step(Step *step, const Kernels *k, Py_ssize_t B, bint back, void 
 
 cdef int build_stack(Stack *stack, const Kernels *k, Py_ssize_t B, bint back) noexcept nogil:
     """Allocates memory for the weights of the layers in `step` [layers], which calloc made; `back`: for backward passes too.
-    -1: there is no memory; the caller calls free_stack all the same."""
+    -1: there is no memory; the caller must call free_stack also then."""
     cdef int layers = stack.layers, count = STEP_BUFFERS * layers + 2, n
     cdef Py_ssize_t B_H = B * stack.step.layer.p.H * k.real_size
     cdef size_t *sizes = <size_t *>calloc(count, sizeof(size_t))
@@ -142,8 +142,8 @@ cdef void take_step(Stack *stack, const void *x, const void *before, void *after
 cdef class Stepper:
     """A stack of layers that takes one step a call: weights packed once, the state kept between calls.
 
-    The base of `rnnfast.stream.Stream`, whose `_check` turns an x that the kernels cannot read as it is into one that
-    they can, or raises.
+    The base of `rnnfast.stream.Stream`, whose `_check` converts an x that the kernels cannot read directly,
+    or raises.
     """
 
     cdef Stack stack

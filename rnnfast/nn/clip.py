@@ -57,7 +57,8 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """
     bound = checks.limit("max_norm", max_norm)
     grads = _grads(parameters)
-    norm = math.sqrt(sum(_sum_of_squares(grad) for grad in grads))
+    with np.errstate(over="ignore"):
+        norm = math.sqrt(sum([_sum_of_squares(grad) for grad in grads]))
     if not math.isfinite(norm):  # float32 squares overflow long before float32 does
         with np.errstate(over="ignore", invalid="ignore"):
             norm = math.sqrt(sum(float(np.square(grad, dtype=np.float64).sum()) for grad in grads))
@@ -122,18 +123,18 @@ def _grads(parameters: Iterable[Parameter]) -> list[NDArray]:
     for index, parameter in enumerate(parameters):
         if not isinstance(parameter, Parameter):
             raise TypeError(f"parameters: expected Parameter objects, got {type(parameter).__name__}")
-        if parameter.grad is not None:
-            if not parameter.grad.flags.writeable:
+        grad = parameter.grad
+        if grad is not None:
+            if not grad.flags.writeable:
                 raise ValueError(
                     f"parameters[{index}]: expected a gradient that can be written, got a read-only one of "
                     f"shape {parameter.shape}"
                 )
-            grads.append(parameter.grad)
+            grads.append(grad)
     return grads
 
 
 def _sum_of_squares(grad: NDArray) -> float:
     flat = grad.reshape(-1)
-    blocks = (flat[low : low + _BLOCK] for low in range(0, flat.size, _BLOCK))
-    with np.errstate(over="ignore"):
-        return sum((float(np.dot(block, block)) for block in blocks), 0.0)
+    blocks = [flat[low : low + _BLOCK] for low in range(0, flat.size, _BLOCK)]
+    return sum([float(np.dot(block, block)) for block in blocks], 0.0)

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
-from rnnfast.nn.members import check_writeable
-from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.parameter import Parameter, check_writeable
 
 __all__ = ["forget_bias", "identity", "orthogonal", "recurrent", "xavier_normal", "xavier_uniform"]
 

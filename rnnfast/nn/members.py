@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from rnnfast.nn import checks
-from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.parameter import Parameter, check_writeable, zero_gradients
 
 _Own = TypeVar("_Own", bound="Members")
 
-_REGISTERED = ("_parameters", "_modules", "_row")  # the last is a Sequential's
 _PLAIN = frozenset({list, tuple, set, dict})
 _LOOK = 64  # entries of a plain list or dict that are searched for modules
 
@@ -28,6 +27,7 @@ class Members:
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Any]
+    _unsearched: ClassVar[frozenset[str]] = frozenset()  # lists and dicts that never hold modules
 
     def __init__(self) -> None:
         for kind in ("_parameters", "_modules"):
@@ -63,6 +63,8 @@ class Members:
             self._check_member(name, None)
             del self._modules[name]
         object.__setattr__(self, name, value)
+        if type(value) in _PLAIN and name not in self._unsearched:
+            own.setdefault("_containers", set()).add(name)
 
     def __delattr__(self, name: str) -> None:
         for kind in ("_parameters", "_modules"):
@@ -94,6 +96,8 @@ class Members:
             mine, other = other, mine
         other.pop(name, None)
         own.pop(name, None)
+        if any(value is member for member in mine.values()):
+            own["_tied"] = True  # several names for one
         mine[name] = value
 
     def _check_member(self, name: str, value: Parameter | Members | None) -> None:
@@ -111,7 +115,7 @@ class Members:
     def _named(self) -> dict[str, Parameter]:
         """Each parameter under its first name; not to be written into."""
         own = self._parameters
-        if not self._modules and len(set(own.values())) == len(own):
+        if not self._modules and not self.__dict__.get("_tied"):
             return own
         named: dict[str, Parameter] = {}
         self._collect("", named, set())
@@ -128,10 +132,10 @@ class Members:
 
     def _check_lists(self) -> None:
         """Refuse modules and parameters in plain lists and dicts that nothing registers."""
-        modules = self.modules()
-        for module in modules:
-            for name, value in module.__dict__.items():
-                if type(value) not in _PLAIN or not value or name in _REGISTERED:
+        for module in self.modules():
+            for name in module.__dict__.get("_containers", ()):
+                value = module.__dict__.get(name)
+                if type(value) not in _PLAIN or not value:
                     continue
                 for entry in islice(value.values() if isinstance(value, dict) else value, _LOOK):
                     if isinstance(entry, (Members, Parameter)) and not self._holds(entry):
@@ -195,8 +199,7 @@ class Members:
         """Set every gradient there is to zero."""
         parameters = self._named()
         check_writeable(parameters, "grad")
-        for parameter in parameters.values():
-            parameter.zero_grad()
+        zero_gradients(parameters.values())
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters' values, by the names of :meth:`named_parameters`."""
@@ -255,17 +258,6 @@ class Members:
         if problems:
             raise ValueError(f"state_dict: {'; '.join(problems)}")
         return values
-
-
-def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
-    """Refuse parameters if the `kind` ("data" or "grad") of one cannot be written, by its name."""
-    for name, parameter in parameters.items():
-        try:
-            array = parameter.grad if kind == "grad" else parameter.data
-        except ValueError as error:  # its shape was set in place
-            raise ValueError(f"{name}.{error}") from error
-        if array is not None and not array.flags.writeable:
-            raise ValueError(f"{name}.{kind}: expected a writeable array, got a read-only one")
 
 
 def check_same_form(name: str, present: Parameter | None, value: Any) -> None:

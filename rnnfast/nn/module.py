@@ -12,8 +12,8 @@ import numpy as np
 from rnnfast import _core
 from rnnfast.nn import checks
 from rnnfast.nn.lock import sharing
-from rnnfast.nn.members import Members, check_writeable
-from rnnfast.nn.parameter import Parameter, gradients_kept
+from rnnfast.nn.members import Members
+from rnnfast.nn.parameter import Parameter, add_gradients, check_writeable, gradients_kept
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -432,14 +432,15 @@ def add_fresh(
 ) -> None:
     """Add fresh gradients to those in `grads`, or to the parameters' own where that is None."""
     with _core.Arithmetic():
-        for name, parameter in parameters.items():
-            if name not in fresh:
-                continue
-            if grads is None:
-                parameter._add_checked(fresh[name])
-            elif name in grads:
+        if grads is None:
+            add_gradients(
+                [(parameter, fresh[name]) for name, parameter in parameters.items() if name in fresh]
+            )
+            return
+        for name in parameters:
+            if name in grads and name in fresh:
                 grads[name] += fresh[name]
-            else:
+            elif name in fresh:
                 grads[name] = fresh[name]
 
 

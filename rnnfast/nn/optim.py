@@ -113,31 +113,29 @@ class Optimizer:
         ValueError
             A parameter is read-only; none has been changed then.
         """
+        updated: list[tuple[int, NDArray, NDArray]] = []
         for index, param in enumerate(self.params):
-            if param.grad is not None and not param.data.flags.writeable:
-                raise ValueError(
-                    f"params[{index}]: expected a parameter that can be written, got a read-only one of "
-                    f"shape {param.shape}"
-                )
+            grad, data = param.grad, param.data
+            if grad is not None:
+                updated.append((index, data, grad))
+                if not data.flags.writeable:
+                    raise ValueError(
+                        f"params[{index}]: expected a parameter that can be written, got a read-only one of "
+                        f"shape {param.shape}"
+                    )
         names = self.averages
         if getattr(self, "momentum", 0.0):
             names += ("momentum_buffer",)
-        for index, param in enumerate(self.params):
-            if param.grad is None:
-                continue
+        for index, data, grad in updated:
             self._steps[index] += 1
             kept = self._kept[index]
             for name in names:
                 if name not in kept:
-                    kept[name] = np.zeros_like(param.data)
-            flat = [
-                param.data.reshape(-1),
-                param.grad.reshape(-1),
-                *(kept[name].reshape(-1) for name in names),
-            ]
-            first, second = self._scratch_for(param.data.dtype)
-            for low in range(0, param.data.size, _BLOCK):
-                p, g, *averages = (array[low : low + _BLOCK] for array in flat)
+                    kept[name] = np.zeros_like(data)
+            flat = [data.reshape(-1), grad.reshape(-1), *[kept[name].reshape(-1) for name in names]]
+            first, second = self._scratch_for(data.dtype)
+            for low in range(0, data.size, _BLOCK):
+                p, g, *averages = [array[low : low + _BLOCK] for array in flat]
                 self._update(self._steps[index], p, g, averages, first[: p.size], second[: p.size])
 
     def _update(

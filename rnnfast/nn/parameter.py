@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import local
 from typing import TYPE_CHECKING, Any
@@ -141,25 +141,11 @@ class Parameter:
         """
         self.check_grad()
         with _core.Arithmetic():
-            self._add_checked(shaped("array", array, self.dtype, self.shape))
-
-    def _add_checked(self, array: np.ndarray) -> None:
-        """`add_grad` of an array known to fit, in the floating-point environment that is set."""
-        kept = _kept.gradients
-        if kept is not None:
-            kept[self] = kept[self] + array if self in kept else array
-            return
-        with sharing:
-            if self._grad is None:
-                self._grad = _own(array)
-            else:
-                self._grad += array
+            add_gradients([(self, shaped("array", array, self.dtype, self.shape))])
 
     def zero_grad(self) -> None:
         """Set the gradient to zero, if there is one."""
-        with sharing:
-            if self._grad is not None:
-                self._grad.fill(0.0)
+        zero_gradients([self])
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
         return None, {"_data": self._data, "_grad": self._grad}
@@ -179,6 +165,46 @@ class Parameter:
 def _own(array: np.ndarray) -> np.ndarray:
     """`array` itself where it is C-contiguous, aligned and writeable, else a copy."""
     return array if array.flags.carray else array.copy(order="C")
+
+
+def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
+    """Refuse parameters if the `kind` ("data" or "grad") of one cannot be written, by its name."""
+    for name, parameter in parameters.items():
+        data = parameter._data
+        array = parameter._grad if kind == "grad" else parameter._data_view
+        if array is None or (
+            array.flags.writeable and array.shape == data.shape and array.dtype is data.dtype
+        ):
+            continue
+        try:
+            array = parameter.grad if kind == "grad" else parameter.data
+        except ValueError as error:  # its shape was set in place
+            raise ValueError(f"{name}.{error}") from error
+        if array is not None and not array.flags.writeable:
+            raise ValueError(f"{name}.{kind}: expected a writeable array, got a read-only one")
+
+
+def add_gradients(pairs: Iterable[tuple[Parameter, np.ndarray]]) -> None:
+    """`Parameter.add_grad` of arrays known to fit, in the floating-point environment that is set."""
+    kept = _kept.gradients
+    if kept is not None:
+        for parameter, array in pairs:
+            kept[parameter] = kept[parameter] + array if parameter in kept else array
+        return
+    with sharing:
+        for parameter, array in pairs:
+            if parameter._grad is None:
+                parameter._grad = _own(array)
+            else:
+                parameter._grad += array
+
+
+def zero_gradients(parameters: Iterable[Parameter]) -> None:
+    """Set the gradients of parameters to zero, where there are any."""
+    with sharing:
+        for parameter in parameters:
+            if parameter._grad is not None:
+                parameter._grad.fill(0.0)
 
 
 @contextmanager

@@ -50,6 +50,8 @@ class Sequential(Module):
     ['1.weight', '1.bias']
     """
 
+    _unsearched = frozenset({"_row"})
+
     def __init__(self, *modules: Module) -> None:
         super().__init__()
         if not modules:

@@ -1,5 +1,8 @@
 # The floating-point environment of arithmetic in NumPy.
 
+cdef enum:
+    ADDED_AT_ONCE = 1 << 16  # numbers: NumPy adds more than these just as fast, and lets other threads run
+
 @cython.auto_pickle(False)
 cdef class Arithmetic:
     """A `with` block that rounds to nearest and has subnormal numbers, whatever the caller's floating-point environment is.
@@ -15,3 +18,38 @@ cdef class Arithmetic:
 
     def __exit__(self, *exception):
         fp_leave(self.before)
+
+
+def first_unfit(list arrays, list likes):
+    """The number of the first array that cannot be written, or has another shape or type than its like; -1: none. None fits."""
+    cdef Py_ssize_t n
+    cdef int axis
+    cdef cnp.ndarray array, like
+    for n in range(len(arrays)):
+        if arrays[n] is None:
+            continue
+        array, like = arrays[n], likes[n]
+        if (not cnp.PyArray_ISWRITEABLE(array) or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(like)
+                or cnp.PyArray_NDIM(array) != cnp.PyArray_NDIM(like)):
+            return n
+        for axis in range(cnp.PyArray_NDIM(array)):
+            if cnp.PyArray_DIM(array, axis) != cnp.PyArray_DIM(like, axis):
+                return n
+    return -1
+
+
+def add_arrays(list sums, list arrays):
+    """sums[n] += arrays[n], in the environment of `Arithmetic`: float32 or float64, of one shape. For many small arrays: where
+    both are C-contiguous and aligned, the kernels add them."""
+    cdef Py_ssize_t n
+    cdef cnp.ndarray total, array
+    cdef uint64_t before = fp_enter_default()
+    try:
+        for n in range(len(sums)):
+            total, array = sums[n], arrays[n]
+            if cnp.PyArray_ISCARRAY(total) and cnp.PyArray_ISCARRAY_RO(array) and cnp.PyArray_SIZE(total) < ADDED_AT_ONCE:
+                kernels_for(total).add(cnp.PyArray_SIZE(total), data(array), data(total))
+            else:
+                np.add(total, array, out=total)
+    finally:
+        fp_leave(before)

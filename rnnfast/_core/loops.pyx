@@ -12,8 +12,8 @@ know nothing of Python; `forward` and `backward` fill their jobs from NumPy arra
 It is one compiled module. Its files, each of which uses only those above it:
 
     settings    kernels and threads in use        forward    the forward pass, and stacks of passes
-    arithmetic  their environment for NumPy        backward   the backward pass
-    layout      arrays as rows, weights as blocks  dropout    random masks
+    layout      arrays as rows, weights as blocks  backward   the backward pass
+    arithmetic  sums of gradients, as NumPy's      dropout    random masks
     sequences   lengths and resets                 measure    vector functions and FMA peak, for tests and benchmarks
     cell        a cell, its weights, its tape      stream     one step at a time
     schedule    workers and their shares           plan       plans of the C API: options and memory
@@ -50,8 +50,8 @@ cdef extern from *:
     unsigned long PyThread_get_thread_ident()
 
 include "settings.pxi"
-include "arithmetic.pxi"
 include "layout.pxi"
+include "arithmetic.pxi"
 include "sequences.pxi"
 include "cell.pxi"
 include "schedule.pxi"

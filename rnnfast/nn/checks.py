@@ -60,12 +60,16 @@ def integer(name: str, value: Any, least: int | None = None) -> int:
     return number
 
 
+class BeyondMemory(ValueError, MemoryError):
+    """Sizes that ask for more memory than the machine has."""
+
+
 def fits(sizes: dict[str, int], numbers: int, dtype: np.dtype) -> None:
     """Refuse sizes that ask for more `numbers` than all memory of this machine holds."""
     asked = numbers * dtype.itemsize
     if asked > _MEMORY:
         came = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise ValueError(
+        raise BeyondMemory(
             f"{came}: expected sizes that fit in this machine's memory of {_MEMORY >> 30} GiB, got "
             f"{asked >> 30} GiB"
         )

@@ -431,17 +431,14 @@ def add_fresh(
     grads: dict[str, np.ndarray] | None, parameters: dict[str, Parameter], fresh: dict[str, np.ndarray]
 ) -> None:
     """Add fresh gradients to those in `grads`, or to the parameters' own where that is None."""
-    with _core.Arithmetic():
-        if grads is None:
-            add_gradients(
-                [(parameter, fresh[name]) for name, parameter in parameters.items() if name in fresh]
-            )
-            return
-        for name in parameters:
-            if name in grads and name in fresh:
-                grads[name] += fresh[name]
-            elif name in fresh:
-                grads[name] = fresh[name]
+    if grads is None:
+        add_gradients([(own, fresh[name]) for name, own in parameters.items() if name in fresh])
+        return
+    both = [name for name in parameters if name in fresh and name in grads]
+    _core.add_arrays([grads[name] for name in both], [fresh[name] for name in both])
+    for name in parameters:
+        if name in fresh and name not in grads:
+            grads[name] = fresh[name]
 
 
 def refuse_state(name: str, value: Any, module: Module) -> None:

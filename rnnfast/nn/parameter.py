@@ -140,8 +140,7 @@ class Parameter:
             If the array has another dtype or shape.
         """
         self.check_grad()
-        with _core.Arithmetic():
-            add_gradients([(self, shaped("array", array, self.dtype, self.shape))])
+        add_gradients([(self, shaped("array", array, self.dtype, self.shape))])
 
     def zero_grad(self) -> None:
         """Set the gradient to zero, if there is one."""
@@ -169,13 +168,11 @@ def _own(array: np.ndarray) -> np.ndarray:
 
 def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
     """Refuse parameters if the `kind` ("data" or "grad") of one cannot be written, by its name."""
+    every = parameters.values()
+    arrays = [parameter._grad if kind == "grad" else parameter._data_view for parameter in every]
+    if _core.first_unfit(arrays, [parameter._data for parameter in every]) < 0:
+        return
     for name, parameter in parameters.items():
-        data = parameter._data
-        array = parameter._grad if kind == "grad" else parameter._data_view
-        if array is None or (
-            array.flags.writeable and array.shape == data.shape and array.dtype is data.dtype
-        ):
-            continue
         try:
             array = parameter.grad if kind == "grad" else parameter.data
         except ValueError as error:  # its shape was set in place
@@ -185,18 +182,24 @@ def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
 
 
 def add_gradients(pairs: Iterable[tuple[Parameter, np.ndarray]]) -> None:
-    """`Parameter.add_grad` of arrays known to fit, in the floating-point environment that is set."""
+    """`Parameter.add_grad` of arrays known to fit."""
     kept = _kept.gradients
     if kept is not None:
-        for parameter, array in pairs:
-            kept[parameter] = kept[parameter] + array if parameter in kept else array
+        with _core.Arithmetic():
+            for parameter, array in pairs:
+                kept[parameter] = kept[parameter] + array if parameter in kept else array
         return
+    sums: list[np.ndarray] = []
+    arrays: list[np.ndarray] = []
     with sharing:
         for parameter, array in pairs:
-            if parameter._grad is None:
+            grad = parameter._grad
+            if grad is None:
                 parameter._grad = _own(array)
             else:
-                parameter._grad += array
+                sums.append(grad)
+                arrays.append(array)
+        _core.add_arrays(sums, arrays)
 
 
 def zero_gradients(parameters: Iterable[Parameter]) -> None:

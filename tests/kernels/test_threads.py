@@ -100,7 +100,8 @@ def test_the_end_of_python_waits_for_no_daemon_thread():
     commands = [
         [sys.executable, "-c", DAEMONS, pause] for pause in ("0.005", "0.02", "0.04", "0.06", "0.08", "0.1")
     ]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE) for command in commands]
+    here = Path(__file__).parent
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=here) for command in commands]
     for process in started:
         with process:
             _, errors = process.communicate(timeout=60)
@@ -133,7 +134,8 @@ thread.join()
 @posix
 def test_a_child_s_main_thread_looks_for_signals():
     command = [sys.executable, "-W", "ignore", "-c", THREAD_THAT_FORKS]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    here = Path(__file__).parent
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("7\n", "")
 
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,7 +80,11 @@ print("done")
 
 def run(program):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "ignore", "-c", program],
+        cwd=Path(__file__).parent,  # not the root, where the sources would hide an installed rnnfast
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     return done.stdout, done.stderr
 

@@ -17,6 +17,15 @@ _PLAIN = frozenset({list, tuple, set, dict})
 _LOOK = 64  # entries of a plain list or dict that are searched for modules
 
 
+class _Present:
+    """A mark of the members that all modules have at present: another object whenever any of them change."""
+
+    members = object()
+
+
+_present = _Present()
+
+
 class Members:
     """What registers parameters and modules that are set as attributes; the base of `Module`.
 
@@ -57,11 +66,13 @@ class Members:
                 raise AttributeError(f"{name}: a parameter stays what it is; assign to {name}.data instead")
             self._check_member(name, None)
             del self._parameters[name]
+            _present.members = object()
         elif name in own.get("_modules", ()):
             if value is not None:
                 raise TypeError(f"{name}: expected a Module or None, got {type(value).__name__}")
             self._check_member(name, None)
             del self._modules[name]
+            _present.members = object()
         object.__setattr__(self, name, value)
         if type(value) in _PLAIN and name not in self._unsearched:
             own.setdefault("_containers", set()).add(name)
@@ -72,6 +83,7 @@ class Members:
             if name in members:
                 self._check_member(name, None)
                 del members[name]
+                _present.members = object()
                 return
         object.__delattr__(self, name)
 
@@ -99,6 +111,7 @@ class Members:
         if any(value is member for member in mine.values()):
             own["_tied"] = True  # several names for one
         mine[name] = value
+        _present.members = object()
 
     def _check_member(self, name: str, value: Parameter | Members | None) -> None:
         """Refuse `value` (None: nothing) as the member `name`; by default any is taken."""
@@ -117,8 +130,12 @@ class Members:
         own = self._parameters
         if not self._modules and not self.__dict__.get("_tied"):
             return own
+        known = self.__dict__.get("_known")
+        if known is not None and known[0] is _present.members:
+            return known[1]
         named: dict[str, Parameter] = {}
         self._collect("", named, set())
+        self.__dict__["_known"] = (_present.members, named)
         return named
 
     def _collect(self, prefix: str, named: dict[str, Parameter], seen: set[Parameter]) -> None:

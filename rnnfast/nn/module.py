@@ -434,6 +434,9 @@ def add_fresh(
     if grads is None:
         add_gradients([(own, fresh[name]) for name, own in parameters.items() if name in fresh])
         return
+    if not grads and len(fresh) == len(parameters):
+        grads.update((name, fresh[name]) for name in parameters)  # in the order of the names
+        return
     both = [name for name in parameters if name in fresh and name in grads]
     _core.add_arrays([grads[name] for name in both], [fresh[name] for name in both])
     for name in parameters:

@@ -180,6 +180,8 @@ def apply_loss(loss: Any, y: Any, targets: Any, mask: Any) -> tuple[float, np.nd
             f"rnnfast.losses), got {came}"
         )
     value, dy = given
+    if type(value) is float and isinstance(dy, np.ndarray) and dy.shape == getattr(y, "shape", None):
+        return value, dy
     if np.ndim(value) != 0 or isinstance(value, (str, complex)) or not hasattr(value, "__float__"):
         raise TypeError(f"loss: expected a number as the first of (float, dy), got {type(value).__name__}")
     if dy is not None and isinstance(y, np.ndarray) and np.shape(dy) != y.shape:

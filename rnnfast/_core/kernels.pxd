@@ -127,8 +127,8 @@ cdef extern from "kernels.h" nogil:
                        Py_ssize_t c0, Py_ssize_t c1) noexcept nogil
         void (*scatter)(const Lookup *, const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t c0,
                         Py_ssize_t c1) noexcept nogil
-        step_function *const *step_forward[6]
-        step_function *const *step_backward[6]
+        step_function *const **step_forward   # [CELLS]
+        step_function *const **step_backward
         void (*vector_gradients)(const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil
         void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
                         double p, void *mask) noexcept nogil

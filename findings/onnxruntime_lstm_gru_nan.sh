@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# onnxruntime 1.32.0 (CPU), onnx 1.23.2, numpy 2.4.6: a NaN in the input of an LSTM or a GRU vanishes, if the node has a bias.
+# onnxruntime 1.32.0 (CPU), onnx 1.23.2, numpy 2.4.6: a NaN in the input of an LSTM or GRU
+# vanishes, if the node has a bias.
 #
 # Behaviour: x[1] is NaN. Without input B every later output is NaN, as in IEEE arithmetic. With B, even a B of zeros,
 # every output of LSTM and GRU is a finite number in (-1, 1). The RNN operator keeps the NaN in both cases.

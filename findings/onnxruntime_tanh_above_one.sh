@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # onnxruntime 1.32.0 (CPU), onnx 1.23.2, numpy 2.4.6: the hidden state of a GRU leaves [-1, 1], and so does Tanh.
 #
-# Behaviour: the state of a GRU with initial state 0 is a weighted mean of values of tanh, so |h| <= 1. For a whole range
-# of inputs onnxruntime returns 1.0000005, four units in the last place beyond 1.
+# Behaviour: the state of a GRU with initial state 0 is a weighted mean of values of tanh, so |h| <= 1. For large inputs
+# onnxruntime returns 1.0000005, four units in the last place beyond 1.
 # Seen: GRU: largest |h| 1.0000005; Tanh operator: 1.0000002; Sigmoid operator: 1.0000001; numpy's tanh: 1.0.
 # A good engineer guesses that an approximation of tanh has an error of a few units, but saturates at exactly 1: then
 # arctanh(h), sqrt(1 - h * h) and log(1 - h) of a state are safe. Wrong: they give NaN, which the check below shows.
@@ -33,10 +33,10 @@ def run(node, x, weights=()):
     return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"X": x})[0]
 
 
-# One unit. Its update gate sees -x or 0, its candidate sees x: h = (1 - z) * tanh(x).
+# One unit. The gates see 0, so z = 1/2, and the candidate is tanh(x): h = (h + tanh(x)) / 2.
 gru = helper.make_node("GRU", ["X", "W", "R"], ["Y"], hidden_size=1)
 weights = [("W", np.array([[[0.0], [0.0], [1.0]]], np.float32)), ("R", np.zeros((1, 3, 1), np.float32))]
-steps = np.full((40, 1, 1), 20, np.float32)  # z = 1/2: h converges to tanh(20) from below
+steps = np.full((40, 1, 1), 20, np.float32)  # h converges to tanh(20) from below
 h = run(gru, steps, weights).ravel()
 tanh = run(helper.make_node("Tanh", ["X"], ["Y"]), x)
 sigmoid = run(helper.make_node("Sigmoid", ["X"], ["Y"]), x)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# torch 2.13.0, numpy 2.4.6, ml_dtypes 0.6.0: a float64 becomes a bfloat16 by two roundings; for float16 it depends on the library.
+# torch 2.13.0, numpy 2.4.6, ml_dtypes 0.6.0: a float64 becomes a bfloat16 by two roundings;
+# for float16 it depends on the library.
 #
 # Behaviour: 1 + 2^-8 + 2^-40 is nearer to the bfloat16 1 + 2^-7 than to 1. ml_dtypes and torch return 1. For float16,
 # 1 + 2^-11 + 2^-40 is nearer to 1 + 2^-10: numpy returns that, torch returns 1.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# torch 2.13.0: torch.compile of a module that holds one nn.LSTM compiles nothing of that forward, and reports no graph break.
+# torch 2.13.0: torch.compile of a module that holds one nn.LSTM compiles nothing of that forward,
+# and reports no graph break.
 #
 # Behaviour: forward is Linear, LSTM, relu, Linear. With the LSTM replaced by a Linear the backend gets one graph with all
 # operations. With the LSTM it gets no graph at all: not the two Linears, not the relu. No warning, no graph break counted.

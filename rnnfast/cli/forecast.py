@@ -46,7 +46,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what to forecast; again for more (the only numbers)",
     )
-    add("--time", metavar="NAME", help="dates or numbers (the only such column; none: the rows' order)")
+    add(
+        "--time",
+        metavar="NAME",
+        help="dates or numbers; Date,Time: two columns together (the only such; none: the rows' order)",
+    )
+    _add_reading(parser)
     add("--horizon", type=positive_integer, metavar="N", help=f"steps ahead ({HORIZON}; a model's own)")
     add("--lags", type=positive_integer, metavar="N", help=f"window of AR, MLP and convolution ({LAGS})")
     add("--season", type=positive_integer, metavar="N", help="steps of a season (by the dates, or none)")
@@ -62,6 +67,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="FILE", help="forecast by a model that --save kept: nothing is trained")
 
 
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say how a table's text is read."""
+    add = parser.add_argument
+    add("--date-format", metavar="FORMAT", help="of the dates, as %%d.%%m.%%Y (the one that fits all rows)")
+    add("--day-first", action="store_true", help="dates like 01/02/2024 have the day first")
+    add(
+        "--missing-value",
+        action="append",
+        metavar="V",
+        help='a value that means "missing", as -200; again for more (texts like NA)',
+    )
+
+
+def _reading(options: argparse.Namespace, about: dict[str, Any] | None = None) -> dict[str, Any]:
+    """How the table is read: by the options, or as that of a kept model was."""
+    kept = about or {}
+    own = options.date_format is not None or options.day_first
+    return {
+        "date_format": options.date_format if own else kept.get("date_format"),
+        "day_first": options.day_first,
+        "missing_values": options.missing_value or kept.get("missing_values", []),
+    }
+
+
 def run(options: argparse.Namespace) -> int:
     """Forecast columns of a table: the ladder of models, the cost and error of each, the best one used."""
     _check_files(options)
@@ -72,6 +101,7 @@ def run(options: argparse.Namespace) -> int:
             options.time,
             options.missing or "error",
             options.irregular or "error",
+            **_reading(options),
         )
         _print_data(data)
         forecaster = _trained(data, options)
@@ -156,6 +186,7 @@ def _trained(data: Data, options: argparse.Namespace) -> Forecaster:
     if options.save is not None:
         about = {"columns": data.names, "time": data.clock.name, "step": data.clock.step_text()}
         about |= {"missing": options.missing or "error", "irregular": options.irregular or "error"}
+        about |= {"date_format": data.clock.reading or None, "missing_values": options.missing_value or []}
         try:
             chosen.save(options.save, about)
         except OSError as error:
@@ -238,6 +269,7 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
         options.irregular or irregular,
         step=step,
         note=f"; the model was trained on {', '.join(names)}" + (f" by {by}" if by else ""),
+        **_reading(options, about),
     )
     if data.clock.step_text() != step:
         raise CommandError(
@@ -257,7 +289,7 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
 
 
 def _print_data(data: Data) -> None:
-    labels = data.clock.take(np.array([0, len(data.values) - 1])).labels()
+    labels = data.clock.labels(np.array([0, len(data.values) - 1]))
     print(f"data        {data.path}: {', '.join(data.names)}")
     print(
         f"            {len(data.values):,} rows, {data.clock.name} {labels[0]} to {labels[1]} in steps of "

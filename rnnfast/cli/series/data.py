@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.baselines.series.packages import package
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.series.clock import NAMES, Clock, dates_of
-from rnnfast.cli.series.table import Table, numbers, read_table
+from rnnfast.cli.series.clock import Clock, clock_of
+from rnnfast.cli.series.table import Table, listed, numbers, read_table
+from rnnfast.cli.series.times import time_column
 
-__all__ = ["IRREGULAR", "MISSING", "Data", "read_data"]
+__all__ = ["IRREGULAR", "MISSING", "Data", "read_data", "repeated_dates"]
 
 MISSING = {  # what --missing may be, and what it does
     "error": "stop",
@@ -25,7 +27,6 @@ IRREGULAR = {  # what --irregular may be
     "resample": "one row for each step, the mean of the rows nearest to it; a step without any is missing",
     "ignore": "take the rows as they stand",
 }
-LOOK = 100  # rows that say whether a column holds dates
 GROWTH = 100  # times as many rows that resampling may make, at most
 
 
@@ -61,6 +62,9 @@ def read_data(
     *,
     step: str | None = None,
     note: str = "",
+    date_format: str | None = None,
+    day_first: bool = False,
+    missing_values: Sequence[str] = (),
 ) -> Data:
     """Read the series of a file.
 
@@ -70,6 +74,7 @@ def read_data(
     columns : list of str or None
         None: the one column of numbers that there is.
     time : str or None
+        A column, or several with a comma between that are one time together ("Date,Time", "year,quarter").
         None: the one column that has a time's name or dates; without any, the rows' own order.
     missing, irregular : str
         A key of MISSING, of IRREGULAR.
@@ -77,6 +82,12 @@ def read_data(
         The step that is expected, as :meth:`Clock.step_text` has it; by default the commonest.
     note : str, optional
         What to say beside the columns that there are, where one is not.
+    date_format : str, optional
+        Of the dates, as strptime has it.
+    day_first : bool
+        Dates like 01/02/2024 have the day first.
+    missing_values : sequence of str
+        What stands for a missing value, beside the usual texts.
 
     Returns
     -------
@@ -87,21 +98,38 @@ def read_data(
     CommandError
         Whatever stands in the way, with its place in the file and what can be done.
     """
-    table = read_table(path)
-    for option, name in [("--time", time), *(("--column", name) for name in columns or [])]:
-        if name is not None and name not in table.columns:
-            raise CommandError(f"{option} {name}: {path} has the columns {_list(table.columns)}{note}")
+    table = read_table(path, missing_values)
+    for name in columns or []:
+        if name not in table.columns:
+            raise CommandError(f"--column {name}: {path} has the columns {listed(table.columns)}{note}")
     if columns is not None and len(set(columns)) < len(columns):
-        raise CommandError(f"--column: expected each column once, got {_list(columns)}")
-    if time is None:
-        time = _only_time(table, columns or [])
-    elif columns is not None and time in columns:
-        raise CommandError(f"--column {time}: is the --time")
-    names = [_only_column(table, time)] if columns is None else columns
+        raise CommandError(f"--column: expected each column once, got {listed(columns)}")
+    table, time, parts = time_column(table, time, columns or [], note)
+    if columns is not None and set(parts) & set(columns):
+        raise CommandError(f"--column {next(name for name in columns if name in parts)}: is the --time")
+    names = [_only_column(table, parts)] if columns is None else columns
     values = np.stack([_numbers(table, name) for name in names], axis=1)
-    rows = _Rows(values, Clock.of(table, time, step), table.places)
+    rows = _Rows(values, clock_of(table, time, step, date_format, day_first), table.places)
     notes = [rows.sort(), rows.make_regular(path, irregular), rows.make_whole(path, names, missing)]
+    if rows.clock.keeps_offset():
+        notes.append(f"offsets from UTC change; the forecast keeps the last: {rows.clock.labels()[-1][-6:]}")
     return Data(path, names, rows.values, rows.observed, rows.clock, [note for note in notes if note])
+
+
+def repeated_dates(clock: Clock, places: list[str]) -> str:
+    """That rows of one clock, in its order, have the same time; empty where none have.
+
+    Parameters
+    ----------
+    clock : Clock
+    places : list of str
+        Where the rows stand in their file.
+    """
+    twice = np.flatnonzero(np.diff(clock.positions) == 0)
+    if not len(twice):
+        return ""
+    (label,) = clock.labels(twice[:1])
+    return f"{len(twice)} of them none: {label} is there twice, {places[twice[0] + 1]}"
 
 
 class _Rows:
@@ -128,25 +156,21 @@ class _Rows:
         odd = self.clock.odd_steps()
         if not len(odd):
             return ""
+        if len(self.places) > 1 and self.clock.positions[0] == self.clock.positions[-1]:
+            (label,) = self.clock.labels(np.array([0]))
+            raise CommandError(f"{path}: {self.clock.name} is {label} in all {len(self.places)} rows")
+        holidays = self.clock.holidays()
+        if holidays and how != "resample":
+            after, before = self.clock.labels(np.array([odd[0], odd[0] + 1]))
+            return (
+                f"{holidays} business days without a row (holidays, the first between {after} and {before}): "
+                "the rows beside them count as neighbours"
+            )
         count = f"{len(odd)} of {len(self.places) - 1} steps"
         if how == "ignore":
             return f"{count} are not {self.clock.step_text()}: ignored"
         if how == "error":
-            row = int(odd[0])
-            twice = np.flatnonzero(np.diff(self.clock.positions) == 0)
-            if len(twice):
-                label = self.clock.take(twice[:1]).labels()[0]
-                count += f" ({len(twice)} of them none: {label} is there twice, {self.places[twice[0] + 1]})"
-            before, after = self.clock.take(np.array([row, row + 1])).labels()
-            raise CommandError(
-                f"{path}: {count} of {self.clock.name} are not {self.clock.step_text()}, the first from "
-                f"{before} to {after} ({self.places[row + 1]}); {_ways('irregular', IRREGULAR)}"
-                + (
-                    "; only weekends are left out: ignore is what fits"
-                    if self.clock.on_business_days()
-                    else ""
-                )
-            )
+            raise CommandError(f"{path}: {self._why_irregular(odd, count)}; {_ways('irregular', IRREGULAR)}")
         positions, step = self.clock.positions, self.clock.step
         numbers_of_steps = np.rint((positions - positions[0]) / step)
         if not numbers_of_steps[-1] < GROWTH * len(positions):
@@ -158,15 +182,25 @@ class _Rows:
             )
         places = numbers_of_steps.astype(np.int64)
         N = int(places[-1]) + 1
-        known = ~np.isnan(self.values)
-        sums, counts = np.zeros((N, self.values.shape[1])), np.zeros((N, self.values.shape[1]))
-        np.add.at(sums, places, np.where(known, self.values, 0.0))
-        np.add.at(counts, places, known)
-        self.observed = counts > 0
-        self.values = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        pandas = package("pandas", "rnnfast forecast")
+        means = pandas.DataFrame(self.values).groupby(places).mean().reindex(range(N))
+        self.values = means.to_numpy(np.float64, copy=True)
+        self.observed = ~np.isnan(self.values)
         self.clock = self.clock.moved(positions[0] + step * np.arange(N))
         self.places = [f"{self.clock.name} {label}" for label in self.clock.labels()]
         return f"{count} are not {self.clock.step_text()}: resampled to {N:,} rows"
+
+    def _why_irregular(self, odd: NDArray[np.integer], count: str) -> str:
+        """What the first odd step is, with its row."""
+        row = int(odd[0])
+        twice = repeated_dates(self.clock, self.places)
+        before, after = self.clock.labels(np.array([row, row + 1]))
+        skipped = self.clock.skipped(row)
+        cause = f", {skipped:,} {'row is' if skipped == 1 else 'rows are'} missing there" if skipped else ""
+        return (
+            f"{count}{f' ({twice})' if twice else ''} of {self.clock.name} are not {self.clock.step_text()}, "
+            f"the first from {before} to {after} ({self.places[row + 1]}){cause}"
+        )
 
     def make_whole(self, path: str, names: list[str], how: str) -> str:
         gaps = np.isnan(self.values)
@@ -191,49 +225,28 @@ class _Rows:
         if how == "interpolate":
             last -= int(known[::-1].argmax(axis=0).max())
         if first > last:
-            raise CommandError(f"{path}: no row at which all of {_list(names)} have begun and none has ended")
+            raise CommandError(f"{path}: no row at which all of {listed(names)} have begun and none has ended")
         cut = len(gaps) - (last - first + 1)
         self._take(np.arange(first, last + 1))
         gaps = np.isnan(self.values)
-        at = np.arange(len(self.values))
-        for column, missing in zip(self.values.T, gaps.T, strict=True):
-            if how == "previous":
-                column[:] = column[np.maximum.accumulate(np.where(missing, 0, at))]
-            else:
-                column[missing] = np.interp(at[missing], at[~missing], column[~missing])
+        frame = package("pandas", "rnnfast forecast").DataFrame(self.values)
+        self.values = (frame.ffill() if how == "previous" else frame.interpolate()).to_numpy(copy=True)
         text = f"{gaps.sum()} missing values filled ({how}), and not scored"
         if how == "interpolate":
             text += ", which uses values that came later"
         return text + (f"; {cut} rows at the ends left out" if cut else "")
 
 
-def _only_time(table: Table, columns: list[str]) -> str | None:
-    """The table's one column that has a time's name or holds dates; None without any."""
-    found = []
-    for name, column in table.columns.items():
-        if name in columns:
-            continue
-        beginning = column.head(LOOK)
-        looks_like_dates = numbers(beginning)[1].any() and not dates_of(beginning)[1].any()
-        if name.lower() in NAMES or looks_like_dates:
-            found.append(name)
-    if len(found) > 1:
-        raise CommandError(
-            f"{table.path}: several columns may be the time: {_list(found)}; choose with --time"
-        )
-    return found[0] if found else None
-
-
-def _only_column(table: Table, time: str | None) -> str:
+def _only_column(table: Table, parts: list[str]) -> str:
     """The one column beside the time that holds numbers, most of its values at least."""
     found = []
     for name, column in table.columns.items():
         values, other = numbers(column)
-        if name != time and np.count_nonzero(~np.isnan(values)) > np.count_nonzero(other):
+        if name not in parts and np.count_nonzero(~np.isnan(values)) > np.count_nonzero(other):
             found.append(name)
     if len(found) != 1:
-        several = f"several columns of numbers: {_list(found)}; choose with --column"
-        none = f"no column of numbers among {_list(table.columns)}"
+        several = f"several columns of numbers: {listed(found)}; choose with --column"
+        none = f"no column of numbers among {listed(table.columns)}"
         raise CommandError(f"{table.path}: {several if found else none}")
     return found[0]
 
@@ -247,10 +260,6 @@ def _numbers(table: Table, name: str) -> NDArray[np.float64]:
             f"got {str(table.columns[name].iloc[row])!r} ({other.sum()} such rows)"
         )
     return values
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) if " " in name or "," in name else name for name in names)
 
 
 def _ways(option: str, ways: dict[str, str]) -> str:

@@ -1,0 +1,109 @@
+"""Which column of a table is its time, or which columns together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnnfast.cli.errors import CommandError
+from rnnfast.cli.series.dates import is_clock_time, readings
+from rnnfast.cli.series.table import Table, listed, numbers
+
+__all__ = ["time_column"]
+
+NAMES = {"time", "date", "datetime", "timestamp", "ds"}  # of time columns, whatever they hold
+COUNTS = {"t", "year", "quarter", "month", "week", "day", "hour"}  # of time columns, if they hold rising numbers
+PARTS = ("year", "month", "day", "hour", "minute", "second")  # of one time, in this order
+
+
+def time_column(
+    table: Table, time: str | None, columns: list[str], note: str = ""
+) -> tuple[Table, str | None, list[str]]:
+    """The table with its time in one column, the name of this, and the columns that it was made of.
+
+    Parameters
+    ----------
+    table : Table
+    time : str or None
+        A column, or several with a comma between; None: the one that looks like a time, if there is one.
+    columns : list of str
+        Those that are not the time.
+    note : str
+        What to say beside the columns that there are, where one is not.
+
+    Raises
+    ------
+    CommandError
+        There is no such column, or several may be the time.
+    """
+    if time is None:
+        found = _likely(table, columns)
+        if len(found) > 1 and not _belong_together(table, found):
+            raise CommandError(
+                f"{table.path}: several columns may be the time: {listed(found)}; choose with --time, "
+                f"or join columns that are one time together: --time {','.join(found)}"
+            )
+        time = ",".join(found) or None
+    if time is None or time in table.columns:
+        return table, time, [] if time is None else [time]
+    parts = [part.strip() for part in time.split(",")]
+    for part in parts:
+        if part not in table.columns:
+            raise CommandError(f"--time {time}: {table.path} has the columns {listed(table.columns)}{note}")
+    joined = _joined([table.columns[part] for part in parts], [part.lower() for part in parts])
+    return table._replace(columns=table.columns | {time: joined}), time, [*parts, time]
+
+
+def _likely(table: Table, columns: list[str]) -> list[str]:
+    """The columns that have a time's name, or hold dates, beside `columns`."""
+    found = []
+    for name, column in table.columns.items():
+        if name in columns:
+            continue
+        values, other = numbers(column)
+        if other.any():
+            likely = name.lower() in NAMES or bool(readings(column)) or is_clock_time(column)
+        else:
+            likely = name.lower() in NAMES or (name.lower() in COUNTS and bool((np.diff(values) > 0).all()))
+        if likely:
+            found.append(name)
+    calendar = [name for name in table.columns if name.lower() in (*PARTS, "quarter") and name not in columns]
+    if len(calendar) > 1 and set(found) <= set(calendar) and _is_calendar([n.lower() for n in calendar]):
+        return calendar
+    return found
+
+
+def _belong_together(table: Table, names: list[str]) -> bool:
+    """Whether columns are a date and a clock time, or a year and its parts."""
+    if _is_calendar([name.lower() for name in names]):
+        return True
+    times = [is_clock_time(table.columns[name]) for name in names]
+    return len(names) == 2 and times == [False, True] and not is_clock_time(table.columns[names[0]])
+
+
+def _is_calendar(names: list[str]) -> bool:
+    """Whether names are a year's and its quarter's, or its month's, and what follows without a gap."""
+    return sorted(names) == ["quarter", "year"] or (
+        len(names) > 1 and set(names) == set(PARTS[: len(names)]) and len(set(names)) == len(names)
+    )
+
+
+def _joined(columns: list[Any], names: list[str]) -> Any:
+    """Columns as one text: "2024-01-31 00:15", or parts as they are with a space between."""
+    texts = [column.astype(object).where(column.notna(), "").astype(str).str.strip() for column in columns]
+    if _is_calendar(names) and not any(numbers(text.str.lstrip("Qq"))[1].any() for text in texts):
+        whole = {
+            name: text.str.lstrip("Qq").str.replace(r"\.0+$", "", regex=True).str.zfill(2)
+            for name, text in zip(names, texts, strict=True)
+        }
+        if "quarter" in whole:
+            return whole["year"] + "-Q" + whole["quarter"].str.lstrip("0")
+        marks = dict(zip(PARTS, ("", "-", "-", " ", ":", ":"), strict=True))
+        joined = sum((marks[name] + whole[name] for name in PARTS[1:] if name in whole), start=whole["year"])
+        return joined + ":00" if len(names) == PARTS.index("hour") + 1 else joined
+    joined = texts[0]
+    for column, text in zip(columns[1:], texts[1:], strict=True):
+        midnight = getattr(column.dtype, "kind", "O") in "mM"
+        joined = joined + " " + (text.str.replace(r"^.*?(\d\d:\d\d)", r"\1", regex=True) if midnight else text)
+    return joined.str.replace(r"^(\S+) 00:00:00 (?=\d)", r"\1 ", regex=True)

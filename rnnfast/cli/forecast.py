@@ -186,7 +186,8 @@ def _trained(data: Data, options: argparse.Namespace) -> Forecaster:
     if options.save is not None:
         about = {"columns": data.names, "time": data.clock.name, "step": data.clock.step_text()}
         about |= {"missing": options.missing or "error", "irregular": options.irregular or "error"}
-        about |= {"date_format": data.clock.reading or None, "missing_values": options.missing_value or []}
+        read: dict[str, Any] = {"date_format": data.clock.reading or None}
+        about |= read | {"missing_values": options.missing_value or []}
         try:
             chosen.save(options.save, about)
         except OSError as error:

@@ -74,6 +74,16 @@ class Clock:
         steps = (self.positions[row + 1] - self.positions[row]) / self.step
         return round(steps) - 1 if steps > 1 and abs(steps - round(steps)) < 1e-6 else 0
 
+    def at_daylight_saving(self, row: int) -> bool:
+        """Whether local times skip or repeat an hour after a row as they do when daylight saving changes."""
+        if not isinstance(self._ruler, Elapsed) or self._ruler.zone is not None or self.step >= DAY:
+            return False
+        before, after = self.axis()[[row, row + 1]]
+        time = before - before.astype("datetime64[D]")
+        sunday = not np.is_busday(before.astype("datetime64[D]"), weekmask="Mon Tue Wed Thu Fri Sat")
+        jump = (after - before) - np.timedelta64(self.step, "us")
+        return bool(sunday and time < np.timedelta64(4, "h") and abs(jump) == np.timedelta64(1, "h"))
+
     def on_business_days(self) -> bool:
         """Whether the steps are business days."""
         return isinstance(self._ruler, BusinessDays)
@@ -196,12 +206,10 @@ def _are_compact(name: str, values: NDArray[np.float64], found: list[Reading]) -
 
 def _dated(name: str, reading: Reading, expected: str | None = None) -> Clock:
     """The clock of dates: on the ruler where they are regular, or the fewest steps are odd."""
-    count, _, unit = (expected or "").partition(" ")
-    unit = unit.removesuffix("s")
     best, fewest = None, -1
     for ruler, positions in rulers(reading.walls, reading.instants, reading.zone):
         clock = Clock(name, positions, ruler, reading=reading.format)
-        wanted = ruler.step_of(int(count), unit) if count.isdecimal() else None
+        wanted = None if expected is None else ruler.step_of(expected)
         if len(np.unique(positions)) == 1 and wanted is not None:
             return Clock(name, positions, ruler, wanted, reading.format)
         if expected is not None and clock.step_text() == expected:
@@ -234,7 +242,7 @@ def _two_readings(path: str, column: Any, clocks: list[Clock]) -> str:
 
 
 def _expected(form: str | None) -> str:
-    return "a date or a number" if not form else f"a date like {form}"
+    return "a date or a number" + (f", as {form}" if form else "")
 
 
 def _offset_text(offset: np.timedelta64) -> str:

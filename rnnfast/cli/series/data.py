@@ -163,7 +163,7 @@ class _Rows:
         if holidays and how != "resample":
             after, before = self.clock.labels(np.array([odd[0], odd[0] + 1]))
             return (
-                f"{holidays} business days without a row (holidays, the first between {after} and {before}): "
+                f"{holidays} business {'day' if holidays == 1 else 'days'} without a row (holidays, the first between {after} and {before}): "
                 "the rows beside them count as neighbours"
             )
         count = f"{len(odd)} of {len(self.places) - 1} steps"
@@ -197,6 +197,8 @@ class _Rows:
         before, after = self.clock.labels(np.array([row, row + 1]))
         skipped = self.clock.skipped(row)
         cause = f", {skipped:,} {'row is' if skipped == 1 else 'rows are'} missing there" if skipped else ""
+        if self.clock.at_daylight_saving(row):
+            cause += ", as when daylight saving changes: write times with their offsets or in UTC"
         return (
             f"{count}{f' ({twice})' if twice else ''} of {self.clock.name} are not {self.clock.step_text()}, "
             f"the first from {before} to {after} ({self.places[row + 1]}){cause}"
@@ -225,7 +227,9 @@ class _Rows:
         if how == "interpolate":
             last -= int(known[::-1].argmax(axis=0).max())
         if first > last:
-            raise CommandError(f"{path}: no row at which all of {listed(names)} have begun and none has ended")
+            raise CommandError(
+                f"{path}: no row at which all of {listed(names)} have begun and none has ended"
+            )
         cut = len(gaps) - (last - first + 1)
         self._take(np.arange(first, last + 1))
         gaps = np.isnan(self.values)

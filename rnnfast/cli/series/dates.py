@@ -11,14 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.baselines.series.packages import package
+from rnnfast.cli.errors import CommandError
 from rnnfast.cli.series.table import is_missing, numbers
 
 __all__ = ["Reading", "Zone", "is_clock_time", "readings"]
 
 TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AaPp][Mm])?"
 OFFSET = r"Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?"
+PARTS = rf"^(.+?)(?:[T ,]\s*({TIME}|(?<=\dT)\d{{2}})\s*({OFFSET})?)?$"  # date, time, offset
 WEEK, QUARTER = r"(\d{4})-?W(\d{2})", r"(\d{4})[- ]?Q([1-4])|Q([1-4])[-/ ]?(\d{4})"
-NAMED = ("%b %Y", "%B %Y", "%b-%Y", "%B-%Y", "%b-%y", "%b %y", "%d-%b-%y", "%d %b %y")  # months by name
+NAMED = (
+    "%b %Y",
+    "%B %Y",
+    "%b-%Y",
+    "%B-%Y",
+    "%b-%y",
+    "%b %y",
+    "%d-%b-%y",
+    "%d %b %y",
+    "%Y %b",
+    "%Y %B",
+    "%Y-%b",
+)  # months by name
 COMPACT = {8: "%Y%m%d", 6: "%Y%m"}  # dates that look like whole numbers, by their digits
 SAMPLES = 8  # rows that suggest formats
 
@@ -103,9 +117,10 @@ def readings(column: Any, date_format: str | None = None, day_first: bool = Fals
         return [_native(column)]
     text = _as_text(column)
     given = text.notna().to_numpy(bool)
-    text, offsets = _split_offsets(text)
+    parts = text.astype(str).str.extract(PARTS).where(text.notna())
+    offsets = _offsets(parts[2]) if parts[2].notna().any() else None
     found: list[Reading] = []
-    for form, dates in _candidates(text, date_format, day_first):
+    for form, dates in _candidates(text, parts, date_format, day_first):
         walls = dates.to_numpy("datetime64[us]")
         misfits = np.isnat(walls) & given
         instants, zone = walls, None
@@ -148,33 +163,29 @@ def _native(column: Any) -> Reading:
     return Reading("", walls, instants, zone, np.zeros(len(walls), bool))
 
 
-def _split_offsets(text: Any) -> tuple[Any, NDArray[Any] | None]:
-    """The text without offsets from UTC, and these (NaT in rows without), or None if no row has one."""
-    parts = text.astype(str).str.extract(rf"^(.*?{TIME})\s*({OFFSET})$")
-    has = parts[1].notna() & text.notna()
-    if not has.any():
-        return text, None
-    digits = parts[1].where(has).str.extract(r"^([+-])(\d{2}):?(\d{2})?$")
+def _offsets(text: Any) -> NDArray[Any]:
+    """Offsets from UTC, NaT in rows without."""
+    digits = text.str.extract(r"^([+-])(\d{2}):?(\d{2})?$")
     minutes = 60.0 * digits[1].astype(float) + digits[2].astype(float).fillna(0.0)
     minutes = (minutes * np.where(digits[0] == "-", -1.0, 1.0)).fillna(0.0).to_numpy()  # 0: Z
     offsets = (60_000_000 * minutes).astype("timedelta64[us]")
-    offsets[~has.to_numpy(bool)] = np.timedelta64("NaT")
-    return parts[0].where(has, text).astype(object), offsets
+    offsets[text.isna()] = np.timedelta64("NaT")
+    return offsets
 
 
-def _candidates(text: Any, date_format: str | None, day_first: bool) -> Iterator[tuple[str, Any]]:
+def _candidates(text: Any, parts: Any, date_format: str | None, day_first: bool) -> Iterator[tuple[str, Any]]:
     """Formats, and the dates that each makes of the text."""
     if date_format is not None:
         form = date_format.replace("%z", "").strip()
         if re.search("%[HIfMSpXcT]", form):
-            yield date_format, _parsed(text, form)
-            return
-    dates, times = _split_times(text)
-    if date_format is not None:
-        yield date_format, _parsed(dates, form) + times
+            wall = text.where(parts[2].isna(), text.str.replace(rf"\s*(?:{OFFSET})$", "", regex=True))
+            yield date_format, _parsed(wall, form)
+        else:
+            yield date_format, _parsed(parts[0], form) + _times(parts[1])
         return
-    dates = _plain(dates)
-    iso = _parsed(dates, "ISO8601")
+    times = _times(parts[1])
+    dates = _plain(parts[0].astype(object))
+    iso = _parsed(dates, "ISO8601").mask(dates.str.contains(r"(?:Z|[+-]\d\d:\d\d)$", na=False))
     length = dates.dropna().astype(str).str.len()
     compact = COMPACT.get(int(length.iloc[0])) if len(length) and numbers(dates)[1].sum() == 0 else None
     if compact is not None:
@@ -190,26 +201,25 @@ def _candidates(text: Any, date_format: str | None, day_first: bool) -> Iterator
 def _parsed(text: Any, form: str) -> Any:
     """Dates in one format, NaT where it does not fit."""
     pandas = package("pandas", "rnnfast forecast")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of formats that have no year
+    try:
         found = pandas.to_datetime(text, format=form, errors="coerce", utc=True)
+    except ValueError as error:
+        raise CommandError(f"--date-format {form}: {error}") from None
     return found.dt.tz_localize(None).astype("datetime64[us]")
 
 
-def _split_times(text: Any) -> tuple[Any, Any]:
-    """The text's dates, and its times of day as differences from midnight (zero where there is none)."""
+def _times(text: Any) -> Any:
+    """Times of day as differences from midnight (zero where there is none)."""
     pandas = package("pandas", "rnnfast forecast")
-    parts = text.astype(str).str.extract(rf"^(.+?)[T ,]\s*({TIME})$")
-    has = parts[1].notna() & text.notna()
-    clock = parts[1].where(has).str.replace(",", ".", regex=False)
-    digits = clock.str.extract(r"^(\d+):(\d+)(?::([\d.]+))?\s*([AaPp])?")
+    codes, clocks = pandas.factorize(text.fillna("0").str.replace(",", ".", regex=False))
+    digits = pandas.Series(clocks).str.extract(r"^(\d+)(?::(\d+))?(?::([\d.]+))?\s*([AaPp])?")
     hours, minutes, seconds = (digits[part].astype(float).fillna(0.0) for part in range(3))
     half = digits[3].str.lower()
     hours = hours.where(half.isna(), hours % 12 + 12 * (half == "p"))
     total = (1e6 * (3600 * hours + 60 * minutes + seconds)).round()
     right = (minutes < 60) & (seconds < 60) & (total <= 24 * 3.6e9)  # 24:00 is the next day's beginning
-    times = pandas.to_timedelta(total.where(right), unit="us")
-    return parts[0].where(has, text).astype(object), times
+    times = pandas.to_timedelta(total.where(right), unit="us").astype("timedelta64[us]")
+    return pandas.Series(times.to_numpy()[codes], index=text.index)
 
 
 def _plain(dates: Any) -> Any:

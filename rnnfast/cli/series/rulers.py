@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,12 @@ class Ruler:
     Attributes
     ----------
     zone : Zone or None
+    lengths : sequence of int
+        Of the units of steps, in positions.
     """
 
     zone: Zone | None = None
+    lengths: Sequence[int] = (1,)
 
     def local(self, positions: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Local times at positions, and their offsets from UTC, if there are any."""
@@ -43,9 +46,11 @@ class Ruler:
         """Steps of the season that dates suggest: of a day, a week (for days), a year (weeks and months)."""
         raise NotImplementedError
 
-    def step_of(self, count: int, unit: str) -> int | None:
-        """The step that a text names, None where this ruler has no such unit."""
-        raise NotImplementedError
+    def step_of(self, text: str) -> int | None:
+        """The step that a text names, None where this ruler has no such step."""
+        count = text.partition(" ")[0]
+        steps = [int(count) * length for length in self.lengths] if count.isdecimal() else []
+        return next((step for step in steps if self.text(step) == text), None)
 
     def _walls(self, positions: NDArray[Any]) -> NDArray[Any]:
         raise NotImplementedError
@@ -56,6 +61,8 @@ class Ruler:
 
 class Elapsed(Ruler):
     """Microseconds: of local time, where a day is a day, or of UTC, where an hour is an hour."""
+
+    lengths = tuple(UNITS.values())
 
     def __init__(self, zone: Zone | None, utc: bool) -> None:
         self.zone, self.utc = zone, utc
@@ -75,9 +82,6 @@ class Elapsed(Ruler):
         fits = UNITS["minute"] <= step < DAY and DAY % step == 0
         return DAY // step if fits else None
 
-    def step_of(self, count: int, unit: str) -> int | None:
-        return count * UNITS[unit] if unit in UNITS else None
-
     def _walls(self, positions: NDArray[Any]) -> NDArray[Any]:
         return positions.astype("datetime64[us]")
 
@@ -96,11 +100,8 @@ class BusinessDays(Ruler):
     def season(self, step: int) -> int | None:
         return 5 if step == 1 else None
 
-    def step_of(self, count: int, unit: str) -> int | None:
-        return count if unit == "business day" else None
-
     def _walls(self, positions: NDArray[Any]) -> NDArray[Any]:
-        return np.busday_offset("1970-01-01", positions).astype("datetime64[us]") + self._time
+        return np.busday_offset("1970-01-01", positions, roll="forward").astype("datetime64[us]") + self._time
 
     def _measured(self, step: int) -> tuple[int, str]:
         return step, "business day"
@@ -121,14 +122,17 @@ class Months(Ruler):
         The day, or the days before the last.
     """
 
+    lengths = (1, 12)
+
     def __init__(self, zone: Zone | None, time: np.timedelta64, place: str, number: int = 0) -> None:
         self.zone, self._time, self._place, self._number = zone, time, place, number
 
+    def text(self, step: int) -> str:
+        business = f" ({self._place} business day)" if self._place in ("first", "last") else ""
+        return super().text(step) + business
+
     def season(self, step: int) -> int | None:
         return 12 // step if step < 12 and 12 % step == 0 else None
-
-    def step_of(self, count: int, unit: str) -> int | None:
-        return {"month": count, "year": 12 * count}.get(unit)
 
     def days(self, months: NDArray[Any]) -> NDArray[Any]:
         """The days of months, as numbers of months since 1970."""
@@ -150,7 +154,7 @@ class Months(Ruler):
 
 def rulers(
     walls: NDArray[Any], instants: NDArray[Any], zone: Zone | None
-) -> Iterator[tuple[Ruler, NDArray[np.int64]]]:
+) -> list[tuple[Ruler, NDArray[np.int64]]]:
     """The rulers that dates fit, the likeliest first, and the dates' positions on each.
 
     Parameters
@@ -163,34 +167,35 @@ def rulers(
     time = walls[0] - days[0]
     at_one_time = bool((walls - days == time).all())
     differences = np.diff(np.unique(walls.astype(np.int64)))
-    months, ruler = walls.astype("datetime64[M]").astype(np.int64), None
+    fits: list[tuple[Ruler, NDArray[np.int64]]] = []
+    later: list[tuple[Ruler, NDArray[np.int64]]] = []  # what only a table that is short has
     if at_one_time and differences.min(initial=SHORTEST_MONTH) >= SHORTEST_MONTH:
-        ruler = _months(zone, time, days, months, differ=len(np.unique(differences)) > 1)
-    four_weeks = len(differences) > 0 and bool((differences == SHORTEST_MONTH).all())
-    if ruler is not None and not four_weeks:
-        yield ruler, months
+        months = walls.astype("datetime64[M]").astype(np.int64)
+        found: list[tuple[Ruler, NDArray[np.int64]]] = [
+            (ruler, months) for ruler in _months(zone, time, days, months)
+        ]
+        known = len(np.unique(differences)) > 1 or (len(differences) > 0 and differences[0] != SHORTEST_MONTH)
+        fits, later = (found[:1], found[1:]) if known else ([], found)
     if at_one_time and np.is_busday(days).all():
         positions = np.busday_count("1970-01-01", days)
         steps, gaps = np.diff(np.sort(positions)), np.diff(np.sort(days)).astype(np.int64)
-        if len(days) == 1 or (gaps[steps == 1] == 3).any():  # a weekend between neighbours
-            yield BusinessDays(zone, time), positions
-    yield Elapsed(zone, utc=False), walls.astype(np.int64)
+        weekend = (gaps[steps == 1] == 3).any()  # between neighbours
+        (fits if weekend else later).append((BusinessDays(zone, time), positions))
+    fits.append((Elapsed(zone, utc=False), walls.astype(np.int64)))
     if zone is not None:
-        yield Elapsed(zone, utc=True), instants.astype(np.int64)
-    if ruler is not None and four_weeks:  # February to March
-        yield ruler, months
+        fits.append((Elapsed(zone, utc=True), instants.astype(np.int64)))
+    return [*fits, *later]
 
 
 def _months(
-    zone: Zone | None, time: np.timedelta64, days: NDArray[Any], months: NDArray[np.int64], differ: bool
-) -> Months | None:
-    """Months, if all days are at one place of theirs; a place but a day of the month where steps differ."""
+    zone: Zone | None, time: np.timedelta64, days: NDArray[Any], months: NDArray[np.int64]
+) -> list[Months]:
+    """Months, for each place of theirs that all days are at; the likeliest first."""
     first, beyond = (month.astype("datetime64[M]").astype(DATE) for month in (months, months + 1))
     number = int((days - first).astype(np.int64).max()) + 1
     if number > 28 and (days == beyond - 1).all():
         number = 31
-    places = [("day", number)]
-    if differ:
-        places += [("end", int((beyond - 1 - days)[0].astype(np.int64))), ("last", 0), ("first", 0)]
+    before_end = int((beyond - 1 - days)[0].astype(np.int64))
+    places = [("day", number), ("end", before_end), ("last", 0), ("first", 0)]
     fits = (Months(zone, time, *place) for place in places)
-    return next((ruler for ruler in fits if (ruler.days(months) == days).all()), None)
+    return [ruler for ruler in fits if (ruler.days(months) == days).all()]

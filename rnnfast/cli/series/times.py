@@ -13,8 +13,18 @@ from rnnfast.cli.series.table import Table, listed, numbers
 __all__ = ["time_column"]
 
 NAMES = {"time", "date", "datetime", "timestamp", "ds"}  # of time columns, whatever they hold
-COUNTS = {"t", "year", "quarter", "month", "week", "day", "hour"}  # of time columns, if they hold rising numbers
+COUNTS = {
+    "t",
+    "year",
+    "quarter",
+    "month",
+    "week",
+    "day",
+    "hour",
+}  # of time columns, if they hold rising numbers
 PARTS = ("year", "month", "day", "hour", "minute", "second")  # of one time, in this order
+SHARES = {"quarter": "-Q", "week": "-W"}  # of a year, as ISO 8601 and statistics offices write them
+SAMPLE = 1000  # rows that say whether a column may be the time; all say how it is read
 
 
 def time_column(
@@ -63,12 +73,14 @@ def _likely(table: Table, columns: list[str]) -> list[str]:
             continue
         values, other = numbers(column)
         if other.any():
-            likely = name.lower() in NAMES or bool(readings(column)) or is_clock_time(column)
+            sample = column.iloc[np.unique(np.linspace(0, len(column) - 1, SAMPLE).astype(int))]
+            sample = sample.reset_index(drop=True)
+            likely = name.lower() in NAMES or bool(readings(sample)) or is_clock_time(sample)
         else:
             likely = name.lower() in NAMES or (name.lower() in COUNTS and bool((np.diff(values) > 0).all()))
         if likely:
             found.append(name)
-    calendar = [name for name in table.columns if name.lower() in (*PARTS, "quarter") and name not in columns]
+    calendar = [name for name in table.columns if name.lower() in (*PARTS, *SHARES) and name not in columns]
     if len(calendar) > 1 and set(found) <= set(calendar) and _is_calendar([n.lower() for n in calendar]):
         return calendar
     return found
@@ -84,26 +96,31 @@ def _belong_together(table: Table, names: list[str]) -> bool:
 
 def _is_calendar(names: list[str]) -> bool:
     """Whether names are a year's and its quarter's, or its month's, and what follows without a gap."""
-    return sorted(names) == ["quarter", "year"] or (
-        len(names) > 1 and set(names) == set(PARTS[: len(names)]) and len(set(names)) == len(names)
-    )
+    if len(names) == 2 and "year" in names and set(names) & set(SHARES):
+        return True
+    return len(names) > 1 and sorted(names) == sorted(PARTS[: len(names)])
 
 
 def _joined(columns: list[Any], names: list[str]) -> Any:
     """Columns as one text: "2024-01-31 00:15", or parts as they are with a space between."""
-    texts = [column.astype(object).where(column.notna(), "").astype(str).str.strip() for column in columns]
-    if _is_calendar(names) and not any(numbers(text.str.lstrip("Qq"))[1].any() for text in texts):
+    texts = [_text(column) for column in columns]
+    if _is_calendar(names) and not any(numbers(text.str.lstrip("QqWw"))[1].any() for text in texts):
         whole = {
-            name: text.str.lstrip("Qq").str.replace(r"\.0+$", "", regex=True).str.zfill(2)
+            name: text.str.lstrip("QqWw").str.replace(r"\.0+$", "", regex=True).str.zfill(2)
             for name, text in zip(names, texts, strict=True)
         }
-        if "quarter" in whole:
-            return whole["year"] + "-Q" + whole["quarter"].str.lstrip("0")
+        for share, mark in SHARES.items():
+            if share in whole:
+                number = whole[share].str.lstrip("0") if share == "quarter" else whole[share]
+                return whole["year"] + mark + number
         marks = dict(zip(PARTS, ("", "-", "-", " ", ":", ":"), strict=True))
         joined = sum((marks[name] + whole[name] for name in PARTS[1:] if name in whole), start=whole["year"])
         return joined + ":00" if len(names) == PARTS.index("hour") + 1 else joined
-    joined = texts[0]
-    for column, text in zip(columns[1:], texts[1:], strict=True):
-        midnight = getattr(column.dtype, "kind", "O") in "mM"
-        joined = joined + " " + (text.str.replace(r"^.*?(\d\d:\d\d)", r"\1", regex=True) if midnight else text)
-    return joined.str.replace(r"^(\S+) 00:00:00 (?=\d)", r"\1 ", regex=True)
+    return texts[0].str.cat(texts[1:], sep=" ").str.strip()
+
+
+def _text(column: Any) -> Any:
+    """A column as text: dates of a Parquet file without their time, which another column has."""
+    if getattr(column.dtype, "kind", "O") == "M":
+        return column.dt.strftime("%Y-%m-%d").fillna("")
+    return column.astype(object).where(column.notna(), "").astype(str).str.strip()

@@ -279,6 +279,11 @@ def test_a_row_that_the_others_do_not_fit_is_named(capsys):
     assert "line 14, column 'date': expected a date or a number, as %m.%d.%Y" in fails(
         capsys, "--date-format", "%m.%d.%Y"
     )
+    table(range(1990, 2030))
+    assert "line 2, column 'date': expected a date or a number, as %d.%m.%Y, got '1990'" in fails(
+        capsys, "--date-format", "%d.%m.%Y"
+    )
+    assert "--date-format %Q: " in fails(capsys, "--date-format", "%Q")
     times = offsets("2024-01-01", 40, "h")
     times[5] = "2024-01-01T05:00:00"
     table(times)

@@ -162,14 +162,14 @@ def clock_of(
     Raises
     ------
     CommandError
-        A row without a time, or whose time is neither a date nor a number; dates that can be read in two ways.
+        A row without a time, or whose time is neither a date nor a number; dates that have two readings.
     """
     if name is None:
         return Clock("row", np.arange(1, len(table.places) + 1))
     column = table.columns[name]
     values, other = numbers(column)
     found = readings(column, date_format, day_first)
-    if not other.any() and not (found and (date_format is not None or _are_compact(name, values, found))):
+    if not other.any() and date_format is None and not (found and _are_compact(name, values, found)):
         _refuse(table, name, np.isnan(values), "expected a time, got none")
         whole = (values % 1 == 0).all() and np.abs(values).max(initial=0.0) <= EXACT
         return Clock(name, values.astype(np.int64) if whole else values)
@@ -179,7 +179,8 @@ def clock_of(
             f"name the column of the dates too: --time DATE,{name}"
         )
     if not found:
-        _refuse(table, name, other, f"expected {_expected(date_format)}")
+        rows = other if date_format is None else np.ones(len(other), bool)
+        _refuse(table, name, rows, f"expected {_expected(date_format)}")
     _refuse(table, name, found[0].misfits, f"expected {_expected(date_format or found[0].format)}")
     _refuse(table, name, np.isnat(found[0].walls), "expected a time, got none")
     clocks = [_dated(name, reading, step) for reading in found]
@@ -192,7 +193,7 @@ def clock_of(
 
 
 def _are_compact(name: str, values: NDArray[np.float64], found: list[Reading]) -> bool:
-    """Whether whole numbers like 20240131 are dates: all are, and those of months are regular as dates alone."""
+    """Whether whole numbers are dates: all like 20240131, or like 202401 and regular only as dates."""
     digits = np.log10(np.abs(values[~np.isnan(values)]).max(initial=1.0))
     if found[0].misfits.any() or np.isnat(found[0].walls).any():
         return False

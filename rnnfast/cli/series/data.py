@@ -162,8 +162,9 @@ class _Rows:
         holidays = self.clock.holidays()
         if holidays and how != "resample":
             after, before = self.clock.labels(np.array([odd[0], odd[0] + 1]))
+            days = "business day" if holidays == 1 else "business days"
             return (
-                f"{holidays} business {'day' if holidays == 1 else 'days'} without a row (holidays, the first between {after} and {before}): "
+                f"{holidays} {days} without a row (holidays, the first between {after} and {before}): "
                 "the rows beside them count as neighbours"
             )
         count = f"{len(odd)} of {len(self.places) - 1} steps"

@@ -11,6 +11,7 @@ import pytest
 
 from rnnfast.cli.main import main
 from rnnfast.cli.series.data import read_data
+from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
 pandas = pytest.importorskip("pandas")
 
@@ -221,8 +222,6 @@ def monthly(first, count=40):
 @pytest.mark.parametrize(("times", "arguments", "step", "after"), CASES.values(), ids=CASES)
 @pytest.mark.parametrize("name", ["date", "when"])
 def test_the_clock_of_dates(capsys, times, arguments, step, after, name):
-    if name == "when" and step == "1":
-        pytest.skip("numbers are a time by name")
     times = monthly(times[0]) if arguments is None else times
     table(times, f"{name},y")
     compact = name == "when" and re.fullmatch(r"\d+", times[0])
@@ -426,6 +425,23 @@ def test_a_kept_model_reads_dates_as_its_table_was(capsys):
     table(dates("2020-01-01", 12, "MS", "%d/%m/%Y"))
     assert main(["forecast", "data.csv", "--model", "m.npz"]) == 0
     assert "2021-01-01" in capsys.readouterr().out
+    table(dates("2020-01-01", 12, "MS"))  # another form that has one meaning
+    assert main(["forecast", "data.csv", "--model", "m.npz"]) == 0
+    assert "2021-01-01" in capsys.readouterr().out
+    arrays, metadata = read_checkpoint("m.npz")
+    write_checkpoint("m.npz", arrays, {**metadata, "date_format": 3})
+    assert main(["forecast", "data.csv", "--model", "m.npz"]) == 2
+    assert "--model m.npz: damaged: 3, []" in capsys.readouterr().err
+
+
+def test_a_kept_model_knows_what_means_missing(capsys):
+    days = dates("2024-01-01", 60, "D")
+    table([f"{day},{-200 if k == 3 else k}" for k, day in enumerate(days)], "date,z,y")
+    arguments = ["--column", "z", "--missing", "previous"]
+    expected = forecast(capsys, *arguments, "--missing-value", "-200", "--save", "m.npz")[1]
+    assert main(["forecast", "data.csv", "--model", "m.npz", "--output", "again.csv"]) == 0
+    assert ",".join(expected) in open("again.csv").read()
+    assert "1 missing values filled" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])

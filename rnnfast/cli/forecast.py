@@ -83,11 +83,14 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 def _reading(options: argparse.Namespace, about: dict[str, Any] | None = None) -> dict[str, Any]:
     """How the table is read: by the options, or as that of a kept model was."""
     kept = about or {}
-    own = options.date_format is not None or options.day_first
+    kept_format, kept_values = kept.get("date_format"), kept.get("missing_values", [])
+    if not isinstance(kept_format, str | None) or not isinstance(kept_values, list):
+        raise CommandError(f"--model {options.model}: damaged: {kept_format!r}, {kept_values!r}")
     return {
-        "date_format": options.date_format if own else kept.get("date_format"),
+        "date_format": options.date_format,
         "day_first": options.day_first,
-        "missing_values": options.missing_value or kept.get("missing_values", []),
+        "kept_format": None if options.date_format is not None or options.day_first else kept_format,
+        "missing_values": options.missing_value or [str(value) for value in kept_values],
     }
 
 

@@ -146,6 +146,7 @@ def clock_of(
     step: str | None = None,
     date_format: str | None = None,
     day_first: bool = False,
+    kept_format: str | None = None,
 ) -> Clock:
     """The clock of a table's time column, or of its rows' numbers.
 
@@ -158,6 +159,8 @@ def clock_of(
     date_format : str, optional
         As strptime has it.
     day_first : bool
+    kept_format : str, optional
+        The format to prefer where it fits all rows.
 
     Raises
     ------
@@ -168,7 +171,9 @@ def clock_of(
         return Clock("row", np.arange(1, len(table.places) + 1))
     column = table.columns[name]
     values, other = numbers(column)
-    found = readings(column, date_format, day_first)
+    found = [] if kept_format is None else readings(column, kept_format)
+    if not found or found[0].misfits.any():
+        found = readings(column, date_format, day_first)
     if not other.any() and date_format is None and not (found and _are_compact(name, values, found)):
         _refuse(table, name, np.isnan(values), "expected a time, got none")
         whole = (values % 1 == 0).all() and np.abs(values).max(initial=0.0) <= EXACT

@@ -64,6 +64,7 @@ def read_data(
     note: str = "",
     date_format: str | None = None,
     day_first: bool = False,
+    kept_format: str | None = None,
     missing_values: Sequence[str] = (),
 ) -> Data:
     """Read the series of a file.
@@ -86,6 +87,8 @@ def read_data(
         Of the dates, as strptime has it.
     day_first : bool
         Dates like 01/02/2024 have the day first.
+    kept_format : str, optional
+        The format to prefer, of the table that a model was trained on.
     missing_values : sequence of str
         What stands for a missing value, beside the usual texts.
 
@@ -109,7 +112,7 @@ def read_data(
         raise CommandError(f"--column {next(name for name in columns if name in parts)}: is the --time")
     names = [_only_column(table, parts)] if columns is None else columns
     values = np.stack([_numbers(table, name) for name in names], axis=1)
-    rows = _Rows(values, clock_of(table, time, step, date_format, day_first), table.places)
+    rows = _Rows(values, clock_of(table, time, step, date_format, day_first, kept_format), table.places)
     notes = [rows.sort(), rows.make_regular(path, irregular), rows.make_whole(path, names, missing)]
     if rows.clock.keeps_offset():
         notes.append(f"offsets from UTC change; the forecast keeps the last: {rows.clock.labels()[-1][-6:]}")

@@ -233,15 +233,14 @@ def _dated(name: str, reading: Reading, expected: str | None = None) -> Clock:
     """The clock of dates: on the ruler where they are regular, or the fewest steps are odd."""
     best, fewest = None, -1
     for ruler, positions in rulers(reading.walls, reading.instants, reading.zone):
-        clock = Clock(name, positions, ruler, reading=reading.format)
         wanted = None if expected is None else ruler.step_of(expected)
-        if len(np.unique(positions)) == 1 and wanted is not None:
-            return Clock(name, positions, ruler, wanted, reading.format)
-        if expected is not None and clock.step_text() == expected:
+        alone = wanted is not None and len(np.unique(positions)) == 1
+        clock = Clock(name, positions, ruler, wanted if alone else None, reading.format)
+        if isinstance(ruler, Elapsed) and ruler.zone is not None and not ruler.utc and clock.step % DAY:
+            continue  # hours are equal in UTC alone
+        if alone or (expected is not None and clock.step_text() == expected):
             return clock
         if isinstance(ruler, BusinessDays) and clock.step != 1:
-            continue
-        if isinstance(ruler, Elapsed) and ruler.zone is not None and not ruler.utc and clock.step % DAY:
             continue
         odd = len(_distinct(clock).odd_steps())
         if best is None or odd < fewest:

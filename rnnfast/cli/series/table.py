@@ -74,27 +74,10 @@ def read_table(path: str, missing_values: Sequence[str] = ()) -> Table:
         raise CommandError(f"{path}: {error.strerror or error}") from None
     except (ValueError, ArithmeticError, LookupError) as error:  # pandas' and pyarrow's own derive from these
         raise CommandError(f"{path}: no readable table: {str(error).strip().splitlines()[0]}") from None
-    names = [str(name) for name in frame.columns]
-    if suffix in PARQUET:
-        if not isinstance(frame.index, pandas.RangeIndex):  # what pandas keeps beside the columns
-            frame = frame.reset_index(names=frame.index.name or "time")
-            names = [str(name) for name in frame.columns]
-        for name, kind in frame.dtypes.items():
-            if isinstance(kind, pandas.PeriodDtype):
-                frame[name] = frame[name].dt.to_timestamp()
-        places = [f"row {row + 1}" for row in range(len(frame))]
-    else:
-        if names and all(_is_number(name) for name in names):
-            raise CommandError(
-                f"{path}: expected a first line that names the columns, got {', '.join(names)}"
-            )
-        filled = (frame != "").any(axis=1).to_numpy(copy=True)
-        if len(names) == 1 and filled.any():  # a blank line is a missing value, but at the end
-            filled[: np.flatnonzero(filled)[-1]] = True
-        frame = frame[filled]
-        places = [f"line {row + 2}" for row in frame.index]
+    frame, places = _rows_of_parquet(pandas, frame) if suffix in PARQUET else _rows_of_text(path, frame)
     if not len(frame):
         raise CommandError(f"{path}: expected rows, got none")
+    names = [str(name) for name in frame.columns]
     stripped = [name.strip() for name in names]
     if len(set(stripped)) == len(names):
         names = stripped
@@ -108,6 +91,28 @@ def read_table(path: str, missing_values: Sequence[str] = ()) -> Table:
             name = f"column {k + 1}"
         columns[name] = _with_points(column, decimal_comma)
     return Table(path, columns, places)
+
+
+def _rows_of_parquet(pandas: Any, frame: Any) -> tuple[Any, list[str]]:
+    """The rows with their index as a column, and their places."""
+    if not isinstance(frame.index, pandas.RangeIndex):  # what pandas keeps beside the columns
+        frame = frame.reset_index(names=frame.index.name or "time")
+    for name, kind in frame.dtypes.items():
+        if isinstance(kind, pandas.PeriodDtype):
+            frame[name] = frame[name].dt.to_timestamp()
+    return frame, [f"row {row + 1}" for row in range(len(frame))]
+
+
+def _rows_of_text(path: str, frame: Any) -> tuple[Any, list[str]]:
+    """The rows without blank lines, and their places."""
+    names = [str(name) for name in frame.columns]
+    if names and all(_is_number(name) for name in names):
+        raise CommandError(f"{path}: expected a first line that names the columns, got {', '.join(names)}")
+    filled = (frame != "").any(axis=1).to_numpy(copy=True)
+    if len(names) == 1 and filled.any():  # a blank line is a missing value, but at the end
+        filled[: np.flatnonzero(filled)[-1]] = True
+    frame = frame[filled]
+    return frame, [f"line {row + 2}" for row in frame.index]
 
 
 def _separator(path: str, suffix: str) -> str:

@@ -331,8 +331,12 @@ def test_a_short_table_leaves_out_the_rungs_that_need_more(folder, capsys):
 
 def test_too_few_rows_are_told_how_many_are_needed(folder, capsys):
     write("data.csv", {"y": VALUES[:10]})
-    assert "got 10: horizon 1 needs at least 29" in fails(capsys, "data.csv")
-    assert re.search(r"got 10: horizon 12 needs at least \d+", fails(capsys, "data.csv", "--horizon", "12"))
+    assert "data.csv: expected at least 29 values (" in fails(capsys, "data.csv")
+    needed = re.search(r"at least (\d+) values .* 12\), got 10", fails(capsys, "data.csv", "--horizon", "12"))
+    write("enough.csv", {"y": np.resize(VALUES, int(needed[1]))})
+    forecast(capsys, "enough.csv", "--horizon", "12", "--rung", "last")
+    write("months.csv", {"month": pandas.date_range("2024-01-01", periods=12, freq="MS"), "y": VALUES[:12]})
+    assert "months.csv: expected at least 29 values (" in fails(capsys, "months.csv")
 
 
 def test_a_flat_start_and_a_flat_column_stop_nothing(folder, capsys):

@@ -23,7 +23,8 @@ from rnnfast.baselines.series.saving import load_forecaster
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.files import check_apart, check_place, check_plot, check_replaced, write_text
 from rnnfast.cli.options import positive_integer, seed, share, shares
-from rnnfast.cli.series.data import IRREGULAR, MISSING, Data, read_data
+from rnnfast.cli.series.clock import Dates
+from rnnfast.cli.series.data import Columns, Data, read_data
 from rnnfast.cli.series.plot import draw
 from rnnfast.cli.series.printed import (
     Forecasts,
@@ -34,6 +35,7 @@ from rnnfast.cli.series.printed import (
     print_forecast,
     print_scores,
 )
+from rnnfast.cli.series.rows import IRREGULAR, MISSING
 
 __all__ = ["add_options", "run", "writes_files"]
 
@@ -58,7 +60,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what to forecast; again for more (the only numbers)",
     )
-    add("--time", metavar="NAME", help="dates or numbers (the only such column; none: the rows' order)")
+    add(
+        "--time",
+        metavar="NAME",
+        help="dates or numbers; Date,Time: two columns together (the only such; none: the rows' order)",
+    )
+    _add_reading(parser)
     add("--horizon", type=positive_integer, metavar="N", help=f"steps ahead ({HORIZON}; a model's own)")
     lags = "window of AR, MLP and convolution (a season and 8 more, at least 24)"
     add("--lags", type=positive_integer, metavar="N", help=lags)
@@ -81,6 +88,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--plot", metavar="FILE", help="draw the forecast")
     add("--save", metavar="FILE", help="keep the model, as .npz")
     add("--model", metavar="FILE", help="forecast by a model that --save kept: nothing is trained")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say how a table's text is read."""
+    add = parser.add_argument
+    add("--date-format", metavar="FORMAT", help="of the dates, as %%d.%%m.%%Y (the one that fits all rows)")
+    add("--day-first", action="store_true", help="dates like 01/02/2024 have the day first")
+    missing = 'a value that means "missing", as -200; again for more (texts like NA)'
+    add("--missing-value", action="append", metavar="V", help=missing)
 
 
 def writes_files(options: argparse.Namespace) -> bool:
@@ -144,13 +160,11 @@ def _check_files(options: argparse.Namespace) -> None:
 def _read(options: argparse.Namespace) -> Data:
     return read_data(
         options.data,
-        options.column,
-        options.time,
+        Columns(options.column, options.time, options.series, options.only, options.covariates or []),
         options.missing or "error",
         options.irregular or "error",
-        series=options.series,
-        only=options.only,
-        covariates=options.covariates,
+        dates=Dates(options.date_format, options.day_first),
+        missing_values=options.missing_value or [],
     )
 
 
@@ -254,6 +268,8 @@ def _save(forecaster: Forecaster, data: Data, options: argparse.Namespace) -> No
     about = {"columns": data.columns, "time": data.clock.name, "step": data.clock.step_text()}
     about |= {"missing": options.missing or "error", "irregular": options.irregular or "error"}
     about |= {"series": options.series, "only": data.only, "covariates": options.covariates or []}
+    read: dict[str, Any] = {"date_format": data.clock.reading or None}
+    about |= read | {"missing_values": options.missing_value or []}
     try:
         forecaster.save(options.save, about)
     except OSError as error:
@@ -276,47 +292,26 @@ def _too_much(data: Data, message: str) -> str:
 
 def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
     """The model of --model, and the series of the file that it is to forecast."""
-    try:
-        forecaster, about = load_forecaster(options.model)
-        names, time, step = about["columns"], about["time"], about["step"]
-        missing, irregular = about["missing"], about["irregular"]
-        series, only, covariates = about["series"], about["only"], about["covariates"]
-        if missing not in MISSING or irregular not in IRREGULAR:
-            raise ValueError(f"{options.model}: damaged: {missing!r}, {irregular!r}")
-        texts = all(isinstance(part, list) for part in (names, only, covariates)) and all(
-            isinstance(text, str) for text in [*names, *only, *covariates, time, step, series or ""]
-        )
-        counts = texts and len(names) * max(1, len(only)) == forecaster.series
-        known = forecaster.covariates if forecaster.reads_covariates else len(covariates)
-        if not counts or (series is None) != (not only) or len(covariates) != known:
-            raise ValueError(f"{options.model}: damaged: columns {names!r}, time {time!r}, step {step!r}")
-    except OSError as error:
-        raise CommandError(f"--model {options.model}: {error.strerror or error}") from None
-    except (KeyError, TypeError) as error:
+    forecaster, about = _loaded(options.model)
+    names, only, time, step = about["columns"], about["only"], about["time"], about["step"]
+    values = options.column or names
+    if len(values) != len(names):
         raise CommandError(
-            f"--model {options.model}: damaged, or not of `rnnfast forecast`: {error}"
-        ) from None
-    except ValueError as error:
-        raise CommandError(f"--model {error}") from None
-    columns = options.column or names
-    if len(columns) != len(names):
-        raise CommandError(
-            f"--column: the model forecasts {len(names)} ({', '.join(names)}), not {len(columns)}"
+            f"--column: the model forecasts {len(names)} ({', '.join(names)}), not {len(values)}"
         )
     for name in options.only or []:
         if name not in only:
             raise CommandError(f"--only {name}: the model forecasts {', '.join(only) or 'no --series'}")
     by = None if time == "row" else time
+    anew = options.date_format is not None or options.day_first
+    kept_format = None if anew else about["date_format"]
     data = read_data(
         options.data,
-        columns,
-        options.time or by,
-        options.missing or missing,
-        options.irregular or irregular,
-        series=series,
-        only=only or None,
-        covariates=covariates,
-        step=step,
+        Columns(values, options.time or by, about["series"], only or None, about["covariates"]),
+        options.missing or about["missing"],
+        options.irregular or about["irregular"],
+        dates=Dates(options.date_format, options.day_first, kept_format, step),
+        missing_values=options.missing_value or about["missing_values"],
         note=f"; the model was trained on {', '.join(names)}" + (f" by {by}" if by else ""),
     )
     if data.clock.step_text() != step:
@@ -331,6 +326,40 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
             f"{len(data.values)}"
         )
     return forecaster, data
+
+
+def _loaded(path: str) -> tuple[Forecaster, dict[str, Any]]:
+    """The model of a file, and what :func:`_save` kept beside it."""
+    try:
+        forecaster, about = load_forecaster(path)
+        _check_kept(path, forecaster, about)
+    except OSError as error:
+        raise CommandError(f"--model {path}: {error.strerror or error}") from None
+    except (KeyError, TypeError) as error:
+        raise CommandError(f"--model {path}: damaged, or not of `rnnfast forecast`: {error}") from None
+    except ValueError as error:
+        raise CommandError(f"--model {error}") from None
+    return forecaster, about
+
+
+def _check_kept(path: str, forecaster: Forecaster, about: dict[str, Any]) -> None:
+    """Refuse what :func:`_save` did not write, or not for this model."""
+    if about["missing"] not in MISSING or about["irregular"] not in IRREGULAR:
+        raise ValueError(f"{path}: damaged: {about['missing']!r}, {about['irregular']!r}")
+    date_format, missing_values = about["date_format"], about["missing_values"]
+    if not isinstance(date_format, str | None) or not _are_texts(missing_values):
+        raise ValueError(f"{path}: damaged: {date_format!r}, {missing_values!r}")
+    names, only, covariates = about["columns"], about["only"], about["covariates"]
+    time, step, series = about["time"], about["step"], about["series"]
+    texts = all(_are_texts(part) for part in (names, only, covariates, [time, step, series or ""]))
+    counts = texts and len(names) * max(1, len(only)) == forecaster.series
+    known = forecaster.covariates if forecaster.reads_covariates else len(covariates)
+    if not counts or (series is None) != (not only) or len(covariates) != known:
+        raise ValueError(f"{path}: damaged: columns {names!r}, time {time!r}, step {step!r}")
+
+
+def _are_texts(part: Any) -> bool:
+    return isinstance(part, list) and all(isinstance(text, str) for text in part)
 
 
 def _forecast(forecaster: Forecaster, data: Data, options: argparse.Namespace) -> tuple[Data, Forecasts]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -47,6 +48,7 @@ CLOSE = 1.05  # an error this many times the lowest counts as about as good
 LAGS = 24  # of windows, unless a season asks for more
 BEYOND = 8  # lags behind a season, by default
 LONGEST_SEASON = 400  # that a default window covers: least squares on more lags is slow
+MOST_ROWS = 2**50  # that an error may ask for
 LEAST_TRAINING = LastValue.reads + LastValue.examples  # values that the plainest rung needs
 
 
@@ -327,14 +329,16 @@ def _check_rows(N: int, horizon: int, test: float) -> None:
     longest = longest_horizon(N, test)
     if horizon <= longest:
         return
-    enough = range(N + 1, 100 * (N + horizon + 1))
-    least = next((n for n in enough if longest_horizon(n, test) >= horizon), None)
-    needs = f": horizon {horizon} needs at least {least}" if least else ""
+    least = bisect_left(range(MOST_ROWS), horizon, key=lambda rows: longest_horizon(rows, test))
     if longest < 1:
         raise ValueError(
-            f"series: expected enough values for a training, a validation and a test part, got {N}{needs}"
+            f"series: expected at least {least} values (a training, a validation and a test part for horizon "
+            f"{horizon}), got {N}"
         )
-    raise ValueError(f"horizon: expected at most {longest} for a series of {N} values, got {horizon}{needs}")
+    raise ValueError(
+        f"horizon: expected at most {longest} for a series of {N} values, got {horizon}: horizon "
+        f"{horizon} needs at least {least}"
+    )
 
 
 def _checked_observed(

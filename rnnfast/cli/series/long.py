@@ -5,18 +5,51 @@ from __future__ import annotations
 import numpy as np
 
 from rnnfast.baselines.series.long import pivot
-from rnnfast.baselines.series.packages import package
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.series.table import Table
+from rnnfast.cli.series.clock import Clock
+from rnnfast.cli.series.packages import package
+from rnnfast.cli.series.table import Table, names_in
 
-__all__ = ["check_repeats", "key_of", "widen"]
+__all__ = ["key_of", "only_rows", "repeated_times", "widen"]
 
 FEW = 2  # rows that each name of a column of names has, at least, on average
 
 
+def only_rows(table: Table, series: str, only: list[str] | None, time: str | None) -> Table:
+    """The rows of a long table that are of some names in its column `series`.
+
+    Parameters
+    ----------
+    table : Table
+    series : str
+        The column of names.
+    only : list of str or None
+        The names to take; None: all.
+    time : str or None
+        The column of times.
+
+    Raises
+    ------
+    CommandError
+        No time, or a name that is not there.
+    """
+    if time is None:
+        raise CommandError(f"--series {series}: needs a column of times; choose with --time")
+    if only is None:
+        return table
+    who = names_in(table.columns[series])
+    there = list(dict.fromkeys(who))
+    for name in only:
+        if name not in there:
+            raise CommandError(f"--only {name}: column {series!r} has {_some(there)}")
+    rows = np.flatnonzero(who.isin(only).to_numpy(bool))
+    columns = {name: column.iloc[rows].reset_index(drop=True) for name, column in table.columns.items()}
+    return Table(table.path, columns, [table.places[row] for row in rows])
+
+
 def widen(
-    table: Table, series: str, only: list[str] | None, time: str | None, columns: list[str]
-) -> tuple[Table, list[str]]:
+    table: Table, series: str, only: list[str] | None, clock: Clock, columns: list[str]
+) -> tuple[Table, Clock, list[str]]:
     """A table with a column for each name of the column `series`, and a row for each time.
 
     Parameters
@@ -25,52 +58,47 @@ def widen(
     series : str
         The column of names.
     only : list of str or None
-        The names to take, in this order; None: all, in the order of their first rows.
-    time : str or None
-        The column of times.
+        The names, in the order to take them; None: in the order of their first rows.
+    clock : Clock
+        Of the table's rows.
     columns : list of str
         Those to make wide.
 
     Returns
     -------
     table : Table
-        The time, and for each of `columns` and each name a column, called :func:`key_of` them.
+        For each of `columns` and each name a column, called :func:`key_of` them.
+    clock : Clock
+        Of its rows, which are in order.
     names : list of str
 
     Raises
     ------
     CommandError
-        No time, a name that is not there, or two rows of one name and time.
+        Two rows of one name and time.
     """
-    pandas = package("pandas", "rnnfast forecast")
-    if time is None:
-        raise CommandError(f"--series {series}: needs a column of times; choose with --time")
-    who = table.columns[series].astype(str).str.strip()
-    there = list(dict.fromkeys(who))
-    for name in only or []:
-        if name not in there:
-            raise CommandError(f"--only {name}: column {series!r} has {_some(there)}")
-    names = there if only is None else only
-    rows = np.flatnonzero(who.isin(names).to_numpy(bool))
-    when, _ = pandas.factorize(table.columns[time].iloc[rows].astype(str))
-    which = np.array([names.index(name) for name in who.iloc[rows]], int)
+    who = names_in(table.columns[series])
+    names = list(dict.fromkeys(who)) if only is None else only
+    which = np.array([names.index(name) for name in who], int)
     try:
-        wide = pivot(when, which, rows)
+        wide = pivot(clock.positions, which, np.arange(len(who)))
     except ValueError:
-        twice = int(rows[pandas.Series(list(zip(when, which, strict=True))).duplicated().argmax()])
+        pairs = package("pandas", "rnnfast forecast").DataFrame({"at": clock.positions, "who": which})
+        twice = int(pairs.duplicated().argmax())
+        (label,) = clock.labels(np.array([twice]))
         raise CommandError(
-            f"{table.path}, {table.places[twice]}: {series} {who.iloc[twice]!r} has the {time} "
-            f"{table.columns[time].iloc[twice]} twice"
+            f"{table.path}, {table.places[twice]}: {series} {who.iloc[twice]!r} has the {clock.name} "
+            f"{label} twice"
         ) from None
-    first = np.nanmin(wide.series, axis=1).astype(int)
-    made = {time: table.columns[time].iloc[first].reset_index(drop=True)}
+    made = {}
     for column in columns:
         for name in names:
             row = wide.series[:, wide.names.index(names.index(name))]
             values = table.columns[column].iloc[np.where(np.isnan(row), 0, row).astype(int)]
-            kept = values.reset_index(drop=True).where(~np.isnan(row))
-            made[key_of(column, name)] = kept
-    return Table(table.path, made, [table.places[row] for row in first]), names
+            made[key_of(column, name)] = values.reset_index(drop=True).where(~np.isnan(row))
+    first = np.nanmin(wide.series, axis=1).astype(int)
+    places = [table.places[row] for row in first]
+    return Table(table.path, made, places), clock.moved(clock.positions[first]), names
 
 
 def key_of(column: str, name: str) -> str:
@@ -78,26 +106,48 @@ def key_of(column: str, name: str) -> str:
     return f"{column} of {name}"
 
 
-def check_repeats(table: Table, time: str | None, columns: list[str]) -> None:
-    """Refuse a table in which times repeat because a column holds the names of several series."""
-    if time is None:
-        return
-    times = table.columns[time].astype(str)
-    if not times.duplicated().any():
-        return
+def repeated_times(table: Table, clock: Clock, taken: list[str]) -> str:
+    """Which time is there twice; empty where none is.
+
+    Parameters
+    ----------
+    table : Table
+    clock : Clock
+        Of its rows.
+    taken : list of str
+        Columns that are no column of names: the time, and what is forecast.
+
+    Raises
+    ------
+    CommandError
+        Times repeat because a column holds the names of several series.
+    """
+    order = np.argsort(clock.positions, kind="stable")
+    twice = np.flatnonzero(np.diff(clock.positions[order]) == 0)
+    if not len(twice):
+        return ""
+    row = int(order[twice[0] + 1])
+    (label,) = clock.labels(np.array([row]))
+    name = _column_of_names(table, clock, taken)
+    if name is not None:
+        count = np.count_nonzero(clock.positions == clock.positions[row])
+        raise CommandError(
+            f"{table.path}: the column {name!r} repeats dates: {clock.name} {label} is in {count} rows. "
+            f"Take --series {name}: one model of all of them, and a forecast for each"
+        )
+    return f"{len(twice)} of them none: {label} is there twice, {table.places[row]}"
+
+
+def _column_of_names(table: Table, clock: Clock, taken: list[str]) -> str | None:
+    """The column of the fewest values that tells the rows of each time apart."""
+    frame = package("pandas", "rnnfast forecast").DataFrame({"at": clock.positions})
     found = []
     for name, column in table.columns.items():
-        text = column.astype(str)
-        several = name != time and name not in columns and len(text) >= FEW * text.nunique() > FEW
-        if several and not (times + "\0" + text).duplicated().any():
+        text = names_in(column)
+        several = name not in taken and len(text) >= FEW * text.nunique() > FEW
+        if several and not frame.assign(who=text).duplicated().any():
             found.append((text.nunique(), name))
-    if found:
-        _, name = min(found)
-        twice = times[times.duplicated()].iloc[0]
-        raise CommandError(
-            f"{table.path}: the column {name!r} repeats dates: {time} {twice} is in {(times == twice).sum()} "
-            f"rows. Take --series {name}: one model of all of them, and a forecast for each"
-        )
+    return min(found)[1] if found else None
 
 
 def _some(names: list[str]) -> str:

@@ -57,7 +57,7 @@ def as_csv(data: Data, forecasts: Forecasts) -> str:
 
 def print_data(data: Data) -> None:
     """The file, its series, its time, and what was done to its rows."""
-    labels = data.clock.take(np.array([0, len(data.values) - 1])).labels()
+    labels = data.clock.labels(np.array([0, len(data.values) - 1]))
     more = len(data.names) - NAMES
     names = ", ".join(data.names[:NAMES]) + (f" and {more} more" if more > 0 else "")
     print(f"data        {data.path}: {names}")

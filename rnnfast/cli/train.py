@@ -121,10 +121,7 @@ def run(options: argparse.Namespace) -> int:
     text, chosen = _text_and_options(options)
     _check_length(text, chosen)
 
-    try:
-        model = build(len(text.alphabet), chosen)
-    except ValueError as error:  # the options are checked but for sizes beyond this machine's memory
-        raise CommandError(f"not enough memory: {error}") from None
+    model = build(len(text.alphabet), chosen)
     _print_text(text)
     counts = _print_count_models(text)
     _print_plan(model, text, chosen, output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
+from rnnfast.nn.members import note_change
 from rnnfast.nn.module import Module
 from rnnfast.nn.parameter import Parameter
 
@@ -53,6 +54,7 @@ class _List(_Container[_Kind]):
         """Take these entries in place of the present ones."""
         before = dict(self._entries)
         self._entries.clear()
+        note_change()
         try:
             for place, entry in enumerate(entries):
                 self._register(str(place), self._checked(f"entry {place}", entry))
@@ -119,6 +121,7 @@ class _Dict(_Container[_Kind]):
 
     def __delitem__(self, name: str) -> None:
         del self._entries[name]
+        note_change()
 
     def update(self, entries: Mapping[str, _Kind] | Iterable[tuple[str, _Kind]]) -> None:
         """Set several."""

@@ -26,6 +26,11 @@ class _Present:
 _present = _Present()
 
 
+def note_change() -> None:
+    """Say that the members of some module have changed: names that were collected before no longer hold."""
+    _present.members = object()
+
+
 class Members:
     """What registers parameters and modules that are set as attributes; the base of `Module`.
 
@@ -66,13 +71,13 @@ class Members:
                 raise AttributeError(f"{name}: a parameter stays what it is; assign to {name}.data instead")
             self._check_member(name, None)
             del self._parameters[name]
-            _present.members = object()
+            note_change()
         elif name in own.get("_modules", ()):
             if value is not None:
                 raise TypeError(f"{name}: expected a Module or None, got {type(value).__name__}")
             self._check_member(name, None)
             del self._modules[name]
-            _present.members = object()
+            note_change()
         object.__setattr__(self, name, value)
         if type(value) in _PLAIN and name not in self._unsearched:
             own.setdefault("_containers", set()).add(name)
@@ -83,7 +88,7 @@ class Members:
             if name in members:
                 self._check_member(name, None)
                 del members[name]
-                _present.members = object()
+                note_change()
                 return
         object.__delattr__(self, name)
 
@@ -111,7 +116,7 @@ class Members:
         if any(value is member for member in mine.values()):
             own["_tied"] = True  # several names for one
         mine[name] = value
-        _present.members = object()
+        note_change()
 
     def _check_member(self, name: str, value: Parameter | Members | None) -> None:
         """Refuse `value` (None: nothing) as the member `name`; by default any is taken."""

@@ -461,3 +461,35 @@ def test_models_that_belong_together_are_saved_in_one_file(tmp_path: Any) -> Non
             rf.save(tmp_path / "empty.npz", empty)
     assert [entry.name for entry in tmp_path.iterdir()] == ["pair.npz"]
     assert re.fullmatch(r"ModuleDict\(\{'a': Dropout\(0\.5\)\}\)", repr(rf.ModuleDict({"a": rf.Dropout()})))
+
+
+def test_names_follow_every_change_of_members():
+    class Model(rf.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = rf.ModuleList([rf.Linear(2, 3), rf.Linear(3, 2)])
+            self.heads = rf.ModuleDict({"a": rf.Linear(2, 1)})
+            self.scales = rf.ParameterList([rf.Parameter(np.ones(2))])
+            self.last = rf.Linear(1, 1)
+
+    def names(model):
+        return [name for name, _ in model.named_parameters()]
+
+    model = Model()
+    twin = copy.deepcopy(model)
+    assert names(model) == names(twin)
+    for change, prefix in [
+        (lambda: model.parts.__delitem__(1), "parts.1"),
+        (lambda: model.parts.__delitem__(0), "parts"),
+        (lambda: model.heads.__delitem__("a"), "heads"),
+        (lambda: model.scales.__delitem__(0), "scales"),
+        (lambda: model.__delattr__("last"), "last"),
+    ]:
+        before = names(model)
+        assert any(name.startswith(prefix) for name in before)
+        change()
+        assert names(model) == [name for name in before if not name.startswith(prefix)]
+    model.last = rf.Linear(4, 1)
+    assert names(model) == ["last.weight", "last.bias"]
+    assert pickle.loads(pickle.dumps(model.last)).weight.shape == (1, 4)
+    assert len(names(twin)) == 9

@@ -273,7 +273,7 @@ def _row_blocks(target: Target, blocks: int, gain: float) -> tuple[float, list[N
     array = target.data if isinstance(target, Parameter) else target
     checks.refuse_masked("target", array)
     if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
-        got = getattr(array, "dtype", type(array).__name__)
+        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise TypeError(f"target: expected a Parameter or a float32 or float64 array, got {got}")
     if array.ndim != 2:
         raise ValueError(f"target: expected a matrix, got shape {array.shape}")

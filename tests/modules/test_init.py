@@ -111,6 +111,7 @@ def test_recurrent_fills_each_gate(kind: Any) -> None:
             "target: expected a Parameter or .*, got int64",
         ),
         (lambda: init.xavier_normal([[1.0]]), TypeError, "target: .* got list"),
+        (lambda: init.xavier_normal(rf.GRU(2, 3)), TypeError, "target: .* got GRU"),
         (
             lambda: init.orthogonal(np.ones((4, 2)), blocks=3),
             ValueError,

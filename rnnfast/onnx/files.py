@@ -76,9 +76,10 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     path = file_name(path)
     try:
         with _open_regular(path) as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise ValueError(f"expected at most {LARGEST} bytes, got more")
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST:
+                raise ValueError(f"expected at most {LARGEST} bytes, got {size}")
+            data = file.read(size)
         try:
             model = onnx.ModelProto.FromString(data)
         except DecodeError as error:

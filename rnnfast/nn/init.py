@@ -286,6 +286,7 @@ def _row_blocks(target: Target, blocks: int, gain: float) -> tuple[float, list[N
 
 def _hidden_size(layer: Any) -> int:
     hidden = getattr(layer, "hidden_size", None)
-    if hidden is None or not hasattr(layer, "weight_hh_l0"):
+    weight = getattr(layer, "weight_hh_l0", None)
+    if hidden is None or weight is None or len(weight.shape) != 2:  # IndRNN's is a vector
         raise TypeError(f"layer: expected an RNN, LSTM or GRU, got {type(layer).__name__}")
     return int(hidden)

@@ -12,6 +12,7 @@ import numpy as np
 
 from rnnfast.files import file_name, open_regular, written_whole
 from rnnfast.nn.module import Module
+from rnnfast.training.grad import check_model
 
 try:
     from safetensors import SafetensorError, safe_open
@@ -50,7 +51,7 @@ def save(
     OSError
         The file cannot be written.
     TypeError
-        Metadata that are no text.
+        `model` is no Module, or metadata are no text.
     ValueError
         The model has no parameter.
 
@@ -65,6 +66,7 @@ def save(
     {'trained on': 'sums'}
     >>> folder.cleanup()
     """
+    check_model(model)
     texts = dict(metadata or {})
     for key, value in texts.items():
         if not (isinstance(key, str) and isinstance(value, str)):
@@ -99,6 +101,8 @@ def load(path: str | os.PathLike[str], model: Module, *, prefix: str = "") -> di
     ------
     OSError
         The file cannot be read.
+    TypeError
+        `model` is no Module.
     ValueError
         It is no safetensors file, or does not fit; the model is as it was then.
 
@@ -106,6 +110,7 @@ def load(path: str | os.PathLike[str], model: Module, *, prefix: str = "") -> di
     --------
     See :func:`save`.
     """
+    check_model(model)
     path = file_name(path)
     with open_regular(path):  # an OSError that names the file
         pass

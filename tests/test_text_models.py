@@ -280,6 +280,14 @@ def test_one_cell_of_the_ladder_and_less_time(folder, capsys):
     assert "learning rates: window 0.005;" in printed
 
 
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [(0.0126, 3, "0.013"), (999999.5, 2, "999999.50"), (1.173e35, 3, "1.173e+35"), (np.inf, 3, "inf")],
+)
+def test_a_score_of_any_size_is_short(value, decimals, text):
+    assert counting.fixed(value, decimals) == text
+
+
 @pytest.mark.usefixtures("low_ladder")
 def test_networks_of_the_ladder_that_diverge_are_named(folder, capsys, monkeypatch):
     run = ["train", "text.txt", *SMALL, "--epochs", "1", "--compare", "--lr", "1000", "--symbols", "bytes"]

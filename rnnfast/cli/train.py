@@ -12,7 +12,15 @@ from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.files import check_place, check_plot, check_replaced
 from rnnfast.cli.language import ladder
 from rnnfast.cli.language.alphabets import ALPHABETS
-from rnnfast.cli.language.counting import LONGEST, Counted, best_kneser_ney, gram_name, margin, witten_bell
+from rnnfast.cli.language.counting import (
+    LONGEST,
+    Counted,
+    best_kneser_ney,
+    fixed,
+    gram_name,
+    margin,
+    witten_bell,
+)
 from rnnfast.cli.language.text import Text, read_text
 from rnnfast.cli.language.textmodel import (
     CELLS,
@@ -275,8 +283,8 @@ def _print_result(network: rf.Sequential, text: Text, chosen: dict[str, Any], co
     print(f"\nheld-out bits per {unit}" + ("" if by_character else ", perplexity, bits per character"))
     for name, value in rows.items():
         print(
-            f"  {name:{width}}  {value:.3f}"
-            + ("" if by_character else f"  {perplexity(value):8.2f}  {text.bits_per_character(value):.3f}")
+            f"  {name:{width}}  {fixed(value)}"
+            + ("" if by_character else f"  {perplexity(value):8.2f}  {fixed(text.bits_per_character(value))}")
         )
     five, best = longer[0], min(longer, key=lambda model: model.bits)
     print(f"  {margin(bits, five.bits)} the {five.name}")

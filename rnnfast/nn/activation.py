@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
 from rnnfast.nn.module import Stateless
 from rnnfast.nn.normal import normal_cdf
@@ -63,12 +64,14 @@ class Activation(Stateless):
             raise ValueError(f"function: expected one of {', '.join(FUNCTIONS)}, got {function!r}")
         self.function = function
 
+    @to_nearest
     def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
         x = checks.any_floats("x", x)
         f, slope, of_y = FUNCTIONS[self.function]
         y = np.asarray(f(x))  # of no axes too
         return y, (y.shape, y.dtype, slope, (y if of_y else x).copy())
 
+    @to_nearest
     def _dx(self, saved: Any, dy: np.ndarray) -> np.ndarray:
         *_, slope, value = saved
         return np.asarray(dy * slope(value))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
-from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.parameter import Parameter, named_grad
 
 __all__ = ["clip_grad_norm", "clip_grad_value"]
 
@@ -123,7 +123,7 @@ def _grads(parameters: Iterable[Parameter]) -> list[NDArray]:
     for index, parameter in enumerate(parameters):
         if not isinstance(parameter, Parameter):
             raise TypeError(f"parameters: expected Parameter objects, got {type(parameter).__name__}")
-        grad = parameter.grad
+        grad = named_grad(f"parameters[{index}]", parameter)
         if grad is not None:
             if not grad.flags.writeable:
                 raise ValueError(

@@ -273,7 +273,7 @@ def _row_blocks(target: Target, blocks: int, gain: float) -> tuple[float, list[N
     array = target.data if isinstance(target, Parameter) else target
     checks.refuse_masked("target", array)
     if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
-        got = getattr(array, "dtype", type(array).__name__)
+        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise TypeError(f"target: expected a Parameter or a float32 or float64 array, got {got}")
     if array.ndim != 2:
         raise ValueError(f"target: expected a matrix, got shape {array.shape}")
@@ -286,6 +286,7 @@ def _row_blocks(target: Target, blocks: int, gain: float) -> tuple[float, list[N
 
 def _hidden_size(layer: Any) -> int:
     hidden = getattr(layer, "hidden_size", None)
-    if hidden is None or not hasattr(layer, "weight_hh_l0"):
+    weight = getattr(layer, "weight_hh_l0", None)
+    if hidden is None or weight is None or len(weight.shape) != 2:  # IndRNN's is a vector
         raise TypeError(f"layer: expected an RNN, LSTM or GRU, got {type(layer).__name__}")
     return int(hidden)

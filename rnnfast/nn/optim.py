@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rnnfast.arithmetic import to_nearest
 from rnnfast.nn import checks
-from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.parameter import Parameter, named_grad
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -115,7 +115,7 @@ class Optimizer:
         """
         updated: list[tuple[int, NDArray, NDArray]] = []
         for index, param in enumerate(self.params):
-            grad, data = param.grad, param.data
+            grad, data = named_grad(f"params[{index}]", param), param.data
             if grad is not None:
                 updated.append((index, data, grad))
                 if not data.flags.writeable:

@@ -166,6 +166,14 @@ def _own(array: np.ndarray) -> np.ndarray:
     return array if array.flags.carray else array.copy(order="C")
 
 
+def named_grad(name: str, parameter: Parameter) -> np.ndarray | None:
+    """`parameter.grad`; the error about one whose shape was set in place begins with the parameter's name."""
+    try:
+        return parameter.grad
+    except ValueError as error:
+        raise ValueError(f"{name}.{error}") from error
+
+
 def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
     """Refuse parameters if the `kind` ("data" or "grad") of one cannot be written, by its name."""
     every = parameters.values()
@@ -173,10 +181,7 @@ def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
     if _core.first_unfit(arrays, [parameter._data for parameter in every]) < 0:
         return
     for name, parameter in parameters.items():
-        try:
-            array = parameter.grad if kind == "grad" else parameter.data
-        except ValueError as error:  # its shape was set in place
-            raise ValueError(f"{name}.{error}") from error
+        array = named_grad(name, parameter) if kind == "grad" else parameter.data
         if array is not None and not array.flags.writeable:
             raise ValueError(f"{name}.{kind}: expected a writeable array, got a read-only one")
 

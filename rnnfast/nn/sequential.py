@@ -268,8 +268,7 @@ class Sequential(Module):
             if not module.causal:
                 raise self._at(place, ValueError("stream: expected a module that needs no later step"))
             try:
-                stream: Any = getattr(type(module), "stream", None)
-                steps.append(module if stream is None else stream(module, batch))
+                steps.append(_step_of(module, batch))
             except (TypeError, ValueError) as error:
                 raise self._at(place, error) from error
         return SequentialStream(steps, checks.positive("batch", batch))
@@ -375,3 +374,14 @@ class SequentialStream:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a stream cannot be pickled or copied: make one from the model, and set its state")
+
+
+def _step_of(module: Module, batch: int) -> Any:
+    """The module's stream, or the module itself if it has no state."""
+    stream: Any = getattr(type(module), "stream", None)
+    if stream is not None:
+        return stream(module, batch)
+    for member in module.modules():
+        if hasattr(type(member), "stream") and not isinstance(member, Sequential):
+            raise TypeError(f"expected a method stream(batch), as the module holds a {type(member).__name__}")
+    return module

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 
+from rnnfast.files import file_name
 from rnnfast.onnx.files import Model, check_model, read_model
 from rnnfast.onnx.graphs import check_node
 from rnnfast.onnx.plan import Plan, evaluator_of
@@ -64,7 +65,7 @@ class Rnnfast(Backend):
             raise ValueError(f"device: expected 'CPU', got {device!r}")
         if isinstance(model, onnx.ModelProto):
             return Prepared(check_model(model))
-        path = os.fsdecode(model)
+        path = file_name(model)
         checked = read_model(path)
         try:
             return Prepared(checked)

@@ -19,6 +19,7 @@ import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
 
+from rnnfast.files import file_name
 from rnnfast.onnx.graphs import graphs_of, nodes_of, one_domain, opsets_of, settle
 
 LARGEST = 2**31 - 1  # bytes of a model, its external data included: what protobuf allows
@@ -72,12 +73,13 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     ...         print(str(error).removeprefix(path))
     : expected an ONNX model, got bytes that are none
     """
-    path = os.fsdecode(path)
+    path = file_name(path)
     try:
         with _open_regular(path) as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise ValueError(f"expected at most {LARGEST} bytes, got more")
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST:
+                raise ValueError(f"expected at most {LARGEST} bytes, got {size}")
+            data = file.read(size)
         try:
             model = onnx.ModelProto.FromString(data)
         except DecodeError as error:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from rnnfast import layers
+from rnnfast.files import file_name
 from rnnfast.onnx.files import LARGEST, Model, read_model
 from rnnfast.onnx.folding import fold
 from rnnfast.onnx.graphs import nodes_of, values_read
@@ -70,7 +71,7 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     >>> np.array_equal(layers["0.GRU"](x)[0], model[0](x)[0])
     True
     """
-    path = os.fsdecode(path)
+    path = file_name(path)
     model = read_model(path)
     try:
         graph = _Graph(model)

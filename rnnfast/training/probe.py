@@ -280,6 +280,8 @@ def _weight_figures(layer: Recurrent, own: _core.Tape) -> tuple[dict[str, float]
     for gate, block in zip(gates, np.split(weights["weight_hh"].astype(float), len(gates)), strict=True):
         if "weight_hr" in weights:
             block = block @ weights["weight_hr"].astype(float)
+        if block.ndim == 1:  # IndRNN: its recurrent weight is a diagonal
+            block = np.diag(block)
         H = len(block)
         finite = bool(np.isfinite(block).all())
         radius[gate] = float(np.abs(np.linalg.eigvals(block)).max()) if finite else float("nan")
@@ -291,7 +293,7 @@ def _saturation(layer: Recurrent, own: _core.Tape) -> dict[str, float]:
     """The share of each gate's activations near an end of its range."""
     T, B, _ = own.y.shape
     H, S = own.cell.hidden_size, own.cell.slots
-    if layer.cell == "rnn":
+    if layer.cell in ("rnn", "indrnn"):
         ends = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}.get(getattr(layer, "nonlinearity", ""))
         h = passes.own_columns(own.y, own.number, H)
         return {} if ends is None else {"a": _near(h[np.arange(T)[:, np.newaxis] < _lengths(own)], *ends)}

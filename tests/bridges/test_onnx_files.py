@@ -475,8 +475,21 @@ def test_weights_in_half_and_in_integers_are_computed_once(tmp_path):
 
 def test_an_integer_is_no_path():
     for read in (rnnfast.onnx.load_layers, rnnfast.onnx.prepare):
-        with pytest.raises(TypeError, match="PathLike"):
+        with pytest.raises(TypeError, match=r"^path: expected the name of a file .*, got 0$"):
             read(0)
+    with pytest.raises(TypeError, match=r"^path: expected the name of a file"):
+        rnnfast.onnx.load_layers(onnx.ModelProto())
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    path = tmp_path / "sparse.onnx"
+    path.touch()
+    os.truncate(path, 2**36)  # holes: they take no room on the disk, and would take 2 GiB of memory
+    for read in (rnnfast.onnx.load_layers, rnnfast.onnx.prepare):
+        with pytest.raises(
+            ValueError, match=rf"sparse.onnx: expected at most {2**31 - 1} bytes, got {2**36}$"
+        ):
+            read(path)
 
 
 def test_what_only_claims_to_be_large_is_not_computed(tmp_path):

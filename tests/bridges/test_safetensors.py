@@ -156,6 +156,8 @@ def test_models_and_files_that_cannot_be(tmp_path: Path) -> None:
     for call in (safetensors.load, safetensors.save):
         with pytest.raises(TypeError, match=r"^path: expected the name of a file"):
             call(0, build())  # type: ignore[operator]
+        with pytest.raises(TypeError, match=r"^model: expected a Module, got dict"):
+            call(path, {"encoder": build()})  # type: ignore[operator]
     with pytest.raises(TypeError, match=r"^metadata: expected text by text, got 'epochs': 3"):
         safetensors.save(path, build(), metadata={"epochs": 3})  # type: ignore[dict-item]
 

@@ -15,6 +15,11 @@ import numpy as np
 import rnnfast as rf
 from rnnfast import functional, sampling
 
+def both_ways(name, x):
+    activation = rf.Activation(name)
+    y, _, tape = activation.forward(x)
+    return y, activation.backward(tape, y)[0]
+
 def digests():
     found = {}
 
@@ -30,6 +35,7 @@ def digests():
         ("rnn", rf.RNN, {}),
         ("lstm", rf.LSTM, {"peephole": True, "forget_bias": 0.7}),
         ("gru", rf.GRU, {"reset_after": False}),
+        ("indrnn", rf.IndRNN, {"nonlinearity": "tanh"}),
     ):
         layer = kind(I, H, num_layers=2, dropout=0.3, bidirectional=True, rng=1, **options)
         keep(name + " weights", *layer.state_dict().values())
@@ -45,6 +51,8 @@ def digests():
         keep(name + " underflow", layer.backward(layer.forward(x, rng=3)[2], tiny)[0])
         step = kind(I, H, num_layers=2, rng=1, **options).stream(B)
         keep(name + " stream", *(step(x_t) for x_t in x))
+    for name in ("relu", "tanh", "sigmoid", "gelu", "silu"):
+        keep(name, both_ways(name, wide), both_ways(name, x))
     y, h, tape = functional.gru_forward(x, *weights)
     keep("functional", y, h, *functional.gru_backward(tape, y, h, dstates=y)[:2])
 

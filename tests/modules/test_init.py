@@ -111,6 +111,7 @@ def test_recurrent_fills_each_gate(kind: Any) -> None:
             "target: expected a Parameter or .*, got int64",
         ),
         (lambda: init.xavier_normal([[1.0]]), TypeError, "target: .* got list"),
+        (lambda: init.xavier_normal(rf.GRU(2, 3)), TypeError, "target: .* got GRU"),
         (
             lambda: init.orthogonal(np.ones((4, 2)), blocks=3),
             ValueError,
@@ -119,6 +120,7 @@ def test_recurrent_fills_each_gate(kind: Any) -> None:
         (lambda: init.orthogonal(np.ones((4, 2)), rng="dice"), TypeError, "rng"),
         (lambda: init.forget_bias(rf.GRU(2, 3)), ValueError, "layer: expected an LSTM .*, got GRU"),
         (lambda: init.forget_bias(rf.LSTM(2, 3, bias=False)), ValueError, "bias=False"),
+        (lambda: init.forget_bias(rf.IndRNN(2, 3)), TypeError, "expected an RNN, LSTM or GRU, got IndRNN"),
         (
             lambda: init.forget_bias(rf.Linear(2, 3)),
             TypeError,
@@ -130,3 +132,12 @@ def test_recurrent_fills_each_gate(kind: Any) -> None:
 def test_targets_that_cannot_be_filled_are_refused(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_layer_with_a_recurrent_vector_is_refused_before_it_is_written() -> None:
+    layer = rf.IndRNN(2, 3, rng=0)
+    before = layer.state_dict()
+    with pytest.raises(TypeError, match="^layer: expected an RNN, LSTM or GRU, got IndRNN$"):
+        init.recurrent(layer, rng=1)
+    for name, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])

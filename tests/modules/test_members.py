@@ -385,8 +385,16 @@ def test_a_probe_says_what_it_cannot_look_into() -> None:
 
 
 def test_a_stream_refuses_a_module_whose_state_it_would_lose() -> None:
-    step = rf.Sequential(rf.Linear(I, I, rng=0), Tagger()).stream(B)
-    with pytest.raises(TypeError, match=r"^module 1 \(Tagger\): expected a method stream\(batch\)"):
+    message = r"^module 1 \(Tagger\): expected a method stream\(batch\), as the module holds a GRU$"
+    with pytest.raises(TypeError, match=message):
+        rf.Sequential(rf.Linear(I, I, rng=0), Tagger()).stream(B)
+
+    class Stateful(rf.Module):
+        def forward(self, x: Any, state: Any = None) -> Any:
+            return x, np.zeros(1) if state is None else state, None
+
+    step = rf.Sequential(rf.Linear(I, I, rng=0), Stateful()).stream(B)
+    with pytest.raises(TypeError, match=r"^module 1 \(Stateful\): expected a method stream\(batch\)"):
         step(numbers(B, I))
 
     class Streaming(Tagger):

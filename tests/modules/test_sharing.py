@@ -166,7 +166,7 @@ def test_a_gradient_of_another_shape_is_named(name):
     with pytest.raises(ValueError, match=f"{first}.{message}"):
         module.backward(tape, y, retain=True)
     for use in (rf.optim.SGD(module.parameters(), lr=1).step, lambda: rf.clip_grad_norm([parameter], 1)):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=rf"^param(s|eters)\[0\]\.{message}"):
             use()
     assert_equal([other.grad for _, other in others], before)
     parameter.grad = None

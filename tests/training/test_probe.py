@@ -77,6 +77,20 @@ def test_orthogonal_weights_have_no_defect():
         assert defect < 1e-12
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_recurrent_vector_is_a_diagonal(bidirectional):
+    layer = rf.IndRNN(I, H, num_layers=2, bidirectional=bidirectional, nonlinearity="tanh", rng=0)
+    layer.weight_hh_l0.data = -0.5 * np.ones(H)
+    width = H * (1 + bidirectional)
+    found = rf.probe(layer, linear_loss, numbers(T, B, I), numbers(T, B, width)).passes
+    assert len(found) == 2 * (1 + bidirectional)
+    np.testing.assert_allclose(found[0].spectral_radius["a"], 0.5)
+    np.testing.assert_allclose(found[0].orthogonality_defect["a"], 0.75)
+    assert 0 <= found[0].saturation["a"] <= 1
+    found = rf.probe(rf.IndRNN(I, H), linear_loss, numbers(T, B, I), numbers(T, B, H))
+    assert found.passes[0].saturation == {}
+
+
 @pytest.mark.parametrize("cell", LAYERS)
 def test_saturated_gates_are_seen(cell):
     layer = LAYERS[cell](I, H, dtype="float64", rng=0)

@@ -46,6 +46,11 @@ def best_kneser_ney(text: Text) -> Counted:
     )
 
 
+def fixed(value: float, decimals: int = 3) -> str:
+    """A number with so many decimals; from a million on by its power of ten."""
+    return f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.{decimals}e}"
+
+
 def margin(bits: float, other: float) -> str:
     """The difference of two scores, in words."""
-    return f"{abs(other - bits):.3f} bits {'below' if bits < other else 'above'}"
+    return f"{fixed(abs(other - bits))} bits {'below' if bits < other else 'above'}"

@@ -9,7 +9,7 @@ from typing import Any
 import rnnfast as rf
 from rnnfast.baselines import NGram
 from rnnfast.cli.errors import INTERRUPTED, Diverged
-from rnnfast.cli.language.counting import LONGEST, best_kneser_ney, gram_name, margin
+from rnnfast.cli.language.counting import LONGEST, best_kneser_ney, fixed, gram_name, margin
 from rnnfast.cli.language.text import Text
 from rnnfast.cli.language.textmodel import build, check_converged, held_out_bits, name_of, perplexity, train
 
@@ -105,10 +105,9 @@ def _print_terms(text: Text, chosen: dict[str, Any], rates: dict[str, float]) ->
 
 
 def _print_rung(text: Text, name: str, size: int, seconds: float, bits: float) -> None:
-    per_character = _if_not_characters(text, f"{text.bits_per_character(bits):10.3f}")
-    print(
-        f"{name:24}{size:12,}{seconds:10.1f}{bits:10.3f}{perplexity(bits):12.2f}{per_character}", flush=True
-    )
+    per_character = _if_not_characters(text, f"{fixed(text.bits_per_character(bits)):>10}")
+    scores = f"{fixed(bits):>10}{perplexity(bits):12.2f}{per_character}"
+    print(f"{name:24}{size:12,}{seconds:10.1f}{scores}", flush=True)
 
 
 def _if_not_characters(text: Text, column: str) -> str:

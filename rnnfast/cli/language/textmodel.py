@@ -12,6 +12,7 @@ import rnnfast as rf
 from rnnfast.baselines import window_model
 from rnnfast.cli.errors import CommandError, Diverged
 from rnnfast.cli.language.alphabets import Alphabet, restored
+from rnnfast.cli.language.counting import fixed
 from rnnfast.cli.language.text import Text, streams
 from rnnfast.nn import losses, optim, schedules
 from rnnfast.training.checkpoint import model_arrays, read_checkpoint
@@ -209,7 +210,7 @@ def check_converged(history: History, text: Text) -> None:
     guess = math.log2(len(text.alphabet))
     if bits > guess + 1.0:
         raise Diverged(
-            f"training diverged: the last epoch's loss is {bits:,.3f} bits/{unit}, a uniform guess over "
+            f"training diverged: the last epoch's loss is {fixed(bits)} bits/{unit}, a uniform guess over "
             f"{len(text.alphabet):,} symbols has {guess:.3f}; a lower --lr may help"
         )
 
@@ -234,7 +235,7 @@ def perplexity(bits: float) -> float:
 def _describe(unit: str) -> Callable[[Run], str]:
     def describe(run: Run) -> str:
         bits, rate = run.mean / math.log(2), run.rate / 1000
-        text = f"loss {run.mean:.2f}  {bits:.3f} bits/{unit}  {rate:.1f}k {unit}s/s"
-        return text if run.validation is None else f"{text}  held out {run.validation / math.log(2):.3f}"
+        text = f"loss {fixed(run.mean, 2)}  {fixed(bits)} bits/{unit}  {rate:.1f}k {unit}s/s"
+        return text if run.validation is None else f"{text}  held out {fixed(run.validation / math.log(2))}"
 
     return describe

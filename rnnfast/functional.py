@@ -112,7 +112,7 @@ def _forward(
     reset,
     return_states,
     extra: dict[str, Any] | None = None,
-    **how,
+    **keywords,
 ):
     """The checked forward pass of any cell: y, the parts of the final state, the tape, all the states.
 
@@ -122,7 +122,7 @@ def _forward(
     x = _floats("x", x, (None, None, None))
     T, B, I = x.shape
     dtype = x.dtype
-    info = _core.cell_info(cell, **how)
+    info = _core.cell_info(cell, **keywords)
     given = {
         "weight_ih": weight_ih,
         "weight_hh": weight_hh,
@@ -143,7 +143,7 @@ def _forward(
     final = tuple(np.empty((B, width), dtype) for width in widths)
     steps = tuple(np.zeros((T, B, H), dtype) for _ in widths[1:]) if return_states else None
     tape = pass_forward(
-        _core.Cell(cell, given, **how), 0, x, initial, y, final, sequences=sequences, steps=steps
+        _core.Cell(cell, given, **keywords), 0, x, initial, y, final, sequences=sequences, steps=steps
     )
     y.flags.writeable = False  # of its owner too: no view can be unlocked
     y = y.view()

@@ -297,17 +297,17 @@ def rnn_forward(
     >>> import numpy as np
     >>> from rnnfast import reference
     >>> x = np.array([[[1.0]], [[2.0]], [[4.0]]])
-    >>> ones, how = np.ones((1, 1)), {"nonlinearity": "identity"}
-    >>> y, state, tape = reference.rnn_forward(x, ones, ones, **how)
+    >>> ones, keywords = np.ones((1, 1)), {"nonlinearity": "identity"}
+    >>> y, state, tape = reference.rnn_forward(x, ones, ones, **keywords)
     >>> y.ravel(), state
     (array([1., 3., 7.]), array([[7.]]))
 
     A sequence of two steps, and an episode that begins at the third:
 
-    >>> y, state, tape = reference.rnn_forward(x, ones, ones, lengths=np.array([2]), **how)
+    >>> y, state, tape = reference.rnn_forward(x, ones, ones, lengths=np.array([2]), **keywords)
     >>> y.ravel(), state
     (array([1., 3., 0.]), array([[3.]]))
-    >>> y, state, tape = reference.rnn_forward(x, ones, ones, reset=x[:, :, 0] == 4, **how)
+    >>> y, state, tape = reference.rnn_forward(x, ones, ones, reset=x[:, :, 0] == 4, **keywords)
     >>> y.ravel(), state
     (array([1., 3., 4.]), array([[4.]]))
     """

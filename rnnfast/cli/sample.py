@@ -20,7 +20,7 @@ from rnnfast.cli.options import non_negative, positive_integer, probability, see
 __all__ = ["TEMPERATURE", "add_options", "generate", "run", "writes_files"]
 
 TEMPERATURE = 0.8  # unless --temperature says otherwise
-CHANCE = ("temperature", "top_k", "top_p", "seed")  # the options that a beam search has no use for
+RANDOM = ("temperature", "top_k", "top_p", "seed")  # the options that a beam search has no use for
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -75,11 +75,11 @@ def run(options: argparse.Namespace) -> int:
     if unknown:
         raise CommandError(f"--prompt: the model knows no {', '.join(map(repr, unknown))}")
     given: dict[str, Any] = {
-        name: getattr(options, name) for name in CHANCE if getattr(options, name) is not None
+        name: getattr(options, name) for name in RANDOM if getattr(options, name) is not None
     }
     if options.beam is not None:
         for name in given:
-            raise CommandError(f"--{name.replace('_', '-')}: not with --beam, which leaves nothing to chance")
+            raise CommandError(f"--{name.replace('_', '-')}: not with --beam, which draws no random numbers")
         _print_likeliest(model, alphabet, options)
         return 0
     print(options.prompt, end="", flush=True)

@@ -281,9 +281,14 @@ def backtest(
     actual = futures(values, origins, horizon)
     std, slack = values[:start].std(axis=0), rounding(values)
     unit = np.where(std > 0.0, std, 1.0) if S > 1 else np.ones(1)
-    how: dict[str, Any] = {"horizon": horizon, "held_out": HELD_OUT, "non_negative": non_negative, "rng": rng}
-    how |= {"covariates": known, "constant": not flat_columns(values).all()}
-    for forecaster in _those_that_fit(shaped[:start], forecasters, how):
+    keywords: dict[str, Any] = {
+        "horizon": horizon,
+        "held_out": HELD_OUT,
+        "non_negative": non_negative,
+        "rng": rng,
+    }
+    keywords |= {"covariates": known, "constant": not flat_columns(values).all()}
+    for forecaster in _those_that_fit(shaped[:start], forecasters, keywords):
         forecast = forecaster.roll(shaped, origins, level=level, covariates=known)
         mean, lower, upper = (part.reshape(actual.shape) for part in forecast)
         misses = np.where(np.abs(mean - actual) <= slack, 0.0, (mean - actual) / unit) ** 2
@@ -303,13 +308,13 @@ climb = backtest  # its former name
 
 
 def _those_that_fit(
-    series: NDArray[np.float64], forecasters: Iterable[Forecaster], how: dict[str, Any]
+    series: NDArray[np.float64], forecasters: Iterable[Forecaster], keywords: dict[str, Any]
 ) -> Iterator[Forecaster]:
     """The forecasters, fitted; those that need a longer series are left out, but not all."""
     any_fit, left_out = False, None
     for forecaster in forecasters:
         try:
-            forecaster.fit(series, **how)
+            forecaster.fit(series, **keywords)
         except TooShort as error:
             if left_out is not None:
                 warnings.warn(f"left out: {left_out}", stacklevel=3)

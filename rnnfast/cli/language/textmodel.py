@@ -79,8 +79,8 @@ def build(symbols: int, chosen: dict[str, Any]) -> rf.Sequential:
     rng = np.random.default_rng(chosen["seed"])
     cell, hidden, layers, dropout = (chosen[name] for name in ("cell", "hidden", "layers", "dropout"))
     if cell == "window":
-        how = {"hidden": hidden, "layers": layers, "dropout": dropout}
-        return window_model(symbols, chosen["window"], embedding=EMBEDDING, rng=rng, **how)
+        keywords = {"hidden": hidden, "layers": layers, "dropout": dropout}
+        return window_model(symbols, chosen["window"], embedding=EMBEDDING, rng=rng, **keywords)
     recurrent = {"rnn": rf.RNN, "gru": rf.GRU, "lstm": rf.LSTM}[cell]
     return rf.Sequential(
         rf.Embedding(symbols, EMBEDDING, rng=rng),

@@ -28,7 +28,7 @@ def bucket(N: int, full: float = 10.0, seed: int = 0) -> tuple[np.ndarray, np.nd
     for t in range(N):
         expected[t] = 0.5 + 5.0 * np.clip(
             level + 1.0 - full, 0.0, 1.0
-        )  # the chance of a spill times its size
+        )  # the probability of a spill times its size
         rain = rng.uniform()
         level += rain
         series[t] = rain

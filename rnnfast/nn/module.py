@@ -408,7 +408,7 @@ def results(method: str, module: Module, given: Any) -> Any:
 
 
 def check_grads(parameters: Mapping[str, Parameter], grads: Any) -> None:
-    """Refuse a `grads` that the parameters' gradients cannot be added into; None stands for their `.grad`."""
+    """Refuse a `grads` that the parameters' gradients cannot be added into; None means their `.grad`."""
     if grads is None:
         check_writeable(parameters, "grad")
         return

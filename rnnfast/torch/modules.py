@@ -49,7 +49,7 @@ class Layers(Accelerated):
             The initial state, as torch's module takes it: ``[num_layers*D, B, hidden_size]`` (unbatched
             without B), for LSTM a pair (h, c). None means zeros.
         lengths : tensor of integers [B], optional
-            How many steps each sequence has, 0..T, in any order: instead of packing. What lies behind is not
+            How many steps each sequence has, 0..T, in any order: instead of packing. Padding is not
             read, and the output is zero there.
         reset : tensor of bool, optional
             Laid out as input's first axes (a PackedSequence, where input is one). True where a step is the

@@ -69,7 +69,7 @@ class Source:
     ) -> Iterator[Batch] | Iterator[Window]:
         """What an epoch's updates are made from, one by one, from the given one on.
 
-        The sequences stand in an order drawn from `rng`, if there is one.
+        The sequences are shuffled by `rng`, if it is given.
         """
         raise NotImplementedError
 
@@ -170,7 +170,7 @@ def source(
     truncate: tuple[int, int] | None,
     shuffle: bool | None = False,
 ) -> Source:
-    """The updates that `data` stands for; `name` is what errors call it.
+    """The updates of `data`; `name` is what errors call it.
 
     Arrays, ``(x, targets)`` or ``(x, targets, keywords)``, are cut along the batch axis: `axes` names that of
     each. By default it is axis 1 of x, as layers want it, or axis 0 with ``batch_first`` (the model's first

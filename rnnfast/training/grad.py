@@ -138,7 +138,7 @@ def counted(targets: Any, mask: Any) -> int:
     """How much a mean loss counts among others: its number of targets, or of those that the mask keeps."""
     if mask is None:
         return int(np.size(targets))
-    each = max(1, np.size(targets) // max(1, np.size(mask)))  # targets that one entry of the mask stands for
+    each = max(1, np.size(targets) // max(1, np.size(mask)))  # targets for each entry of the mask
     return int(np.count_nonzero(mask)) * each
 
 

@@ -42,7 +42,7 @@ __all__ = [
 
 TEST = 0.2  # the test part's share of a series
 ORIGINS = 2000  # of the test part, at most: evenly spaced
-HELD_OUT = 0.2  # the validation part's share of what stands before the test part
+HELD_OUT = 0.2  # the validation part's share of the values before the test part
 CLOSE = 1.05  # an error this many times the lowest counts as about as good
 LAGS = 24  # of windows, unless a season asks for more
 BEYOND = 8  # lags behind a season, by default
@@ -56,7 +56,7 @@ class Score(NamedTuple):
     Attributes
     ----------
     forecaster : Forecaster
-        Fitted on what stands before the test part.
+        Fitted on the values before the test part.
     parameters : int
         Numbers learnt.
     seconds : float
@@ -221,7 +221,7 @@ def backtest(
     """Fit forecasters on the first part of a series, and score each by rolling its origin through the rest.
 
     All have the same training, validation and test part. A forecast from an origin of the test part reads
-    what stands before that origin; what was learnt stays as it is.
+    the values before that origin; what was learnt stays as it is.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ def backtest(
         The share of outcomes that the intervals are to hold.
     observed : array_like of bool, optional
         Shaped as `series`: the values that count as outcomes; by default all. Values that were filled in
-        are better left out: they lie where a forecast expects them.
+        are better left out: they are where a forecast expects them.
     covariates : array_like of real numbers, optional
         As for :meth:`Forecaster.fit`.
     non_negative : bool, default False

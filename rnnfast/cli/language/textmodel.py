@@ -37,7 +37,7 @@ CHECKPOINT = "rnnfast-model.npz"  # where it goes, in the current directory, unl
 KIND = "text model"  # metadata["kind"] of the checkpoints that belong to this command
 KINDS = (KIND, "character model")  # the second is from before there were bytes and words
 CELLS = ("window", "rnn", "gru", "lstm")
-EMBEDDING = 64  # size of the vector that stands for a symbol
+EMBEDDING = 64  # size of a symbol's vector
 DEFAULTS: dict[str, Any] = {
     "symbols": "characters",
     "vocabulary": None,

@@ -175,7 +175,7 @@ def beam_search(
 
     At each step every kept continuation is continued by every symbol, and the `beams` likeliest of all these
     are kept. Nothing is random: the same arguments give the same result. One beam takes the likeliest symbol
-    at each step; with as many beams as there are continuations nothing is ever dropped and the result is exact.
+    at each step. With as many beams as there are continuations, nothing is dropped and the result is exact.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
 
-# Docstrings: numpydoc; what stands in single backticks is a name, and a link where it is a documented one
+# Docstrings: numpydoc; text in single backticks is a name, and a link where it is a documented one
 highlight_language = "none"
 default_role = "py:obj"
 autodoc_member_order = "bysource"

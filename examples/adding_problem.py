@@ -43,7 +43,7 @@ def sequences(T: int, B: int, rng: np.random.Generator) -> tuple[np.ndarray, np.
 
 
 def recurrent(name: str) -> rf.RNN | rf.LSTM | rf.GRU:
-    """The layer that one of CELLS stands for, with the weights that it starts from."""
+    """The layer of one of CELLS, with the weights that it starts from."""
     if name == "irnn":
         layer = rf.RNN(2, H, nonlinearity="relu", rng=1)
         rf.init.recurrent(layer, rng=2)  # biases of zero

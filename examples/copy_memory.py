@@ -50,7 +50,7 @@ def answer_loss(y: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def recurrent(name: str) -> rf.RNN | rf.LSTM | rf.GRU:
-    """The layer that one of CELLS stands for, as it is before training."""
+    """The layer of one of CELLS, as it is before training."""
     cell, _, start = name.partition("-")
     slope = {"linear": "identity", "irnn": "relu"}.get(cell, "tanh")
     kind = {"lstm": rf.LSTM, "gru": rf.GRU}.get(cell, partial(rf.RNN, nonlinearity=slope))

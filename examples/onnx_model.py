@@ -13,7 +13,7 @@ import onnxruntime
 import rnnfast as rf
 import rnnfast.onnx
 
-# Does the running sum of the inputs stand above zero? A target for every step of every sequence.
+# Is the sum of the inputs so far above zero? A target for every step of every sequence.
 rng = np.random.default_rng(0)
 x = rng.standard_normal((50, 64, 1)).astype(np.float32)  # [T, B, 1]
 targets = (np.cumsum(x[:, :, 0], axis=0) > 0).astype(np.int64)  # [T, B]

@@ -5,7 +5,7 @@
 
 The package silero-vad carries the network as ONNX files. One gives the weights, its LSTM by `load_layers`;
 another is run whole by onnxruntime, over the same sound, 32 ms a call, as a telephone line would: the
-probabilities of speech agree, and the times stand beside each other. The sound is made here: noise, and a
+probabilities of speech agree, and it prints both times. The sound is made here: noise, and a
 voice-like buzz that comes and goes.
 """
 

@@ -2,7 +2,7 @@
 
     cdef const rnnfast_api *rnnfast = rnnfast_import()      # with the GIL, once; NULL raises
 
-What everything means, its shapes and its rules of threads and lifetime stand in rnnfast.h.
+rnnfast.h documents meanings, shapes, threads and lifetimes.
 """
 from libc.stdint cimport int32_t, uint8_t
 

@@ -98,7 +98,7 @@ def open_regular(path: str | os.PathLike[str], most: int | None = None) -> IO[by
 def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A new file to write into, which takes the name `path` once all is written and on the disk.
 
-    Until then it stands beside `path` under another name. Whatever happens, `path` is the old file or the
+    Until then it is beside `path` under another name. Whatever happens, `path` is the old file or the
     whole new one; a link goes on pointing where it did, and the new file has the old one's mode.
 
     Parameters

@@ -1,7 +1,7 @@
 """One layer in one direction: arrays are checked, and run as a pass over the compiled loops.
 
 `lstm_forward`, `gru_forward`, `rnn_forward` and their backwards have the names, signatures and meaning of
-`rnnfast.reference`, where the equations stand.
+`rnnfast.reference`, which has the equations.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _forward(
     reset,
     return_states,
     extra: dict[str, Any] | None = None,
-    **how,
+    **keywords,
 ):
     """The checked forward pass of any cell: y, the parts of the final state, the tape, all the states.
 
@@ -122,7 +122,7 @@ def _forward(
     x = _floats("x", x, (None, None, None))
     T, B, I = x.shape
     dtype = x.dtype
-    info = _core.cell_info(cell, **how)
+    info = _core.cell_info(cell, **keywords)
     given = {
         "weight_ih": weight_ih,
         "weight_hh": weight_hh,
@@ -143,7 +143,7 @@ def _forward(
     final = tuple(np.empty((B, width), dtype) for width in widths)
     steps = tuple(np.zeros((T, B, H), dtype) for _ in widths[1:]) if return_states else None
     tape = pass_forward(
-        _core.Cell(cell, given, **how), 0, x, initial, y, final, sequences=sequences, steps=steps
+        _core.Cell(cell, given, **keywords), 0, x, initial, y, final, sequences=sequences, steps=steps
     )
     y.flags.writeable = False  # of its owner too: no view can be unlocked
     y = y.view()
@@ -221,9 +221,9 @@ def lstm_forward(
     weight_hh : ndarray [4*H, P]
         P = H, unless `weight_hr` is given.
     bias_ih, bias_hh : ndarray [4*H] or None
-        None stands for zero.
+        None means zero.
     state : (ndarray [B, P], ndarray [B, H]) or None
-        The initial (h, c); None, also for one of them, stands for zero.
+        The initial (h, c); None, also for one of them, means zero.
     weight_hr : ndarray [P, H] or None
         Projects h to P units; y and h are then [..., P], and weight_hh is [4*H, P].
     weight_ci, weight_cf, weight_co : ndarray [H] or None
@@ -236,7 +236,7 @@ def lstm_forward(
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
-        How many steps each sequence has, 0..T; None stands for T. Nothing is read past them, and a reversed
+        How many steps each sequence has, 0..T; None means T. Nothing is read past them, and a reversed
         pass starts at each sequence's own end.
     reset : ndarray [T, B] of bool, or None
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
@@ -311,9 +311,9 @@ def lstm_backward(
     tape : Tape
         From `lstm_forward`; this call uses it up.
     dy : ndarray [T, B, P] or None
-        The gradient of y; None stands for zero.
+        The gradient of y; None means zero.
     dstate : (ndarray [B, P], ndarray [B, H]) or None
-        The gradients of the final (h, c); None, also for one of them, stands for zero.
+        The gradients of the final (h, c); None, also for one of them, means zero.
     dstates : (ndarray [T, B, P], ndarray [T, B, H]) or None
         The gradient of the (h, c) after every step, that of h to be added to dy; None as for dstate.
 
@@ -370,15 +370,15 @@ def gru_forward(
         The blocks r, z, n, one below the other.
     weight_hh : ndarray [3*H, H]
     bias_ih, bias_hh : ndarray [3*H] or None
-        None stands for zero.
+        None means zero.
     state : ndarray [B, H] or None
-        The initial h; None stands for zero.
+        The initial h; None means zero.
     reset_after : bool
         Whether r acts after the product with W_hn or before it.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
-        How many steps each sequence has, 0..T; None stands for T. Nothing is read past them, and a reversed
+        How many steps each sequence has, 0..T; None means T. Nothing is read past them, and a reversed
         pass starts at each sequence's own end.
     reset : ndarray [T, B] of bool, or None
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
@@ -447,11 +447,11 @@ def gru_backward(
     tape : Tape
         From `gru_forward`; this call uses it up.
     dy : ndarray [T, B, H] or None
-        The gradient of y; None stands for zero.
+        The gradient of y; None means zero.
     dstate : ndarray [B, H] or None
-        The gradient of the final state; None stands for zero.
+        The gradient of the final state; None means zero.
     dstates : ndarray [T, B, H] or None
-        The gradient of h after every step, to be added to dy; None stands for zero.
+        The gradient of h after every step, to be added to dy; None means zero.
 
     Returns
     -------
@@ -504,14 +504,14 @@ def rnn_forward(
     weight_ih : ndarray [H, I]
     weight_hh : ndarray [H, H]
     bias_ih, bias_hh : ndarray [H] or None
-        None stands for zero.
+        None means zero.
     state : ndarray [B, H] or None
-        The initial h; None stands for zero.
+        The initial h; None means zero.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
-        How many steps each sequence has, 0..T; None stands for T. Nothing is read past them, and a reversed
+        How many steps each sequence has, 0..T; None means T. Nothing is read past them, and a reversed
         pass starts at each sequence's own end.
     reset : ndarray [T, B] of bool, or None
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
@@ -578,11 +578,11 @@ def rnn_backward(
     tape : Tape
         From `rnn_forward`; this call uses it up.
     dy : ndarray [T, B, H] or None
-        The gradient of y; None stands for zero.
+        The gradient of y; None means zero.
     dstate : ndarray [B, H] or None
-        The gradient of the final state; None stands for zero.
+        The gradient of the final state; None means zero.
     dstates : ndarray [T, B, H] or None
-        The gradient of h after every step, to be added to dy; None stands for zero.
+        The gradient of h after every step, to be added to dy; None means zero.
 
     Returns
     -------

@@ -124,8 +124,8 @@ def from_layer(keras_layer: Any) -> Recurrent:
     Raises
     ------
     TypeError, ValueError
-        Another layer, or one that there is no kernel for: by its activation (a function or a layer of the
-        user's is one) or its order of steps.
+        Another layer, or one without a kernel: because of its activation (such as a function or a layer of
+        the user's) or its order of steps.
 
     Examples
     --------

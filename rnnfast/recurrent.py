@@ -37,8 +37,8 @@ class Recurrent(Module):
     _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
     _unsearched = _derived
 
-    def __init_subclass__(cls, **how: Any) -> None:
-        super().__init_subclass__(**how)
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
         # One with passes of its own expects arrays.
         own = ("__call__", "forward", "backward")
         cls._reads_embedded = all(getattr(cls, name) is getattr(Recurrent, name) for name in own)

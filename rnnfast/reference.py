@@ -37,10 +37,10 @@ or, with the reset gate after the product with W_hn (Appleyard, Kočiský and Bl
     q = W_hn·h_{t-1} + b_hn
     n = tanh(p + r * q)
 
-The blocks of a weight stand one below the other: i, f, g, o (if coupled i, g, o) and r, z, n.
+The blocks of a weight are stacked: i, f, g, o (if coupled i, g, o) and r, z, n.
 
 Past a sequence's length its state stays as it is and y_t is zero; run in reverse it thus starts at its own
-end. Where ``reset[t, b]`` is true a border lies between steps t-1 and t: the step run next after it, t or in
+end. Where ``reset[t, b]`` is true, an episode begins at step t: the step run next after this border, t or in
 reverse t-1, starts from a state of zero. Both act by select, so that not even NaN passes.
 
 Backward is backpropagation through time (Werbos 1990): the steps in the opposite order, ``dh`` and ``dc``
@@ -111,7 +111,7 @@ class Tape:
     order : range
         The times in the order in which they were run.
     valid : ndarray [T, B] of bool, or None
-        Where t lies within the sequence's length; None without lengths.
+        Where t is within the sequence's length; None without lengths.
     linked : ndarray [T, B] of bool, or None
         Where step t is valid and no reset cuts it off from the state before it; None for everywhere.
     h_prev : ndarray [T, B, P]
@@ -263,14 +263,14 @@ def rnn_forward(
     weight_ih : ndarray [H, I]
     weight_hh : ndarray [H, H]
     bias_ih, bias_hh : ndarray [H] or None
-        None stands for zero.
+        None means zero.
     state : ndarray [B, H] or None
-        The initial h; None stands for zero.
+        The initial h; None means zero.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then the state after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
-        How many steps each sequence has, 0..T; None stands for T.
+        How many steps each sequence has, 0..T; None means T.
     reset : ndarray [T, B] of bool, or None
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
     return_states : bool
@@ -297,17 +297,17 @@ def rnn_forward(
     >>> import numpy as np
     >>> from rnnfast import reference
     >>> x = np.array([[[1.0]], [[2.0]], [[4.0]]])
-    >>> ones, how = np.ones((1, 1)), {"nonlinearity": "identity"}
-    >>> y, state, tape = reference.rnn_forward(x, ones, ones, **how)
+    >>> ones, keywords = np.ones((1, 1)), {"nonlinearity": "identity"}
+    >>> y, state, tape = reference.rnn_forward(x, ones, ones, **keywords)
     >>> y.ravel(), state
     (array([1., 3., 7.]), array([[7.]]))
 
     A sequence of two steps, and an episode that begins at the third:
 
-    >>> y, state, tape = reference.rnn_forward(x, ones, ones, lengths=np.array([2]), **how)
+    >>> y, state, tape = reference.rnn_forward(x, ones, ones, lengths=np.array([2]), **keywords)
     >>> y.ravel(), state
     (array([1., 3., 0.]), array([[3.]]))
-    >>> y, state, tape = reference.rnn_forward(x, ones, ones, reset=x[:, :, 0] == 4, **how)
+    >>> y, state, tape = reference.rnn_forward(x, ones, ones, reset=x[:, :, 0] == 4, **keywords)
     >>> y.ravel(), state
     (array([1., 3., 4.]), array([[4.]]))
     """
@@ -346,11 +346,11 @@ def rnn_backward(
     tape : Tape
         From `rnn_forward`.
     dy : ndarray [T, B, H] or None
-        The gradient of y; None stands for zero.
+        The gradient of y; None means zero.
     dstate : ndarray [B, H] or None
-        The gradient of the final state; None stands for zero.
+        The gradient of the final state; None means zero.
     dstates : ndarray [T, B, H] or None
-        The gradient of the state after every step, to be added to dy; None stands for zero.
+        The gradient of the state after every step, to be added to dy; None means zero.
 
     Returns
     -------
@@ -552,9 +552,9 @@ def lstm_forward(
     weight_hh : ndarray [4*H, P]
         P = H, unless `weight_hr` is given.
     bias_ih, bias_hh : ndarray [4*H] or None
-        None stands for zero.
+        None means zero.
     state : (ndarray [B, P], ndarray [B, H]) or None
-        The initial (h, c); None, also for one of them, stands for zero.
+        The initial (h, c); None, also for one of them, means zero.
     weight_hr : ndarray [P, H] or None
         Projects h to P units; y and h are then [..., P], and weight_hh is [4*H, P].
     weight_ci, weight_cf, weight_co : ndarray [H] or None
@@ -567,7 +567,7 @@ def lstm_forward(
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
-        How many steps each sequence has, 0..T; None stands for T.
+        How many steps each sequence has, 0..T; None means T.
     reset : ndarray [T, B] of bool, or None
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
     return_states : bool
@@ -650,9 +650,9 @@ def lstm_backward(
     tape : Tape
         From `lstm_forward`.
     dy : ndarray [T, B, P] or None
-        The gradient of y; None stands for zero.
+        The gradient of y; None means zero.
     dstate : (ndarray [B, P], ndarray [B, H]) or None
-        The gradient of the final (h, c); None, also for one of them, stands for zero.
+        The gradient of the final (h, c); None, also for one of them, means zero.
     dstates : (ndarray [T, B, P], ndarray [T, B, H]) or None
         The gradient of the (h, c) after every step, that of h to be added to dy; None as for dstate.
 
@@ -747,15 +747,15 @@ def gru_forward(
         The blocks r, z, n, one below the other.
     weight_hh : ndarray [3*H, H]
     bias_ih, bias_hh : ndarray [3*H] or None
-        None stands for zero.
+        None means zero.
     state : ndarray [B, H] or None
-        The initial h; None stands for zero.
+        The initial h; None means zero.
     reset_after : bool
         Whether r acts after the product with W_hn or before it.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
-        How many steps each sequence has, 0..T; None stands for T.
+        How many steps each sequence has, 0..T; None means T.
     reset : ndarray [T, B] of bool, or None
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
     return_states : bool
@@ -825,11 +825,11 @@ def gru_backward(
     tape : Tape
         From `gru_forward`.
     dy : ndarray [T, B, H] or None
-        The gradient of y; None stands for zero.
+        The gradient of y; None means zero.
     dstate : ndarray [B, H] or None
-        The gradient of the final state; None stands for zero.
+        The gradient of the final state; None means zero.
     dstates : ndarray [T, B, H] or None
-        The gradient of the state after every step, to be added to dy; None stands for zero.
+        The gradient of the state after every step, to be added to dy; None means zero.
 
     Returns
     -------
@@ -981,7 +981,7 @@ def _checked_clip(cell_clip: float | None, dtype: np.dtype) -> float | None:
 
 
 def _valid(lengths: np.ndarray, T: int, B: int) -> np.ndarray:
-    """Where t lies within the length of sequence b: [T, B] of bool."""
+    """Where t is within the length of sequence b: [T, B] of bool."""
     lengths = _plain("lengths", lengths)
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths: expected an integer dtype, got {lengths.dtype}")

@@ -42,7 +42,7 @@ def save(
         The file, by convention ``*.safetensors``; taken as it is.
     model : Module
     prefix : str
-        What stands in front of every parameter's name in the file.
+        The prefix of every parameter's name in the file.
     metadata : mapping of str to str, optional
         Kept in the file's header.
 

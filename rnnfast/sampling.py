@@ -42,7 +42,7 @@ def distribution(
     top_p: float | None = None,
     exclude: Sequence[int] = (),
 ) -> NDArray[np.float64]:
-    """The probabilities that a symbol is drawn from: the softmax, bent and cut as asked.
+    """The probabilities that a symbol is drawn from: the softmax after temperature, top-k and top-p.
 
     Parameters
     ----------
@@ -174,8 +174,8 @@ def beam_search(
     """The likeliest continuations that a search finds which keeps so many at each step.
 
     At each step every kept continuation is continued by every symbol, and the `beams` likeliest of all these
-    are kept. It is no chance: the same arguments, the same result. One beam takes the likeliest symbol at
-    each step; with as many beams as there are continuations nothing is ever dropped and the result is exact.
+    are kept. Nothing is random: the same arguments give the same result. One beam takes the likeliest symbol
+    at each step. With as many beams as there are continuations, nothing is dropped and the result is exact.
 
     Parameters
     ----------

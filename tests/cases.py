@@ -139,7 +139,7 @@ def make(
     return case.astype(dtype)
 
 
-def bends(T: int, B: int, seed: int = 0) -> dict[str, np.ndarray]:
+def lengths_and_reset(T: int, B: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Lengths [B], T and 0 among them where B allows, and resets [T, B] in a third of the places."""
     rng = np.random.default_rng([seed, T, B])
     lengths = rng.permutation(np.append([T, 0], rng.integers(0, T + 1, B))[:B])

@@ -11,18 +11,18 @@ from tolerances import FINITE_DIFFERENCES, error
 STEP = 1e-5
 
 
-def assert_gradients(module: Any, x: np.ndarray, state: Any = None, seed: int = 0, **how: Any) -> None:
+def assert_gradients(module: Any, x: np.ndarray, state: Any = None, seed: int = 0, **keywords: Any) -> None:
     """`backward` agrees with finite differences for x, every part of the state and every parameter.
 
     The loss is a random linear function of y and of every part of the final state, so that each has a
-    gradient. `how` goes to `forward`, and must make it repeatable.
+    gradient. `keywords` go to `forward`, and must make it repeatable.
     """
     rng = np.random.default_rng(seed)
-    y, final, tape = module.forward(x, state, **how)
+    y, final, tape = module.forward(x, state, **keywords)
     dy, dfinal = _like(rng, y), _like(rng, final)
 
     def loss() -> float:
-        y, final, _ = module.forward(x, state, **how)
+        y, final, _ = module.forward(x, state, **keywords)
         return float(
             (y * dy).sum() + sum((a * b).sum() for a, b in zip(_parts(final), _parts(dfinal), strict=True))
         )

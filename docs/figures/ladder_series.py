@@ -28,7 +28,7 @@ def bucket(N: int, full: float = 10.0, seed: int = 0) -> tuple[np.ndarray, np.nd
     for t in range(N):
         expected[t] = 0.5 + 5.0 * np.clip(
             level + 1.0 - full, 0.0, 1.0
-        )  # the chance of a spill times its size
+        )  # the probability of a spill times its size
         rain = rng.uniform()
         level += rain
         series[t] = rain
@@ -124,9 +124,9 @@ def draw_bucket() -> None:
         errors.plot(WINDOWS, [score.one_step for score in scores], marker="o", markersize=3, label=name)
         costs.semilogy(WINDOWS, [score.parameters for score in scores], marker="o", markersize=3, label=name)
     for place, score in enumerate((full[-4], full[-2], full[-1])):  # sigmoid, GRU, LSTM
-        how = {"color": f"C{place + 3}", "linestyle": "--", "label": score.forecaster.name}
-        errors.axhline(score.one_step, **how)
-        costs.axhline(score.parameters, **how)
+        keywords = {"color": f"C{place + 3}", "linestyle": "--", "label": score.forecaster.name}
+        errors.axhline(score.one_step, **keywords)
+        costs.axhline(score.parameters, **keywords)
     errors.axhline(floor, color="0.6", linestyle=":", label="the best there can be")
     errors.set(xlabel="window", ylabel="root mean squared error, one step")
     costs.set(xlabel="window", ylabel="parameters")

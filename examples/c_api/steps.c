@@ -4,7 +4,7 @@
  *     python setup.py build_ext --inplace && python run.py
  *
  * Python hands the weights over once (`new`); after that `run_samples` runs with the GIL released: it could as well be
- * called from the callback of an audio device. What the table's functions take and give stands in rnnfast.h. */
+ * called from the callback of an audio device. rnnfast.h documents the table's functions. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <rnnfast.h>

@@ -17,7 +17,7 @@ SMOOTHINGS = ("witten-bell", "kneser-ney")
 
 
 class _Level(NamedTuple):
-    """The grams of one length and the contexts in front of them; index -1 stands for "never seen".
+    """The grams of one length and the contexts in front of them; index -1 means "never seen".
 
     After a context that was seen, p(s | h) = (kept of h s + spared of h · p(s | h')) / total of h.
     """
@@ -68,7 +68,7 @@ class NGram:
     Raises
     ------
     TypeError, ValueError
-        For symbols that are no integers, lie outside the vocabulary, or are none at all; for a smoothing of
+        For symbols that are no integers, are outside the vocabulary, or are none at all; for a smoothing of
         another name.
 
     References
@@ -156,7 +156,7 @@ class NGram:
         Raises
         ------
         TypeError, ValueError
-            For symbols that are no integers, lie outside the vocabulary, or are none at all.
+            For symbols that are no integers, are outside the vocabulary, or are none at all.
         """
         rest = _checked("symbols", symbols, self.vocabulary, least=1)
         p = np.full(len(rest), 1.0 / self.vocabulary)
@@ -276,7 +276,7 @@ class _Grams(NamedTuple):
 
 def _counted(symbols: NDArray[np.int64], vocabulary: int) -> Iterator[_Grams]:
     """The grams of length 1, 2, 3, … in the training symbols, without an end."""
-    places = np.zeros(len(symbols), np.int64)  # the id of what stands in front of each symbol of `rest`
+    places = np.zeros(len(symbols), np.int64)  # the id of the context of each symbol of `rest`
     rest, contexts = symbols, 1
     while True:
         keys = places * vocabulary + rest

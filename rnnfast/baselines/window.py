@@ -40,7 +40,7 @@ def window_model(
 
         h = tanh(W [e(s[t-n+1]) … e(s[t])] + b),    p(s[t+1] | the past) = softmax(U h + d),
 
-    zeros in place of vectors before the beginning. What lies further back than n symbols it cannot see, and W
+    zeros in place of vectors before the beginning. It cannot see further back than n symbols, and W
     grows with n.
 
     Parameters
@@ -97,7 +97,7 @@ def window_model(
 
 
 class Window(Module):
-    """y[t] is x[t-size+1] … x[t], one after the other; zeros stand for what is not there.
+    """y[t] is x[t-size+1] … x[t], one after the other; zeros before the beginning.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class Window(Module):
     Notes
     -----
     The state is the last size - 1 steps of x, [size-1, B, N]: a sequence may be fed whole, in chunks or by
-    `stream`. What lies behind a sequence's end, in a batch of several lengths, would be part of it: such a
+    `stream`. Padding after a sequence's end, in a batch of several lengths, would be part of it: such a
     batch is to be scored with a mask, and its final state is not to be used.
 
     Examples
@@ -190,11 +190,11 @@ class Window(Module):
         return y, final, (y.shape, x.dtype, final.shape, sight)
 
     def _parts(self, y: np.ndarray) -> list[np.ndarray]:
-        """Views of y: what stands in each place of the window, the oldest first."""
+        """Views of y: the symbols at each position of the window, the oldest first."""
         return np.split(y, self.size, axis=-1)
 
     def _lags(self) -> np.ndarray:
-        """How far each step of the final state lies before the step to come, [size-1, 1]."""
+        """How far each step of the final state is before the next step, [size-1, 1]."""
         return np.arange(self.size - 1, 0, -1)[:, np.newaxis]
 
     def _sight(self, reset: ArrayLike | None, T: int, B: int) -> np.ndarray:
@@ -301,5 +301,5 @@ class WindowStream:
 
 
 def _seen(steps: np.ndarray, lag: int | np.ndarray, sight: np.ndarray) -> np.ndarray:
-    """The steps [..., B, N] where they lie at most `sight` [..., B] back, else zeros; a new array."""
+    """The steps [..., B, N] where they are at most `sight` [..., B] back, else zeros; a new array."""
     return np.where((lag <= sight)[..., np.newaxis], steps, steps.dtype.type(0))

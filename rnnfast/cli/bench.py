@@ -18,21 +18,51 @@ __all__ = ["add_options", "run", "table", "writes_files"]
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rnnfast bench`."""
     add = parser.add_argument
-    add("--cell", choices=CELLS, help="recurrent cell (lstm; of the suite: all)")
-    add("-T", type=positive_integer, default=100, metavar="T", help="steps (100)")
-    add("-B", type=positive_integer, default=32, metavar="B", help="sequences side by side (32)")
-    add("-I", type=positive_integer, default=128, metavar="I", help="inputs (128)")
-    add("-H", type=positive_integer, default=256, metavar="H", help="hidden units (256)")
-    add("--threads", type=thread_counts, metavar="N,N…", help="one table for each number (1; suite: 1,2)")
-    add("--dtype", choices=("float32", "float64"), default="float32", help="(float32; the suite: always)")
-    add("--seconds", type=positive, metavar="X", help="to spend on each half of a table (3; quick: 0.3)")
+    add("--cell", choices=CELLS, help="recurrent cell (default: lstm; --suite: all)")
+    add("-T", type=positive_integer, default=100, metavar="T", help="steps (default: 100)")
+    add("-B", type=positive_integer, default=32, metavar="B", help="sequences in a batch (default: 32)")
+    add("-I", type=positive_integer, default=128, metavar="I", help="inputs of a step (default: 128)")
+    add("-H", type=positive_integer, default=256, metavar="H", help="hidden units (default: 256)")
+    add(
+        "--threads",
+        type=thread_counts,
+        metavar="N,N…",
+        help="numbers of threads, a table for each (default: 1; --suite: 1,2)",
+    )
+    add(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="(default: float32; --suite: float32 alone)",
+    )
+    add(
+        "--seconds",
+        type=positive,
+        metavar="X",
+        help="seconds for each half of a table (default: 3; --quick: 0.3)",
+    )
     add = parser.add_argument_group(
-        "the suite", "all named shapes and cells in place of one shape"
+        "the suite", "all named shapes and cells, in place of one shape"
     ).add_argument
-    add("--suite", action="store_true", help="run it: half an hour on two cores, with all peers installed")
-    add("--quick", action="store_true", help="few shapes and rounds: a few minutes")
-    add("--case", choices=CASES, action="append", metavar="NAME", help="this shape alone; may be repeated")
-    add("--output", default="bench-results", metavar="DIR", help="for tables and figures (bench-results)")
+    add(
+        "--suite",
+        action="store_true",
+        help="time all named shapes: half an hour on two cores, with all other libraries installed",
+    )
+    add("--quick", action="store_true", help="with --suite: few shapes and rounds, a few minutes")
+    add(
+        "--case",
+        choices=CASES,
+        action="append",
+        metavar="NAME",
+        help="with --suite: this shape alone; may be repeated",
+    )
+    add(
+        "--output",
+        default="bench-results",
+        metavar="DIR",
+        help="folder for tables and figures (default: bench-results)",
+    )
 
 
 def writes_files(options: argparse.Namespace) -> bool:
@@ -41,13 +71,13 @@ def writes_files(options: argparse.Namespace) -> bool:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Time a layer of a given shape, or the whole suite, beside the reference and the installed peers."""
+    """Time a layer of a given shape, or all named shapes, in rnnfast, the reference and other libraries."""
     try:
         (_run_suite if options.suite else _run_shape)(options)
     except AssertionError as error:
         raise CommandError(str(error)) from None
     if importlib.util.find_spec("threadpoolctl") is None:
-        print("NumPy's BLAS used its own number of threads: threadpoolctl, which sets it, is not installed.")
+        print("NumPy's BLAS used its own number of threads, because threadpoolctl is not installed.")
     return 0
 
 
@@ -74,9 +104,9 @@ def _run_shape(options: argparse.Namespace) -> None:
         rows = compare(cell, *shape, threads=threads, dtype=options.dtype, seconds=options.seconds or 3.0)
         print(f"\nthreads: {threads}")
         print(table(rows))
-    print("\nx: how many times as long as rnnfast it took, the median over rounds in which each ran once.")
+    print("\nx: time in multiples of rnnfast's, the median over rounds in which each ran once.")
     print("training: forward and backward, with the gradients of input, weights and biases.")
-    print("peak: the part of what so many threads reach in multiply-adds on registers alone.")
+    print("peak: speed as a share of the peak, which is multiply-adds on registers with as many threads.")
 
 
 def table(rows: list[Row]) -> str:

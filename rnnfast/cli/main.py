@@ -17,8 +17,8 @@ __all__ = ["main"]
 
 COMMANDS = {"train": train, "sample": sample, "forecast": forecast, "bench": bench, "info": info}
 EXIT_CODES = (
-    "Exit codes: 0 done, 2 an error that the line on stderr explains, 130 ended by Ctrl-C, 141 the reader of "
-    "stdout left before all was printed (files are written even so)."
+    "Exit codes: 0 success; 2 an error, explained by a line on stderr; 130 Ctrl-C; 141 the reader of "
+    "stdout left early (files are still written)."
 )
 
 

@@ -20,7 +20,7 @@ from rnnfast.cli.options import non_negative, positive_integer, probability, see
 __all__ = ["TEMPERATURE", "add_options", "generate", "run", "writes_files"]
 
 TEMPERATURE = 0.8  # unless --temperature says otherwise
-CHANCE = ("temperature", "top_k", "top_p", "seed")  # the options that a beam search has no use for
+RANDOM = ("temperature", "top_k", "top_p", "seed")  # the options that a beam search has no use for
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,35 +31,37 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=CHECKPOINT,
         metavar="CHECKPOINT",
-        help=f"from `rnnfast train` ({CHECKPOINT})",
+        help=f"a file of `rnnfast train` (default: {CHECKPOINT})",
     )
-    add("--prompt", default="", metavar="TEXT", help="what the model reads first and goes on from")
+    add("--prompt", default="", metavar="TEXT", help="text that the model reads first and continues")
     add(
         "--length",
         type=whole_number,
         default=500,
         metavar="N",
-        help="symbols to draw: characters, bytes or words (500)",
+        help="number of symbols: characters, bytes or words (default: 500)",
     )
     add(
         "--temperature",
         type=non_negative,
         metavar="X",
-        help=f"low: safe, high: wild, 0: likeliest ({TEMPERATURE})",
+        help=f"low: close to the text, high: varied, 0: the likeliest symbol (default: {TEMPERATURE})",
     )
-    add("--top-k", type=positive_integer, metavar="K", help="draw among the K likeliest symbols only")
+    add("--top-k", type=positive_integer, metavar="K", help="sample from the K likeliest symbols only")
     add(
         "--top-p",
         type=probability,
         metavar="P",
-        help="draw among the fewest symbols that have the probability P together",
+        help="nucleus sampling: from the fewest symbols that together have probability P",
     )
-    add("--seed", type=seed, metavar="N", help="the same seed, the same text")
+    add(
+        "--seed", type=seed, metavar="N", help="seed of the random numbers: the same seed gives the same text"
+    )
     add(
         "--beam",
         type=positive_integer,
         metavar="N",
-        help="the likeliest text that a search of this width finds, not a drawn one",
+        help="beam search of this width for the likeliest text, in place of sampling",
     )
 
 
@@ -69,17 +71,17 @@ def writes_files(options: argparse.Namespace) -> bool:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print text from a trained model: drawn symbol by symbol, or the likeliest that a beam search finds."""
+    """Print text from a trained model, sampled symbol by symbol or found by beam search."""
     model, alphabet, _ = load(options.checkpoint)
     unknown = alphabet.missing(options.prompt)
     if unknown:
         raise CommandError(f"--prompt: the model knows no {', '.join(map(repr, unknown))}")
     given: dict[str, Any] = {
-        name: getattr(options, name) for name in CHANCE if getattr(options, name) is not None
+        name: getattr(options, name) for name in RANDOM if getattr(options, name) is not None
     }
     if options.beam is not None:
         for name in given:
-            raise CommandError(f"--{name.replace('_', '-')}: not with --beam, which leaves nothing to chance")
+            raise CommandError(f"--{name.replace('_', '-')}: not with --beam, which draws no random numbers")
         _print_likeliest(model, alphabet, options)
         return 0
     print(options.prompt, end="", flush=True)
@@ -151,12 +153,12 @@ def _print_likeliest(model: rf.Sequential, alphabet: Alphabet, options: argparse
 
 
 def _first(alphabet: Alphabet, prompt: str) -> NDArray[np.int64]:
-    """The numbers of the prompt, or of what stands for an empty one."""
+    """The numbers of the prompt, or of the substitute for an empty one."""
     if prompt:
         return alphabet.encode(prompt)
     return np.zeros(1, np.int64) if alphabet.missing("\n") else alphabet.encode("\n")
 
 
 def _unwritable(alphabet: Alphabet) -> tuple[int, ...]:
-    """The symbols that stand for no text."""
+    """The symbols that have no text."""
     return () if alphabet.unknown is None else (alphabet.unknown,)

@@ -48,68 +48,89 @@ VOCABULARY = 4000  # words known, unless --vocabulary says otherwise
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rnnfast train`."""
     add = parser.add_argument
-    add("files", nargs="*", metavar="FILE", help="UTF-8 text, several are joined (Python's own help texts)")
-    add("--symbols", choices=ALPHABETS, help=f"what the text is written in ({DEFAULTS['symbols']})")
+    add(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="UTF-8 texts, joined in this order (default: Python's help texts)",
+    )
+    add("--symbols", choices=ALPHABETS, help=f"what the model predicts (default: {DEFAULTS['symbols']})")
     add(
         "--vocabulary",
         type=positive_integer,
         metavar="N",
-        help=f"known words, with --symbols words: the most frequent ({VOCABULARY})",
+        help=f"number of known words with --symbols words, most frequent first (default: {VOCABULARY})",
     )
     add(
         "--cell",
         choices=CELLS,
-        help=f"recurrent cell, or tanh layers on a window of symbols ({DEFAULTS['cell']})",
+        help=f"recurrent cell, or window: tanh layers on the last symbols (default: {DEFAULTS['cell']})",
     )
     add(
         "--window",
         type=positive_integer,
         metavar="N",
-        help=f"symbols in the window of --cell window ({DEFAULTS['window']})",
+        help=f"number of symbols with --cell window (default: {DEFAULTS['window']})",
     )
-    add("--hidden", type=positive_integer, metavar="H", help=f"units of each layer ({DEFAULTS['hidden']})")
-    add("--layers", type=positive_integer, metavar="N", help=f"layers on one another ({DEFAULTS['layers']})")
+    add(
+        "--hidden",
+        type=positive_integer,
+        metavar="H",
+        help=f"hidden units of each layer (default: {DEFAULTS['hidden']})",
+    )
+    add(
+        "--layers",
+        type=positive_integer,
+        metavar="N",
+        help=f"number of layers (default: {DEFAULTS['layers']})",
+    )
     add(
         "--seq-len",
         type=positive_integer,
         metavar="T",
-        help=f"steps that gradients flow back ({DEFAULTS['seq_len']})",
+        help=f"steps of backpropagation through time (default: {DEFAULTS['seq_len']})",
     )
     add(
         "--batch",
         type=positive_integer,
         metavar="B",
-        help=f"streams of the text read side by side ({DEFAULTS['batch']})",
+        help=f"streams of the text read side by side (default: {DEFAULTS['batch']})",
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--epochs",
         type=positive_integer,
         metavar="N",
-        help=f"readings of the text, in total ({DEFAULTS['epochs']})",
+        help=f"passes over the text, in total (default: {DEFAULTS['epochs']})",
     )
-    length.add_argument("--minutes", type=positive, metavar="X", help="train for so long instead")
+    length.add_argument(
+        "--minutes", type=positive, metavar="X", help="minutes to train, in place of --epochs"
+    )
     add(
         "--lr",
         type=positive,
         metavar="X",
-        help=f"highest learning rate of Adam ({DEFAULTS['lr']}; with --compare, of each network its own)",
+        help=f"highest learning rate of Adam (default: {DEFAULTS['lr']}; --compare: one for each network)",
     )
-    add("--dropout", type=rate, metavar="P", help=f"rate of dropout ({DEFAULTS['dropout']})")
-    add("--seed", type=seed, metavar="N", help=f"of weights and dropout ({DEFAULTS['seed']})")
+    add("--dropout", type=rate, metavar="P", help=f"dropout rate (default: {DEFAULTS['dropout']})")
+    add("--seed", type=seed, metavar="N", help=f"seed of weights and dropout (default: {DEFAULTS['seed']})")
     add(
         "--threads",
         type=thread_count,
         metavar="N",
-        help="threads of the kernels (by the machine and the work)",
+        help="threads of the kernels (default: chosen by machine and work)",
     )
-    add("--output", metavar="FILE", help=f"the checkpoint ({CHECKPOINT}; on --resume, the one resumed)")
-    add("--resume", metavar="CHECKPOINT", help="go on exactly where it stopped, with its text and options")
-    add("--plot", metavar="FILE", help="draw the loss curves (needs matplotlib)")
+    add(
+        "--output",
+        metavar="FILE",
+        help=f"checkpoint to write (default: {CHECKPOINT}; with --resume: the same file)",
+    )
+    add("--resume", metavar="CHECKPOINT", help="continue a stopped run exactly, with its text and options")
+    add("--plot", metavar="FILE", help="write a figure of the loss curves (needs matplotlib)")
     add(
         "--compare",
         action="store_true",
-        help="a table from count models to the LSTM in place of one model (--cell: window and that one)",
+        help="print a table from count models to the LSTM, keep no model (with --cell: window and that cell)",
     )
 
 
@@ -137,7 +158,7 @@ def run(options: argparse.Namespace) -> int:
     if options.plot:
         _plot(history, text, counts, options.plot)
     if history.interrupted:
-        print(f"\nInterrupted. The checkpoint is saved; to go on: rnnfast train --resume {output}")
+        print(f"\nInterrupted. The checkpoint is saved. To continue: rnnfast train --resume {output}")
         return INTERRUPTED
     print(f"\n{history.step[-1]:,} steps in {history.seconds[-1]:.0f} s")
     _print_result(model, text, chosen, counts)

@@ -5,9 +5,9 @@
  *     rnnfast->step(plan, x_t, y_t);                      no Python from here on: any thread, with or without the GIL
  *     rnnfast->destroy(plan);
  *
- * A plan is a stack of recurrent layers with its weights packed, its state, and all the memory that its calls need: once it
- * stands, no function but `create` and `destroy` asks for memory or takes a lock of Python's. (What is made later, once: the
- * workers, by the first call that wants them, and the few bytes that the C library keeps for each thread.) Results have the
+ * A plan is a stack of recurrent layers with its weights packed, its state, and all the memory that its calls need. No
+ * function but `create` and `destroy` allocates memory or takes a lock of Python's. (Two things are allocated later, once: the
+ * workers, by the first call that needs them, and a few bytes of the C library for each thread.) Results have the
  * bits of rnnfast.RNN, LSTM and GRU with the same weights, for any number of threads.
  *
  * Dims: T steps, B sequences (batch), I input_size, H hidden_size, P proj_size or H, L num_layers, D 2 if bidirectional else
@@ -47,7 +47,7 @@ enum {
     RNNFAST_ORDER = -3      /* a call that must come first has not: `backward` without `forward` */
 };
 
-/* What zero stands for comes first: it is the default. */
+/* The default comes first: it is zero. */
 enum { RNNFAST_RNN, RNNFAST_LSTM, RNNFAST_GRU };                           /* rnnfast_options.cell */
 enum { RNNFAST_FLOAT32, RNNFAST_FLOAT64 };                                 /* .dtype */
 enum { RNNFAST_TANH, RNNFAST_RELU, RNNFAST_SIGMOID, RNNFAST_IDENTITY };    /* .nonlinearity */

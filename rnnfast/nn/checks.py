@@ -260,13 +260,13 @@ def checked_reset(reset: Any, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def generator(rng: Any) -> np.random.Generator:
-    """The generator that `rng` (an integer seed, a generator, or None for a fresh seed) stands for."""
+    """The generator of `rng`: an integer seed, a generator, or None for a fresh seed."""
     check_rng(rng)
     return np.random.default_rng(rng)
 
 
 def seed(rng: Any) -> int:
-    """The seed that a checked `rng` stands for: the integer itself, or the generator's next draw."""
+    """The seed of a checked `rng`: the integer itself, or the generator's next draw."""
     return int(rng.integers(2**63)) if isinstance(rng, np.random.Generator) else operator.index(rng)
 
 

@@ -35,7 +35,7 @@ class _Container(Module, Generic[_Kind]):
             "the module around it runs its entries"
         )
 
-    def __call__(self, x: Any, state: Any = None, *args: Any, **how: Any) -> NoReturn:
+    def __call__(self, x: Any, state: Any = None, *args: Any, **keywords: Any) -> NoReturn:
         """As `forward`."""
         self.forward(x, state)
 

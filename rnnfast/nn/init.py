@@ -35,7 +35,7 @@ def orthogonal(
     blocks : int, default 1
         Cut the rows into this many equal blocks, each orthogonal on its own: the gates of a recurrent weight.
     rng : int, numpy.random.Generator or None
-        Where the chance comes from.
+        The seed or generator of the random numbers.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def xavier_uniform(
     blocks : int, default 1
         Count each of this many equal blocks of rows as a matrix of its own: fan_out = rows / blocks.
     rng : int, numpy.random.Generator or None
-        Where the chance comes from.
+        The seed or generator of the random numbers.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def xavier_normal(
     blocks : int, default 1
         Count each of this many equal blocks of rows as a matrix of its own: fan_out = rows / blocks.
     rng : int, numpy.random.Generator or None
-        Where the chance comes from.
+        The seed or generator of the random numbers.
 
     Raises
     ------
@@ -240,7 +240,7 @@ def recurrent(layer: Any, *, rng: int | np.random.Generator | None = None) -> No
     layer : RNN, LSTM or GRU
         All its layers and directions are filled. For an LSTM, :func:`forget_bias` may follow.
     rng : int, numpy.random.Generator or None
-        Where the chance comes from.
+        The seed or generator of the random numbers.
 
     Raises
     ------

@@ -145,8 +145,8 @@ class Module(Members):
     mask_seed: int | None = None
     mask_calls: int = 0
 
-    def __init_subclass__(cls, **how: Any) -> None:
-        super().__init_subclass__(**how)
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
         own = cls.__dict__
         if "forward" in own and "takes" not in own:
             names = _keywords(own["forward"], 3)
@@ -158,13 +158,13 @@ class Module(Members):
         if "backward" in own or "_backward" in own:
             cls._checks_first = "_backward" in own
 
-    def __call__(self, x: Any, state: Any = None, *args: Any, **how: Any) -> tuple[Any, ...]:
+    def __call__(self, x: Any, state: Any = None, *args: Any, **keywords: Any) -> tuple[Any, ...]:
         """Evaluate: y and the final state; nothing is saved."""
         if "training" in self.takes:
-            how["training"] = False
+            keywords["training"] = False
         outer, _evaluating.module = _evaluating.module, self
         try:
-            y, state, _ = results("forward", self, self.forward(x, state, *args, **how))
+            y, state, _ = results("forward", self, self.forward(x, state, *args, **keywords))
         finally:
             _evaluating.module = outer
         return y, state
@@ -351,14 +351,14 @@ class Stateless(Module):
         return self._dx(saved, np.zeros(shape, dtype) if dy is None else dy), None, {}
 
 
-def run_forward(module: Module, x: Any, state: Any = None, **how: Any) -> tuple[Any, Any, Any]:
+def run_forward(module: Module, x: Any, state: Any = None, **keywords: Any) -> tuple[Any, Any, Any]:
     """`module.forward`, whose results are three."""
-    return results("forward", module, module.forward(x, state, **how))
+    return results("forward", module, module.forward(x, state, **keywords))
 
 
-def evaluate(module: Module, x: Any, state: Any = None, **how: Any) -> tuple[Any, Any]:
+def evaluate(module: Module, x: Any, state: Any = None, **keywords: Any) -> tuple[Any, Any]:
     """`module(x, state)`, whose results are two."""
-    return results("__call__", module, module(x, state, **how))
+    return results("__call__", module, module(x, state, **keywords))
 
 
 def run_backward(
@@ -378,20 +378,22 @@ def run_backward(
     if retain and "retain" not in takes:
         raise TypeError(f"{type(module).__name__}.backward: expected a keyword retain, which is needed here")
     given = {"input_grad": input_grad, "retain": retain, "grads": grads}
-    how = {name: value for name, value in given.items() if name in takes}
+    keywords = {name: value for name, value in given.items() if name in takes}
     parameters = module._named()
     check_grads(parameters, grads)
     if grads is None or "grads" in takes:
-        dx, dstate = _backward_of(module, tape, dy, dstate, how)
+        dx, dstate = _backward_of(module, tape, dy, dstate, keywords)
     else:
         with gradients_kept() as kept:
-            dx, dstate = _backward_of(module, tape, dy, dstate, how)
+            dx, dstate = _backward_of(module, tape, dy, dstate, keywords)
         add_fresh(grads, parameters, {name: kept[own] for name, own in parameters.items() if own in kept})
     return dx if input_grad else None, dstate
 
 
-def _backward_of(module: Module, tape: Any, dy: Any, dstate: Any, how: dict[str, Any]) -> tuple[Any, Any]:
-    return results("backward", module, module.backward(tape, dy, dstate, **how))
+def _backward_of(
+    module: Module, tape: Any, dy: Any, dstate: Any, keywords: dict[str, Any]
+) -> tuple[Any, Any]:
+    return results("backward", module, module.backward(tape, dy, dstate, **keywords))
 
 
 def results(method: str, module: Module, given: Any) -> Any:
@@ -406,7 +408,7 @@ def results(method: str, module: Module, given: Any) -> Any:
 
 
 def check_grads(parameters: Mapping[str, Parameter], grads: Any) -> None:
-    """Refuse a `grads` that the parameters' gradients cannot be added into; None stands for their `.grad`."""
+    """Refuse a `grads` that the parameters' gradients cannot be added into; None means their `.grad`."""
     if grads is None:
         check_writeable(parameters, "grad")
         return

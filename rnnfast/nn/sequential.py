@@ -111,10 +111,10 @@ class Sequential(Module):
             One entry per module.
         """
         states = self._entries("state", state)
-        how = {"lengths": lengths, "reset": reset}
+        keywords = {"lengths": lengths, "reset": reset}
         y: Any = x
         for place, module in enumerate(self._row):
-            taken = {key: value for key, value in how.items() if key in module.takes}
+            taken = {key: value for key, value in keywords.items() if key in module.takes}
             try:
                 embedding = self._embedding(place)
                 if embedding is None:
@@ -166,7 +166,7 @@ class Sequential(Module):
         training = checks.flag("training", training)
         checkpoint = checks.checkpoint(checkpoint)
         states = self._entries("state", state)
-        how = {
+        keywords = {
             "lengths": lengths,
             "reset": reset,
             "training": training,
@@ -176,7 +176,7 @@ class Sequential(Module):
         tapes: list[Any] = []
         y: Any = x
         for place, module in enumerate(self._row):
-            taken = {key: value for key, value in how.items() if key in module.takes}
+            taken = {key: value for key, value in keywords.items() if key in module.takes}
             try:
                 embedding = self._embedding(place)
                 if embedding is None:

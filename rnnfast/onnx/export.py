@@ -248,7 +248,7 @@ class _Graph:
 
     def _need_sequence(self) -> None:
         if not self.sequence:
-            raise ValueError("expected a sequence, but a Last stands before it")
+            raise ValueError("expected a sequence, but a Last is before it")
 
 
 _ADD: dict[type, Callable[[_Graph, str, Any, str], str]] = {
@@ -265,7 +265,7 @@ _SIZES = {GRU: "input_size", LSTM: "input_size", Linear: "in_features", RNN: "in
 
 
 def _parts(model: Module, prefix: str) -> list[tuple[str, Any]]:
-    """The modules inside of `model` that are no Sequential, each with what stands before its names."""
+    """The modules inside of `model` that are no Sequential, each with the prefix of its names."""
     if type(model) is Sequential:
         return [part for place, inner in enumerate(model) for part in _parts(inner, f"{prefix}{place}.")]
     if type(model) not in _ADD:

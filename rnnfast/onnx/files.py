@@ -231,7 +231,7 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
 
 
 def _read_external(model: onnx.ModelProto, folder: str, allowed: int) -> None:
-    """Take the tensors' data that stand in files of `folder` into the model."""
+    """Read the tensors' data from files of `folder` into the model."""
     read: Counter[str] = Counter()
     for tensor in _tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:

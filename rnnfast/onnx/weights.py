@@ -1,7 +1,7 @@
 """ONNX's weights of a direction in rnnfast's names and order of gates, and back.
 
 ONNX stacks the gates of an LSTM as i, o, f, c, those of a GRU as z, r, h, and peepholes as i, o, f; W's and
-R's biases stand one after the other in B. rnnfast has PyTorch's order: i, f, g, o (i, g, o where f is 1 - i)
+R's biases are concatenated in B. rnnfast has PyTorch's order: i, f, g, o (i, g, o where f is 1 - i)
 and r, z, n.
 """
 

@@ -3,9 +3,9 @@
     import rnnfast.torch
 
     lstm = rnnfast.torch.LSTM(8, 64)      # in place of torch.nn.LSTM
-    rnnfast.torch.accelerate(model)       # or: the RNNs, LSTMs and GRUs of a model that there is
+    rnnfast.torch.accelerate(model)       # or: swap the RNNs, LSTMs and GRUs of an existing model
 
-This file only gathers the public names. `memory` has an rnnfast layer read a module's weights where they lie,
+This file only gathers the public names. `memory` has an rnnfast layer read a module's weights in place,
 `autograd` makes its passes a node of torch's graph, `fallback` says what is left to torch, and `modules` and
 `cells` put the three together.
 """

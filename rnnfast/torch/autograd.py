@@ -25,7 +25,7 @@ class Call(NamedTuple):
     ----------
     view : View
         The layer, over the weights of this call.
-    how : dict
+    keywords : dict
         The layer's keywords lengths and reset.
     training : dict
         Further keywords of its forward, rng and checkpoint; without an rng nothing is dropped.
@@ -38,7 +38,7 @@ class Call(NamedTuple):
     """
 
     view: View
-    how: dict[str, Any]
+    keywords: dict[str, Any]
     training: dict[str, Any]
     places: np.ndarray | None = None
     batch_first: bool = False
@@ -108,9 +108,9 @@ def run(
                 return Pass.apply(call, len(parts), x, *parts, *weights)
     layer = call.view.layer
     if "rng" in call.training:
-        y, state, _ = layer.record(call.enter(x), call.enter_state(parts), **call.how, **call.training)
+        y, state, _ = layer.record(call.enter(x), call.enter_state(parts), **call.keywords, **call.training)
     else:
-        y, state = layer(call.enter(x), call.enter_state(parts), **call.how)
+        y, state = layer(call.enter(x), call.enter_state(parts), **call.keywords)
     return call.results(y, state)
 
 
@@ -129,7 +129,7 @@ class Pass(torch.autograd.Function):
         y, state, ctx.tape = call.view.layer.record(
             call.enter(x),
             call.enter_state(further[:count]),
-            **call.how,
+            **call.keywords,
             training="rng" in call.training,
             **call.training,
         )

@@ -75,7 +75,7 @@ class Accelerated(torch.nn.Module):
             self.register_parameter(name, torch.nn.Parameter(values))
 
     def _weights(self) -> list[torch.Tensor]:
-        """The weights, parameters or (with a parametrization, say) what stands in their place."""
+        """The weights, parameters or the tensors in their place (with a parametrization, say)."""
         names, parameters = self._weight_names(), self._parameters
         try:
             return [parameters[name] for name in names]

@@ -65,10 +65,10 @@ class Cells(Accelerated):
         if self._left_to_torch((input, *parts, *weights), cast, misfit, {"reset": reset}):
             return super().forward(input, hx)
         reset = checked_reset(reset, tuple(input.shape[:-1]))
-        how = {} if reset is None else {"reset": reset[np.newaxis]}
+        keywords = {} if reset is None else {"reset": reset[np.newaxis]}
         view = self._layer_over(weights)
         dtypes = self._dtypes_under(lower, input, parts, False)
-        call = Call(view, how, {}, step=True)
+        call = Call(view, keywords, {}, step=True)
         return self._state_of(autocast.run_as(dtypes, call, input, parts, weights))
 
     def _misfit(self, x: torch.Tensor, parts: Any, dtypes: Sequence[torch.dtype]) -> str | None:

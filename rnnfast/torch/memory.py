@@ -66,7 +66,7 @@ class Places:
 
 
 class View:
-    """A layer that reads weights where they lie, for as long as they stay there.
+    """A layer that reads weights in place, for as long as they stay there.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class View:
     Attributes
     ----------
     layer : Recurrent
-        Over the weights' memory; of a weight that does not lie there as the layer wants it, over a copy.
+        Over the weights' memory; over a copy of a weight in another layout.
     options : dict
         As given.
     places : Places

@@ -49,7 +49,7 @@ class Layers(Accelerated):
             The initial state, as torch's module takes it: ``[num_layers*D, B, hidden_size]`` (unbatched
             without B), for LSTM a pair (h, c). None means zeros.
         lengths : tensor of integers [B], optional
-            How many steps each sequence has, 0..T, in any order: instead of packing. What lies behind is not
+            How many steps each sequence has, 0..T, in any order: instead of packing. Padding is not
             read, and the output is zero there.
         reset : tensor of bool, optional
             Laid out as input's first axes (a PackedSequence, where input is one). True where a step is the
@@ -84,12 +84,12 @@ class Layers(Accelerated):
     def _forward(self, input: Any, hx: Any, lengths: Any, reset: Any, checkpoint: Any) -> tuple[Any, Any]:
         x, sizes, order, back = input if isinstance(input, PackedSequence) else (input, None, None, None)
         parts = self._state_parts(hx)
-        how = {"lengths": lengths, "reset": reset}
+        keywords = {"lengths": lengths, "reset": reset}
         training = {} if checkpoint is None else {"checkpoint": checkpoint}
         lower, weights = autocast.entered(self._weights())
         cast = () if lower is None else autocast.CAST
         misfit = partial(self._misfit, x, parts, (weights[0].dtype, *cast), sizes)
-        if self._left_to_torch((x, *parts, *weights), cast, misfit, how | training):
+        if self._left_to_torch((x, *parts, *weights), cast, misfit, keywords | training):
             return super().forward(input, hx)
         dtypes = self._dtypes_under(lower, x, parts, sizes is not None)
         view = self._layer_over(weights)
@@ -98,13 +98,13 @@ class Layers(Accelerated):
         if self.training and self.dropout and self.num_layers > 1:
             training["rng"] = int(torch.empty((), dtype=torch.int64, device="cpu").random_())
         if sizes is None:
-            y, *final = autocast.run_as(dtypes, Call(view, how, training), x, parts, weights)
+            y, *final = autocast.run_as(dtypes, Call(view, keywords, training), x, parts, weights)
             return y, self._state_of(final)
         if lengths is not None:
             raise ValueError("lengths: expected None, as packed sequences have theirs")
         places = sizes.numpy()[:, np.newaxis] > np.arange(int(sizes[0]))
-        how = {"lengths": places.sum(axis=0), "reset": self._padded_reset(reset, places)}
-        call = Call(view, how, training, places, self.batch_first)
+        keywords = {"lengths": places.sum(axis=0), "reset": self._padded_reset(reset, places)}
+        call = Call(view, keywords, training, places, self.batch_first)
         y, *final = autocast.run_as(dtypes, call, x, _in_order(parts, order), weights)
         return PackedSequence(y, sizes, order, back), self._state_of(_in_order(final, back))
 

@@ -1,4 +1,4 @@
-"""Swaps the recurrent modules of a model that there is: torch's for rnnfast's, and back."""
+"""Swaps the recurrent modules of an existing model: torch's for rnnfast's, and back."""
 
 from __future__ import annotations
 

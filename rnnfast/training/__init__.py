@@ -1,4 +1,4 @@
-"""Training: one loss and its gradients, the training loop, checkpoints. It stands on the layers."""
+"""Training: one loss and its gradients, the training loop, checkpoints. It builds on the layers."""
 
 from rnnfast.training.bptt import truncated_bptt
 from rnnfast.training.checkpoint import load, model_arrays, read_checkpoint, save, write_checkpoint

@@ -19,12 +19,12 @@ __all__ = ["Batch", "Source", "source"]
 
 
 class Batch:
-    """Sequences that are run whole, for one update; `how` are keywords of loss_and_grad."""
+    """Sequences that are run whole, for one update; `keywords` are those of loss_and_grad."""
 
     last = True
 
-    def __init__(self, model: Module, x: Any, targets: Any, how: dict[str, Any]) -> None:
-        self.x, self.given, self.how = x, targets, how
+    def __init__(self, model: Module, x: Any, targets: Any, keywords: dict[str, Any]) -> None:
+        self.x, self.given, self.keywords = x, targets, keywords
         self._model = model
 
     @property
@@ -35,16 +35,16 @@ class Batch:
     @property
     def weight(self) -> int:
         """The number of targets that the loss is the mean of."""
-        mask = within_lengths(self._model, self.x, self.how.get("lengths"), self.how.get("mask"))
+        mask = within_lengths(self._model, self.x, self.keywords.get("lengths"), self.keywords.get("mask"))
         return counted(self.given, mask)
 
     def loss_and_grad(self, loss: Loss, state: Any) -> tuple[float, Any]:
         """Add the gradients: the loss, and the final state."""
-        return loss_and_grad(self._model, loss, self.x, self.given, state, **self.how)
+        return loss_and_grad(self._model, loss, self.x, self.given, state, **self.keywords)
 
     def evaluate(self, loss: Loss, state: Any) -> tuple[float, Any]:
         """The loss and the final state."""
-        return evaluate_loss(self._model, loss, self.x, self.given, state, **self.how)
+        return evaluate_loss(self._model, loss, self.x, self.given, state, **self.keywords)
 
 
 class Source:
@@ -69,7 +69,7 @@ class Source:
     ) -> Iterator[Batch] | Iterator[Window]:
         """What an epoch's updates are made from, one by one, from the given one on.
 
-        The sequences stand in an order drawn from `rng`, if there is one.
+        The sequences are shuffled by `rng`, if it is given.
         """
         raise NotImplementedError
 
@@ -82,12 +82,12 @@ class _Arrays(Source):
         model: Module,
         x: NDArray,
         targets: NDArray,
-        how: dict[str, Any],
+        keywords: dict[str, Any],
         axes: tuple[int, int],
         batch_size: int | None,
     ) -> None:
         self._model = model
-        self.x, self.targets, self.how = x, targets, how
+        self.x, self.targets, self.keywords = x, targets, keywords
         self._axes = axes
         self._cut_along = {"lengths": 0, "reset": axes[0], "mask": axes[1]}
         self._rows = x.shape[axes[0]]
@@ -104,11 +104,11 @@ class _Arrays(Source):
                 _cut(array, axis, chosen)
                 for array, axis in zip((self.x, self.targets), self._axes, strict=True)
             )
-            how = {
+            keywords = {
                 name: _cut(value, self._cut_along[name], chosen) if name in self._cut_along else value
-                for name, value in self.how.items()
+                for name, value in self.keywords.items()
             }
-            yield Batch(self._model, x, targets, how)
+            yield Batch(self._model, x, targets, keywords)
 
 
 def _cut(array: NDArray, axis: int, chosen: slice | NDArray) -> NDArray:
@@ -154,7 +154,7 @@ class _Windows(Source):
 
     def epoch(self, number: int, start: int = 0, rng: np.random.Generator | None = None) -> Iterator[Window]:
         for batch in self._batches.epoch(number, 0, rng):
-            windows = Sequences(self._model, batch.x, batch.given, batch.how).windows(self._k1, self._k2)
+            windows = Sequences(self._model, batch.x, batch.given, batch.keywords).windows(self._k1, self._k2)
             yield from windows[start:]
             start = max(0, start - len(windows))
 
@@ -170,7 +170,7 @@ def source(
     truncate: tuple[int, int] | None,
     shuffle: bool | None = False,
 ) -> Source:
-    """The updates that `data` stands for; `name` is what errors call it.
+    """The updates of `data`; `name` is what errors call it.
 
     Arrays, ``(x, targets)`` or ``(x, targets, keywords)``, are cut along the batch axis: `axes` names that of
     each. By default it is axis 1 of x, as layers want it, or axis 0 with ``batch_first`` (the model's first
@@ -228,8 +228,8 @@ def _batches(
         raise ValueError(f"{name}: expected at least one sequence, got shape {x.shape}")
     if batch_size is not None:
         checks.positive("batch_size", batch_size)
-    how = _checked_keywords(name, model, x, targets, axes, data[2] if len(data) == 3 else {})
-    arrays = _Arrays(model, x, targets, how, axes, batch_size)
+    keywords = _checked_keywords(name, model, x, targets, axes, data[2] if len(data) == 3 else {})
+    arrays = _Arrays(model, x, targets, keywords, axes, batch_size)
     if stateful and shuffle:
         raise ValueError("shuffle: expected None or False with stateful=True: batches go on from each other")
     arrays.shuffle = not stateful if shuffle is None else shuffle
@@ -253,17 +253,17 @@ def _checked_keywords(
     """The keywords that go with all sequences, those that are cut with them as arrays that fit."""
     if not isinstance(keywords, Mapping):
         raise TypeError(f"{name}[2]: expected keywords as a dict, got {type(keywords).__name__}")
-    how = {key: value for key, value in keywords.items() if value is not None}
-    check_keywords(model, how, {"mask"})
+    keywords = {key: value for key, value in keywords.items() if value is not None}
+    check_keywords(model, keywords, {"mask"})
     B = x.shape[axes[0]]
     try:
-        if "lengths" in how:
+        if "lengths" in keywords:
             T = x.shape[1 - axes[0]] if axes[0] < 2 and x.ndim > 1 else 0
-            how["lengths"] = checks.checked_lengths(how["lengths"], T, B)
-        if "reset" in how:
-            how["reset"] = checks.checked_reset(how["reset"], x.shape[:2])
-        if "mask" in how:
-            how["mask"] = mask = checks.as_array("mask", how["mask"])
+            keywords["lengths"] = checks.checked_lengths(keywords["lengths"], T, B)
+        if "reset" in keywords:
+            keywords["reset"] = checks.checked_reset(keywords["reset"], x.shape[:2])
+        if "mask" in keywords:
+            keywords["mask"] = mask = checks.as_array("mask", keywords["mask"])
             if mask.dtype != np.bool_:
                 raise TypeError(f"mask: expected bool, got {mask.dtype}")
             if mask.ndim <= axes[1] or mask.shape != targets.shape[: mask.ndim]:
@@ -274,7 +274,7 @@ def _checked_keywords(
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name}[2]: {error}") from error
-    return how
+    return keywords
 
 
 def _batch_axes(model: Module, x: NDArray, targets: NDArray) -> tuple[int, int]:

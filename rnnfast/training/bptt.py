@@ -26,7 +26,7 @@ __all__ = ["Sequences", "Window", "check_windows", "truncated_bptt"]
 
 
 def truncated_bptt(
-    model: Module, loss: Loss, x: Any, targets: Any, k1: int, k2: int, state: Any = None, **how: Any
+    model: Module, loss: Loss, x: Any, targets: Any, k1: int, k2: int, state: Any = None, **keywords: Any
 ) -> Iterator[tuple[float, Any]]:
     """After every k1 steps, the gradients of their loss through the last k2 steps.
 
@@ -36,7 +36,7 @@ def truncated_bptt(
     Parameters
     ----------
     model : Module
-        Run with ``training=True`` (dropout is on) unless `how` says otherwise.
+        Run with ``training=True`` (dropout is on) unless `keywords` say otherwise.
     loss : callable or str
         As for :func:`loss_and_grad`.
     x : array_like
@@ -51,7 +51,7 @@ def truncated_bptt(
         the present weights, from the state that was stored there: each step is run about k2/k1 times.
     state : optional
         The model's initial state.
-    **how
+    **keywords
         ``mask``: handed to the loss, laid out as the targets' first axes. Anything else is a keyword of the
         model's forward, such as ``reset``, ``lengths`` or ``checkpoint``: arrays are cut into windows, and
         ``lengths`` also make a mask for the loss. One ``rng`` seeds the masks of all windows, which differ.
@@ -92,7 +92,7 @@ def truncated_bptt(
     check_model(model)
     loss = as_loss(loss)
     check_windows(model, k1, k2)
-    return _passes(model, loss, Sequences(model, x, targets, how).windows(k1, k2), state)
+    return _passes(model, loss, Sequences(model, x, targets, keywords).windows(k1, k2), state)
 
 
 def check_windows(model: Module, k1: int, k2: int) -> None:
@@ -125,7 +125,7 @@ class Sequences:
     ----------
     model, x, targets
         As for :func:`truncated_bptt`.
-    how : dict
+    keywords : dict
         Its keywords; those that are checked and cut here are taken out.
 
     Raises
@@ -134,8 +134,8 @@ class Sequences:
         As :func:`truncated_bptt`.
     """
 
-    def __init__(self, model: Module, x: Any, targets: Any, how: dict[str, Any]) -> None:
-        check_keywords(model, how, {"mask"})
+    def __init__(self, model: Module, x: Any, targets: Any, keywords: dict[str, Any]) -> None:
+        check_keywords(model, keywords, {"mask"})
         self.model = model
         self._x = checks.as_array("x", x)
         shape = self._x.shape
@@ -145,17 +145,17 @@ class Sequences:
             raise ValueError(f"x: expected an axis of time, got shape {shape}")
         self.T = shape[self.axis]
         self._targets = self._whole("targets", targets)
-        self._mask = self._whole("mask", how.pop("mask", None))
-        self._reset = self._whole("reset", how.pop("reset", None))
-        lengths = how.pop("lengths", None)
+        self._mask = self._whole("mask", keywords.pop("mask", None))
+        self._reset = self._whole("reset", keywords.pop("reset", None))
+        lengths = keywords.pop("lengths", None)
         if lengths is not None and not batched:
             lengths = [lengths]
         checked = checks.checked_lengths(lengths, self.T, shape[1 - self.axis] if batched else 1)
         self._lengths = checked if checked is None or batched else checked[0]
-        rng = how.pop("rng", None)
+        rng = keywords.pop("rng", None)
         checks.check_rng(rng)
         self._seed = None if rng is None else checks.seed(rng)
-        self.how = how
+        self.keywords = keywords
 
     def windows(self, k1: int, k2: int) -> list[Window]:
         """All steps, k1 by k1, with gradients that go back k2 steps."""
@@ -163,16 +163,16 @@ class Sequences:
 
     def inputs(self, s0: int, s1: int) -> tuple[np.ndarray, dict[str, Any]]:
         """x in the steps s0..s1, and the keywords that go with it."""
-        bends = {"lengths": self._ends(s0, s1), "reset": self._cut(self._reset, s0, s1)}
-        return self._cut(self._x, s0, s1), {name: bend for name, bend in bends.items() if bend is not None}
+        given = {"lengths": self._ends(s0, s1), "reset": self._cut(self._reset, s0, s1)}
+        return self._cut(self._x, s0, s1), {name: array for name, array in given.items() if array is not None}
 
     def wanted(self, s0: int, s1: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Targets in the steps s0..s1, and the mask of those that count."""
         x, lengths, mask = self._cut(self._x, s0, s1), self._ends(s0, s1), self._cut(self._mask, s0, s1)
         return self._cut(self._targets, s0, s1), within_lengths(self.model, x, lengths, mask)
 
-    def chance(self, window: int, s0: int) -> dict[str, int]:
-        """The seed of the masks of a window's pass over the steps from s0 on, as a keyword; none without."""
+    def seed_of(self, window: int, s0: int) -> dict[str, int]:
+        """The seed of a window's dropout masks from step s0 on, as a keyword; empty without a seed."""
         if self._seed is None:
             return {}
         return {"rng": int(np.random.default_rng([self._seed, window, s0]).integers(2**63))}
@@ -234,9 +234,9 @@ class Window:
         states = {self._start: state}
         passes = []
         for s0, s1 in pairwise(sorted({self._start, self._following, self._end})):
-            x, bends = data.inputs(s0, s1)
-            how = data.how | bends | data.chance(self._begin, s0)
-            y, states[s1], tape = run_forward(model, x, states[s0], **how)
+            x, given = data.inputs(s0, s1)
+            keywords = data.keywords | given | data.seed_of(self._begin, s0)
+            y, states[s1], tape = run_forward(model, x, states[s0], **keywords)
             passes.append((s0 - self._start, s1 - self._start, y, tape))
         y = passes[0][2] if len(passes) == 1 else np.concatenate([y for *_, y, _ in passes], data.axis)
         value, dy = apply_loss(loss, y[own], *data.wanted(self._begin, self._end))
@@ -255,6 +255,6 @@ class Window:
 
     def evaluate(self, loss: Loss, state: Any) -> tuple[float, Any]:
         """The loss of the window's own steps from the state before them, and the state after them."""
-        x, bends = self._data.inputs(self._begin, self._end)
-        y, state = evaluate(self._data.model, x, state, **evaluation_only(self._data.how), **bends)
+        x, given = self._data.inputs(self._begin, self._end)
+        y, state = evaluate(self._data.model, x, state, **evaluation_only(self._data.keywords), **given)
         return apply_loss(loss, y, *self._data.wanted(self._begin, self._end))[0], state

@@ -180,14 +180,14 @@ def fit(
         raise TypeError(f"metadata: expected a mapping, got {type(metadata).__name__}")
     if metadata is not None and "fit" in metadata:
         raise ValueError('metadata: expected other keys than "fit", which holds the run itself')
-    how: dict[str, Any] = {
+    keywords: dict[str, Any] = {
         "batch_size": batch_size,
         "axes": axes,
         "stateful": stateful,
         "truncate": truncate,
     }
-    train = source("data", data, model, shuffle=shuffle, **how)
-    held_out = None if validation is None else source("validation", validation, model, **how)
+    train = source("data", data, model, shuffle=shuffle, **keywords)
+    held_out = None if validation is None else source("validation", validation, model, **keywords)
     if epochs is None and (minutes is None or train.once):
         epochs = 1
     for name, batches in (("data", train), ("validation", held_out)):

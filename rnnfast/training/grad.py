@@ -24,14 +24,14 @@ _FORWARD_ONLY = frozenset({"training", "rng", "checkpoint"})  # those of forward
 
 
 def loss_and_grad(
-    model: Module, loss: Loss, x: Any, targets: Any, state: Any = None, **how: Any
+    model: Module, loss: Loss, x: Any, targets: Any, state: Any = None, **keywords: Any
 ) -> tuple[float, Any]:
     """The loss of a training pass; its gradients are added into the parameters' `.grad` (the caller zeroes).
 
     Parameters
     ----------
     model : Module
-        Run with ``training=True`` (dropout is on) unless `how` says otherwise.
+        Run with ``training=True`` (dropout is on) unless `keywords` say otherwise.
     loss : callable or str
         ``loss(y, targets)`` or ``loss(y, targets, mask)`` giving (float, dy), as those of `rnnfast.losses`,
         or the name of one of these: "cross_entropy", "mse".
@@ -41,7 +41,7 @@ def loss_and_grad(
         What the loss compares y with.
     state : optional
         The model's initial state. No gradient goes back into it.
-    **how
+    **keywords
         ``mask``: handed to the loss. ``grads``: a dict to add the gradients into instead. Anything else is a
         keyword of the model's forward, such as ``rng``, ``reset``, ``lengths`` or ``checkpoint``. While y has
         a time axis, ``lengths`` also make a mask for the loss: steps past a sequence's end do not count.
@@ -79,27 +79,27 @@ def loss_and_grad(
     """
     check_model(model)
     loss = as_loss(loss)
-    check_keywords(model, how, {"mask", "grads"})
-    mask, grads = how.pop("mask", None), how.pop("grads", None)
-    _warn_if_padded(model, x, how)
+    check_keywords(model, keywords, {"mask", "grads"})
+    mask, grads = keywords.pop("mask", None), keywords.pop("grads", None)
+    _warn_if_padded(model, x, keywords)
     if "training" in model.takes:
-        how.setdefault("training", True)
-    y, state, tape = run_forward(model, x, state, **how)
-    value, dy = apply_loss(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))
+        keywords.setdefault("training", True)
+    y, state, tape = run_forward(model, x, state, **keywords)
+    value, dy = apply_loss(loss, y, targets, within_lengths(model, x, keywords.get("lengths"), mask))
     run_backward(model, tape, dy, input_grad=False, grads=grads)
     return value, state
 
 
 def evaluate_loss(
-    model: Module, loss: Loss, x: Any, targets: Any, state: Any = None, **how: Any
+    model: Module, loss: Loss, x: Any, targets: Any, state: Any = None, **keywords: Any
 ) -> tuple[float, Any]:
     """The loss of an evaluation pass and the final state, as :func:`loss_and_grad` but without gradients."""
     loss = as_loss(loss)
-    check_keywords(model, how, {"mask", "grads"})
-    mask = how.pop("mask", None)
-    how.pop("grads", None)
-    y, state = evaluate(model, x, state, **evaluation_only(how))
-    return apply_loss(loss, y, targets, within_lengths(model, x, how.get("lengths"), mask))[0], state
+    check_keywords(model, keywords, {"mask", "grads"})
+    mask = keywords.pop("mask", None)
+    keywords.pop("grads", None)
+    y, state = evaluate(model, x, state, **evaluation_only(keywords))
+    return apply_loss(loss, y, targets, within_lengths(model, x, keywords.get("lengths"), mask))[0], state
 
 
 def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any:
@@ -129,16 +129,16 @@ def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any
     return spread[0] & spread[1]
 
 
-def evaluation_only(how: Mapping[str, Any]) -> dict[str, Any]:
+def evaluation_only(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """Of the keywords of a model's forward those that evaluation takes as well."""
-    return {name: value for name, value in how.items() if name not in _FORWARD_ONLY}
+    return {name: value for name, value in keywords.items() if name not in _FORWARD_ONLY}
 
 
 def counted(targets: Any, mask: Any) -> int:
     """How much a mean loss counts among others: its number of targets, or of those that the mask keeps."""
     if mask is None:
         return int(np.size(targets))
-    each = max(1, np.size(targets) // max(1, np.size(mask)))  # targets that one entry of the mask stands for
+    each = max(1, np.size(targets) // max(1, np.size(mask)))  # targets for each entry of the mask
     return int(np.count_nonzero(mask)) * each
 
 
@@ -147,9 +147,9 @@ def is_batch_first(model: Module) -> bool:
     return any(getattr(module, "batch_first", False) for module in model.modules())
 
 
-def check_keywords(model: Module, how: dict[str, Any], own: set[str]) -> None:
+def check_keywords(model: Module, keywords: dict[str, Any], own: set[str]) -> None:
     """Refuse keywords that are neither the caller's own nor ones that the model's forward takes."""
-    unknown = how.keys() - model.takes - own
+    unknown = keywords.keys() - model.takes - own
     if unknown:
         known = ", ".join(sorted(model.takes | own))
         raise TypeError(f"{sorted(unknown)[0]}: expected a keyword {type(model).__name__} takes ({known})")
@@ -189,9 +189,9 @@ def apply_loss(loss: Any, y: Any, targets: Any, mask: Any) -> tuple[float, np.nd
     return value, dy
 
 
-def _warn_if_padded(model: Module, x: Any, how: Mapping[str, Any]) -> None:
+def _warn_if_padded(model: Module, x: Any, keywords: Mapping[str, Any]) -> None:
     """Look at a model's first batch, if it has `Last` and no lengths."""
-    if how.get("lengths") is not None or "lengths" not in model.takes or model in _looked_at:
+    if keywords.get("lengths") is not None or "lengths" not in model.takes or model in _looked_at:
         return
     _looked_at.add(model)
     if any(isinstance(module, Last) for module in model.modules()) and _looks_padded(

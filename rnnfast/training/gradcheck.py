@@ -38,7 +38,7 @@ def check_gradients(
     samples: int = 8,
     input_grad: bool = True,
     rng: checks.Rng = 0,
-    **how: Any,
+    **keywords: Any,
 ) -> dict[str, float]:
     """Compare the gradients of a model's `backward` and of a loss with finite differences.
 
@@ -61,7 +61,7 @@ def check_gradients(
         False: the gradient of x is not compared.
     rng : int, numpy.random.Generator or None
         Chooses elements and directions.
-    **how
+    **keywords
         ``mask`` and the keywords of the model's forward. Random masks are the same in all passes.
 
     Returns
@@ -105,13 +105,13 @@ def check_gradients(
     """
     check_model(model)
     loss = as_loss(loss)
-    check_keywords(model, how, {"mask"})
+    check_keywords(model, keywords, {"mask"})
     checks.positive("samples", samples)
     checks.flag("input_grad", input_grad)
     source = checks.generator(rng)
-    mask = within_lengths(model, x, how.get("lengths"), how.pop("mask", None))
-    if isinstance(how.get("rng"), np.random.Generator):
-        how["rng"] = checks.seed(how["rng"])
+    mask = within_lengths(model, x, keywords.get("lengths"), keywords.pop("mask", None))
+    if isinstance(keywords.get("rng"), np.random.Generator):
+        keywords["rng"] = checks.seed(keywords["rng"])
     x = checks.as_array("x", x)
     if x.dtype.kind == "f":
         x = x.copy()
@@ -121,7 +121,7 @@ def check_gradients(
     def forward() -> tuple[Any, Any, Any]:
         for module, count in calls:  # the same masks every time
             module.mask_calls = count
-        return run_forward(model, x, state, **how)
+        return run_forward(model, x, state, **keywords)
 
     def compare(with_state: bool) -> dict[str, float]:
         y, final, tape = forward()

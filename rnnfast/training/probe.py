@@ -120,7 +120,7 @@ def probe(
     state: Any = None,
     *,
     origins: int = 8,
-    **how: Any,
+    **keywords: Any,
 ) -> Probe:
     """Run one forward and backward pass, and look at its gradients; `.grad` stays as it is.
 
@@ -136,7 +136,7 @@ def probe(
         The model's initial state.
     origins : int
         From how many steps, evenly spread, the gradient of one step's loss is followed.
-    **how
+    **keywords
         ``mask``, and keywords of the model's forward: ``training``, ``lengths``, ``reset``, ``rng``.
 
     Returns
@@ -167,13 +167,13 @@ def probe(
     if not isinstance(model, Module) or not any(isinstance(own, Recurrent) for own in model.modules()):
         raise TypeError(f"model: expected one with a recurrent layer, got {type(model).__name__}")
     loss = as_loss(loss)
-    check_keywords(model, how, {"mask"})
-    if how.pop("checkpoint", None):
+    check_keywords(model, keywords, {"mask"})
+    if keywords.pop("checkpoint", None):
         raise ValueError("checkpoint: expected None (a probe reads the gates of all steps)")
-    mask = within_lengths(model, x, how.get("lengths"), how.pop("mask", None))
+    mask = within_lengths(model, x, keywords.get("lengths"), keywords.pop("mask", None))
     calls = [(module, module.mask_calls) for module in model.modules()]
     try:
-        y, _, tape = model.forward(x, state, **how)
+        y, _, tape = model.forward(x, state, **keywords)
     finally:
         for module, count in calls:  # the next pass draws the masks that it would have drawn
             module.mask_calls = count

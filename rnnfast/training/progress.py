@@ -44,7 +44,7 @@ class ProgressBar:
         self._begun: float | None = None  # the share of all epochs that had been done before
 
     def update(self, run: Run) -> None:
-        """Show where `run` stands, at its end or if the last time is long enough ago."""
+        """Show the progress of `run`, at its end or if the last time is long enough ago."""
         if self._begun is None:
             self._begun = _share_of_epochs(run) or 0.0
         if run.event != "end" and run.seconds - self._shown_at < self._interval:

@@ -1,4 +1,4 @@
-"""Where a training run stands: what callbacks see, and how it is kept in a checkpoint and taken up again."""
+"""The state of a training run: what callbacks see, and how a checkpoint saves and resumes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Run"]
 
 
 class Run:
-    """A training run as it stands; every callback of :func:`fit` is called with it.
+    """The present state of a training run; every callback of :func:`fit` is called with it.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class Run:
     # What follows is fit's side.
 
     def order_rng(self) -> np.random.Generator:
-        """The chance that shuffles the present epoch."""
+        """The generator that shuffles the present epoch."""
         return np.random.default_rng([self._seed, self.epoch])
 
     def begin_epoch(self) -> None:

@@ -16,10 +16,10 @@ from rnnfast.baselines import (
 )
 
 READERS = {
-    "ar": lambda **how: AutoRegression(3, **how),
-    "mlp": lambda **how: Perceptron(3, 8, updates=200, **how),
-    "gru": lambda **how: LatentAutoregression("gru", 8, steps=30, updates=200, **how),
-    "lstm": lambda **how: LatentAutoregression("lstm", 8, steps=30, updates=200, **how),
+    "ar": lambda **keywords: AutoRegression(3, **keywords),
+    "mlp": lambda **keywords: Perceptron(3, 8, updates=200, **keywords),
+    "gru": lambda **keywords: LatentAutoregression("gru", 8, steps=30, updates=200, **keywords),
+    "lstm": lambda **keywords: LatentAutoregression("lstm", 8, steps=30, updates=200, **keywords),
 }
 N, H = 200, 5
 rng = np.random.default_rng(0)
@@ -27,8 +27,8 @@ KNOWN = rng.standard_normal((N + H, 2))  # which no past tells
 SERIES = 10.0 + 3.0 * KNOWN[:N, 0] - KNOWN[:N, 1] + 0.1 * rng.standard_normal(N)
 
 
-def fitted(name, **how):
-    return READERS[name](**how).fit(SERIES, horizon=H, covariates=KNOWN, rng=0)
+def fitted(name, **keywords):
+    return READERS[name](**keywords).fit(SERIES, horizon=H, covariates=KNOWN, rng=0)
 
 
 def test_an_autoregression_with_covariates_is_least_squares():

@@ -100,14 +100,14 @@ def test_markov_is_counting():
     model = Markov(6, smoothing=2.0).fit(series, horizon=3)
     forecast = model.predict(series, level=0.8)
     K = len(values)
-    chance = np.eye(K)[np.searchsorted(borders[1:-1], series[-1], side="right")]
+    probability = np.eye(K)[np.searchsorted(borders[1:-1], series[-1], side="right")]
     for j in range(3):
-        chance = chance @ p
-        np.testing.assert_allclose(forecast.mean[j], chance @ values)
+        probability = probability @ p
+        np.testing.assert_allclose(forecast.mean[j], probability @ values)
         for bound, share in ((forecast.lower[j], 0.1), (forecast.upper[j], 0.9)):
             below = (bound - borders[:-1]) / np.diff(borders)
-            inside = np.clip(below, 0, 1)  # of each level, what lies below
-            np.testing.assert_allclose(inside @ chance, share)
+            inside = np.clip(below, 0, 1)  # of each level, the share below
+            np.testing.assert_allclose(inside @ probability, share)
     assert model.parameters == (K + 1) + K + K * (K - 1)
 
 
@@ -339,11 +339,13 @@ def test_no_more_updates_than_asked_for(name, updates, monkeypatch):
 def test_a_latent_state_is_validated_on_the_validation_part_alone(monkeypatch):
     series = wave(S=2)
     seen = []
-    monkeypatch.setattr(latent, "train", lambda *given, **how: seen.append((given, how)) or 5)
+    monkeypatch.setattr(latent, "train", lambda *given, **keywords: seen.append((given, keywords)) or 5)
     LatentAutoregression("gru", 4, steps=30).fit(series)
-    ((_, (x, targets), [(_, later, how)], updates, _), _), ((_, (all_x, _), held_out, again, _), _) = seen
+    ((_, (x, targets), [(_, later, keywords)], updates, _), _), ((_, (all_x, _), held_out, again, _), _) = (
+        seen
+    )
     scaled = ((series - series[:128].mean(axis=0)) / series[:128].std(axis=0)).astype(np.float32)
-    np.testing.assert_array_equal(later[..., 0][how["mask"]].reshape(-1, 2), scaled[128:])
+    np.testing.assert_array_equal(later[..., 0][keywords["mask"]].reshape(-1, 2), scaled[128:])
     assert np.isin(x, scaled[:127]).all()
     assert np.isin(targets, scaled[1:128]).all()
     assert np.isin(scaled[:127], x).all()

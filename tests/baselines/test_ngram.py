@@ -40,7 +40,7 @@ def kneser_ney(training, vocabulary, order, context, symbol):
     for length in range(min(order - 1, len(context)) + 1):
         if length == order - 1:
             grams = Counter(tuple(training[n : n + order]) for n in range(len(training) - order + 1))
-        else:  # in front of how many different symbols a gram stands
+        else:  # the number of different symbols before a gram
             longer = {tuple(training[n : n + length + 2]) for n in range(len(training) - length - 1)}
             grams = Counter(gram[1:] for gram in longer)
         n1, n2, n3, n4 = (sum(count == k for count in grams.values()) for k in (1, 2, 3, 4))
@@ -112,8 +112,7 @@ def test_by_hand():
 
 
 def test_kneser_ney_by_hand():
-    # aabab over {a, b, c}. Pairs: aa, ab twice, ba. In front of a stand a and b, in front of b stands a
-    # alone.
+    # aabab over {a, b, c}. Pairs: aa, ab twice, ba. Before a come a and b, before b only a.
     model = NGram([0, 0, 1, 0, 1], vocabulary=3, order=2, smoothing="kneser-ney")
     short = 1 / 3  # Y of one symbol with one predecessor and one with two
     unigram = [(2 - short + 2 * short / 3) / 3, (1 - short + 2 * short / 3) / 3, 2 * short / 9]
@@ -149,8 +148,8 @@ def test_a_longer_context_than_the_order_reads_its_end_only():
 def test_known_bits_of_the_default_text():
     text = default_text()
     bits = [
-        NGram(text.training, len(text.alphabet), *how).bits_per_symbol(text.held_out)
-        for how in ((1,), (2,), (5,), (5, "kneser-ney"))
+        NGram(text.training, len(text.alphabet), *keywords).bits_per_symbol(text.held_out)
+        for keywords in ((1,), (2,), (5,), (5, "kneser-ney"))
     ]
     assert bits == sorted(bits, reverse=True)
     if sys.version_info[:2] == (3, 11):  # each release of Python has a text of its own

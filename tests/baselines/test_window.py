@@ -30,7 +30,7 @@ def plain(x, size, state=None, reset=None):
                 elif state is not None:
                     y[t, b, size - 1 - back] = state[t - back, b]
                 if reset is not None and t - back >= 0 and reset[t - back, b]:
-                    break  # what lies before an episode's beginning is out of sight
+                    break  # steps before an episode's beginning are out of sight
     return y.reshape(T, B, size * N)
 
 

@@ -37,48 +37,48 @@ def random_node(seed: int, operator: str) -> tuple[dict[str, Any], Arrays]:
     """Attributes and inputs, layout among them; about half of the nodes have the default activations."""
     rng = np.random.default_rng([seed, *operator.encode()])
 
-    def chance(p: float = 0.5) -> bool:
+    def flip(p: float = 0.5) -> bool:
         return bool(rng.random() < p)
 
     attributes: dict[str, Any] = {"direction": str(rng.choice(["forward", "reverse", "bidirectional"]))}
     D = 2 if attributes["direction"] == "bidirectional" else 1
     T, B, I, H = (int(n) for n in rng.integers(1, [8, 5, 6, 20]))
     G = GATES[operator]
-    if chance(0.8):
+    if flip(0.8):
         attributes["hidden_size"] = H
-    if chance():
+    if flip():
         names = [str(name) for name in rng.choice(list(ACTIVATIONS), D * FUNCTIONS[operator])]
-        if operator == "RNN" and chance():
+        if operator == "RNN" and flip():
             names = [str(name) for name in rng.choice(["Relu", "Sigmoid", "Tanh"], D)]
         attributes["activations"] = names
         for place, name in enumerate(("activation_alpha", "activation_beta")):
             count = sum(ACTIVATIONS[activation][place] for activation in names)
             if count:
                 attributes[name] = rng.uniform(0.1, 0.9, count).astype(np.float32).tolist()
-    elif chance():
+    elif flip():
         attributes["activations"] = DEFAULTS[operator] * D
-    if chance(0.25):
+    if flip(0.25):
         attributes["clip"] = float(np.float32(rng.uniform(0.1, 1)))
-    if chance(0.3):
+    if flip(0.3):
         attributes["layout"] = 1
-    if operator == "GRU" and chance():
+    if operator == "GRU" and flip():
         attributes["linear_before_reset"] = 1
-    if operator == "LSTM" and chance(0.3):
+    if operator == "LSTM" and flip(0.3):
         attributes["input_forget"] = 1
 
     def normal(*shape: int) -> np.ndarray:
         return (0.3 * rng.standard_normal(shape)).astype(np.float32)
 
     inputs = {"X": normal(T, B, I), "W": normal(D, G * H, I), "R": normal(D, G * H, H)}
-    if chance(0.8):
+    if flip(0.8):
         inputs["B"] = normal(D, 2 * G * H)
-    if chance():
+    if flip():
         inputs["sequence_lens"] = rng.integers(1, T + 1, B).astype(np.int32)
-    if chance():
+    if flip():
         inputs["initial_h"] = normal(D, B, H)
-    if operator == "LSTM" and chance():
+    if operator == "LSTM" and flip():
         inputs["initial_c"] = normal(D, B, H)
-    if operator == "LSTM" and chance():
+    if operator == "LSTM" and flip():
         inputs["P"] = normal(D, 3 * H)
     if attributes.get("layout"):
         inputs = {name: swapped(name, array) for name, array in inputs.items()}

@@ -19,7 +19,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from cases import bends
+from cases import lengths_and_reset
 
 import rnnfast as rf
 from rnnfast import _core
@@ -158,10 +158,10 @@ def assert_same(got, want) -> None:
 @every_layer
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("D", [1, 2])
-@pytest.mark.parametrize("bent", [False, True], ids=["plain", "bent"])
-def test_run_gives_the_bits_of_the_layer(bridge, name, dtype, D, bent):
+@pytest.mark.parametrize("ragged", [False, True], ids=["plain", "ragged"])
+def test_run_gives_the_bits_of_the_layer(bridge, name, dtype, D, ragged):
     pair = Pair(bridge, name, dtype, D=D, L=3, bias=dtype == "float32")
-    more = bends(pair.T, pair.B) if bent else {}
+    more = lengths_and_reset(pair.T, pair.B) if ragged else {}
     y, final = pair.layer(pair.x, pair.given(), **more)
     plan = pair.plan()
     plan.set_state(*pair.state)
@@ -173,10 +173,10 @@ def test_run_gives_the_bits_of_the_layer(bridge, name, dtype, D, bent):
 @every_layer
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("D", [1, 2])
-@pytest.mark.parametrize("bent", [False, True], ids=["plain", "bent"])
-def test_backward_gives_the_bits_of_the_layer(bridge, name, dtype, D, bent):
+@pytest.mark.parametrize("ragged", [False, True], ids=["plain", "ragged"])
+def test_backward_gives_the_bits_of_the_layer(bridge, name, dtype, D, ragged):
     pair = Pair(bridge, name, dtype, D=D, L=3, bias=dtype == "float32")
-    more = bends(pair.T, pair.B) if bent else {}
+    more = lengths_and_reset(pair.T, pair.B) if ragged else {}
     y, final, tape = pair.layer.forward(pair.x, pair.given(), **more)
     dy = pair.rng.normal(size=y.shape).astype(dtype)
     dstate = tuple(pair.rng.normal(size=part.shape).astype(dtype) for part in pair.state)
@@ -271,13 +271,13 @@ def test_steps_give_the_bits_of_the_stream(bridge, name, dtype, isa):
 
 @every_layer
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("bent", [False, True], ids=["plain", "bent"])
+@pytest.mark.parametrize("ragged", [False, True], ids=["plain", "ragged"])
 def test_dx_and_the_state_have_their_bits_without_the_weights_gradients(
-    bridge, name, threads, bent, restored
+    bridge, name, threads, ragged, restored
 ):
     _core.force_split("units")
     pair = Pair(bridge, name, D=2, T=40)
-    more = bends(pair.T, pair.B) if bent else {}
+    more = lengths_and_reset(pair.T, pair.B) if ragged else {}
     dy = pair.rng.normal(size=pair.y.shape).astype(np.float32)
     grads = pair.per_pass({name: np.empty_like(p.data) for name, p in pair.layer.named_parameters()})
     names = ("dh_initial", "dc_initial")[: len(pair.state)]
@@ -310,7 +310,7 @@ def test_runs_and_steps_go_on_from_each_other(bridge):
 def test_threads_do_not_change_a_bit(bridge, name, split, restored):
     rf.set_num_threads(1)
     pair = Pair(bridge, name, B=5, I=40, H=70, D=2)
-    more = bends(pair.T, pair.B)
+    more = lengths_and_reset(pair.T, pair.B)
     y, _, tape = pair.layer.forward(pair.x, **more)
     wanted: dict[str, np.ndarray] = {}
     dx, _ = pair.layer.backward(tape, y, grads=wanted)

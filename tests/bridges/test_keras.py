@@ -18,12 +18,12 @@ from rnnfast.keras import from_layer, get_weights, load_weights
 STORED = np.load(Path(__file__).parents[1] / "data" / "keras.npz")
 CASES = sorted({name.split(".")[0] for name in STORED.files})
 BUILDERS: dict[str, Any] = {
-    "rnn-tanh": lambda **how: rf.RNN(4, 5, **how),
-    "rnn-relu": lambda **how: rf.RNN(4, 5, nonlinearity="relu", **how),
-    "lstm": lambda **how: rf.LSTM(4, 5, **how),
-    "lstm-no-bias": lambda **how: rf.LSTM(4, 5, bias=False, **how),
-    "gru": lambda **how: rf.GRU(4, 5, **how),
-    "gru-before": lambda **how: rf.GRU(4, 5, reset_after=False, **how),
+    "rnn-tanh": lambda **keywords: rf.RNN(4, 5, **keywords),
+    "rnn-relu": lambda **keywords: rf.RNN(4, 5, nonlinearity="relu", **keywords),
+    "lstm": lambda **keywords: rf.LSTM(4, 5, **keywords),
+    "lstm-no-bias": lambda **keywords: rf.LSTM(4, 5, bias=False, **keywords),
+    "gru": lambda **keywords: rf.GRU(4, 5, **keywords),
+    "gru-before": lambda **keywords: rf.GRU(4, 5, reset_after=False, **keywords),
 }
 
 

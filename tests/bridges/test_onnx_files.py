@@ -617,7 +617,7 @@ def test_weights_that_are_not_there_are_not_allocated(change, tmp_path):
 
 
 def external_file(tmp_path) -> Any:
-    """A file whose weights stand in another one beside it."""
+    """A file whose weights are in another file beside it."""
     path = gru_file(tmp_path)
     model = onnx.load(path)
     onnx.save_model(model, path, save_as_external_data=True, location="weights", size_threshold=0)

@@ -1,4 +1,4 @@
-"""Whole models through the backend: what stands around recurrent nodes, inputs, outputs, what is refused."""
+"""Whole models through the backend: the nodes around recurrent nodes, inputs, outputs, what is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def weights(*, G: int = 1, H: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def model_of(nodes, inputs, outputs, constants, **how):
+def model_of(nodes, inputs, outputs, constants, **keywords):
     graph = onnx.helper.make_graph(
         nodes,
         "test",
@@ -33,8 +33,8 @@ def model_of(nodes, inputs, outputs, constants, **how):
         outputs,
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    opsets = [onnx.helper.make_opsetid("", 17), *how.pop("opsets", [])]
-    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8, **how)
+    opsets = [onnx.helper.make_opsetid("", 17), *keywords.pop("opsets", [])]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8, **keywords)
 
 
 X = value("x", FLOAT, ["T", "B", 2])

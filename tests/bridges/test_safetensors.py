@@ -111,7 +111,7 @@ def test_a_file_of_pytorch(tmp_path: Path) -> None:
 
 
 def changed(entries: dict[str, np.ndarray], **changes: Any) -> dict[str, np.ndarray]:
-    """The entries with some replaced; None leaves one out. "__" stands for a dot."""
+    """The entries with some replaced; None leaves one out. "__" means a dot."""
     entries = {**entries, **{name.replace("__", "."): array for name, array in changes.items()}}
     return {name: array for name, array in entries.items() if array is not None}
 

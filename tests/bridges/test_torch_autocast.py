@@ -105,11 +105,11 @@ def test_options_and_keywords_are_kept(kind):
     options = {"cell_clip": 0.1} if kind == "LSTM" else {"reset_after": False}
     module = getattr(rnnfast.torch, kind)(3, 4, **options)
     x, reset = torch.randn(5, 2, 3), torch.rand(5, 2) < 0.5
-    how = {"reset": reset, "lengths": torch.tensor([5, 2])}
+    keywords = {"reset": reset, "lengths": torch.tensor([5, 2])}
     with torch.autocast("cpu", torch.bfloat16):
-        got = module(x, **how, checkpoint=2)[0]
+        got = module(x, **keywords, checkpoint=2)[0]
         packed = module(pack_sequence([x[:, 0], x[:2, 1]]))[0].data
-    assert torch.equal(got, module(x, **how)[0].to(got.dtype))
+    assert torch.equal(got, module(x, **keywords)[0].to(got.dtype))
     assert torch.equal(packed, module(pack_sequence([x[:, 0], x[:2, 1]]))[0].data.to(packed.dtype))
 
 

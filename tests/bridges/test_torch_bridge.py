@@ -103,7 +103,7 @@ def test_weights_that_move_are_followed():
 
 
 def at_the_same_place(weight: torch.Tensor, form: str) -> torch.Tensor:
-    """A tensor in the memory of `weight` that stands for the same numbers or, by its form, for other ones."""
+    """A tensor in the memory of `weight` that holds the same numbers or, by its form, for other ones."""
     return {
         "the same": lambda: weight,
         "transposed": lambda: weight.view(weight.shape[1], weight.shape[0]).T,

@@ -17,13 +17,13 @@ both_dtypes = pytest.mark.parametrize("dtype", MAX_ULP)
 
 
 def sweep(dtype: str) -> np.ndarray:
-    """Finite numbers at an odd stride over their bit patterns, and more of them where the curves bend."""
+    """Finite numbers at an odd stride over their bit patterns, and more of them at moderate sizes."""
     bits = {"float32": np.uint32, "float64": np.uint64}[dtype]
     infinity = int(np.array(np.inf, dtype).view(bits))
     stride = {"float32": 3001, "float64": 25_000_000_000_001}[dtype]
     positive = np.arange(0, infinity, stride, dtype=bits).view(dtype)
-    bends = [np.linspace(0, end, 100_000, dtype=dtype) for end in (1, 10, 100, 720)]
-    positive = np.concatenate([positive, *bends])
+    more = [np.linspace(0, end, 100_000, dtype=dtype) for end in (1, 10, 100, 720)]
+    positive = np.concatenate([positive, *more])
     return np.concatenate([positive, -positive])
 
 

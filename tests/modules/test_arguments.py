@@ -29,12 +29,12 @@ def parameter() -> rf.Parameter:
     return made
 
 
-def lstm(**how: Any) -> rf.LSTM:
-    return rf.LSTM(I, H, rng=0, **how)
+def lstm(**keywords: Any) -> rf.LSTM:
+    return rf.LSTM(I, H, rng=0, **keywords)
 
 
-def forward(x: Any = None, **how: Any) -> Any:
-    return lstm().forward(numbers(T, B, I) if x is None else x, **how)
+def forward(x: Any = None, **keywords: Any) -> Any:
+    return lstm().forward(numbers(T, B, I) if x is None else x, **keywords)
 
 
 def weights() -> dict[str, Any]:
@@ -44,10 +44,10 @@ def weights() -> dict[str, Any]:
 X, Y = numbers(T, B, I), numbers(T, B, 1)
 
 
-def train(**how: Any) -> Any:
+def train(**keywords: Any) -> Any:
     model = rf.Linear(I, 1, rng=0)
     given: dict[str, Any] = {"data": (X, Y), "optimizer": rf.optim.SGD(model.parameters()), "loss": "mse"}
-    return rf.fit(model=model, **{**given, "progress": False, **how})
+    return rf.fit(model=model, **{**given, "progress": False, **keywords})
 
 
 FLAGS = [

@@ -15,7 +15,7 @@ from rnnfast import _core
 T, B, I, H = 11, 5, 3, 9
 LENGTHS = np.array([4, 11, 0, 1, 10])
 RESET = np.random.default_rng(3).random((T, B)) < 0.3
-BENDS = [{}, {"lengths": LENGTHS}, {"reset": RESET}, {"lengths": LENGTHS, "reset": RESET}]
+RAGGED = [{}, {"lengths": LENGTHS}, {"reset": RESET}, {"lengths": LENGTHS, "reset": RESET}]
 every_cell = pytest.mark.parametrize("cell", LAYERS)
 every_length = pytest.mark.parametrize("checkpoint", [1, 3, T, T + 5, True])
 
@@ -40,31 +40,31 @@ def named(name: str, value: Any) -> dict[str, np.ndarray]:
     return {f"{name}{part}": array for part, array in enumerate(parts)}
 
 
-def results(layer: Any, x: np.ndarray, state: Any, **how: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def results(layer: Any, x: np.ndarray, state: Any, **keywords: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """What must have the plain run's bits, with gradients on all that a pass gives; weights' gradients."""
-    y, final, tape, states = layer.forward(x, state, return_states=True, rng=3, **how)
+    y, final, tape, states = layer.forward(x, state, return_states=True, rng=3, **keywords)
     grads: dict[str, np.ndarray] = {}
     dx, dstate = layer.backward(tape, like(y), like(final), dstates=like(states), grads=grads)
     outputs = {"y": y, "dx": dx, **named("final", final), **named("states", states), **named("d", dstate)}
     return outputs, grads
 
 
-def assert_as_plain(layer: Any, x: np.ndarray, state: Any, checkpoint: Any, **how: Any) -> None:
-    outputs, grads = results(layer, x, state, **how)
-    again, fresh = results(layer, x, state, checkpoint=checkpoint, **how)
+def assert_as_plain(layer: Any, x: np.ndarray, state: Any, checkpoint: Any, **keywords: Any) -> None:
+    outputs, grads = results(layer, x, state, **keywords)
+    again, fresh = results(layer, x, state, checkpoint=checkpoint, **keywords)
     assert_same_bits(again, outputs)
     assert_close(fresh, grads, K=I + H)
 
 
 @every_cell
 @every_length
-@pytest.mark.parametrize("how", BENDS, ids=lambda how: " and ".join(how) or "plain")
+@pytest.mark.parametrize("keywords", RAGGED, ids=lambda keywords: " and ".join(keywords) or "plain")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_stack_in_both_directions(cell, checkpoint, how, dtype):
+def test_a_stack_in_both_directions(cell, checkpoint, keywords, dtype):
     layer = build(cell, num_layers=2, bidirectional=True, dropout=0.4, dtype=dtype)
     final = layer(np.zeros((1, B, I), dtype))[1]
     for state in (None, like(final, seed=8)):
-        assert_as_plain(layer, numbers(T, B, I, dtype=dtype), state, checkpoint, **how)
+        assert_as_plain(layer, numbers(T, B, I, dtype=dtype), state, checkpoint, **keywords)
 
 
 @every_cell
@@ -116,8 +116,8 @@ def test_what_is_not_wanted_is_not_needed(cell):
 
 
 @every_cell
-@pytest.mark.parametrize("how", BENDS, ids=lambda how: " and ".join(how) or "plain")
-def test_a_model_with_an_embedding(cell, how):
+@pytest.mark.parametrize("keywords", RAGGED, ids=lambda keywords: " and ".join(keywords) or "plain")
+def test_a_model_with_an_embedding(cell, keywords):
     model = rf.Sequential(
         rf.Embedding(4, I, dtype="float64", rng=1),
         build(cell, bidirectional=True, dtype="float64"),
@@ -126,11 +126,11 @@ def test_a_model_with_an_embedding(cell, how):
     )
     tokens, targets = np.random.default_rng(0).integers(0, 4, (T, B)), numbers(T, B, 2)
     plain: dict[str, np.ndarray] = {}
-    want, state = rf.loss_and_grad(model, rf.losses.mse, tokens, targets, rng=5, grads=plain, **how)
+    want, state = rf.loss_and_grad(model, rf.losses.mse, tokens, targets, rng=5, grads=plain, **keywords)
     for checkpoint in (3, True, np.True_, np.int64(4), False, None):
         grads: dict[str, np.ndarray] = {}
         got, final = rf.loss_and_grad(
-            model, rf.losses.mse, tokens, targets, rng=5, grads=grads, checkpoint=checkpoint, **how
+            model, rf.losses.mse, tokens, targets, rng=5, grads=grads, checkpoint=checkpoint, **keywords
         )
         assert got == want
         assert_same_bits(named("", final[1]), named("", state[1]))

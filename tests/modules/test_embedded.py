@@ -59,22 +59,22 @@ def evaluate(whole: rf.Sequential, x: np.ndarray) -> dict[str, np.ndarray]:
     return {"y": y, **named(final)}
 
 
-def run(whole: rf.Sequential, x: np.ndarray, **how: Any) -> dict[str, np.ndarray]:
+def run(whole: rf.Sequential, x: np.ndarray, **keywords: Any) -> dict[str, np.ndarray]:
     """Outputs and gradients of the model as one; no initial state is zero, and each result has a gradient."""
     state = like(whole(x)[1][1], 3)
-    y, (_, final), tape = whole.forward(x, (None, state), **how)
+    y, (_, final), tape = whole.forward(x, (None, state), **keywords)
     grads: dict[str, np.ndarray] = {}
     dx, (_, dstate) = whole.backward(tape, like(y, 4), (None, like(final, 5)), grads=grads)
     assert dx is None
     return {"y": y, **named(final), **named(dstate, "d"), **grads}
 
 
-def by_hand(whole: rf.Sequential, x: np.ndarray, **how: Any) -> dict[str, np.ndarray]:
+def by_hand(whole: rf.Sequential, x: np.ndarray, **keywords: Any) -> dict[str, np.ndarray]:
     """The same of its two modules in turn."""
     embedding, layer = whole
     state = like(whole(x)[1][1], 3)
     rows, _, below = embedding.forward(x)
-    y, final, tape = layer.forward(rows, state, **how)
+    y, final, tape = layer.forward(rows, state, **keywords)
     grads: tuple[dict, dict] = ({}, {})
     dx, dstate = layer.backward(tape, like(y, 4), like(final, 5), grads=grads[1])
     embedding.backward(below, dx, grads=grads[0])
@@ -257,8 +257,8 @@ def test_rows_of_the_table_that_no_token_names_are_not_read(cell):
 
 def test_modules_with_passes_of_their_own_keep_them():
     class Scaled(rf.GRU):
-        def forward(self, x, state=None, **how):
-            return super().forward(x * 2, state, **how)
+        def forward(self, x, state=None, **keywords):
+            return super().forward(x * 2, state, **keywords)
 
     class Shifted(rf.Embedding):
         def _apply(self, x):

@@ -53,15 +53,15 @@ def state_for(layer: Any, batch: int) -> Any:
 
 @every_gate
 @every_stack
-@pytest.mark.parametrize("bent", [False, True], ids=["plain", "lengths and resets"])
-def test_gradients_agree_with_finite_differences(gate: str, stack: dict[str, Any], bent: bool) -> None:
+@pytest.mark.parametrize("ragged", [False, True], ids=["plain", "lengths and resets"])
+def test_gradients_agree_with_finite_differences(gate: str, stack: dict[str, Any], ragged: bool) -> None:
     layer = build(gate, 3, 4, dtype="float64", **stack)
     x = numbers(5, 3, 3)
     reset = numbers(5, 3, seed=3) > 0.8
     if layer.batch_first:
         x, reset = x.swapaxes(0, 1).copy(), reset.T
-    how = {"lengths": [5, 0, 3], "reset": reset} if bent else {}
-    assert_gradients(layer, x, state_for(layer, 3), rng=11, **how)
+    keywords = {"lengths": [5, 0, 3], "reset": reset} if ragged else {}
+    assert_gradients(layer, x, state_for(layer, 3), rng=11, **keywords)
 
 
 @every_gate

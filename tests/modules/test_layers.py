@@ -1,4 +1,4 @@
-"""The promises of RNN, LSTM and GRU as layers: gradients, forms of input, tapes, refusals, copies, chance."""
+"""The promises of RNN, LSTM and GRU as layers: gradients, forms of input, tapes, errors, copies, seeds."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def parts(state: Any) -> tuple[np.ndarray, ...]:
 
 
 def results(
-    layer: Any, x: np.ndarray, state: Any = None, dy: Any = None, dstate: Any = None, **how: Any
+    layer: Any, x: np.ndarray, state: Any = None, dy: Any = None, dstate: Any = None, **keywords: Any
 ) -> dict[str, Any]:
     """Everything one forward and one backward pass give, as arrays by name."""
-    y, final, tape = layer.forward(x, state, **how)
+    y, final, tape = layer.forward(x, state, **keywords)
     grads: dict[str, np.ndarray] = {}
     dx, dinitial = layer.backward(tape, dy, dstate, grads=grads)
     named = {"y": y, "dx": dx, **grads}
@@ -719,7 +719,7 @@ def test_a_copy_computes_the_same_and_lives_its_own_life(cell: str, take: Any) -
         twin.backward(layer.forward(x)[2])
 
 
-# Chance
+# Random numbers
 
 
 def test_a_seed_fixes_the_weights_in_either_dtype(cell: str) -> None:

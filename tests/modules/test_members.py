@@ -290,8 +290,8 @@ def test_keywords_are_those_that_forward_names() -> None:
             return x, None, None
 
     class Any_(Plain):
-        def forward(self, x: Any, state: Any = None, **how: Any) -> Any:
-            return x, None, sorted(how)
+        def forward(self, x: Any, state: Any = None, **keywords: Any) -> Any:
+            return x, None, sorted(keywords)
 
     class Own(Plain):
         def forward(self, x: Any, state: Any = None, context: Any = None, *, lengths: Any = None) -> Any:
@@ -421,13 +421,13 @@ def test_copies_compute_the_same(take: Any) -> None:
     assert list(twin.state_dict()) == list(model.state_dict())
 
 
-@pytest.mark.parametrize("how", [{}, {"truncate": (2, 3)}, {"stateful": True, "batch_size": None}])
-def test_fit_trains_saves_and_loads_it(tmp_path: Any, how: dict[str, Any]) -> None:
+@pytest.mark.parametrize("keywords", [{}, {"truncate": (2, 3)}, {"stateful": True, "batch_size": None}])
+def test_fit_trains_saves_and_loads_it(tmp_path: Any, keywords: dict[str, Any]) -> None:
     model, path = Tagger(p=0.1), tmp_path / "run.npz"
     optimizer = rf.optim.Adam(model.parameters(), lr=0.02)
     x = numbers(T, 32, I)
     data = x, np.cumsum(x, axis=0).sum(axis=-1, keepdims=True)
-    options = dict(progress=False, checkpoint=path, validation=data, rng=0, clip_norm=1.0, **how)
+    options = dict(progress=False, checkpoint=path, validation=data, rng=0, clip_norm=1.0, **keywords)
     whole = copy.deepcopy((model, optimizer))
     history = rf.fit(model, rf.losses.mse, data, optimizer, epochs=3, **options)
     rf.fit(model, rf.losses.mse, data, optimizer, epochs=6, resume=path, **options)

@@ -126,10 +126,10 @@ class TestStateless:
 
 
 def test_each_module_says_which_keywords_it_takes() -> None:
-    chance = frozenset({"training", "rng"})
+    random = frozenset({"training", "rng"})
     for kind in (rf.RNN, rf.LSTM, rf.GRU, rf.Sequential):
-        assert kind.takes == chance | {"lengths", "reset", "checkpoint"}
-    assert rf.Dropout.takes == chance
+        assert kind.takes == random | {"lengths", "reset", "checkpoint"}
+    assert rf.Dropout.takes == random
     assert rf.Last.takes == {"lengths"}
     for kind in (rf.Linear, rf.Embedding):
         assert kind.takes == frozenset()
@@ -536,11 +536,11 @@ def test_sequential_gradients_agree_with_finite_differences() -> None:
 
 def test_sequential_has_the_bits_of_its_modules_by_hand() -> None:
     whole, by_hand = model(), list(model())
-    x, state, how = tokens(), model_state(), {"rng": 5}
-    y, final, tape = whole.forward(x, state, **how)
+    x, state, keywords = tokens(), model_state(), {"rng": 5}
+    y, final, tape = whole.forward(x, state, **keywords)
     out, finals, tapes = x, [], []
     for place, module in enumerate(by_hand):
-        taken = how if "rng" in module.takes else {}
+        taken = keywords if "rng" in module.takes else {}
         out, entry, one = module.forward(out, state[place], **taken)
         finals.append(entry)
         tapes.append(one)

@@ -38,11 +38,11 @@ def state_for(layer: Any) -> Any:
 
 @every_cell
 @pytest.mark.parametrize(
-    "how", [{"lengths": LENGTHS}, {"reset": RESET}, {"lengths": LENGTHS, "reset": RESET}]
+    "keywords", [{"lengths": LENGTHS}, {"reset": RESET}, {"lengths": LENGTHS, "reset": RESET}]
 )
-def test_gradients_of_a_stack(cell, how):
+def test_gradients_of_a_stack(cell, keywords):
     layer = build(cell, num_layers=2, bidirectional=True, dropout=0.3)
-    assert_gradients(layer, numbers(T, B, I), state_for(layer), rng=5, **how)
+    assert_gradients(layer, numbers(T, B, I), state_for(layer), rng=5, **keywords)
 
 
 @every_cell
@@ -113,13 +113,13 @@ def test_gradients_of_the_states(cell):
     """dstates against finite differences in x: the states of all layers count, before dropout."""
     layer = build(cell, num_layers=2, bidirectional=True, dropout=0.4)
     x = numbers(3, 2, I)
-    how = {"lengths": np.array([3, 2]), "rng": 11, "return_states": True}
-    _, _, tape, states = layer.forward(x, **how)
+    keywords = {"lengths": np.array([3, 2]), "rng": 11, "return_states": True}
+    _, _, tape, states = layer.forward(x, **keywords)
     weights = tuple(numbers(*part.shape, seed=9) for part in parts(states))
     dx, _ = layer.backward(tape, dstates=weights if cell == "lstm" else weights[0])
 
     def loss() -> float:
-        states = layer.forward(x, **how)[3]
+        states = layer.forward(x, **keywords)[3]
         return float(sum((a * b).sum() for a, b in zip(parts(states), weights, strict=True)))
 
     for index in [(0, 0, 0), (1, 1, 2), (2, 0, 1), (2, 1, 1)]:
@@ -158,7 +158,7 @@ def test_the_tape_is_used_whatever_the_form_of_the_state_s_gradient():
 
 
 @pytest.mark.parametrize(
-    ("how", "error", "message"),
+    ("keywords", "error", "message"),
     [
         ({"lengths": [1, 2]}, ValueError, r"^lengths: expected shape \[5\], got \(2,\)"),
         ({"lengths": [1, 2, 3, 4, 8]}, ValueError, "^lengths: expected 0 to T = 7, got 8"),
@@ -170,14 +170,14 @@ def test_the_tape_is_used_whatever_the_form_of_the_state_s_gradient():
     ],
     ids=str,
 )
-def test_what_does_not_fit_is_named(how, error, message):
+def test_what_does_not_fit_is_named(keywords, error, message):
     layer = build("gru")
     for call in (layer, layer.forward):
         with pytest.raises(error, match=message):
-            call(numbers(T, B, I), **how)
+            call(numbers(T, B, I), **keywords)
     model = rf.Sequential(rf.Linear(I, I, dtype="float64"), layer)
     with pytest.raises(error, match=message.replace("^", r"^module 1 \(GRU\): ")):
-        model(numbers(T, B, I), **how)
+        model(numbers(T, B, I), **keywords)
 
 
 # Models
@@ -198,8 +198,8 @@ def test_gradients_of_a_classifier_of_ragged_sequences(batch_first, bidirectiona
         named_parameters = staticmethod(model.named_parameters)
 
         @staticmethod
-        def forward(x, state, **how):
-            y, _, tape = model.forward(x, **how)
+        def forward(x, state, **keywords):
+            y, _, tape = model.forward(x, **keywords)
             return y, (), tape
 
         @staticmethod
@@ -306,12 +306,12 @@ def test_embedded_ragged_sequences(cell, bidirectional, isa):
     embedding.weight.data[3] = np.nan  # that of the padding
     layer = build(cell, bidirectional=bidirectional)
     model = rf.Sequential(embedding, layer)
-    how = {"lengths": LENGTHS, "reset": RESET}
+    keywords = {"lengths": LENGTHS, "reset": RESET}
     tokens = np.random.default_rng(0).integers(0, 3, (T, B))
     tokens[np.arange(T)[:, np.newaxis] >= LENGTHS] = 3
-    y, (_, final), tape = model.forward(tokens, **how)
+    y, (_, final), tape = model.forward(tokens, **keywords)
     rows = embedding(tokens)[0]
-    y1, final1, tape1 = layer.forward(rows, **how)
+    y1, final1, tape1 = layer.forward(rows, **keywords)
     for one, other in zip((y, *parts(final)), (y1, *parts(final1)), strict=True):
         np.testing.assert_array_equal(one, other)
     dy = numbers(*y.shape)
@@ -330,7 +330,7 @@ def test_embedded_ragged_sequences(cell, bidirectional, isa):
 def test_an_embedding_of_empty_sequences_has_no_gradient(cell):
     model = rf.Sequential(rf.Embedding(4, I, dtype="float64", rng=1), build(cell, bidirectional=True))
     junk = [np.full((4, I), 7e7) for _ in range(50)]
-    del junk  # so that memory which nobody writes is not zero by chance
+    del junk  # so that memory which nobody writes is unlikely to be zero
     y, _, tape = model.forward(np.zeros((T, B), int), lengths=np.zeros(B, int))
     grads: dict[str, np.ndarray] = {}
     model.backward(tape, np.ones_like(y), grads=grads)

@@ -104,7 +104,7 @@ def test_a_signal_handler_may_touch_gradients():
 X = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
 
 
-def bend(array):
+def reshape_in_place(array):
     """Another shape and dtype in place; and no other size."""
     array.shape = array.shape[::-1]
     array.shape = (-1,)
@@ -139,7 +139,7 @@ def test_parameters_keep_their_shape(name):
     module = MODULES[name]()
     want = results(module)
     for parameter in module.parameters():
-        bend(parameter.data)
+        reshape_in_place(parameter.data)
         assert parameter.data.shape == parameter.shape
         assert parameter.data is parameter.data
     assert_equal(results(module), want)
@@ -148,7 +148,7 @@ def test_parameters_keep_their_shape(name):
         results(each)
         optimizers.append(rf.optim.SGD(each.parameters(), lr=0.1))
     for parameter in module.parameters():
-        bend(parameter.data)
+        reshape_in_place(parameter.data)
     for optimizer in optimizers:
         optimizer.step()
     assert_equal(*([p.data for p in optimizer.params] for optimizer in optimizers))
@@ -182,7 +182,7 @@ def test_a_table_keeps_its_shape():
     want = [p.grad.copy() for p in model.parameters()]
     model.zero_grad()
     _, _, tape = model.forward(tokens)
-    bend(model[0].weight.data)
+    reshape_in_place(model[0].weight.data)
     tokens.shape = (12,)
     model.backward(tape, y)
     assert_equal([p.grad for p in model.parameters()], want)
@@ -192,7 +192,7 @@ def test_a_table_keeps_its_shape():
 @pytest.mark.parametrize("checkpoint", [None, 2])
 def test_a_tape_keeps_the_shapes_of_x_y_and_states(checkpoint):
     found = []
-    for change in (lambda *_: None, bend):
+    for change in (lambda *_: None, reshape_in_place):
         lstm, x = rf.LSTM(2, 4, rng=0), X.copy()
         h, c = np.ones((1, 3, 4), np.float32), np.ones((1, 3, 4), np.float32)
         y, final, tape, states = lstm.forward(x, (h, c), checkpoint=checkpoint, return_states=True)
@@ -200,7 +200,7 @@ def test_a_tape_keeps_the_shapes_of_x_y_and_states(checkpoint):
         for array in (y, *states):
             change(array)
         for array in (x, h, c, *final):
-            if change is bend:
+            if change is reshape_in_place:
                 array.shape = (-1,)
         dx, dstate = lstm.backward(tape, dy)
         found.append([dx, *dstate, *(p.grad for p in lstm.parameters())])
@@ -209,13 +209,13 @@ def test_a_tape_keeps_the_shapes_of_x_y_and_states(checkpoint):
 
 def test_the_functions_tapes_keep_their_shapes():
     found = []
-    for bent in (False, True):
+    for reshaped in (False, True):
         weights = [np.arange(n * 3.0).reshape(n, 3) / 40 for n in (9, 9)]
         x = X.astype(float)[..., [0, 1, 1]].copy()
         y, h, tape = functional.gru_forward(x, *weights, state=np.ones((3, 3)))
         dy = y.copy()
-        if bent:
-            bend(y)
+        if reshaped:
+            reshape_in_place(y)
             for array in (x, h, *weights):
                 array.shape = (-1,)
         dx, dh, grads = functional.gru_backward(tape, dy, None)
@@ -233,12 +233,12 @@ def test_a_stream_keeps_the_shapes_of_its_state(name):
     got = []
     for x_t in X:
         for array in step.parts:
-            bend(array)
+            reshape_in_place(array)
         state = step.state
         for array in state if isinstance(state, tuple) else (state,):
             array.shape = (-1,)
         for parameter in layer.parameters():
-            bend(parameter.data)
+            reshape_in_place(parameter.data)
         step.refresh()
         y = step(x_t)
         got.append(y.copy())

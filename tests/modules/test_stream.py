@@ -12,16 +12,16 @@ import rnnfast as rf
 from rnnfast import _core
 
 LAYERS = {
-    "rnn": lambda **how: rf.RNN(5, 7, **how),
-    "relu": lambda **how: rf.RNN(5, 33, nonlinearity="relu", **how),
-    "lstm": lambda **how: rf.LSTM(5, 17, **how),
-    "gru": lambda **how: rf.GRU(5, 40, **how),
-    "stack": lambda **how: rf.LSTM(5, 20, num_layers=3, **how),
-    "no bias": lambda **how: rf.GRU(5, 6, bias=False, **how),
-    "peephole": lambda **how: rf.LSTM(5, 17, peephole=True, cell_clip=0.4, **how),
-    "coupled": lambda **how: rf.LSTM(5, 17, coupled_gates=True, **how),
-    "projection": lambda **how: rf.LSTM(5, 33, num_layers=2, proj_size=18, **how),
-    "reset before": lambda **how: rf.GRU(5, 20, num_layers=2, reset_after=False, **how),
+    "rnn": lambda **keywords: rf.RNN(5, 7, **keywords),
+    "relu": lambda **keywords: rf.RNN(5, 33, nonlinearity="relu", **keywords),
+    "lstm": lambda **keywords: rf.LSTM(5, 17, **keywords),
+    "gru": lambda **keywords: rf.GRU(5, 40, **keywords),
+    "stack": lambda **keywords: rf.LSTM(5, 20, num_layers=3, **keywords),
+    "no bias": lambda **keywords: rf.GRU(5, 6, bias=False, **keywords),
+    "peephole": lambda **keywords: rf.LSTM(5, 17, peephole=True, cell_clip=0.4, **keywords),
+    "coupled": lambda **keywords: rf.LSTM(5, 17, coupled_gates=True, **keywords),
+    "projection": lambda **keywords: rf.LSTM(5, 33, num_layers=2, proj_size=18, **keywords),
+    "reset before": lambda **keywords: rf.GRU(5, 20, num_layers=2, reset_after=False, **keywords),
 }
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import OPTIONS, all_options, all_variants, backward, bends, forward, make, run
+from cases import OPTIONS, all_options, all_variants, backward, forward, lengths_and_reset, make, run
 from tolerances import error
 
 from rnnfast import reference
@@ -113,10 +113,10 @@ def test_wrong_gradients_of_the_states_are_named(name):
 
 
 @all_variants
-def test_bends_of_nothing(variant):
+def test_lengths_and_resets_of_empty_batches(variant):
     for T, B in ((0, 2), (3, 0), (0, 0)):
         for reverse in (False, True):
-            case = make(variant, T, B, 2, 3, reverse=reverse, return_states=True, **bends(T, B))
+            case = make(variant, T, B, 2, 3, reverse=reverse, return_states=True, **lengths_and_reset(T, B))
             results = run(reference, case)
             assert results["y"].shape == results["states_h"].shape == (T, B, 3)
             assert np.array_equal(results["h"], case.state[0])

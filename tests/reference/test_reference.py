@@ -14,8 +14,8 @@ from cases import (
     all_options,
     all_variants,
     backward,
-    bends,
     forward,
+    lengths_and_reset,
     make,
     replaced,
     run,
@@ -55,11 +55,11 @@ def test_gradients_are_finite_differences(variant, reverse, shape):
 
 @all_options
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("bent", [(), ("lengths",), ("reset",), ("lengths", "reset")], ids=str)
-def test_gradients_of_every_option(name, reverse, bent):
+@pytest.mark.parametrize("ragged", [(), ("lengths",), ("reset",), ("lengths", "reset")], ids=str)
+def test_gradients_of_every_option(name, reverse, ragged):
     variant, asked = OPTIONS[name]
-    bend = {kind: array for kind, array in bends(4, 3).items() if kind in bent}
-    assert_gradients(make(variant, 4, 3, 2, 3, reverse=reverse, return_states=True, **asked, **bend))
+    keywords = {kind: array for kind, array in lengths_and_reset(4, 3).items() if kind in ragged}
+    assert_gradients(make(variant, 4, 3, 2, 3, reverse=reverse, return_states=True, **asked, **keywords))
 
 
 LSTM_OPTIONS = {
@@ -77,7 +77,7 @@ def test_gradients_of_any_combination(data):
     T, B, I, H = (data.draw(st.integers(low, 4), dim) for low, dim in zip((0, 0, 1, 1), "TBIH", strict=True))
     options = {"lstm": LSTM_OPTIONS, "gru": {"reset_after": [False, True]}}.get(variant, {})
     asked = {name: data.draw(st.sampled_from(values), name) for name, values in options.items()}
-    for kind, array in bends(T, B, seed=data.draw(st.integers(0, 99), "seed")).items():
+    for kind, array in lengths_and_reset(T, B, seed=data.draw(st.integers(0, 99), "seed")).items():
         if data.draw(st.booleans(), kind):
             asked[kind] = array
     flags = {name: data.draw(st.booleans(), name) for name in ("bias", "reverse", "return_states")}

@@ -30,7 +30,7 @@ class Stored:
         self.layers, self.directions = map(int, grid.split("x"))
         self.cell = cell[0]
         self.options: dict[str, Any] = {"nonlinearity": cell[1]} if self.cell == "rnn" else {}
-        self.how = {"lengths": self["lengths"]} if "lengths" in self.arrays else {}
+        self.keywords = {"lengths": self["lengths"]} if "lengths" in self.arrays else {}
         self.projected = "weights.weight_hr_l0" in self.arrays
         self.parts = "hc" if self.cell == "lstm" else "h"
 
@@ -93,7 +93,7 @@ def stack_forward(stored: Stored):
             }
             state = stored.state("state", len(tapes))
             half, final, tape = forward(
-                y, **own, state=state, reverse=direction == 1, **stored.options, **stored.how
+                y, **own, state=state, reverse=direction == 1, **stored.options, **stored.keywords
             )
             halves.append(half)
             finals.append(final)
@@ -103,7 +103,7 @@ def stack_forward(stored: Stored):
 
 
 def stack_backward(stored: Stored, tapes: list[reference.Tape]):
-    """The way back: dx, the gradients of the initial states, and of the weights by torch's names."""
+    """The backward pass: dx, the gradients of the initial states, and of the weights by torch's names."""
     backward = getattr(reference, f"{stored.cell}_backward")
     dy, grads, dstates = stored["dy"], {}, [None] * len(tapes)
     for layer in reversed(range(stored.layers)):
@@ -157,7 +157,7 @@ def test_layers(stored):
         **options,
     )
     layer.load_state_dict(stored.under("weights"))
-    y, final, tape = layer.forward(stored["x"], stored.state("state"), **stored.how)
+    y, final, tape = layer.forward(stored["x"], stored.state("state"), **stored.keywords)
     dx, dstate = layer.backward(tape, stored["dy"], stored.state("dfinal"))
     stored.assert_results(
         {
@@ -168,7 +168,7 @@ def test_layers(stored):
             **{f"grads.{name}": parameter.grad for name, parameter in layer.named_parameters()},
         }
     )
-    y_eval, final_eval = layer(stored["x"], stored.state("state"), **stored.how)
+    y_eval, final_eval = layer(stored["x"], stored.state("state"), **stored.keywords)
     assert_same_bits(
         {"y": y_eval, **stored.named("final", final_eval)}, {"y": y, **stored.named("final", final)}
     )

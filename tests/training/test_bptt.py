@@ -57,17 +57,17 @@ def same(got: Any, want: Any) -> None:
 
 @every_cell
 @every_window
-@pytest.mark.parametrize("bent", [False, True])
-def test_the_truncated_gradient_by_brute_force(cell, k1, k2, bent):
+@pytest.mark.parametrize("ragged", [False, True])
+def test_the_truncated_gradient_by_brute_force(cell, k1, k2, ragged):
     """Each window on the reference, from the state stored k2 - k1 steps before it; an update after each."""
     layer, x, targets, state = build(cell), numbers(T, B, I), numbers(T, B, H, seed=9), state_for(cell)
-    lengths = LENGTHS if bent else np.full(B, T)
-    reset = RESET if bent else np.zeros((T, B), bool)
-    mask = MASK if bent else np.ones((T, B), bool)
+    lengths = LENGTHS if ragged else np.full(B, T)
+    reset = RESET if ragged else np.zeros((T, B), bool)
+    mask = MASK if ragged else np.ones((T, B), bool)
     run_forward, run_backward = (getattr(reference, f"{cell}_{way}") for way in ("forward", "backward"))
     stored = {0: tuple(part[0] for part in state) if cell == "lstm" else state[0]}
-    how = {"lengths": lengths, "reset": reset, "mask": mask} if bent else {}
-    windows = rf.truncated_bptt(layer, rf.losses.mse, x, targets, k1, k2, state, **how)
+    keywords = {"lengths": lengths, "reset": reset, "mask": mask} if ragged else {}
+    windows = rf.truncated_bptt(layer, rf.losses.mse, x, targets, k1, k2, state, **keywords)
     count = 0
     for begin, (loss, final) in zip(range(0, T, k1), windows, strict=True):
         end = min(begin + k1, T)
@@ -158,14 +158,14 @@ def test_a_model_gives_the_gradients_of_each_windows_own_loss(cell, k1, k2):
 
 
 @every_window
-@pytest.mark.parametrize("bent", [False, True])
-def test_with_fixed_weights_the_state_goes_on(k1, k2, bent):
+@pytest.mark.parametrize("ragged", [False, True])
+def test_with_fixed_weights_the_state_goes_on(k1, k2, ragged):
     layer, x, targets = build("lstm", num_layers=2), numbers(T, B, I), numbers(T, B, H)
-    how = {"lengths": LENGTHS, "reset": RESET} if bent else {}
-    windows = rf.truncated_bptt(layer, rf.losses.mse, x, targets, k1, k2, **how)
+    keywords = {"lengths": LENGTHS, "reset": RESET} if ragged else {}
+    windows = rf.truncated_bptt(layer, rf.losses.mse, x, targets, k1, k2, **keywords)
     for begin, (_, state) in zip(range(0, T, k1), windows, strict=True):
         end = min(begin + k1, T)
-        here = {"lengths": np.clip(LENGTHS, 0, end), "reset": RESET[:end]} if bent else {}
+        here = {"lengths": np.clip(LENGTHS, 0, end), "reset": RESET[:end]} if ragged else {}
         same(state, layer(x[:end], **here)[1])
 
 
@@ -216,18 +216,20 @@ def test_masks_of_dropout_differ_from_window_to_window_and_repeat_by_seed():
             pass
         return got
 
-    for chance in (int, np.random.default_rng):
-        first, second = seen(chance(5))
+    for seeded in (int, np.random.default_rng):
+        first, second = seen(seeded(5))
         assert (first != second).any()
-        np.testing.assert_array_equal(seen(chance(5)), [first, second])
-        assert (seen(chance(6))[0] != first).any()
+        np.testing.assert_array_equal(seen(seeded(5)), [first, second])
+        assert (seen(seeded(6))[0] != first).any()
 
 
 def test_checkpoints_within_windows():
     losses = []
-    for how in ({}, {"checkpoint": 2}):
+    for keywords in ({}, {"checkpoint": 2}):
         layer = build("gru")
-        windows = rf.truncated_bptt(layer, rf.losses.mse, numbers(T, B, I), numbers(T, B, H), 5, 7, **how)
+        windows = rf.truncated_bptt(
+            layer, rf.losses.mse, numbers(T, B, I), numbers(T, B, H), 5, 7, **keywords
+        )
         losses.append([loss for loss, _ in windows])
         losses[-1].append(gradients(layer))
     plain, checkpointed = losses

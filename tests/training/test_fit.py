@@ -72,13 +72,15 @@ def test_loss_and_grad_agrees_with_finite_differences(masked: bool) -> None:
     model = build(dropout=0.3, dtype="float64")
     x, targets = data()
     state = (np.random.default_rng(1).normal(size=(1, N, H)), None, None)
-    how = {"rng": 5, **({"mask": np.arange(T) > 1} if masked else {})}
+    keywords = {"rng": 5, **({"mask": np.arange(T) > 1} if masked else {})}
 
     def loss() -> float:
-        return rf.loss_and_grad(model, rf.losses.cross_entropy, x, targets, state, grads={}, **how)[0]
+        return rf.loss_and_grad(model, rf.losses.cross_entropy, x, targets, state, grads={}, **keywords)[0]
 
     grads: dict[str, np.ndarray] = {}
-    value, final = rf.loss_and_grad(model, rf.losses.cross_entropy, x, targets, state, grads=grads, **how)
+    value, final = rf.loss_and_grad(
+        model, rf.losses.cross_entropy, x, targets, state, grads=grads, **keywords
+    )
     assert value == loss()
     assert [type(part) for part in final] == [np.ndarray, type(None), type(None)]
     assert all(param.grad is None for param in model.parameters())

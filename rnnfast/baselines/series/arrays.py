@@ -1,4 +1,4 @@
-"""The arrays that forecasters are given: checks, and what stands before and behind an origin."""
+"""The arrays that forecasters are given: checks, and the values before and after an origin."""
 
 from __future__ import annotations
 

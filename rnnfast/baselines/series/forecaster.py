@@ -45,7 +45,7 @@ class Forecast(NamedTuple):
 class Forecaster(Learner):
     """A model of one series, or of several, that forecasts from any point of it.
 
-    Several series stand side by side, ``[N, S]``. Each is scaled by its own mean and standard deviation, and
+    Several series are side by side, ``[N, S]``. Each is scaled by its own mean and standard deviation, and
     forecast from its own past alone. Models with a handful of numbers have these for each series, or
     ``shared=True`` one set for all; the networks have one set of weights that all series share.
 
@@ -198,7 +198,7 @@ class Forecaster(Learner):
         Returns
         -------
         Forecast
-            mean, lower, upper: ``[horizon]``, or ``[horizon, S]``; a mean lies within its bounds.
+            mean, lower, upper: ``[horizon]``, or ``[horizon, S]``; a mean is within its bounds.
 
         Raises
         ------
@@ -268,14 +268,14 @@ class Forecaster(Learner):
         level: float = 0.9,
         covariates: ArrayLike | None = None,
     ) -> Forecast:
-        """Forecast from many points of a series, from each with what stands before it alone.
+        """Forecast from many points of a series, from each with the values before it alone.
 
         Parameters
         ----------
         series : array_like of real numbers
             Shaped as that of `fit`.
         origins : array_like of int, shape [O]
-            An origin n stands between ``series[:n]``, which is known, and ``series[n:]``, which is not.
+            An origin n is a border: ``series[:n]`` is known, and ``series[n:]`` is not.
         horizon, level
             As for :meth:`predict`.
         covariates : array_like of real numbers, optional

@@ -43,7 +43,7 @@ __all__ = [
 
 TEST = 0.2  # the test part's share of a series
 ORIGINS = 2000  # of the test part, at most: evenly spaced
-HELD_OUT = 0.2  # the validation part's share of what stands before the test part
+HELD_OUT = 0.2  # the validation part's share of the values before the test part
 CLOSE = 1.05  # an error this many times the lowest counts as about as good
 LAGS = 24  # of windows, unless a season asks for more
 BEYOND = 8  # lags behind a season, by default
@@ -58,7 +58,7 @@ class Score(NamedTuple):
     Attributes
     ----------
     forecaster : Forecaster
-        Fitted on what stands before the test part.
+        Fitted on the values before the test part.
     parameters : int
         Numbers learnt.
     seconds : float
@@ -223,7 +223,7 @@ def backtest(
     """Fit forecasters on the first part of a series, and score each by rolling its origin through the rest.
 
     All have the same training, validation and test part. A forecast from an origin of the test part reads
-    what stands before that origin; what was learnt stays as it is.
+    the values before that origin; what was learnt stays as it is.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def backtest(
         The share of outcomes that the intervals are to hold.
     observed : array_like of bool, optional
         Shaped as `series`: the values that count as outcomes; by default all. Values that were filled in
-        are better left out: they lie where a forecast expects them.
+        are better left out: they are where a forecast expects them.
     covariates : array_like of real numbers, optional
         As for :meth:`Forecaster.fit`.
     non_negative : bool, default False
@@ -283,9 +283,14 @@ def backtest(
     actual = futures(values, origins, horizon)
     std, slack = values[:start].std(axis=0), rounding(values)
     unit = np.where(std > 0.0, std, 1.0) if S > 1 else np.ones(1)
-    how: dict[str, Any] = {"horizon": horizon, "held_out": HELD_OUT, "non_negative": non_negative, "rng": rng}
-    how |= {"covariates": known, "constant": not flat_columns(values).all()}
-    for forecaster in _those_that_fit(shaped[:start], forecasters, how):
+    keywords: dict[str, Any] = {
+        "horizon": horizon,
+        "held_out": HELD_OUT,
+        "non_negative": non_negative,
+        "rng": rng,
+    }
+    keywords |= {"covariates": known, "constant": not flat_columns(values).all()}
+    for forecaster in _those_that_fit(shaped[:start], forecasters, keywords):
         forecast = forecaster.roll(shaped, origins, level=level, covariates=known)
         mean, lower, upper = (part.reshape(actual.shape) for part in forecast)
         misses = np.where(np.abs(mean - actual) <= slack, 0.0, (mean - actual) / unit) ** 2
@@ -305,13 +310,13 @@ climb = backtest  # its former name
 
 
 def _those_that_fit(
-    series: NDArray[np.float64], forecasters: Iterable[Forecaster], how: dict[str, Any]
+    series: NDArray[np.float64], forecasters: Iterable[Forecaster], keywords: dict[str, Any]
 ) -> Iterator[Forecaster]:
     """The forecasters, fitted; those that need a longer series are left out, but not all."""
     any_fit, left_out = False, None
     for forecaster in forecasters:
         try:
-            forecaster.fit(series, **how)
+            forecaster.fit(series, **keywords)
         except TooShort as error:
             if left_out is not None:
                 warnings.warn(f"left out: {left_out}", stacklevel=3)

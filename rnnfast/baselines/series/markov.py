@@ -198,7 +198,7 @@ class _Chain:
         return K + K * (K - 1) + (0 if (self.low == self.high).all() else K + 1)
 
     def level(self, values: NDArray[np.float64]) -> NDArray[np.integer]:
-        """In which level each value lies; beyond the outer borders, the outer levels."""
+        """The level of each value; beyond the outer borders, the outer levels."""
         return np.searchsorted(self.begins[1:], values, side="right")
 
     def probabilities(self, last: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:

@@ -122,7 +122,7 @@ class Characters(_Tokens):
 
 
 class Words(_Tokens):
-    """Words and what stands between them, and one number more for every word that is not among them.
+    """Words and the text between them; one more number means every unknown word.
 
     A token is a word (letters, digits, underscores) or any other visible character, each with the one space
     before it; or a run of spaces; or any other white space.

@@ -38,7 +38,7 @@ CHECKPOINT = "rnnfast-model.npz"  # where it goes, in the current directory, unl
 KIND = "text model"  # metadata["kind"] of the checkpoints that belong to this command
 KINDS = (KIND, "character model")  # the second is from before there were bytes and words
 CELLS = ("window", "rnn", "gru", "lstm")
-EMBEDDING = 64  # size of the vector that stands for a symbol
+EMBEDDING = 64  # size of a symbol's vector
 DEFAULTS: dict[str, Any] = {
     "symbols": "characters",
     "vocabulary": None,
@@ -80,8 +80,8 @@ def build(symbols: int, chosen: dict[str, Any]) -> rf.Sequential:
     rng = np.random.default_rng(chosen["seed"])
     cell, hidden, layers, dropout = (chosen[name] for name in ("cell", "hidden", "layers", "dropout"))
     if cell == "window":
-        how = {"hidden": hidden, "layers": layers, "dropout": dropout}
-        return window_model(symbols, chosen["window"], embedding=EMBEDDING, rng=rng, **how)
+        keywords = {"hidden": hidden, "layers": layers, "dropout": dropout}
+        return window_model(symbols, chosen["window"], embedding=EMBEDDING, rng=rng, **keywords)
     recurrent = {"rnn": rf.RNN, "gru": rf.GRU, "lstm": rf.LSTM}[cell]
     return rf.Sequential(
         rf.Embedding(symbols, EMBEDDING, rng=rng),

@@ -114,12 +114,12 @@ class OpenVino(Contender):
     def _request(self, carries_state: bool) -> Any:
         core = import_module("openvino").Core()
         model = core.read_model(onnx_model(self.problem, carries_state))
-        how = {
+        config = {
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
             "INFERENCE_PRECISION_HINT": "f32",  # it may choose bfloat16
         }
-        return core.compile_model(model, "CPU", how).create_infer_request()
+        return core.compile_model(model, "CPU", config).create_infer_request()
 
     def evaluate(self) -> Any:
         return self.request.infer({"X": self.problem.x}, share_inputs=True, share_outputs=True)

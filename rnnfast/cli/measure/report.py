@@ -34,7 +34,7 @@ CLASSES: dict[str, list[tuple[str, tuple[str, ...], Callable[[int], bool]]]] = {
 
 Rows = list[dict[str, Any]]
 
-BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0}  # behind text that stands on a line
+BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0}  # behind text that crosses a line
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -48,7 +48,7 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         f"One thread: {results['peak']:.0f} GFLOP/s of multiply-adds on registers (the peak); reads {read}.",
         "",
-        "Columns named after a library: how many times as long as rnnfast it took, medians over rounds.",
+        "Columns named after a library: its time in multiples of rnnfast's, medians over rounds.",
         "",
         *[f"- {note}" for note in results["notes"]],
         *([""] if results["notes"] else []),

@@ -265,8 +265,6 @@ class Sequential(Module):
         """
         steps: list[Any] = []
         for place, module in enumerate(self._row):
-            if not module.causal:
-                raise self._at(place, ValueError("stream: expected a module that needs no later step"))
             try:
                 steps.append(_step_of(module, batch))
             except (TypeError, ValueError) as error:
@@ -378,10 +376,15 @@ class SequentialStream:
 
 def _step_of(module: Module, batch: int) -> Any:
     """The module's stream, or the module itself if it has no state."""
+    later = ValueError("stream: expected a module that needs no later step")
+    if not module.causal:
+        raise later
     stream: Any = getattr(type(module), "stream", None)
     if stream is not None:
         return stream(module, batch)
     for member in module.modules():
+        if not member.causal:
+            raise later
         if hasattr(type(member), "stream") and not isinstance(member, Sequential):
             raise TypeError(f"expected a method stream(batch), as the module holds a {type(member).__name__}")
     return module

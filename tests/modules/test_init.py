@@ -137,7 +137,7 @@ def test_targets_that_cannot_be_filled_are_refused(call: Any, error: Any, messag
 def test_a_layer_with_a_recurrent_vector_is_refused_before_it_is_written() -> None:
     layer = rf.IndRNN(2, 3, rng=0)
     before = layer.state_dict()
-    with pytest.raises(TypeError, match="^layer: expected an RNN, LSTM or GRU, got IndRNN$"):
+    with pytest.raises(TypeError, match=r"^layer: expected an RNN, LSTM or GRU, got IndRNN$"):
         init.recurrent(layer, rng=1)
     for name, array in layer.state_dict().items():
         np.testing.assert_array_equal(array, before[name])

@@ -389,6 +389,19 @@ def test_a_stream_refuses_a_module_whose_state_it_would_lose() -> None:
     with pytest.raises(TypeError, match=message):
         rf.Sequential(rf.Linear(I, I, rng=0), Tagger()).stream(B)
 
+    class Ending(rf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = rf.Last()
+
+        def forward(self, x: Any, state: Any = None) -> Any:
+            return self.last.forward(x)
+
+    with pytest.raises(
+        ValueError, match=r"^module 1 \(Ending\): stream: expected a module that needs no later"
+    ):
+        rf.Sequential(rf.GRU(I, H, rng=0), Ending()).stream(B)
+
     class Stateful(rf.Module):
         def forward(self, x: Any, state: Any = None) -> Any:
             return x, np.zeros(1) if state is None else state, None

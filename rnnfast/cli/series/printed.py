@@ -85,9 +85,9 @@ def print_scores(data: Data, scores: list[Score], horizon: int, level: float) ->
     test = round(TEST * len(data.values))
     unit = "of the column" if len(data.names) == 1 else "of each column's standard deviation"
     steps = "step" if horizon == 1 else "steps"
-    print(f"            the last {test:,} are the test: {horizon} {steps} ahead from row after row of them")
+    print(f"            the last {test:,} are the test rows: {horizon} {steps} ahead from each of them")
     print(f"\n{score_table(scores)}\n")
-    print(f"Errors are root mean squares in the unit {unit}; {level:.0%} were to be covered.")
+    print(f"Errors: root mean squares in the unit {unit}. Intervals aim to cover {level:.0%}.")
     fewest = simplest_score(scores).forecaster.label
     print(f"* has the lowest over all steps; the fewest parameters within 5% of it: {fewest}")
 

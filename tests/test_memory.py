@@ -13,7 +13,7 @@ import pytest
 from memory import assert_row_order, unaligned, watch_alignment
 
 import rnnfast as rf
-from rnnfast import functional, reference
+from rnnfast import _core, functional, reference
 
 KINDS = ("RNN", "LSTM", "GRU")
 DTYPES = ("float32", "float64")
@@ -59,7 +59,7 @@ def used(layer: Any, form: Any, *, checkpoint: int | None = None, lengths: Any =
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
 def test_a_pass_gets_aligned_arrays(kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called = watch_alignment(monkeypatch)
-    gates = {"rnn": 1, "lstm": 4, "gru": 3}[kind] * 4
+    gates = len(_core.cell_info(kind).gates) * 4
     weights = [
         drawn(unaligned, *shape, dtype=dtype) for shape in ((gates, 3), (gates, 4), (gates,), (gates,))
     ]
@@ -139,7 +139,7 @@ def test_parameters_from_the_buffers_of_a_pickle_are_their_own(
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
 def test_a_pass_hands_out_row_order(module: Any, kind: str, reverse: bool) -> None:
     form = np.asfortranarray
-    gates = {"rnn": 1, "lstm": 4, "gru": 3}[kind] * 4
+    gates = len(_core.cell_info(kind).gates) * 4
     weights = [drawn(form, *shape) for shape in ((gates, 3), (gates, 4), (gates,), (gates,))]
     state = state_of(kind, form, 2, 4, dtype="float32")
     y, final, tape, states = getattr(module, f"{kind}_forward")(

@@ -11,15 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnnfast import _core
 from rnnfast.onnx.node import Node
 
 Array = np.ndarray
 
-_ONNX_GATES = {"RNN": "h", "LSTM": "iofg", "GRU": "zrn"}
-_OUR_GATES = {"RNN": "h", "LSTM": "ifgo", "GRU": "rzn"}
-_COUPLED_GATES = "igo"
+# ONNX's order of the gates, in the letters of our table of cells.
+_ONNX_GATES = {"RNN": "a", "LSTM": "iofg", "GRU": "zrn"}
 _ONNX_PEEPHOLES = "iof"
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def _our_gates(operator: str, input_forget: bool) -> str:
+    return _core.cell_info(operator.lower(), coupled_gates=input_forget).gates
 
 
 class Weights(NamedTuple):
@@ -87,7 +91,7 @@ def from_onnx(node: Node, weights: Weights, direction: int) -> dict[str, Array]:
     ['i', 'f', 'c', 'o']
     """
     theirs = _ONNX_GATES[node.operator]
-    ours = _COUPLED_GATES if node.input_forget else _OUR_GATES[node.operator]
+    ours = _our_gates(node.operator, node.input_forget)
 
     def ordered(array: Array) -> Array:
         blocks = dict(zip(theirs, np.split(array, len(theirs)), strict=True))
@@ -116,7 +120,7 @@ def to_onnx(operator: str, directions: list[dict[str, Array]], input_forget: boo
     >>> to_onnx("GRU", [{"weight_ih": blocks, "weight_hh": blocks}]).W.ravel().tolist()
     [2.0, 1.0, 3.0]
     """
-    ours = _COUPLED_GATES if input_forget else _OUR_GATES[operator]
+    ours = _our_gates(operator, input_forget)
 
     def ordered(array: Array) -> Array:
         blocks = dict(zip(ours, np.split(array, len(ours)), strict=True))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import rnnfast as rf
-from rnnfast.cli.measure.timing import interleave, median_ratio
+from rnnfast.benchmark.timing import interleave, median_ratio
 
 LAYERS = {"rnn": rf.RNN, "gru": rf.GRU, "lstm": rf.LSTM}
 

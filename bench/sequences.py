@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 import rnnfast as rf
-from rnnfast.cli.measure.contenders import limited_threads
-from rnnfast.cli.measure.timing import interleave, median_ratio
+from rnnfast.benchmark.contenders import limited_threads
+from rnnfast.benchmark.timing import interleave, median_ratio
 
 SHAPES = [(200, 16, 16, 32), (200, 32, 64, 128)]  # T, B, I, H
 SHARE = 0.02  # of all (t, b) begin an episode

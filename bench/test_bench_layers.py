@@ -11,9 +11,9 @@ import functools
 
 import pytest
 
-from rnnfast.cli.measure.cases import CASES, CELLS, STEPS
-from rnnfast.cli.measure.contenders import installed, limited_threads
-from rnnfast.cli.measure.problems import (
+from rnnfast.benchmark.cases import CASES, CELLS, STEPS
+from rnnfast.benchmark.contenders import installed, limited_threads
+from rnnfast.benchmark.problems import (
     Arrays,
     Problem,
     check_equal,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnnfast.cli.measure.contenders import limited_threads
+from rnnfast.benchmark.contenders import limited_threads
 
 torch = pytest.importorskip("torch")
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from rnnfast import functional
 from rnnfast._core import get_num_threads, set_num_threads
 from rnnfast.config import __version__, get_include, show_config
-from rnnfast.layers import GRU, LSTM, RNN, IndRNN
 from rnnfast.nn import (
     Dropout,
     Embedding,
@@ -31,13 +30,15 @@ from rnnfast.nn import (
     ParameterList,
     Sequential,
 )
+from rnnfast.recurrent import GRU, LSTM, RNN, IndRNN
 
 if TYPE_CHECKING:
-    from rnnfast import baselines, reference, sampling
+    from rnnfast import baselines, reference
     from rnnfast.nn import init, losses, optim, schedules
     from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
-    from rnnfast.ragged import pack_sequences, unpack_sequences
+    from rnnfast.recurrent.ragged import pack_sequences, unpack_sequences
+    from rnnfast.text import sampling
     from rnnfast.training.bptt import truncated_bptt
     from rnnfast.training.checkpoint import load, save
     from rnnfast.training.fit import fit
@@ -63,14 +64,14 @@ _ON_FIRST_USE = {
     "loss_and_grad": "rnnfast.training",
     "losses": "rnnfast.nn.losses",
     "optim": "rnnfast.nn.optim",
-    "pack_sequences": "rnnfast.ragged",
+    "pack_sequences": "rnnfast.recurrent.ragged",
     "probe": "rnnfast.training",
     "reference": "rnnfast.reference",
-    "sampling": "rnnfast.sampling",
+    "sampling": "rnnfast.text.sampling",
     "save": "rnnfast.training",
     "schedules": "rnnfast.nn.schedules",
     "truncated_bptt": "rnnfast.training",
-    "unpack_sequences": "rnnfast.ragged",
+    "unpack_sequences": "rnnfast.recurrent.ragged",
 }
 
 __all__ = [

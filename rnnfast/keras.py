@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnnfast.layers import GRU, LSTM, RNN
-from rnnfast.nn import checks
-from rnnfast.recurrent import Recurrent
+from rnnfast import checks
+from rnnfast.recurrent import GRU, LSTM, RNN, Recurrent
 
 __all__ = ["from_layer", "get_weights", "load_weights"]
 

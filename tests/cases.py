@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import rnnfast as rf
-from rnnfast import _core, passes
+from rnnfast import _core
+from rnnfast.functional import passes
 
 VARIANTS = {
     "rnn-tanh": ("rnn", {"nonlinearity": "tanh"}),

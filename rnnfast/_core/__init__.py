@@ -3,6 +3,7 @@
 try:
     from rnnfast._core.loops import (
         _C_API,
+        NONLINEARITIES,
         Arithmetic,
         Cell,
         Embedded,
@@ -38,6 +39,7 @@ except ModuleNotFoundError as error:
 from rnnfast._core.cells import CellInfo, cell_info, layer_names
 
 __all__ = [
+    "NONLINEARITIES",
     "_C_API",
     "Arithmetic",
     "Cell",

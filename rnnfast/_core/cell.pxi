@@ -1,6 +1,6 @@
 # What a pass runs: a cell of the table, its weights, its direction.
 
-_NONLINEARITIES = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENTITY}
+NONLINEARITIES = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENTITY}
 _WEIGHTS = tuple([weight_names[n].decode() for n in range(WEIGHTS)])
 
 cdef tuple named(int weights):
@@ -130,7 +130,7 @@ cdef class Cell:
         # Views of its own: the shape of the caller's array may be set in place.
         self.weights = {name: weight.view() for name, weight in weights.items() if weight is not None}
         set_pointers(pointers, self.weights)
-        set_layer(&self.layer, cell, _NONLINEARITIES[nonlinearity], INFINITY if cell_clip is None else cell_clip,
+        set_layer(&self.layer, cell, NONLINEARITIES[nonlinearity], INFINITY if cell_clip is None else cell_clip,
                   reverse, cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), pointers)
 
     @property

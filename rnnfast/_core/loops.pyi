@@ -27,6 +27,9 @@ class Arithmetic:
 
 def first_unfit(arrays: list[_Array | None], likes: list[_Array]) -> int: ...
 def add_arrays(sums: list[_Array], arrays: list[_Array]) -> None: ...
+
+NONLINEARITIES: dict[str, int]
+
 def cell_rows() -> list[tuple[Any, ...]]: ...
 
 class Cell:

@@ -142,7 +142,7 @@ cdef void take_step(Stack *stack, const void *x, const void *before, void *after
 cdef class Stepper:
     """A stack of layers that takes one step a call: weights packed once, the state kept between calls.
 
-    The base of `rnnfast.stream.Stream`, whose `_check` converts an x that the kernels cannot read directly,
+    The base of `rnnfast.recurrent.stream.Stream`, whose `_check` converts an x that the kernels cannot read directly,
     or raises.
     """
 

@@ -6,10 +6,10 @@ import argparse
 import importlib.util
 from pathlib import Path
 
+from rnnfast.benchmark.cases import CASES, CELLS, QUICK
+from rnnfast.benchmark.compare import Row, compare
+from rnnfast.benchmark.suite import run_suite
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.measure.cases import CASES, CELLS, QUICK
-from rnnfast.cli.measure.compare import Row, compare
-from rnnfast.cli.measure.suite import run_suite
 from rnnfast.cli.options import positive, positive_integer, thread_counts
 
 __all__ = ["add_options", "run", "table", "writes_files"]

@@ -9,24 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.baselines.series.forecaster import KIND, Forecast, Forecaster
-from rnnfast.baselines.series.ladder import (
-    Score,
-    backtest,
-    best_score,
-    default_lags,
-    ladder,
-    longest_horizon,
-)
-from rnnfast.baselines.series.learner import TooShort
-from rnnfast.baselines.series.saving import load_forecaster
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.files import check_apart, check_place, check_plot, check_replaced, write_text
-from rnnfast.cli.options import positive_integer, seed, share, shares
-from rnnfast.cli.series.clock import Dates
-from rnnfast.cli.series.data import Columns, Data, read_data
-from rnnfast.cli.series.plot import draw
-from rnnfast.cli.series.printed import (
+from rnnfast.cli.forecast_output import (
     Forecasts,
     as_csv,
     print_data,
@@ -35,7 +20,22 @@ from rnnfast.cli.series.printed import (
     print_forecast,
     print_scores,
 )
-from rnnfast.cli.series.rows import IRREGULAR, MISSING
+from rnnfast.cli.options import positive_integer, seed, share, shares
+from rnnfast.series.forecaster import KIND, Forecast, Forecaster
+from rnnfast.series.ladder import (
+    Score,
+    backtest,
+    best_score,
+    default_lags,
+    ladder,
+    longest_horizon,
+)
+from rnnfast.series.learner import TooShort
+from rnnfast.series.plot import draw
+from rnnfast.series.saving import load_forecaster
+from rnnfast.series.tables.clock import Dates
+from rnnfast.series.tables.data import Columns, Data, read_data
+from rnnfast.series.tables.rows import IRREGULAR, MISSING
 
 __all__ = ["add_options", "run", "writes_files"]
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 import rnnfast as rf
 from rnnfast.cli.errors import CommandError
-from rnnfast.cli.language.alphabets import Alphabet
-from rnnfast.cli.language.textmodel import CHECKPOINT, load
 from rnnfast.cli.options import non_negative, positive_integer, probability, seed, whole_number
+from rnnfast.text.alphabets import Alphabet
+from rnnfast.text.model import CHECKPOINT, load
 
 __all__ = ["TEMPERATURE", "add_options", "generate", "run", "writes_files"]
 
@@ -113,7 +113,7 @@ def generate(
     length : int
         How many symbols to draw.
     temperature, top_k, top_p
-        As for :func:`rnnfast.sampling.distribution`.
+        As for :func:`rnnfast.text.sampling.distribution`.
     seed : int, optional
         The same seed, the same text.
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import rnnfast as rf
+from rnnfast.cli import compare
 from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.files import check_place, check_plot, check_replaced
-from rnnfast.cli.language import ladder
-from rnnfast.cli.language.alphabets import ALPHABETS
-from rnnfast.cli.language.counting import (
+from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
+from rnnfast.cli.sample import TEMPERATURE, generate
+from rnnfast.text.alphabets import ALPHABETS
+from rnnfast.text.counting import (
     LONGEST,
     Counted,
     best_kneser_ney,
@@ -21,8 +23,7 @@ from rnnfast.cli.language.counting import (
     margin,
     witten_bell,
 )
-from rnnfast.cli.language.text import Text, read_text
-from rnnfast.cli.language.textmodel import (
+from rnnfast.text.model import (
     CELLS,
     CHECKPOINT,
     DEFAULTS,
@@ -35,8 +36,7 @@ from rnnfast.cli.language.textmodel import (
     train,
     windows_of,
 )
-from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
-from rnnfast.cli.sample import TEMPERATURE, generate
+from rnnfast.text.reading import Text, read_text
 from rnnfast.training.history import History
 
 __all__ = ["add_options", "run", "writes_files"]
@@ -179,7 +179,7 @@ def _compare(options: argparse.Namespace) -> int:
     _check_length(text, chosen)
     _print_text(text)
     cells = [cell for cell in CELLS if options.cell in (None, cell) or cell == "window"]
-    return ladder.compare(text, chosen | {"lr": options.lr}, cells=cells)
+    return compare.compare(text, chosen | {"lr": options.lr}, cells=cells)
 
 
 def _check_files(options: argparse.Namespace, output: str) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
-from rnnfast.nn import checks
 from rnnfast.nn.module import Stateless
 from rnnfast.nn.normal import normal_cdf
 

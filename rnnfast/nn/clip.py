@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
-from rnnfast.nn import checks
 from rnnfast.nn.parameter import Parameter, named_grad
 
 __all__ = ["clip_grad_norm", "clip_grad_value"]

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnfast import _core
+from rnnfast import _core, checks
 from rnnfast.arithmetic import to_nearest
-from rnnfast.nn import checks
 from rnnfast.nn.members import check_same_form
 from rnnfast.nn.module import Stateless, refuse_state
 from rnnfast.nn.parameter import Parameter

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
-from rnnfast.nn import checks
 from rnnfast.nn.parameter import Parameter, check_writeable
 
 __all__ = ["forget_bias", "identity", "orthogonal", "recurrent", "xavier_normal", "xavier_uniform"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rnnfast.nn import checks
+from rnnfast import checks
 from rnnfast.nn.module import Stateless, Tape, refuse_state
 
 if TYPE_CHECKING:

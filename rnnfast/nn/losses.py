@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
-from rnnfast.nn import checks
 
 __all__ = ["cross_entropy", "mse"]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from rnnfast.nn import checks
+from rnnfast import checks
 from rnnfast.nn.parameter import Parameter, check_writeable, zero_gradients
 
 _Own = TypeVar("_Own", bound="Members")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
-from rnnfast import _core
-from rnnfast.nn import checks
+from rnnfast import _core, checks
 from rnnfast.nn.lock import sharing
 from rnnfast.nn.members import Members
 from rnnfast.nn.parameter import Parameter, add_gradients, check_writeable, gradients_kept

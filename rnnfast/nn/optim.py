@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
-from rnnfast.nn import checks
 from rnnfast.nn.parameter import Parameter, named_grad
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]

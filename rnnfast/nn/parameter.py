@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast import _core
-from rnnfast.nn.checks import any_floats, shaped
+from rnnfast.checks import any_floats, shaped
 from rnnfast.nn.lock import sharing
 
 if TYPE_CHECKING:

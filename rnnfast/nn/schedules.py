@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from rnnfast.nn import checks
+from rnnfast import checks
 
 __all__ = ["Schedule", "cosine", "in_minutes", "step", "warmup"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from rnnfast.nn import checks
+from rnnfast import checks
 from rnnfast.nn.embedding import Embedding
 from rnnfast.nn.module import Module, Stateless, Tape, evaluate, run_backward, run_forward
 from rnnfast.nn.parameter import Parameter

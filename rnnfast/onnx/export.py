@@ -12,10 +12,9 @@ from onnx import TensorProto
 
 from rnnfast.config import __version__
 from rnnfast.files import written_whole
-from rnnfast.layers import GRU, LSTM, RNN
 from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Sequential
 from rnnfast.onnx.weights import Weights, to_onnx
-from rnnfast.recurrent import Recurrent
+from rnnfast.recurrent import GRU, LSTM, RNN, Recurrent
 
 Array = np.ndarray
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from rnnfast import layers
 from rnnfast.files import file_name
 from rnnfast.onnx.files import LARGEST, Model, read_model
 from rnnfast.onnx.folding import fold
@@ -17,7 +16,7 @@ from rnnfast.onnx.graphs import nodes_of, values_read
 from rnnfast.onnx.node import OPERATORS, Node, names_of, read_node
 from rnnfast.onnx.shapes import Groups, Shapes
 from rnnfast.onnx.weights import Weights, from_onnx
-from rnnfast.recurrent import Recurrent
+from rnnfast.recurrent import Recurrent, layers
 
 Array = np.ndarray
 

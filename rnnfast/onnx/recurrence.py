@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnfast import _core, functional
-from rnnfast.nn import checks
+from rnnfast import _core, checks
+from rnnfast.functional import passes
 from rnnfast.onnx.cells import State, run_direction
 from rnnfast.onnx.node import Node
 from rnnfast.onnx.weights import Weights, from_onnx
@@ -153,7 +153,7 @@ class Recurrence:
     ) -> tuple[Array, ...]:
         T, B, _ = x.shape
         D, H, cells = len(self.node.reverse), ready.hidden_size, ready.cells
-        sequences = None if lengths is None else functional.sequences_of(lengths, None, T, B)
+        sequences = None if lengths is None else passes.sequences_of(lengths, None, T, B)
         y, final = _core.run_stack(cells, D, sequences, x, tuple(state), self.node.batch_first)
         if self.node.batch_first:
             return y.swapaxes(0, 1).reshape(B, T, D, H), *map(self._swapped, final)
@@ -182,6 +182,6 @@ class Recurrence:
 def _lengths(sequence_lens: Array | None, T: int, B: int) -> Array | None:
     """`sequence_lens` checked, as the kernels take it."""
     try:
-        return functional.checked_lengths(sequence_lens, T, B)
+        return checks.checked_lengths(sequence_lens, T, B)
     except (TypeError, ValueError) as error:
         raise type(error)(f"sequence_lens: {error}") from error

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 import rnnfast
-from rnnfast.functional import checked_reset
+from rnnfast.checks import checked_reset
 from rnnfast.torch import autocast
 from rnnfast.torch.autograd import Call
 from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of

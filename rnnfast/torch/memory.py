@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.dlpack import to_dlpack
 
-from rnnfast.nn.checks import block
+from rnnfast.checks import block
 from rnnfast.nn.parameter import Parameter
 from rnnfast.recurrent import Recurrent
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.nn import checks
+from rnnfast import checks
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
 from rnnfast.training.bptt import Sequences, Window, check_windows

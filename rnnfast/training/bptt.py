@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.nn import checks
+from rnnfast import checks
 from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
 from rnnfast.training.grad import (
     Loss,

@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.checks import as_array
 from rnnfast.files import file_name, open_regular, written_whole
-from rnnfast.nn.checks import as_array
 from rnnfast.nn.containers import ModuleDict
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast import checks
 from rnnfast.files import file_name
-from rnnfast.nn import checks
 from rnnfast.nn.clip import clip_grad_norm
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer

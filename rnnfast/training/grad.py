@@ -9,7 +9,8 @@ from weakref import WeakSet
 
 import numpy as np
 
-from rnnfast.nn import checks, losses
+from rnnfast import checks
+from rnnfast.nn import losses
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnfast.nn import checks
+from rnnfast import checks
 from rnnfast.nn.module import Module, run_backward, run_forward
 from rnnfast.training.grad import Loss, apply_loss, as_loss, check_keywords, check_model, within_lengths
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnfast import _core, passes
-from rnnfast.nn import checks
+from rnnfast import _core, checks
+from rnnfast.functional import passes
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module, Tape
 from rnnfast.nn.sequential import Sequential

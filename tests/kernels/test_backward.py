@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close, assert_same_bits
 
-from rnnfast import _core, functional, passes, reference
+from rnnfast import _core, functional, reference
+from rnnfast.functional import passes
 
 pytestmark = pytest.mark.usefixtures("dirty_memory")
 SIZES = [("T", 0, 9), ("B", 0, 20), ("I", 1, 70), ("H", 1, 70)]

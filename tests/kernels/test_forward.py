@@ -19,7 +19,8 @@ from cases import (
 )
 from tolerances import assert_close, assert_same_bits
 
-from rnnfast import functional, passes, reference
+from rnnfast import functional, reference
+from rnnfast.functional import passes
 
 pytestmark = [
     pytest.mark.parametrize("dtype", ["float32", "float64"]),

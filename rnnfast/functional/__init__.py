@@ -1,0 +1,26 @@
+"""One layer in one direction, over arrays: `lstm_forward`, `lstm_backward`, and the pairs of the other cells.
+
+They have the names, signatures and meaning of `rnnfast.reference`, which has the equations.
+
+rnn, lstm, gru, indrnn  the pair of each cell
+layer                   what they share: arrays are checked
+passes                  a pass over the compiled loops, for arrays that are checked
+"""
+
+from rnnfast._core import Tape
+from rnnfast.functional.gru import gru_backward, gru_forward
+from rnnfast.functional.indrnn import indrnn_backward, indrnn_forward
+from rnnfast.functional.lstm import lstm_backward, lstm_forward
+from rnnfast.functional.rnn import rnn_backward, rnn_forward
+
+__all__ = [
+    "Tape",
+    "gru_backward",
+    "gru_forward",
+    "indrnn_backward",
+    "indrnn_forward",
+    "lstm_backward",
+    "lstm_forward",
+    "rnn_backward",
+    "rnn_forward",
+]

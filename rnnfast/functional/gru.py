@@ -1,0 +1,147 @@
+"""One GRU layer in one direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnfast import checks
+from rnnfast._core import Tape
+from rnnfast.functional.layer import run_backward, run_forward
+from rnnfast.functional.passes import Array
+
+__all__ = ["gru_backward", "gru_forward"]
+
+
+def gru_forward(
+    x: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array | None = None,
+    bias_hh: Array | None = None,
+    state: Array | None = None,
+    *,
+    reset_after: bool = True,
+    reverse: bool = False,
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    return_states: bool = False,
+) -> tuple[Any, ...]:
+    """Run a GRU layer over time, in one direction.
+
+    Parameters
+    ----------
+    x : ndarray [T, B, I]
+        The input, float32 or float64; the other arrays are cast to its dtype.
+    weight_ih : ndarray [3*H, I]
+        The blocks r, z, n, one below the other.
+    weight_hh : ndarray [3*H, H]
+    bias_ih, bias_hh : ndarray [3*H] or None
+        None means zero.
+    state : ndarray [B, H] or None
+        The initial h; None means zero.
+    reset_after : bool
+        Whether r acts after the product with W_hn or before it.
+    reverse : bool
+        Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
+    lengths : ndarray [B] of integers, or None
+        How many steps each sequence has, 0..T; None means T. Nothing is read past them, and a reversed
+        pass starts at each sequence's own end.
+    reset : ndarray [T, B] of bool, or None
+        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+    return_states : bool
+        Give the state at every step too.
+
+    Returns
+    -------
+    y : ndarray [T, B, H]
+        h after every step, zero past the lengths; read-only, because the tape keeps it.
+    state : ndarray [B, H]
+        h after each sequence's last step run; without any, the initial one.
+    tape : Tape
+        For `gru_backward`, once.
+    states : ndarray [T, B, H]
+        Only with `return_states`: h after every step, as y.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong shape or dtype; the message names it.
+
+    Notes
+    -----
+    Cho et al. 2014; by default with the reset gate after the state's product, as in cuDNN and PyTorch. The
+    equations head `rnnfast.reference`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import functional
+    >>> rng = np.random.default_rng(0)
+    >>> x, weight_ih, weight_hh = (rng.normal(size=size) for size in ((5, 2, 3), (12, 3), (12, 4)))
+    >>> y, h, tape = functional.gru_forward(x, weight_ih, weight_hh)
+    >>> y.shape, bool((y[-1] == h).all())
+    ((5, 2, 4), True)
+    """
+    y, final, tape, *states = run_forward(
+        "gru",
+        x,
+        weight_ih,
+        weight_hh,
+        bias_ih,
+        bias_hh,
+        state,
+        lengths,
+        reset,
+        return_states,
+        reset_after=checks.flag("reset_after", reset_after),
+        reverse=checks.flag("reverse", reverse),
+    )
+    return y, final[0], tape, *(parts[0] for parts in states)
+
+
+def gru_backward(
+    tape: Tape,
+    dy: Array | None,
+    dstate: Array | None,
+    *,
+    dstates: Array | None = None,
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Run a GRU layer backwards through time.
+
+    Parameters
+    ----------
+    tape : Tape
+        From `gru_forward`; this call uses it up.
+    dy : ndarray [T, B, H] or None
+        The gradient of y; None means zero.
+    dstate : ndarray [B, H] or None
+        The gradient of the final state; None means zero.
+    dstates : ndarray [T, B, H] or None
+        The gradient of h after every step, to be added to dy; None means zero.
+
+    Returns
+    -------
+    dx : ndarray [T, B, I]
+    dstate : ndarray [B, H]
+        The gradient of the initial state.
+    grads : dict of str to ndarray
+        ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the tape is used up or another cell's, or a gradient has the wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import functional
+    >>> rng = np.random.default_rng(0)
+    >>> x, weight_ih, weight_hh = (rng.normal(size=size) for size in ((5, 2, 3), (12, 3), (12, 4)))
+    >>> y, h, tape = functional.gru_forward(x, weight_ih, weight_hh)
+    >>> dx, dh, grads = functional.gru_backward(tape, None, np.ones_like(h))
+    >>> dx.shape, dh.shape, grads["weight_ih"].shape
+    ((5, 2, 3), (2, 4), (12, 3))
+    """
+    dx, (dh,), grads = run_backward("gru", tape, dy, dstate, dstates)
+    return dx, dh, grads

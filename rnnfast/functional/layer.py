@@ -1,0 +1,135 @@
+"""One layer of any cell in one direction: arrays are checked, and run as a pass over the compiled loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnnfast import _core, checks
+from rnnfast._core import Tape
+from rnnfast.arithmetic import add
+from rnnfast.functional.passes import Array, pass_backward, pass_forward, sequences_of
+
+__all__ = ["run_backward", "run_forward"]
+
+
+def run_forward(
+    cell: str,
+    x,
+    weight_ih,
+    weight_hh,
+    bias_ih,
+    bias_hh,
+    state,
+    lengths,
+    reset,
+    return_states,
+    extra: dict[str, Any] | None = None,
+    **keywords,
+):
+    """The checked forward pass of any cell: y, the parts of the final state, the tape, all the states.
+
+    `extra` has the LSTM's further weights by name, None where they are not given.
+    """
+    checks.flag("return_states", return_states)
+    x = _floats("x", x, (None, None, None))
+    T, B, I = x.shape
+    dtype = x.dtype
+    info = _core.cell_info(cell, **keywords)
+    given = {
+        "weight_ih": weight_ih,
+        "weight_hh": weight_hh,
+        "bias_ih": bias_ih,
+        "bias_hh": bias_hh,
+        **(extra or {}),
+    }
+    given = {name: array for name, array in given.items() if array is not None or name in info.required}
+    H, P = _sizes(info, given, dtype)
+    for name, array in given.items():
+        given[name] = _floats(name, array, info.weight_shape(name, I, H, P), dtype)
+    widths = info.widths(H, P)
+    # Copies: the tape keeps the state, and the caller may go on writing into it.
+    states = _states("state", state, widths, (B,), dtype)
+    initial = tuple(None if part is None else part.copy() for part in states)
+    sequences = sequences_of(checks.checked_lengths(lengths, T, B), checks.checked_reset(reset, (T, B)), T, B)
+    y = np.empty((T, B, P), dtype)
+    final = tuple(np.empty((B, width), dtype) for width in widths)
+    steps = tuple(np.zeros((T, B, H), dtype) for _ in widths[1:]) if return_states else None
+    tape = pass_forward(
+        _core.Cell(cell, given, **keywords), 0, x, initial, y, final, sequences=sequences, steps=steps
+    )
+    y.flags.writeable = False  # of its owner too: no view can be unlocked
+    y = y.view()
+    if steps is None:
+        return y, final, tape
+    return y, final, tape, (y.copy(), *(part.copy() for part in steps))
+
+
+def run_backward(cell: str, tape: Tape, dy, dstate, dstates):
+    """The checked backward pass of any cell: gradients of x, of the state's parts and of the weights."""
+    if not isinstance(tape, Tape) or tape.cell.name != cell:
+        came = tape.cell.name if isinstance(tape, Tape) else type(tape).__name__
+        raise ValueError(f"tape: expected one from {cell}_forward, got {came}")
+    if tape.used:
+        raise ValueError("tape: a backward pass has used it up; run forward again")
+    T, B, P = tape.y.shape
+    dtype = tape.y.dtype
+    widths = tape.cell.widths
+    dy = None if dy is None else _floats("dy", dy, (T, B, P), dtype)
+    d_final = _states("dstate", dstate, widths, (B,), dtype)
+    dh_steps, *d_steps = _states("dstates", dstates, widths, (T, B), dtype)
+    if dh_steps is not None:
+        dy = dh_steps if dy is None else add(dy, dh_steps)
+    dx = np.empty(tape.x.shape, dtype)
+    d_initial = tuple(np.empty((B, width), dtype) for width in widths)
+    grads = pass_backward(tape, dy, d_final, dx, d_initial, False, tuple(d_steps))
+    return dx, d_initial, grads
+
+
+def _sizes(info: _core.CellInfo, given: dict[str, Array], dtype: np.dtype) -> tuple[int, int]:
+    """H and P, from the shape of weight_hh: [G*H, P], or [H] of an element-wise recurrence."""
+    if "weight_hh" in info.vectors:
+        (H,) = _floats("weight_hh", given["weight_hh"], (None,), dtype).shape
+        if H == 0:
+            raise ValueError("weight_hh: expected shape [H] with H at least 1, got (0,)")
+        return H, H
+    G, columns = len(info.gates), "P" if "weight_hr" in given else "H"
+    weight_hh = _floats("weight_hh", given["weight_hh"], (None, None), dtype)
+    rows, P = weight_hh.shape
+    H = rows // G
+    if rows != G * H or P == 0 or H == 0 or (columns == "H" and P != H):
+        raise ValueError(
+            f"weight_hh: expected shape [{G}*H, {columns}] with {columns} at least 1, got {weight_hh.shape}"
+        )
+    return H, P
+
+
+def _states(
+    name: str, state, widths: tuple[int, ...], leading: tuple[int, ...], dtype: np.dtype
+) -> tuple[Array | None, ...]:
+    """The parts (h,) or (h, c) of a state, or of a gradient like it, each [leading.., its width] or None."""
+    if state is None:
+        return (None,) * len(widths)
+    if len(widths) == 1:
+        return (_floats(name, state, (*leading, *widths), dtype),)
+    if not isinstance(state, (tuple, list)) or len(state) != 2:
+        raise TypeError(f"{name}: expected a pair (h, c), got {type(state).__name__}")
+    return tuple(
+        None if part is None else _floats(f"{name}[{n}]", part, (*leading, width), dtype)
+        for n, (part, width) in enumerate(zip(state, widths, strict=True))
+    )
+
+
+def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None) -> Array:
+    """`array` in this shape (None: any size) and dtype (None: its own), C-contiguous."""
+    array = checks.as_array(name, array)
+    if array.dtype.kind != "f" or (dtype is None and array.dtype not in (np.float32, np.float64)):
+        raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
+    if array.ndim != len(shape) or any(
+        want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
+    ):
+        expected = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name}: expected shape [{expected}], got {array.shape}")
+    with _core.Arithmetic():  # a cast rounds
+        return np.require(array, dtype, ("C", "A"))

@@ -1,0 +1,142 @@
+"""One vanilla recurrent layer in one direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnfast import _core, checks
+from rnnfast._core import Tape
+from rnnfast.functional.layer import run_backward, run_forward
+from rnnfast.functional.passes import Array
+
+__all__ = ["rnn_backward", "rnn_forward"]
+
+
+def rnn_forward(
+    x: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array | None = None,
+    bias_hh: Array | None = None,
+    state: Array | None = None,
+    *,
+    nonlinearity: str = "tanh",
+    reverse: bool = False,
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    return_states: bool = False,
+) -> tuple[Any, ...]:
+    """Run a plain recurrent layer over time: ``h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)``.
+
+    Parameters
+    ----------
+    x : ndarray [T, B, I]
+        The input, float32 or float64; the other arrays are cast to its dtype.
+    weight_ih : ndarray [H, I]
+    weight_hh : ndarray [H, H]
+    bias_ih, bias_hh : ndarray [H] or None
+        None means zero.
+    state : ndarray [B, H] or None
+        The initial h; None means zero.
+    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
+    reverse : bool
+        Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
+    lengths : ndarray [B] of integers, or None
+        How many steps each sequence has, 0..T; None means T. Nothing is read past them, and a reversed
+        pass starts at each sequence's own end.
+    reset : ndarray [T, B] of bool, or None
+        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+    return_states : bool
+        Give the state at every step too.
+
+    Returns
+    -------
+    y : ndarray [T, B, H]
+        h after every step, zero past the lengths; read-only, because the tape keeps it.
+    state : ndarray [B, H]
+        h after each sequence's last step run; without any, the initial one.
+    tape : Tape
+        For `rnn_backward`, once.
+    states : ndarray [T, B, H]
+        Only with `return_states`: h after every step, as y.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong shape or dtype; the message names it.
+
+    Notes
+    -----
+    Elman 1990.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import functional
+    >>> x = np.array([[[1.0]], [[2.0]], [[4.0]]])
+    >>> y, state, tape = functional.rnn_forward(x, np.ones((1, 1)), np.ones((1, 1)), nonlinearity="identity")
+    >>> y.ravel(), state
+    (array([1., 3., 7.]), array([[7.]]))
+    """
+    y, final, tape, *states = run_forward(
+        "rnn",
+        x,
+        weight_ih,
+        weight_hh,
+        bias_ih,
+        bias_hh,
+        state,
+        lengths,
+        reset,
+        return_states,
+        reverse=checks.flag("reverse", reverse),
+        nonlinearity=checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES),
+    )
+    return y, final[0], tape, *(parts[0] for parts in states)
+
+
+def rnn_backward(
+    tape: Tape,
+    dy: Array | None,
+    dstate: Array | None,
+    *,
+    dstates: Array | None = None,
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Run a plain recurrent layer backwards through time.
+
+    Parameters
+    ----------
+    tape : Tape
+        From `rnn_forward`; this call uses it up.
+    dy : ndarray [T, B, H] or None
+        The gradient of y; None means zero.
+    dstate : ndarray [B, H] or None
+        The gradient of the final state; None means zero.
+    dstates : ndarray [T, B, H] or None
+        The gradient of h after every step, to be added to dy; None means zero.
+
+    Returns
+    -------
+    dx : ndarray [T, B, I]
+    dstate : ndarray [B, H]
+        The gradient of the initial state.
+    grads : dict of str to ndarray
+        ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the tape is used up or another cell's, or a gradient has the wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import functional
+    >>> x = np.array([[[1.0]], [[2.0]], [[4.0]]])
+    >>> *_, tape = functional.rnn_forward(x, np.ones((1, 1)), np.ones((1, 1)), nonlinearity="identity")
+    >>> dx, dstate, grads = functional.rnn_backward(tape, None, np.ones((1, 1)))
+    >>> dx.ravel(), grads["weight_ih"], grads["weight_hh"]
+    (array([1., 1., 1.]), array([[7.]]), array([[4.]]))
+    """
+    dx, (dh,), grads = run_backward("rnn", tape, dy, dstate, dstates)
+    return dx, dh, grads

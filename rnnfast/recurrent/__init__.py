@@ -1,0 +1,14 @@
+"""The recurrent layers: stacks of passes over time, their states, streams, recomputation, ragged batches.
+
+layers         RNN, LSTM, GRU, IndRNN: what each adds to all recurrent layers
+base           what they share: parameters, the calls, the tape of a call
+recomputation  passes that save states at the start of segments, and no gates
+stream         one step a call
+ragged         sequences of several lengths as one padded array, and back
+"""
+
+from rnnfast.recurrent.base import Recurrent
+from rnnfast.recurrent.layers import GRU, LSTM, RNN, IndRNN
+from rnnfast.recurrent.stream import Stream
+
+__all__ = ["GRU", "LSTM", "RNN", "IndRNN", "Recurrent", "Stream"]

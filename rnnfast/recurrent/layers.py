@@ -1,0 +1,420 @@
+"""The recurrent layers RNN, LSTM and GRU: their options, and what is theirs alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rnnfast import _core, checks
+from rnnfast.arithmetic import to_nearest
+from rnnfast.recurrent.base import Recurrent
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+
+class RNN(Recurrent):
+    """The vanilla (Elman) recurrent network, h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, the sizes of x's and h's last axis.
+    num_layers : int
+        How many layers: each above the first reads the outputs of the one below.
+    bias : bool
+        Whether there are b_ih and b_hh.
+    batch_first : bool
+        x and y are ``[B, T, ·]`` instead of ``[T, B, ·]``; states are ``[num_layers*D, B, H]`` either way.
+    dropout : float
+        The probability, in training, that an output of a layer other than the last is zero for the layer
+        above.
+    bidirectional : bool
+        Each layer also runs from the last step to the first, with weights of its own; D = 2 instead of 1.
+    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
+        What f is.
+    dtype : {"float32", "float64"}
+        Of parameters, states and y.
+    rng : int, numpy.random.Generator or None
+        Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, … : Parameter
+        ``[H, I]``, ``[H, H]``, ``[H]``, ``[H]``; then ``…_l0_reverse``, ``…_l1`` (its I is D*H), and so on:
+        the names and shapes of `torch.nn.RNN`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    References
+    ----------
+    Elman, "Finding structure in time", Cognitive Science 14 (1990).
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> rnn = rf.RNN(3, 5, nonlinearity="relu", rng=0)
+    >>> x = np.ones((7, 2, 3), np.float32)
+    >>> y, h, tape = rnn.forward(x)
+    >>> y.shape, h.shape
+    ((7, 2, 5), (1, 2, 5))
+    >>> dx, dh = rnn.backward(tape, np.ones_like(y))
+    >>> dx.shape, rnn.weight_hh_l0.grad.shape
+    ((7, 2, 3), (5, 5))
+    """
+
+    cell = "rnn"
+    options: ClassVar[dict[str, Any]] = {"nonlinearity": "tanh"}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        nonlinearity: str = "tanh",
+        dtype: DTypeLike = "float32",
+        rng: checks.Rng = None,
+    ) -> None:
+        self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            dtype=dtype,
+            rng=rng,
+        )
+
+
+class IndRNN(Recurrent):
+    """The independently recurrent network, h_t = f(W_ih x_t + b_ih + w_hh h_{t-1}) with a vector w_hh.
+
+    Each unit sees only its own past; layers above one another mix the units. A step costs no matrix product,
+    so it is the fastest of the recurrent layers.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, the sizes of the last axis of x and h.
+    num_layers : int
+        How many layers: each above the first reads the outputs of the layer below.
+    bias : bool
+        Whether there is b_ih.
+    batch_first : bool
+        x and y are ``[B, T, ·]`` instead of ``[T, B, ·]``; states are ``[num_layers*D, B, H]`` either way.
+    dropout : float
+        The probability, in training, that an output of a layer other than the last is zero for the layer
+        above.
+    bidirectional : bool
+        Each layer also runs from the last step to the first, with weights of its own; D = 2 instead of 1.
+    nonlinearity : {"relu", "tanh", "sigmoid", "identity"}
+        What f is.
+    dtype : {"float32", "float64"}
+        Of parameters, states and y.
+    rng : int, numpy.random.Generator or None
+        Seeds the parameters (w_hh uniform in 0..1, the others in ±1/sqrt(hidden_size)) and the dropout masks.
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, … : Parameter
+        ``[H, I]``, ``[H]``, ``[H]``; then ``…_l0_reverse``, ``…_l1`` (its I is D*H), and so on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    References
+    ----------
+    S. Li, W. Li, C. Cook, C. Zhu and Y. Gao, "Independently recurrent neural network (IndRNN): building a
+    longer and deeper RNN", CVPR (2018).
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> layer = rf.IndRNN(3, 5, num_layers=2, rng=0)
+    >>> x = np.ones((7, 2, 3), np.float32)
+    >>> y, h, tape = layer.forward(x)
+    >>> y.shape, h.shape
+    ((7, 2, 5), (2, 2, 5))
+    >>> dx, dh = layer.backward(tape, np.ones_like(y))
+    >>> dx.shape, layer.weight_hh_l0.grad.shape
+    ((7, 2, 3), (5,))
+    """
+
+    cell = "indrnn"
+    options: ClassVar[dict[str, Any]] = {"nonlinearity": "relu"}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        nonlinearity: str = "relu",
+        dtype: DTypeLike = "float32",
+        rng: checks.Rng = None,
+    ) -> None:
+        self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            dtype=dtype,
+            rng=rng,
+        )
+
+    def _range(self, weight: str) -> tuple[float, float]:
+        return (0.0, 1.0) if weight == "weight_hh" else super()._range(weight)
+
+
+class LSTM(Recurrent):
+    """The long short-term memory.
+
+    ::
+
+        i = sigmoid(W_ii x_t + b_ii + W_hi h_{t-1} + b_hi [+ w_ci c_{t-1}])        f likewise
+        g = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg)
+        c_t = [clip] f c_{t-1} + i g
+        o = sigmoid(W_io x_t + b_io + W_ho h_{t-1} + b_ho [+ w_co c_t])
+        h_t = [W_hr] o tanh(c_t)
+
+    What is in brackets is there on request. The state is the pair (h, c).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, the sizes of x's and h's last axis.
+    num_layers : int
+        How many layers: each above the first reads the outputs of the one below.
+    bias : bool
+        Whether there are b_ih and b_hh.
+    batch_first : bool
+        x and y are ``[B, T, ·]`` instead of ``[T, B, ·]``; states are ``[num_layers*D, B, H]`` either way.
+    dropout : float
+        The probability, in training, that an output of a layer other than the last is zero for the layer
+        above.
+    bidirectional : bool
+        Each layer also runs from the last step to the first, with weights of its own; D = 2 instead of 1.
+    proj_size : int
+        P, to which h is projected by ``weight_hr``; 0: not at all. y and h are then P wide, c is H wide.
+    dtype : {"float32", "float64"}
+        Of parameters, states and y.
+    rng : int, numpy.random.Generator or None
+        Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
+    forget_bias : float, optional
+        The initial bias of the forget gate: f's slice of every ``bias_ih``, that of ``bias_hh`` being zero.
+        1 helps a network to remember from the start. Without it f is initialised as the other gates.
+    peephole : bool
+        Whether the gates also see the cell: i and f the one before, o the new one.
+    coupled_gates : bool
+        The forget gate is f = 1 - i and has no weights of its own: blocks are i, g, o, ``[3*H, ·]``.
+    cell_clip : float, optional
+        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
+        below the smallest normal number of the dtype holds c at zero.
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, … : Parameter
+        ``[4*H, I]``, ``[4*H, H]``, ``[4*H]``, ``[4*H]``, gates in the order i, f, g, o; then
+        ``…_l0_reverse``, ``…_l1`` (its I is D*H), and so on: the names and shapes of `torch.nn.LSTM`. With
+        proj_size P ``weight_hh`` is ``[4*H, P]``, an upper layer's I is D*P, and there is
+        ``weight_hr_l0`` ``[P, H]``; peepholes are ``weight_ci_l0``, ``weight_cf_l0`` (not with coupled
+        gates), ``weight_co_l0`` ``[H]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range, or `forget_bias` comes with ``bias=False`` or
+        coupled gates.
+
+    References
+    ----------
+    S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9 (1997); with the forget
+    gate of F. A. Gers, J. Schmidhuber and F. Cummins, "Learning to forget", Neural Computation 12 (2000).
+    Peepholes: F. A. Gers and J. Schmidhuber, "Recurrent nets that time and count", IJCNN (2000). Projection:
+    H. Sak, A. Senior and F. Beaufays, "Long short-term memory recurrent neural network architectures for
+    large scale acoustic modeling", Interspeech (2014). Coupled gates: K. Greff et al., "LSTM: a search space
+    odyssey", IEEE Transactions on Neural Networks and Learning Systems 28 (2017).
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> lstm = rf.LSTM(3, 5, num_layers=2, forget_bias=1.0, rng=0)
+    >>> x = np.ones((7, 2, 3), np.float32)
+    >>> y, (h, c) = lstm(x)
+    >>> y.shape, h.shape, c.shape
+    ((7, 2, 5), (2, 2, 5), (2, 2, 5))
+    >>> y, state, tape = lstm.forward(x, (h, c))
+    >>> dx, (dh, dc) = lstm.backward(tape, np.ones_like(y))
+    >>> dc.shape, lstm.weight_hh_l1.grad.shape
+    ((2, 2, 5), (20, 5))
+    """
+
+    cell = "lstm"
+    options: ClassVar[dict[str, Any]] = {"coupled_gates": False, "cell_clip": None}
+
+    @to_nearest
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: DTypeLike = "float32",
+        rng: checks.Rng = None,
+        forget_bias: float | None = None,
+        peephole: bool = False,
+        coupled_gates: bool = False,
+        cell_clip: float | None = None,
+    ) -> None:
+        if forget_bias is not None:
+            forget_bias = checks.fitting("forget_bias", forget_bias, checks.float_dtype(dtype))
+            if not checks.flag("bias", bias):
+                raise ValueError("forget_bias: expected None with bias=False (there is no bias to set)")
+            if checks.flag("coupled_gates", coupled_gates):
+                raise ValueError("forget_bias: expected None with coupled_gates=True (f is 1 - i)")
+        self.proj_size = checks.integer("proj_size", proj_size, 0)
+        self.peephole = checks.flag("peephole", peephole)
+        self.coupled_gates = checks.flag("coupled_gates", coupled_gates)
+        self.cell_clip = checks.cell_clip(cell_clip)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            dtype=dtype,
+            rng=rng,
+        )
+        if forget_bias is not None:
+            forget = slice(self.hidden_size, 2 * self.hidden_size)
+            for suffix in self._suffixes:
+                self._parameters["bias_ih" + suffix].data[forget] = forget_bias
+                self._parameters["bias_hh" + suffix].data[forget] = 0.0
+
+    def _has(self, weight: str) -> bool:
+        if weight == "weight_hr":
+            return self.proj_size > 0
+        return self.peephole if weight.startswith("weight_c") else self.bias
+
+
+class GRU(Recurrent):
+    """The gated recurrent unit.
+
+    ::
+
+        r = sigmoid(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)        z likewise
+        n = tanh(W_in x_t + b_in + r (W_hn h_{t-1} + b_hn))
+        h_t = (1 - z) n + z h_{t-1}
+
+    or, with ``reset_after=False``::
+
+        n = tanh(W_in x_t + b_in + W_hn (r h_{t-1}) + b_hn)
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, the sizes of x's and h's last axis.
+    num_layers : int
+        How many layers: each above the first reads the outputs of the one below.
+    bias : bool
+        Whether there are b_ih and b_hh.
+    batch_first : bool
+        x and y are ``[B, T, ·]`` instead of ``[T, B, ·]``; states are ``[num_layers*D, B, H]`` either way.
+    dropout : float
+        The probability, in training, that an output of a layer other than the last is zero for the layer
+        above.
+    bidirectional : bool
+        Each layer also runs from the last step to the first, with weights of its own; D = 2 instead of 1.
+    reset_after : bool
+        Whether r acts after the product with W_hn (as in PyTorch, cuDNN and Keras 3) or before it, as in
+        later versions of the paper; that takes two products a step, one after the other, and is slower.
+    dtype : {"float32", "float64"}
+        Of parameters, states and y.
+    rng : int, numpy.random.Generator or None
+        Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, … : Parameter
+        ``[3*H, I]``, ``[3*H, H]``, ``[3*H]``, ``[3*H]``, gates in the order r, z, n; then ``…_l0_reverse``,
+        ``…_l1`` (its I is D*H), and so on: the names and shapes of `torch.nn.GRU`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    References
+    ----------
+    K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine
+    translation", arXiv:1406.1078v1 (2014); later versions of the paper have the reset gate before the
+    product.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> gru = rf.GRU(3, 5, bidirectional=True, batch_first=True, rng=0)
+    >>> x = np.ones((2, 7, 3), np.float32)
+    >>> y, h = gru(x)
+    >>> y.shape, h.shape
+    ((2, 7, 10), (2, 2, 5))
+    >>> bool((y[:, -1, :5] == h[0]).all() and (y[:, 0, 5:] == h[1]).all())
+    True
+    """
+
+    cell = "gru"
+    options: ClassVar[dict[str, Any]] = {"reset_after": True}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        reset_after: bool = True,
+        dtype: DTypeLike = "float32",
+        rng: checks.Rng = None,
+    ) -> None:
+        self.reset_after = checks.flag("reset_after", reset_after)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            dtype=dtype,
+            rng=rng,
+        )

@@ -1,0 +1,66 @@
+"""The ladder of models of time series: what each rung costs, and what it brings.
+
+forecaster      the protocol: fit, predict, quantiles, roll, parameters, clone, save
+learner         what fit repeats: learning from the training part, with or without differences
+scale           differences, mean and standard deviation
+intervals       residuals, and the intervals that they make
+windowed        models that read a window; the last value, the value of a season ago
+autoregression  AR(tau)
+markov          levels and the probabilities between them
+perceptron      a multilayer perceptron on a window
+convolution     a convolution on a window
+latent          a state in place of a window: RNN, GRU, LSTM
+training        what the networks share, and how they are trained
+ladder          all of them backtested on one split, their scores as a table
+long            long tables as series side by side
+saving          reads the files
+arrays          checks of arrays
+packages        imports of what only tables need
+"""
+
+from rnnfast.series.autoregression import AutoRegression
+from rnnfast.series.convolution import Convolution
+from rnnfast.series.forecaster import Forecast, Forecaster
+from rnnfast.series.ladder import (
+    Score,
+    backtest,
+    best_score,
+    climb,
+    default_lags,
+    ladder,
+    longest_horizon,
+    score_table,
+    simplest_score,
+)
+from rnnfast.series.latent import LatentAutoregression
+from rnnfast.series.learner import TooShort
+from rnnfast.series.markov import Markov
+from rnnfast.series.perceptron import Perceptron
+from rnnfast.series.saving import load_forecaster
+from rnnfast.series.tables.pivot import Wide, pivot
+from rnnfast.series.windowed import LastValue, SeasonalLastValue
+
+__all__ = [
+    "AutoRegression",
+    "Convolution",
+    "Forecast",
+    "Forecaster",
+    "LastValue",
+    "LatentAutoregression",
+    "Markov",
+    "Perceptron",
+    "Score",
+    "SeasonalLastValue",
+    "TooShort",
+    "Wide",
+    "backtest",
+    "best_score",
+    "climb",
+    "default_lags",
+    "ladder",
+    "load_forecaster",
+    "longest_horizon",
+    "pivot",
+    "score_table",
+    "simplest_score",
+]

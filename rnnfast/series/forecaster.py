@@ -1,0 +1,465 @@
+"""What every rung of the ladder shares: fit, forecasts from many origins, intervals, its file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rnnfast import checks
+from rnnfast.series.arrays import (
+    SMALLEST,
+    checked_covariates,
+    checked_series,
+    flat_columns,
+    rounding,
+)
+from rnnfast.series.intervals import Residuals
+from rnnfast.series.learner import Learner
+from rnnfast.series.scale import Scale
+from rnnfast.training.checkpoint import write_checkpoint
+
+__all__ = ["KIND", "Forecast", "Forecaster"]
+
+KIND = "forecaster"  # metadata["kind"] of the files that `save` writes
+
+Self = TypeVar("Self", bound="Forecaster")
+
+
+class Forecast(NamedTuple):
+    """The forecasts and the bounds of their intervals: arrays of one shape.
+
+    Their shape is ``[horizon]``, or ``[horizon, S]`` for S series; :meth:`Forecaster.roll` puts an axis of
+    origins in front.
+    """
+
+    mean: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+
+class Forecaster(Learner):
+    """A model of one series, or of several, that forecasts from any point of it.
+
+    Several series are side by side, ``[N, S]``. Each is scaled by its own mean and standard deviation, and
+    forecast from its own past alone. Models with a handful of numbers have these for each series, or
+    ``shared=True`` one set for all; the networks have one set of weights that all series share.
+
+    Parameters
+    ----------
+    difference : int or sequence of int, optional
+        The model learns the differences ``x[t] - x[t-d]`` and its forecasts add them up: 1 for a series with
+        a trend, a season's steps for one with a season, 0 for the values themselves. Of several, `fit` keeps
+        the one with the lowest error on the validation part. A later one has to be 15% better than
+        those before it, as validation parts are short.
+    **settings
+        What the subclass was made with, as JSON can hold it.
+
+    Attributes
+    ----------
+    name : str
+        The model's.
+    reads_covariates : bool
+        Whether the model reads covariates; the others ignore them.
+    reads : int
+        How many values, or differences, a forecast reads at least.
+    examples : int
+        How many of the training part's values must have so many in front of them.
+    settings : dict
+        The constructor's arguments.
+    seconds : float
+        Time of learning.
+    horizon : int
+        The furthest step whose intervals `fit` has measured; 0 before it.
+    difference : int
+        The one that `fit` kept.
+    covariates : int
+        How many covariates it learnt from.
+    non_negative : bool
+        As `fit` was told.
+    flat : bool
+        The series of `fit` was [N], not [N, S].
+    """
+
+    def __init__(self, *, difference: Any = None, **settings: Any) -> None:
+        super().__init__(difference=difference, **settings)
+        self.seconds = 0.0
+        self.horizon = 0
+        self.flat = True
+        self._residuals = Residuals(np.zeros((0, 0, 1)), np.zeros(1))
+
+    def fit(
+        self: Self,
+        series: ArrayLike,
+        *,
+        horizon: int = 1,
+        held_out: float = 0.2,
+        covariates: ArrayLike | None = None,
+        non_negative: bool = False,
+        constant: bool = False,
+        rng: checks.Rng = None,
+    ) -> Self:
+        """Learn from the training part of a series, then refit on all of it.
+
+        The last part of the series is the validation part. There networks find how many updates they need,
+        several differences are compared, and the residuals are measured that the intervals are made of. The
+        refit learns from the whole series, its scale included: networks go on from the weights of the lowest
+        validation error, and make as many updates again as had led there.
+
+        Parameters
+        ----------
+        series : array_like of real numbers
+            ``[N]``, or ``[N, S]`` for S series; oldest first.
+        horizon : int, default 1
+            The furthest step ahead that will be asked for.
+        held_out : float, default 0.2
+            The validation part's share of the series.
+        covariates : array_like of real numbers, optional
+            What is known of each step in advance, such as a calendar or a planned price: ``[N]``, ``[N, K]``,
+            or ``[N, S, K]`` where each series has its own. Row t is about ``series[t]``. More rows are left
+            out. A model that does not read covariates ignores them.
+        non_negative : bool, default False
+            Forecasts and intervals below 0 become 0.
+        constant : bool, default False
+            Accept series none of which varies: all forecasts are their value then.
+        rng : int, numpy.random.Generator or None
+            Seeds what is random: first weights and the order of examples.
+
+        Returns
+        -------
+        Forecaster
+            This one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A series that is no array of finite numbers, does not vary, or has values below 0 with
+            `non_negative`; an argument that does not fit it.
+        TooShort
+            A ValueError: the training part has fewer values than the model needs.
+        """
+        values = checked_series("series", series)
+        N, S = values.shape
+        known = checked_covariates(covariates, N, S)[:N]
+        horizon = checks.positive("horizon", horizon)
+        held_out = checks.probability("held_out", held_out)
+        generator = checks.generator(rng)
+        start = N - round(held_out * N)
+        if checks.flag("non_negative", non_negative) and values.min() < 0.0:
+            raise ValueError(f"non_negative: expected a series from 0 on, got {values.min():g} in it")
+        differences = self.differences_for(N, start, horizon)
+        flat, ranges = flat_columns(values), np.ptp(values, axis=0)
+        if not checks.flag("constant", constant) and flat.all():
+            raise ValueError(f"series: expected values that vary, got a constant in all {N} rows")
+        if (~flat & (ranges < SMALLEST)).any():
+            raise ValueError(f"series: expected ranges of at least {SMALLEST:g}, got {ranges.min():g}")
+
+        self.horizon = 0  # until all is learnt
+        self.non_negative = bool(non_negative)
+        self.covariates = known.shape[2] if self.reads_covariates else 0
+        known = known[:, :, : self.covariates]
+        seed = int(generator.integers(2**63))
+        began = time.perf_counter()
+        trial = self.best_trial(values, known, start, horizon, differences, seed)
+        self.difference = trial.difference
+        self.learn_from(values, known, N, seed, trial.updates)
+        self.seconds = time.perf_counter() - began
+        self._residuals = Residuals(np.sort(trial.residuals, axis=0), rounding(values))
+        self.flat, self.horizon = np.ndim(series) == 1, horizon
+        return self
+
+    def predict(
+        self,
+        history: ArrayLike,
+        horizon: int | None = None,
+        *,
+        level: float = 0.9,
+        covariates: ArrayLike | None = None,
+    ) -> Forecast:
+        """Forecast what follows a history.
+
+        Parameters
+        ----------
+        history : array_like of real numbers
+            The series so far, shaped as that of `fit`; at least `memory` values, and better all there are.
+        horizon : int, optional
+            How many steps, at most that of `fit`, which is the default.
+        level : float, default 0.9
+            The share of outcomes that the intervals are to hold, for each step by itself; at most `bounded`
+            can be held.
+        covariates : array_like of real numbers, optional
+            Those of the history and, behind them, of the steps to forecast: shaped as in `fit`, with at least
+            ``len(history) + horizon`` rows. Needed where `fit` had some.
+
+        Returns
+        -------
+        Forecast
+            mean, lower, upper: ``[horizon]``, or ``[horizon, S]``; a mean is within its bounds.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Before `fit`, or an argument that does not fit it.
+        """
+        here = [len(np.atleast_1d(history))]
+        rolled = self.roll(history, here, horizon, level=level, covariates=covariates)
+        return Forecast(*(part[0] for part in rolled))
+
+    def quantiles(
+        self,
+        history: ArrayLike,
+        probabilities: ArrayLike,
+        horizon: int | None = None,
+        *,
+        covariates: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
+        """Quantiles of what follows a history, for each step by itself.
+
+        They are the forecasts plus quantiles of the validation part's residuals. So that of 0.5 corrects the
+        forecast by `bias`.
+
+        Parameters
+        ----------
+        history, horizon, covariates
+            As for :meth:`predict`.
+        probabilities : array_like of float, shape [Q]
+            Between 0 and 1.
+
+        Returns
+        -------
+        ndarray
+            ``[Q, horizon]``, or ``[Q, horizon, S]``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`predict`.
+
+        Examples
+        --------
+        >>> import numpy as np, rnnfast as rf
+        >>> series = np.arange(100.0)    # the last value is 1 too low after one step, 2 after two
+        >>> model = rf.baselines.LastValue().fit(series, horizon=2)
+        >>> model.quantiles(series, [0.5]).tolist(), model.bias.tolist()
+        ([[100.0, 101.0]], [1.0, 2.0])
+        """
+        if not np.size(probabilities):
+            raise ValueError("probabilities: expected at least one, got none")
+        shares = [
+            _share("probabilities", value) for value in np.atleast_1d(np.asarray(probabilities)).tolist()
+        ]
+        values, known, origins, horizon = self._checked(
+            history, [len(np.atleast_1d(history))], horizon, covariates
+        )
+        means = self._forecasts(values, known, origins, horizon)
+        found = np.stack([self._quantile(values, origins, means, share)[0] for share in shares])
+        return self._shaped(found)
+
+    def roll(
+        self,
+        series: ArrayLike,
+        origins: ArrayLike,
+        horizon: int | None = None,
+        *,
+        level: float = 0.9,
+        covariates: ArrayLike | None = None,
+    ) -> Forecast:
+        """Forecast from many points of a series, from each with the values before it alone.
+
+        Parameters
+        ----------
+        series : array_like of real numbers
+            Shaped as that of `fit`.
+        origins : array_like of int, shape [O]
+            An origin n is a border: ``series[:n]`` is known, and ``series[n:]`` is not.
+        horizon, level
+            As for :meth:`predict`.
+        covariates : array_like of real numbers, optional
+            As for :meth:`predict`, up to `horizon` rows behind the last origin.
+
+        Returns
+        -------
+        Forecast
+            mean, lower, upper: ``[O, horizon]``, or ``[O, horizon, S]``; entry ``[k, j]`` is about
+            ``series[origins[k] + j]``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`predict`, or an origin with fewer than `memory` values in front of it.
+        """
+        level = _share("level", level)
+        values, known, places, horizon = self._checked(series, origins, horizon, covariates)
+        means = self._forecasts(values, known, places, horizon)
+        lower = np.minimum(self._quantile(values, places, means, (1 - level) / 2), means)
+        upper = np.maximum(self._quantile(values, places, means, (1 + level) / 2), means)
+        return Forecast(*(self._shaped(part) for part in (means, lower, upper)))
+
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
+        """Write a fitted forecaster to a file, whole or not at all; `load_forecaster` reads it.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, by convention ``*.npz``. It holds arrays and JSON, nothing pickled.
+        metadata : mapping, optional
+            Anything JSON can hold, for the reader.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        TypeError
+            `metadata` holds what JSON cannot.
+        ValueError
+            Before `fit`.
+        """
+        self._check_fitted()
+        arrays = {f"own.{name}": array for name, array in self._numbers().items()}
+        arrays |= {"mean": self._scale.mean, "std": self._scale.std}
+        arrays |= {"residuals": self._residuals.values, "rounding": self._residuals.rounding}
+        if self.covariates:
+            arrays |= {"covariates.mean": self._known_scale.mean, "covariates.std": self._known_scale.std}
+        own = {"class": type(self).__name__, "settings": self.settings, "flat": self.flat}
+        own |= {"difference": self.difference, "non_negative": self.non_negative}
+        write_checkpoint(path, arrays, {**(metadata or {}), "kind": KIND, "forecaster": own})
+
+    def restore(self, arrays: Mapping[str, NDArray], own: Mapping[str, Any]) -> None:
+        """Take over what :meth:`save` wrote; a ValueError or KeyError where it does not fit."""
+        for name, array in arrays.items():
+            if array.dtype.kind != "f" or not np.isfinite(array).all():
+                raise ValueError(f"{name}: expected finite floats")
+        mean, std, residuals = arrays["mean"], arrays["std"], arrays["residuals"]
+        S = len(std)
+        if mean.shape != (S,) or residuals.ndim != 3 or residuals.shape[2] != S or not residuals.size:
+            raise ValueError(f"scale {mean.shape}, {std.shape} and residuals {residuals.shape} do not match")
+        if not (np.diff(residuals, axis=0) >= 0.0).all():
+            raise ValueError("residuals: expected them in order")
+        flat, difference, non_negative = own["flat"], own["difference"], own["non_negative"]
+        if not isinstance(flat, bool) or (flat and S > 1):
+            raise ValueError(f"flat: expected a bool that fits {S} series, got {flat!r}")
+        if difference not in self.differences or isinstance(difference, bool):
+            raise ValueError(f"difference: expected one of {self.differences}, got {difference!r}")
+        about = ("covariates.mean", "covariates.std")
+        known = [arrays.get(name, np.zeros(0)) for name in about]
+        if known[0].ndim != 1 or known[0].shape != known[1].shape or len(known[0]) % S:
+            raise ValueError(f"covariates: {known[0].shape} and {known[1].shape} do not fit {S} series")
+        varies = (residuals != 0.0).any(axis=(0, 1))
+        if not (np.where(varies, std > 0.0, std >= 0.0).all() and (known[1] >= 0.0).all()):
+            raise ValueError("std: expected numbers from 0 on, above it where residuals are not 0")
+        self.covariates = len(known[0]) // S
+        self._take({n.removeprefix("own."): a for n, a in arrays.items() if n.startswith("own.")}, S)
+        named = {"mean", "std", "residuals", "rounding", *(about if self.covariates else ())}
+        strange = arrays.keys() - named - {f"own.{name}" for name in self._numbers()}
+        if strange:
+            raise ValueError(f"unexpected entries {', '.join(sorted(strange))}")
+        rounded = checks.shaped("rounding", arrays["rounding"], np.dtype(np.float64), (S,))
+        self._scale, self._known_scale = Scale(difference, mean, std), Scale(difference, *known)
+        self._residuals = Residuals(residuals, rounded)
+        self.difference, self.non_negative = difference, checks.flag("non_negative", non_negative)
+        self.flat, self.horizon = flat, residuals.shape[1]
+
+    @property
+    def bounded(self) -> float:
+        """The highest level that the residuals of `fit` are enough for: (R - 1) / (R + 1) with R of them.
+
+        Intervals of a higher level are no wider than those of this one.
+        """
+        return self._residuals.bounded
+
+    @property
+    def bias(self) -> NDArray[np.float64]:
+        """The median of outcome minus forecast in the validation part: ``[horizon]``, or ``[horizon, S]``.
+
+        The intervals allow for it; the forecasts do not.
+        """
+        self._check_fitted()
+        return self._shaped(np.median(self._residuals.values, axis=0))
+
+    @property
+    def one_sided(self) -> NDArray[np.bool_]:
+        """Of which series nine tenths of the outcomes were on one side, for some step: [S]."""
+        self._check_fitted()
+        return np.asarray(self._residuals.one_sided.any(axis=0))
+
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        """Which series have intervals of width 0: [S].
+
+        Their residuals were the same for each step, to rounding, as where a model meets a straight line. Such
+        intervals promise nothing.
+        """
+        self._check_fitted()
+        return self._residuals.exact
+
+    @property
+    def series(self) -> int:
+        """How many series it was fitted on."""
+        return len(self._scale.std)
+
+    # ---- the parts of predict and roll
+
+    def _checked(
+        self, series: ArrayLike, origins: ArrayLike, horizon: int | None, covariates: ArrayLike | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.integer], int]:
+        """The arguments of `roll`: values [N, S], covariates [N + horizon, S, K], origins [O], horizon."""
+        self._check_fitted()
+        values = checked_series("history", series)
+        if values.shape[1] != self.series or (np.ndim(series) == 1) != self.flat:
+            expected = "[N]" if self.flat else f"[N, {self.series}]"
+            raise ValueError(f"history: expected shape {expected}, as in fit, got {np.shape(series)}")
+        horizon = self.horizon if horizon is None else checks.positive("horizon", horizon)
+        if horizon > self.horizon:
+            raise ValueError(f"horizon: expected at most that of fit, {self.horizon}, got {horizon}")
+        places = np.asarray(origins)
+        if places.ndim != 1 or places.dtype.kind not in "iu":
+            raise TypeError(f"origins: expected integers of shape [O], got {places.dtype} {places.shape}")
+        if len(places) and (places.min() < self.memory or places.max() > len(values)):
+            raise ValueError(
+                f"history: expected at least {self.memory} values before each forecast, and origins up to "
+                f"{len(values)}; got origins {places.min()}..{places.max()}"
+            )
+        rows = int(places.max(initial=0)) + horizon
+        if not self.covariates:
+            return values, np.zeros((max(rows, len(values)), self.series, 0)), places, horizon
+        if covariates is None:
+            raise ValueError(f"covariates: expected those of {rows} rows, as fit had some, got none")
+        known = checked_covariates(covariates, rows, self.series)
+        if known.shape[2] != self.covariates:
+            raise ValueError(
+                f"covariates: expected {self.covariates} of them, as in fit, got {known.shape[2]}"
+            )
+        return values, known, places, horizon
+
+    def _shaped(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``[…, S]`` as the caller's series is shaped."""
+        return values[..., 0] if self.flat else values
+
+    def _quantile(
+        self,
+        series: NDArray[np.float64],
+        origins: NDArray[np.integer],
+        means: NDArray[np.float64],
+        probability: float,
+    ) -> NDArray[np.float64]:
+        """A quantile [O, horizon, S] in the series' own unit: the means, and that of their step's residuals.
+
+        (`roll` moves a bound that this leaves on the wrong side of the mean.)
+        """
+        residuals = self._residuals.quantile(probability, means.shape[1])
+        return self._bounded_below(means + residuals)
+
+    def _check_fitted(self) -> None:
+        if not self.horizon:
+            raise ValueError(f"{self.name}: expected a fitted forecaster, got one before its fit")
+
+
+def _share(name: str, value: Any) -> float:
+    """A number strictly between 0 and 1."""
+    if not 0.0 < checks.real(name, value) < 1.0:
+        raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}")
+    return float(value)

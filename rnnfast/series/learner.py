@@ -1,0 +1,216 @@
+"""What learns on the ladder: settings, differences and scale, and what each model gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast import checks
+from rnnfast.series.arrays import futures, spaced
+from rnnfast.series.intervals import LEAST_RESIDUALS
+from rnnfast.series.scale import Scale
+
+__all__ = ["Learner", "TooShort", "Trial"]
+
+RESIDUALS = 1000  # origins of the validation part whose residuals are kept, at most
+BETTER = 0.85  # a later difference is taken where its error is below this times the best one's before it
+
+Self = TypeVar("Self", bound="Learner")
+
+
+class TooShort(ValueError):
+    """The training part of a series has fewer values than a forecaster needs."""
+
+
+class Trial(NamedTuple):
+    """What learning from the training part gave, with one difference."""
+
+    difference: int
+    updates: int
+    numbers: dict[str, NDArray]
+    residuals: NDArray[np.float64]  # [R, horizon, S]
+    error: float
+
+
+class Learner:
+    """The part of a forecaster that `fit` repeats: learning, with or without differences.
+
+    A subclass gives its name, `reads`, `_learn`, `_means`, `_numbers` and `_take`. What each attribute is:
+    :class:`Forecaster`.
+
+    Parameters
+    ----------
+    difference : int or sequence of int, optional
+        None: a model that takes no differences.
+    **settings
+        What the subclass was made with, as JSON can hold it.
+    """
+
+    reads_covariates: ClassVar[bool] = False
+    name: str
+    reads: int = 1
+    examples: int = 10
+
+    def __init__(self, *, difference: Any = None, **settings: Any) -> None:
+        several = isinstance(difference, (Sequence, np.ndarray)) and not isinstance(difference, str)
+        asked = difference if several else [0 if difference is None else difference]
+        self.differences = [checks.integer("difference", d, 0) for d in asked]
+        if not self.differences or len(set(self.differences)) < len(self.differences):
+            raise ValueError(f"difference: expected different integers, got {difference!r}")
+        self.settings = settings
+        if difference is not None:
+            self.settings = {**settings, "difference": self.differences if several else self.differences[0]}
+        self.difference = self.differences[0]
+        self.covariates = 0
+        self.non_negative = False
+        self._scale = Scale(0, np.zeros(1), np.ones(1))  # of the series
+        self._known_scale = Scale(0, np.zeros(0), np.ones(0))  # of the covariates, [S * K]
+
+    @property
+    def memory(self) -> int:
+        """How many values a forecast needs in front of it."""
+        return self.reads + self.difference
+
+    @property
+    def least(self) -> int:
+        """How many values, or differences, the training part has at least."""
+        return self.reads + self.examples
+
+    @property
+    def label(self) -> str:
+        """The name, and the difference that is taken."""
+        return f"{self.name}, difference {self.difference}" if self.difference else self.name
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were learnt, scale and residuals not counted."""
+        raise NotImplementedError
+
+    def clone(self: Self, **changes: Any) -> Self:
+        """Another one with the same settings, before its fit.
+
+        Parameters
+        ----------
+        **changes
+            Settings that differ, such as ``difference=model.difference``.
+        """
+        return type(self)(**{**self.settings, **changes})
+
+    def differences_for(self, N: int, start: int, horizon: int) -> list[int]:
+        """The differences for which the series is long enough; an error without any."""
+        needed = {d: self.least + d for d in self.differences}
+        if start < min(needed.values()):
+            raise TooShort(
+                f"series: too short for {self.name}: expected at least {min(needed.values())} values in its "
+                f"training part, got {start} of {N}"
+            )
+        longest = max(0, N - start - LEAST_RESIDUALS + 1)
+        if horizon > longest:
+            raise ValueError(
+                f"horizon: expected at most {longest}, as the intervals come from the {N - start} values of "
+                f"the validation part, got {horizon}"
+            )
+        return [d for d, least in needed.items() if start >= least]
+
+    def best_trial(
+        self,
+        values: NDArray[np.float64],
+        known: NDArray[np.float64],
+        start: int,
+        horizon: int,
+        differences: list[int],
+        seed: int,
+    ) -> Trial:
+        """Learn from the training part with each difference, and keep the one of the lowest error."""
+        cells = values.shape[1] * (self.reads + horizon)
+        origins = spaced(start, len(values) - horizon, RESIDUALS, cells)
+        outcomes = futures(values, origins, horizon)
+        std = values.std(axis=0)
+        unit = np.where(std > 0.0, std, 1.0)
+        best: Trial | None = None
+        for difference in differences:
+            self.difference = difference
+            updates = self.learn_from(values, known, start, seed)
+            residuals = outcomes - self._forecasts(values, known, origins, horizon)
+            error = float(np.sqrt(np.mean((residuals / unit) ** 2)))
+            if best is None or error < BETTER * best.error or not np.isfinite(best.error):
+                best = Trial(difference, updates, self._numbers(), residuals, error)
+        assert best is not None
+        if best.difference != self.difference:
+            self._take(best.numbers, values.shape[1])
+        return best
+
+    def learn_from(
+        self,
+        values: NDArray[np.float64],
+        known: NDArray[np.float64],
+        start: int,
+        seed: int,
+        stop: int | None = None,
+    ) -> int:
+        """Set the scale by ``values[:start]`` and learn from it, with the present difference."""
+        self._scale = Scale.of(values, start, self.difference)
+        self._known_scale = Scale.of(known.reshape(len(known), -1), start, self.difference)
+        scaled, scaled_known = self._scale.apply(values), self._scaled_known(known)
+        return self._learn(scaled, scaled_known, start - self.difference, np.random.default_rng(seed), stop)
+
+    def _forecasts(
+        self,
+        values: NDArray[np.float64],
+        known: NDArray[np.float64],
+        origins: NDArray[np.integer],
+        horizon: int,
+    ) -> NDArray[np.float64]:
+        """The forecasts [O, horizon, S], in the series' own unit."""
+        d = self._scale.difference
+        scaled = self._means(self._scale.apply(values), self._scaled_known(known), origins - d, horizon)
+        return self._bounded_below(self._scale.undo(values, origins, scaled))
+
+    def _scaled_known(self, known: NDArray[np.float64]) -> NDArray[np.float64]:
+        scaled = self._known_scale.apply(known.reshape(len(known), -1))
+        return scaled.reshape(len(scaled), *known.shape[1:])
+
+    def _bounded_below(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(values, 0.0) if self.non_negative else values
+
+    # ---- what a subclass gives: values are scaled; S is there for a single series too
+
+    def _learn(
+        self,
+        series: NDArray[np.float64],
+        known: NDArray[np.float64],
+        start: int,
+        rng: np.random.Generator,
+        stop: int | None = None,
+    ) -> int:
+        """Find the parameters on ``series[:start]``, and how many updates that took (0: in one go).
+
+        The series is [N, S], the covariates `known` are [N or more, S, K]. What follows `start` may only say
+        when to stop. Where nothing follows, `stop` says it, and networks go on from the weights they have.
+        """
+        raise NotImplementedError
+
+    def _means(
+        self,
+        series: NDArray[np.float64],
+        known: NDArray[np.float64],
+        origins: NDArray[np.integer],
+        horizon: int,
+    ) -> NDArray[np.float64]:
+        """The forecasts [O, horizon, S]."""
+        raise NotImplementedError
+
+    def _numbers(self) -> dict[str, NDArray]:
+        """The parameters, by name."""
+        raise NotImplementedError
+
+    def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
+        """Take over what `_numbers` gave, for S series; a ValueError or KeyError where it does not fit."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        return f"{type(self).__name__}({settings})"

@@ -1,0 +1,80 @@
+"""Reads back what `Forecaster.save` wrote."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rnnfast.series.autoregression import AutoRegression
+from rnnfast.series.convolution import Convolution
+from rnnfast.series.forecaster import KIND, Forecaster
+from rnnfast.series.latent import LatentAutoregression
+from rnnfast.series.markov import Markov
+from rnnfast.series.perceptron import Perceptron
+from rnnfast.series.windowed import LastValue, SeasonalLastValue
+from rnnfast.training.checkpoint import read_checkpoint
+
+__all__ = ["load_forecaster"]
+
+CLASSES: dict[str, type[Forecaster]] = {
+    known.__name__: known
+    for known in (
+        LastValue,
+        SeasonalLastValue,
+        Markov,
+        AutoRegression,
+        Perceptron,
+        Convolution,
+        LatentAutoregression,
+    )
+}
+SIZES = {"lags", "window", "hidden", "channels"}  # settings that the size of some array is not below
+
+
+def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str, Any]]:
+    """A fitted forecaster from the file that its `save` wrote.
+
+    It forecasts the same numbers.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    forecaster : Forecaster
+    metadata : dict
+        What `save` was given.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It holds no forecaster, or is damaged: one line that opens with the path.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, rnnfast as rf
+    >>> series = np.sin(0.3 * np.arange(100))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "markov.npz")
+    ...     rf.baselines.Markov(5).fit(series).save(path, {"unit": "m"})
+    ...     model, metadata = rf.baselines.load_forecaster(path)
+    >>> model, metadata
+    (Markov(levels=5, smoothing=1.0, shared=False, difference=0), {'unit': 'm'})
+    """
+    arrays, metadata = read_checkpoint(path)
+    if metadata.pop("kind", None) != KIND:
+        raise ValueError(f"{os.fspath(path)}: an rnnfast checkpoint, but not one of a forecaster")
+    try:
+        own = metadata.pop("forecaster")
+        largest = max(array.size for array in arrays.values())
+        for name in SIZES & own["settings"].keys():
+            if own["settings"][name] > largest:  # before so much memory is taken
+                raise ValueError(f"{name} {own['settings'][name]}, and no array of such a size")
+        forecaster = CLASSES[own["class"]](**own["settings"])
+        forecaster.restore(arrays, own)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: damaged: {error}") from error
+    return forecaster, metadata

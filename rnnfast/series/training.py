@@ -1,0 +1,166 @@
+"""What the networks of the ladder share: one way of training, so that only the networks differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast import checks
+from rnnfast.nn.losses import mse
+from rnnfast.nn.module import Module
+from rnnfast.nn.optim import Adam
+from rnnfast.nn.schedules import cosine
+from rnnfast.nn.sequential import Sequential
+from rnnfast.series.forecaster import Forecaster
+from rnnfast.series.windowed import Windowed, examples_of
+from rnnfast.training.fit import fit
+from rnnfast.training.run import Run
+
+__all__ = ["BATCH", "NetworkForecaster", "WindowNetwork", "train"]
+
+BATCH = 32  # examples of an update
+RATE = 0.01  # Adam's learning rate, at first
+CLIP_NORM = 1.0
+
+
+class NetworkForecaster(Forecaster):
+    """A forecaster whose numbers are the parameters of its network. A subclass gives `_build`.
+
+    Parameters
+    ----------
+    updates : int
+        Updates of the weights, at most.
+    **settings
+        As for :class:`Forecaster`.
+    """
+
+    _network: Sequential
+
+    def __init__(self, *, updates: int, **settings: Any) -> None:
+        self.updates = checks.positive("updates", updates)
+        super().__init__(updates=updates, **settings)
+
+    def _build(self, rng: checks.Rng) -> Sequential:
+        """The network, for as many covariates as there are."""
+        raise NotImplementedError
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.data.size for parameter in self._network.parameters())
+
+    def _numbers(self) -> dict[str, NDArray]:
+        return self._network.state_dict()
+
+    def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
+        network = self._build(None)
+        network.load_state_dict(numbers)
+        self._network = network
+
+
+class WindowNetwork(NetworkForecaster, Windowed):
+    """A network that reads a window, and covariates if it `reads_covariates`.
+
+    Parameters
+    ----------
+    window : int
+    **settings
+        As for :class:`NetworkForecaster`.
+    """
+
+    def __init__(self, *, window: int, **settings: Any) -> None:
+        super().__init__(window=window, **settings)
+        self.reads = window
+
+    def _learn(
+        self,
+        series: NDArray[np.float64],
+        known: NDArray[np.float64],
+        start: int,
+        rng: np.random.Generator,
+        stop: int | None = None,
+    ) -> int:
+        if stop is None:
+            self._network = self._build(rng)
+        data = self._examples(series, known, self.reads, start)
+        held_out = self._examples(series, known, start, len(series)) if start < len(series) else None
+        return train(self._network, data, held_out, stop or self.updates, rng)
+
+    def _examples(
+        self, series: NDArray[np.float64], known: NDArray[np.float64], start: int, stop: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`examples_of` as the network takes them: float32, targets [n, 1]."""
+        inputs, targets = examples_of(series, known, self.reads, start, stop)
+        return inputs.astype(np.float32), targets[:, np.newaxis].astype(np.float32)
+
+    def _next(self, windows: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._network(np.concatenate([windows, known], axis=2))[0][..., 0]
+
+
+def train(
+    model: Module,
+    data: Any,
+    validation: Any,
+    updates: int,
+    rng: np.random.Generator,
+    truncate: int | None = None,
+) -> int:
+    """Fit a network by least squares; with validation it ends with the weights of its lowest error.
+
+    Parameters
+    ----------
+    model : Module
+    data, validation
+        As for :func:`rnnfast.fit`: `data` a pair of arrays; `validation` may be None.
+    updates : int
+        Of the weights, at most; without validation, so many.
+    rng : numpy.random.Generator
+    truncate : int, optional
+        Update after every so many steps of a batch, from the state that the steps before left.
+
+    Returns
+    -------
+    int
+        After how many updates the weights were those that it ends with.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C, at the end of the update it came in.
+    """
+    x, _ = data
+    examples = x.shape[-2] if truncate is not None else len(x)
+    windows = 1 if truncate is None else -(-len(x) // truncate)
+    epochs, patience = _epochs_and_patience(windows * -(-examples // BATCH), updates)
+
+    def end(run: Run) -> None:
+        if run.step == updates:
+            run.stop()
+
+    history = fit(
+        model,
+        mse,
+        data,
+        Adam(model.parameters(), lr=RATE),
+        epochs=epochs,
+        batch_size=BATCH,
+        truncate=None if truncate is None else (truncate, truncate),
+        validation=validation,
+        patience=None if validation is None else patience,
+        schedule=cosine(updates),
+        clip_norm=CLIP_NORM,
+        callbacks=[end],
+        progress=False,
+        rng=rng,
+    )
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return history.step[-1 if validation is None else history.validation.index(history.best)]
+
+
+def _epochs_and_patience(count: int, updates: int) -> tuple[int, int]:
+    """The epochs of `count` updates that make so many, and the patience in epochs."""
+    epochs = -(-updates // count)
+    return epochs, max(5, epochs // 5)

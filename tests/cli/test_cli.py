@@ -1,0 +1,498 @@
+"""The command: training, exact resuming, sampling, Ctrl-C, bench, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from commands import SMALL, TEXT, fails, interrupted_after
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rnnfast as rf
+from rnnfast.benchmark import contenders, problems, report, suite, timing
+from rnnfast.benchmark.cases import STEPS
+from rnnfast.cli import options
+from rnnfast.cli.errors import CommandError
+from rnnfast.cli.main import main
+from rnnfast.nn import optim
+from rnnfast.text import reading
+from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
+
+# ---- train
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_train_says_what_it_does_and_leaves_a_checkpoint(folder, capsys, cell):
+    code = main(
+        ["train", "text.txt", *SMALL, "--epochs", "3", "--cell", cell, "--layers", "2", "--threads", "1"]
+    )
+    printed, progress = capsys.readouterr()
+    assert code == 0
+    assert f"{len(TEXT):,} characters" in printed
+    assert re.search(r"unigram \d\.\d{3}   bigram \d\.\d{3}   5-gram \d\.\d{3}", printed)
+    assert re.search(rf"{cell.upper()}, 2 layers of 8 units +\d\.\d{{3}}", printed)
+    assert re.search(r"\d\.\d{3} bits (below|above) the 5-gram, Witten-Bell\n", printed)
+    assert re.search(r"\d\.\d{3} bits (below|above) the best count model, the \S+, Kneser-Ney\n", printed)
+    assert "a sample at temperature 0.8" in printed
+    assert re.search(r"bits/char  [\d.]+k chars/s", progress)
+    arrays, metadata = read_checkpoint("rnnfast-model.npz")
+    assert metadata["options"]["cell"] == cell
+    assert arrays["model.2.weight_hh_l1"].shape[1] == 8
+
+
+def test_training_learns(folder, capsys):
+    assert (
+        main(["train", "text.txt", "--hidden", "32", "--batch", "4", "--seq-len", "16", "--epochs", "12"])
+        == 0
+    )
+    printed = capsys.readouterr().out
+    bits = float(re.search(r"LSTM, 32 units +(\S+)", printed).group(1))
+    assert bits < float(re.search(r"bigram +(\S+)\n", printed).group(1))
+
+
+def test_a_resumed_run_has_the_bits_of_one_that_never_stopped(folder, capsys, monkeypatch):
+    run = ["train", "text.txt", *SMALL, "--epochs", "4", "--dropout", "0.2", "--layers", "2"]
+    assert main([*run, "--output", "whole.npz"]) == 0
+    whole = capsys.readouterr().out
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optim.Adam, "step", interrupted_after(60))  # within the second epoch
+        assert main([*run, "--output", "parts.npz"]) == 130
+    printed = capsys.readouterr().out
+    assert "rnnfast train --resume parts.npz" in printed
+    stopped_at = read_checkpoint("parts.npz")[1]["fit"]["step"]
+    assert 0 < stopped_at < read_checkpoint("whole.npz")[1]["fit"]["step"]
+
+    assert main(["train", "--resume", "parts.npz"]) == 0
+    resumed = capsys.readouterr().out
+    assert resumed.split("bits per character\n")[1].split("checkpoint")[0] in whole
+    ours, theirs = read_checkpoint("parts.npz")[0], read_checkpoint("whole.npz")[0]
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+def test_resume_takes_more_epochs_another_rate_and_another_file(trained, capsys):
+    assert (
+        main(
+            ["train", "--resume", "rnnfast-model.npz", "--epochs", "3", "--lr", "0.001", "--output", "b.npz"]
+        )
+        == 0
+    )
+    assert "3 epochs" in capsys.readouterr().out
+    metadata = read_checkpoint("b.npz")[1]
+    assert metadata["options"]["lr"] == 0.001
+    assert metadata["options"]["hidden"] == 8
+    assert read_checkpoint("rnnfast-model.npz")[1]["options"]["epochs"] == 2
+
+
+def test_minutes_limit_a_run(folder, capsys):
+    assert main(["train", "text.txt", *SMALL, "--minutes", "0.01"]) == 0
+    assert "0.01 minutes" in capsys.readouterr().out
+
+
+def test_plot(folder, capsys):
+    pytest.importorskip("matplotlib")
+    assert main(["train", "text.txt", *SMALL, "--epochs", "1", "--plot", "curves.png"]) == 0
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "curves.xyz" in fails(capsys, "train", "text.txt", *SMALL, "--epochs", "1", "--plot", "curves.xyz")
+
+
+def test_plot_without_matplotlib_names_the_extra(folder, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert 'pip install "rnnfast[cli]"' in fails(capsys, "train", "text.txt", "--plot", "curves.png")
+
+
+def test_ctrl_c_saves_and_ends(folder):
+    command = [sys.executable, "-m", "rnnfast", "train", "text.txt", *SMALL, "--epochs", "100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "Ctrl-C" in line:
+                break
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        printed, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert "The checkpoint is saved" in printed
+    assert main(["sample", "rnnfast-model.npz", "--length", "1"]) == 0
+
+
+def test_ctrl_c_outside_of_training(trained, capsys, monkeypatch):
+    def interrupt(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rnnfast.cli.sample.load", interrupt)
+    assert main(["sample"]) == 130
+    assert "Interrupted" in capsys.readouterr().err
+
+
+# ---- the text
+
+
+def test_the_default_text_and_its_last_tenth():
+    default = reading.default_text()
+    assert len(default.content) > 400_000
+    assert len(default.held_out) == len(default.content) // 10
+    assert len(default.training) + len(default.held_out) == len(default.content)
+    assert len(default.alphabet) == len(set(default.content[: default.cut])) + 1
+
+
+def test_characters_that_only_the_held_out_part_has_share_one_symbol():
+    content = "ab" * 45 + "axyzababab"
+    sample = reading.Text("sample", (), content)
+    assert sample.alphabet.known == "ab"
+    assert sample.held_out.tolist() == [0, 2, 2, 2, 0, 1, 0, 1, 0, 1]
+    assert sample.held_out_from_before.tolist() == [1, *sample.held_out.tolist()]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 60), st.integers(1, 5))
+def test_streams_stand_side_by_side(length, batch):
+    batch = min(batch, length - 1)
+    x, targets = reading.streams(np.arange(length), batch)
+    np.testing.assert_array_equal(targets, x + 1)
+    np.testing.assert_array_equal(x.T.ravel(), np.arange((length - 1) // batch * batch))
+    assert x.shape[1] == batch
+
+
+def test_several_files_are_joined(folder):
+    (folder / "more.txt").write_text("more " * 10, encoding="utf-8")
+    assert reading.read_text(["text.txt", "more.txt"]).content == TEXT + "\n" + "more " * 10
+
+
+# ---- sample
+
+
+def test_sample_is_the_prompt_and_what_follows(trained, capsys):
+    drawn = []
+    for seed in ("1", "1", "2"):
+        assert main(["sample", "--prompt", "12 green", "--length", "40", "--seed", seed]) == 0
+        drawn.append(capsys.readouterr().out)
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(len(one) == 8 + 40 + 1 and one.startswith("12 green") for one in drawn)
+
+
+def test_temperature_zero_and_top_one_are_the_likeliest(trained, capsys):
+    drawn = set()
+    for how in (
+        ["--temperature", "0"],
+        ["--top-k", "1"],
+        ["--top-k", "1", "--temperature", "5", "--seed", "3"],
+    ):
+        assert main(["sample", "--length", "30", *how]) == 0
+        drawn.add(capsys.readouterr().out)
+    assert len(drawn) == 1
+
+
+def test_a_terminal_without_the_characters_of_the_text(folder):
+    (folder / "greek.txt").write_text("αβγδ " * 100, encoding="utf-8")
+    assert main(["train", "greek.txt", *SMALL, "--epochs", "1"]) == 0
+    command = [sys.executable, "-m", "rnnfast", "sample", "--length", "10", "--seed", "0"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=ascii_only, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "?" in done.stdout
+
+
+# ---- bench, info
+
+
+def test_bench_prints_a_table_for_each_number_of_threads(capsys):
+    assert main("bench --cell gru -T 6 -B 3 -I 5 -H 7 --threads 1,2 --seconds 0.05".split()) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("  rnnfast ") == printed.count("  reference ") == 2
+    assert ("threadpoolctl" in printed) == (importlib.util.find_spec("threadpoolctl") is None)
+    assert "threads: 1" in printed
+    assert "threads: 2" in printed
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_contenders_agree(cell, dtype):
+    problem = problems.make_problem(cell, 5, 3, 4, 6, dtype)
+    expected = problems.exact_results(problem)
+    named = {"y", "h", "dx", *(f"d{name}" for name in problem.weights)} | ({"c"} if cell == "lstm" else set())
+    assert set(expected) == named
+    with contenders.limited_threads(1):
+        for contender in contenders.contenders(problem, 1):
+            problems.check_equal(contender.arrays(contender.evaluate()), expected, contender.name)
+            if contender.trains:
+                results = contender.arrays(contender.train())
+                assert set(results) == named
+                problems.check_equal(results, expected, contender.name)
+            if contender.steps:
+                problems.check_steps(problem, contender)
+
+
+def test_bench_times_nothing_that_is_wrong(capsys, monkeypatch):
+    right = problems.Functions.evaluate
+    monkeypatch.setattr(problems.Functions, "evaluate", lambda self: (right(self)[0] * 1.01, right(self)[1]))
+    error = fails(capsys, "bench", "-T", 2, "-B", 2, "-I", 2, "-H", 2, "--seconds", 0.05)
+    assert "reference: y differs from the reference by" in error
+
+
+@pytest.fixture
+def no_peers(monkeypatch):
+    monkeypatch.setattr(contenders, "PEERS", ())
+
+
+@pytest.mark.usefixtures("no_peers")
+def test_the_suite_writes_tables_and_figures(folder, capsys):
+    run = "bench --suite --case step-8 --case odd --cell gru --threads 1,2 --seconds 0.02 --output results"
+    assert main(run.split()) == 0
+    printed = capsys.readouterr()
+    assert "results.md" in printed.out
+    assert "gru odd: done" in printed.err
+    results = json.loads((folder / "results" / "results.json").read_text())
+    done = [(row["case"], row["threads"], row["work"]) for row in results["rows"]]
+    works = ("evaluation", "training")
+    assert done == [(case, n, work) for case in ("step-8", "odd") for n in (1, 2) for work in works]
+    assert all(row["contender"] == "rnnfast" and row["share"] > 0 for row in results["rows"])
+    assert {row["case"] for row in results["steps"]} == set(STEPS)
+    assert set(results["scaling"][0]["speedups"]) == {"2 over 1", "4 over 2"}
+    tables = (folder / "results" / "results.md").read_text()
+    assert "| odd | 37, 5, 13, 47 |" in tables
+    assert "## GRU, 2 threads" in tables
+    drawn = (folder / "results" / "roofline.png").is_file()
+    assert drawn == (importlib.util.find_spec("matplotlib") is not None)
+
+
+@pytest.mark.usefixtures("no_peers")
+def test_a_suite_that_is_stopped_keeps_what_it_has(folder, monkeypatch):
+    exact = suite.exact_results
+    monkeypatch.setattr(
+        suite, "exact_results", lambda p: signal.raise_signal(signal.SIGINT) if p.x.shape[0] > 1 else exact(p)
+    )
+    run = "bench --suite --case step-8 --case odd --cell rnn --threads 1 --seconds 0.02 --output results"
+    assert main(run.split()) == 130
+    results = json.loads((folder / "results" / "results.json").read_text())
+    assert {row["case"] for row in results["rows"]} == {"step-8"}
+
+
+class Peer(problems.Functions):
+    """A peer that is always installed; `factor` makes its results wrong."""
+
+    name, needs, dtypes, factor = "torch", (), ("float32",), 1.0
+
+    def __init__(self, problem, threads):
+        super().__init__(problem, rf.reference)
+        self.name = "torch"
+
+    def evaluate(self):
+        y, state = super().evaluate()
+        return y * self.factor, state
+
+
+@pytest.mark.parametrize(("factor", "text"), [(1.0, "training | torch |"), (1.1, "left out, torch: y")])
+def test_the_suite_compares_peers_or_leaves_them_out(folder, monkeypatch, factor, text):
+    monkeypatch.setattr(contenders, "PEERS", (Peer,))
+    monkeypatch.setattr(Peer, "factor", factor)
+    run = "bench --suite --quick --case step-8 --cell lstm --threads 1 --seconds 0.02 --output results"
+    assert main(run.split()) == 0
+    assert text in (folder / "results" / "results.md").read_text()
+
+
+def test_absent_peers_are_named(monkeypatch):
+    monkeypatch.setattr(contenders, "find_spec", lambda name: None if name in ("onnx", "jax") else name)
+    absent = contenders.absent_peers()
+    assert absent["onnxruntime"] == "onnx and onnxruntime"
+    assert absent["jax"] == "jax"
+    assert "torch" not in absent
+
+
+@pytest.mark.usefixtures("no_peers")
+def test_a_folder_that_cannot_be_made(folder, capsys):
+    (folder / "file").write_text("")
+    assert "--output file: " in fails(capsys, *"bench --suite --case step-8 --output file".split())
+
+
+def test_ratios_of_a_class_are_geometric_means():
+    rows = [
+        {"cell": cell, "case": case, "work": work, "contender": peer, "threads": 1, "ratio": ratio}
+        for cell, case, work, peer, ratio in [
+            ("lstm", "small", "training", "torch", 2.0),
+            ("lstm", "odd", "training", "torch", 8.0),
+            ("lstm", "odd", "training", "jax", 1.0),
+            ("gru", "large", "evaluation", "torch", 9.0),
+            ("gru", "large", "evaluation", "openvino", 3.0),
+            ("rnn", "large", "evaluation", "jax", 0.1),
+        ]
+    ]
+    table = "\n".join(report.class_table(rows))
+    assert "| training | torch | LSTM, H to 64 | 1 | 4.00 | 2.00 (lstm small) |" in table
+    assert "| GRU and RNN, H from 100 | 1 | 3.00 | 3.00 (gru large) |" in table
+
+
+def test_limited_threads_are_put_back():
+    before = rf.get_num_threads()
+    with contenders.limited_threads(before + 1):
+        assert rf.get_num_threads() == before + 1
+    assert rf.get_num_threads() == before
+
+
+def test_rounds_run_each_contender_in_turn():
+    calls = []
+    times = timing.interleave({"a": lambda: calls.append("a"), "b": lambda: time.sleep(0.002)}, seconds=0.05)
+    assert len(times["a"]) == len(times["b"])
+    assert len(times["a"]) % 2 == 1
+    assert timing.median_ratio([2.0, 6.0, 3.0], [1.0, 2.0, 3.0]) == 2.0
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    assert rf.__version__ in capsys.readouterr().out
+
+
+# ---- mistakes
+
+
+def test_texts_that_cannot_be_trained_on(folder, capsys):
+    (folder / "empty.txt").write_text("")
+    (folder / "short.txt").write_text("short " * 20)
+    (folder / "latin.txt").write_bytes("für".encode("latin-1") * 100)
+    assert "nowhere.txt: No such file" in fails(capsys, "train", "nowhere.txt")
+    assert "Is a directory" in fails(capsys, "train", folder)
+    assert "empty.txt: 0 characters are too short" in fails(capsys, "train", "empty.txt")
+    assert "16 streams (--batch) of 64 steps (--seq-len) take 1,025" in fails(capsys, "train", "short.txt")
+    assert "latin.txt: not UTF-8 text (byte 1)" in fails(capsys, "train", "latin.txt")
+    assert "null" in fails(capsys, "train", "nul\0l.txt")
+    assert not (folder / "rnnfast-model.npz").exists()
+
+
+def test_a_python_without_the_default_text(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    assert "name a text file" in fails(capsys, "train")
+
+
+@pytest.mark.parametrize("command", [["sample"], ["train", "--resume"]])
+def test_files_that_are_no_checkpoint_of_this_command(trained, capsys, command):
+    arrays, metadata = read_checkpoint("rnnfast-model.npz")
+    whole = (trained / "rnnfast-model.npz").read_bytes()
+    (trained / "half.npz").write_bytes(whole[: len(whole) // 2])
+    np.savez(trained / "foreign.npz", a=np.ones(3))
+    rf.save("other.npz", rf.Linear(2, 3))
+    write_checkpoint("nameless.npz", arrays, {**metadata, "options": {}})
+    write_checkpoint("changed.npz", arrays, {**metadata, "options": {**metadata["options"], "hidden": 9}})
+    assert "No such file" in fails(capsys, *command, "missing.npz")
+    assert "error: text.txt" in fails(capsys, *command, "text.txt")
+    assert "error: half.npz" in fails(capsys, *command, "half.npz")
+    assert "foreign.npz" in fails(capsys, *command, "foreign.npz")
+    assert "not one of `rnnfast train`" in fails(capsys, *command, "other.npz")
+    assert "nameless.npz: damaged" in fails(capsys, *command, "nameless.npz")
+    assert "changed.npz: damaged" in fails(capsys, *command, "changed.npz")
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "value"),
+    [
+        ("options", "batch", 0),
+        ("options", "seq_len", "x"),
+        ("options", "lr", float("nan")),
+        ("text", "files", [3]),
+        ("fit", "step", -1),
+        ("fit", "best_step", float("inf")),
+        ("fit", "rows", None),
+    ],
+)
+def test_resuming_a_run_with_a_damaged_entry(trained, capsys, part, entry, value):
+    arrays, metadata = read_checkpoint("rnnfast-model.npz")
+    metadata[part][entry] = value
+    write_checkpoint("changed.npz", arrays, metadata)
+    assert "changed.npz: " in fails(capsys, "train", "--resume", "changed.npz", "--epochs", "3")
+    assert "damaged" in fails(capsys, "train", "--resume", "changed.npz", "--epochs", "3")
+
+
+def test_a_model_larger_than_the_memory(folder, capsys):
+    assert "not enough memory" in fails(capsys, "train", "text.txt", "--hidden", str(10**12))
+
+
+def test_what_a_resumed_run_cannot_change(trained, capsys):
+    resume = ["train", "--resume", "rnnfast-model.npz"]
+    assert "--seq-len 9: rnnfast-model.npz was trained with 16" in fails(capsys, *resume, "--seq-len", 9)
+    (trained / "text.txt").write_text(TEXT + ".")
+    assert "not the text that" in fails(capsys, *resume)
+    arrays, metadata = read_checkpoint("rnnfast-model.npz")
+    write_checkpoint(
+        "runless.npz", arrays, {name: metadata[name] for name in ("kind", "options", "alphabet", "text")}
+    )
+    assert "runless.npz: damaged: no entry 'fit'" in fails(capsys, "train", "--resume", "runless.npz")
+
+
+def test_places_that_cannot_be_written(folder, capsys):
+    assert "its folder does not exist" in fails(capsys, "train", "text.txt", "--output", "nowhere/model.npz")
+    assert "is a folder" in fails(capsys, "train", "text.txt", "--output", folder)
+    assert "no checkpoint to be replaced" in fails(capsys, "train", "text.txt", "--output", "text.txt")
+    assert (folder / "text.txt").read_text() == TEXT
+
+
+def test_a_loss_that_is_not_finite(folder, capsys, monkeypatch):
+    monkeypatch.setattr(rf.losses, "cross_entropy", lambda y, targets: (math.nan, np.zeros_like(y)))
+    assert "training diverged: loss" in fails(capsys, "train", "text.txt", *SMALL, "--epochs", "2")
+
+
+@pytest.mark.parametrize("symbols", ["characters", "words"])
+def test_a_loss_that_explodes(folder, capsys, symbols):
+    run = ["train", "text.txt", *SMALL, "--symbols", symbols, "--epochs", "2", "--lr", "1000"]
+    error = fails(capsys, *run)
+    assert re.search(r"training diverged: the last epoch's loss is [\d,]+\.\d{3} bits/(char|word), ", error)
+    assert error.endswith("; a lower --lr may help")
+    assert read_checkpoint("rnnfast-model.npz")[1]["fit"]["epoch"] == 2
+
+
+def test_a_loss_that_explodes_has_an_infinite_perplexity(folder, capsys):
+    run = ["train", "text.txt", *SMALL, "--symbols", "words", "--epochs", "2", "--lr", "1000"]
+    assert main(run) == 2
+    assert re.search(r"LSTM, 8 units +\d+\.\d{3} +inf +\d+\.\d{3}\n", capsys.readouterr().out)
+
+
+def test_a_disk_that_is_full(folder, capsys, monkeypatch):
+    def full(*arguments, **keywords):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("rnnfast.text.model.fit", full)
+    assert "rnnfast-model.npz: No space left" in fails(capsys, "train", "text.txt", *SMALL)
+
+
+def test_a_prompt_of_other_characters(trained, capsys):
+    assert "the model knows no 'é', 'ü'" in fails(capsys, "sample", "--prompt", "éü")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--hidden", "0"),
+        ("--hidden", "x"),
+        ("--dropout", "1"),
+        ("--lr", "nan"),
+        ("--seed", "-1"),
+        ("--seed", str(2**64)),
+        ("--threads", "257"),
+        ("--minutes", "0"),
+    ],
+)
+def test_options_out_of_range(capsys, option, value):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", option, value])
+    assert stopped.value.code == 2
+    assert f"argument {option}: expected" in capsys.readouterr().err
+
+
+def test_lists_of_thread_counts():
+    assert options.thread_counts("1,2,16") == [1, 2, 16]
+    assert options.non_negative("0") == 0.0
+
+
+def test_a_command_error_says_what_it_was_given():
+    assert str(CommandError("x: y")) == "x: y"

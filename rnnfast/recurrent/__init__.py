@@ -3,6 +3,8 @@
 layers         RNN, LSTM, GRU, IndRNN: what each adds to all recurrent layers
 base           what they share: parameters, the calls, the tape of a call
 recomputation  passes that save states at the start of segments, and no gates
+states         the form of a stack's state, the layout of its sequences
+stack          the passes of one call: what forward collects, the backward loop
 stream         one step a call
 ragged         sequences of several lengths as one padded array, and back
 """

@@ -1,23 +1,21 @@
-"""What all recurrent layers share: stacks of passes over time, with their parameters, states and tapes.
-
-`passes` runs a pass or, with recomputation, `recomputation` does. This module combines passes into layers.
-"""
+"""What all recurrent layers share: parameters, argument checks, evaluation, forward, backward, streams."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from rnnfast import _core, checks
-from rnnfast.arithmetic import add, to_nearest
+from rnnfast.arithmetic import to_nearest
 from rnnfast.functional import passes
 from rnnfast.nn.module import Module, Tape, read_only
 from rnnfast.nn.parameter import Parameter
 from rnnfast.recurrent import recomputation
+from rnnfast.recurrent.stack import Masks, Recorder, Saved, backward_stack, evaluate_pass
+from rnnfast.recurrent.states import Layout, StateForm, StateGradients
 from rnnfast.recurrent.stream import Stream
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ class Recurrent(Module):
     cell: ClassVar[str]  # the name of the layer in the table of cells
     options: ClassVar[dict[str, Any]] = {}  # the cell's own attributes, with their defaults
     proj_size: int = 0  # the LSTM alone lets it be chosen
-    _derived: ClassVar[frozenset[str]] = frozenset({"_dtype", "_suffixes", "_cells", "_spare"})
+    _derived: ClassVar[frozenset[str]] = frozenset({"state_form", "suffixes", "cells", "_spare"})
     _unsearched = _derived
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -67,11 +65,9 @@ class Recurrent(Module):
         self.dropout = checks.probability("dropout", dropout)
         self.bidirectional = checks.flag("bidirectional", bidirectional)
         self._directions = 2 if self.bidirectional else 1
-        # The last axis of each part of the state; the first is also y's of one direction.
         self.info = _core.cell_info(self.cell, **{name: getattr(self, name) for name in self.options})
         self.parts = tuple(self.info.parts)
         self.gates = len(self.info.gates)
-        self._widths = self.info.widths(self.hidden_size, self.proj_size or self.hidden_size)
         kind = checks.float_dtype(dtype)
         sizes = {
             name: getattr(self, name)
@@ -99,7 +95,7 @@ class Recurrent(Module):
 
     def _shapes_of(self, layer: int) -> dict[str, tuple[int, ...]]:
         """The shapes of the parameters of each pass of a layer, by name."""
-        info, H, P = self.info, self.hidden_size, self._widths[0]
+        info, H, P = self.info, self.hidden_size, self.proj_size or self.hidden_size
         names = [*info.required, *(name for name in info.optional if self._has(name))]
         columns = self.input_size if layer == 0 else self._directions * P
         return {name: info.weight_shape(name, columns, H, P) for name in names}
@@ -119,13 +115,15 @@ class Recurrent(Module):
 
     def _derive(self) -> None:
         """Set up what copies do not contain: each pass's cell, and buffers to use again."""
-        self._dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
-        self._suffixes = [suffix for suffix, _ in self._shapes()]
+        self.suffixes = [suffix for suffix, _ in self._shapes()]
+        widths = self.info.widths(self.hidden_size, self.proj_size or self.hidden_size)
+        dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
+        self.state_form = StateForm(self.parts, widths, len(self.suffixes), dtype)
         options = {name: getattr(self, name) for name in self.options}
-        self._cells = []
+        self.cells = []
         for suffix, shapes in self._shapes():
             weights = {name: self._parameters[name + suffix].data for name in shapes}
-            self._cells.append(_core.Cell(self.cell, weights, reverse=suffix.endswith("_reverse"), **options))
+            self.cells.append(_core.Cell(self.cell, weights, reverse=suffix.endswith("_reverse"), **options))
         self._spare: list[Any] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -184,12 +182,15 @@ class Recurrent(Module):
         """
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
         return_states = checks.flag("return_states", return_states)
-        recorder = _Recorder(self, inputs, layout, _evaluate, None, True) if return_states else None
+        form, recorder = self.state_form, None
+        if return_states:
+            states = form.blank_steps(inputs, layout)
+            recorder = Recorder(evaluate_pass, self._spare, states=states)
         y, final = _core.run_stack(
-            self._cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
+            self.cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
         )
-        results = _as_given(y, *layout), self._state_of(final, *layout)
-        return results if recorder is None else (*results, self._states_of(recorder.states, *layout))
+        results = layout.as_given(y), form.state_as_given(final, layout)
+        return results if recorder is None else (*results, form.steps_as_given(recorder.states, layout))
 
     def forward(
         self,
@@ -276,18 +277,21 @@ class Recurrent(Module):
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
         if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
             initial = tuple([None if part is None else part.copy() for part in initial])
-        key = self._mask_key(rng) if training and self.dropout and self.num_layers > 1 else None
+        masks = None
+        if training and self.dropout and self.num_layers > 1:
+            masks = Masks(self._mask_key(rng), self.dropout)
         length = recomputation.segment_length(checkpoint, inputs)
         run = passes.pass_forward if length is None else partial(recomputation.pass_forward, length=length)
-        recorder = _Recorder(self, inputs, layout, run, key, return_states)
+        form = self.state_form
+        states = form.blank_steps(inputs, layout) if return_states else ()
+        recorder = Recorder(run, self._spare, masks, states)
         y, final = _core.run_stack(
-            self._cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
+            self.cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
         )
-        y = _as_given(y, *layout)
-        tape = Tape(self, _Saved(recorder.tapes, key, self.dropout, layout, y.shape))
-        if not return_states:
-            return y, self._state_of(final, *layout), tape
-        return y, self._state_of(final, *layout), tape, self._states_of(recorder.states, *layout)
+        y = layout.as_given(y)
+        tape = Tape(self, Saved(recorder.tapes, masks, layout, y.shape))
+        results = y, form.state_as_given(final, layout), tape
+        return (*results, form.steps_as_given(recorder.states, layout)) if return_states else results
 
     def stream(self, batch: int = 1) -> Stream:
         """This layer, one step a call: weights packed once, state kept.
@@ -312,11 +316,11 @@ class Recurrent(Module):
 
     def _checked(
         self, x: Any, state: Any, lengths: Any, reset: Any
-    ) -> tuple[passes.Input, Any, _core.Sequences | None, _Layout]:
+    ) -> tuple[passes.Input, Any, _core.Sequences | None, Layout]:
         """x as [T, B, I], the parts of the state (None: zero), lengths and resets, the caller's layout."""
         embedded = isinstance(x, _core.Embedded)
         if not embedded:
-            x = checks.floats("x", x, self._dtype)
+            x = checks.floats("x", x, self.state_form.dtype)
         shape = x.shape
         batched = len(shape) == 3
         if not 2 <= len(shape) <= 3 or shape[-1] != self.input_size:
@@ -325,12 +329,12 @@ class Recurrent(Module):
                 f"x: expected shape [{axes}, {self.input_size}] or, unbatched, [T, {self.input_size}], "
                 f"got {shape}"
             )
-        layout = _Layout(batched, batched and self.batch_first)
+        layout = Layout(batched, batched and self.batch_first)
         if embedded:
-            table = checks.block(checks.floats("x", x.table, self._dtype))
-            inputs: passes.Input = _core.Embedded(table, _time_major(x.tokens, *layout))
+            table = checks.block(checks.floats("x", x.table, self.state_form.dtype))
+            inputs: passes.Input = _core.Embedded(table, layout.time_major(x.tokens))
         else:
-            inputs = _time_major(checks.rows(x), *layout)
+            inputs = layout.time_major(checks.rows(x))
         T, B, _ = inputs.shape
         sequences = None
         if lengths is not None or reset is not None:
@@ -339,23 +343,12 @@ class Recurrent(Module):
                     raise ValueError(f"lengths: expected one integer, as x is unbatched, got {lengths!r}")
                 lengths = checks.as_array("lengths", lengths)[np.newaxis]
             reset = checks.checked_reset(reset, shape[:-1])
-            reset = None if reset is None else _time_major(reset, *layout)
+            reset = None if reset is None else layout.time_major(reset)
             sequences = passes.sequences_of(checks.checked_lengths(lengths, T, B), reset, T, B)
         if state is not None:
-            state = self._checked_state("state", state, (len(self._cells), *((B,) if batched else ())))
-            state = self._parts_of(state, batched)
+            state = self.state_form.checked("state", state, (len(self.cells), *((B,) if batched else ())))
+            state = self.state_form.parts_of(state, batched)
         return inputs, state, sequences, layout
-
-    def _blank_state(self, B: int) -> tuple[np.ndarray, ...]:
-        """The parts of a state, uninitialised."""
-        return tuple([_core.blank(len(self._cells), B, width, self._dtype) for width in self._widths])
-
-    def _blank_states(self, T: int, B: int, width: int, layout: _Layout) -> np.ndarray:
-        """Zeros for one part of the state at every step: [passes, T, B, width] in the caller's layout."""
-        count = len(self._cells)
-        if layout.batch_first:
-            return np.zeros((count, B, T, width), self._dtype).swapaxes(1, 2)
-        return np.zeros((count, T, B, width), self._dtype)
 
     def backward(
         self,
@@ -397,127 +390,44 @@ class Recurrent(Module):
             Before anything is written: the tape is another module's or used up, or an argument has the wrong
             shape or dtype.
         """
-        given = dstate if dstates is None else _StateGradients(dstate, dstates)
+        given = dstate if dstates is None else StateGradients(dstate, dstates)
         return super().backward(tape, dy, given, input_grad=input_grad, retain=retain, grads=grads)
 
     def _check_gradients(
-        self, saved: _Saved, dy: ArrayLike | None, dstate: Any
+        self, saved: Saved, dy: ArrayLike | None, dstate: Any
     ) -> tuple[np.ndarray | None, Any]:
-        last, every = dstate if isinstance(dstate, _StateGradients) else (dstate, None)
+        last, every = dstate if isinstance(dstate, StateGradients) else (dstate, None)
         count, B = len(saved.tapes), saved.tapes[0].x.shape[1]
         if dy is not None:
-            dy = checks.shaped("dy", dy, self._dtype, saved.y_shape)
+            dy = checks.shaped("dy", dy, self.state_form.dtype, saved.y_shape)
         if last is not None:
-            last = self._checked_state("dstate", last, (count, *((B,) if saved.layout.batched else ())))
+            last = self.state_form.checked("dstate", last, (count, *((B,) if saved.layout.batched else ())))
         if every is None:
             return dy, last
-        every = self._checked_state("dstates", every, (count, *saved.y_shape[:-1]))
-        return dy, _StateGradients(last, every)
+        every = self.state_form.checked("dstates", every, (count, *saved.y_shape[:-1]))
+        return dy, StateGradients(last, every)
 
     def _backward(
-        self, saved: _Saved, dy: np.ndarray | None, dstate: Any, input_grad: bool, retain: bool
+        self, saved: Saved, dy: np.ndarray | None, dstate: Any, input_grad: bool, retain: bool
     ) -> tuple[np.ndarray | None, Any, dict[str, np.ndarray]]:
-        tapes, key, p, layout, _ = saved
-        dtype, D, P = self._dtype, self._directions, self._widths[0]
+        form, layout = self.state_form, saved.layout
         if dy is not None:
-            dy = _time_major(checks.rows(dy), *layout)
-        last, every = dstate if isinstance(dstate, _StateGradients) else (dstate, None)
-        d_final = None if last is None else self._parts_of(last, layout.batched)
-        dh_steps, *d_steps = self._steps_of(every, layout)
-        x = tapes[0].x
-        T, B, _ = x.shape
-        d_initial = self._blank_state(B)
-        run = (recomputation if isinstance(tapes[0], recomputation.Checkpoints) else passes).pass_backward
-        embedded = isinstance(x, _core.Embedded)  # then dx is the gradient of its table
-        fresh: dict[str, np.ndarray] = {}
-        for layer in reversed(range(self.num_layers)):
-            columns = D * P if layer else self.input_size
-            numbers = range(layer * D, (layer + 1) * D)
-            if dh_steps is not None:
-                later = np.concatenate([dh_steps[number] for number in numbers], axis=-1)
-                dy = later if dy is None else add(dy, later, out=later)
-            dx = None
-            for number in numbers:
-                share = None
-                if layer or input_grad:
-                    share = (
-                        np.empty_like(x.table)
-                        if embedded and layer == 0
-                        else _core.blank(T, B, columns, dtype, layout.batch_first and layer == 0)
-                    )
-                gradients = run(
-                    tapes[number],
-                    dy,
-                    d_final,
-                    share,
-                    d_initial,
-                    retain,
-                    tuple([None if part is None else part[number] for part in d_steps]),
-                )
-                for name, gradient in gradients.items():
-                    fresh[name + self._suffixes[number]] = gradient
-                dx = share if dx is None or share is None else add(dx, share, out=dx)
-            if key is not None and layer:
-                assert dx is not None
-                _drop(dx, key, layer - 1, p, dx)
-            dy = dx
-        dx = dy if dy is None or embedded else _as_given(dy, *layout)
-        return dx, self._state_of(d_initial, *layout), fresh
-
-    def _checked_state(self, name: str, value: Any, leading: tuple[int, ...]) -> Any:
-        """`value`, a state in the caller's form, as the layer's floats; one of two parts may be None.
-
-        `leading` are its axes but the last.
-        """
-        if len(self.parts) == 1:
-            if isinstance(value, tuple):
-                raise TypeError(f"{name}: expected one array {self.parts[0]}, got a tuple")
-            return checks.shaped(name, value, self._dtype, (*leading, *self._widths))
-        if not isinstance(value, (tuple, list)) or len(value) != len(self.parts):
-            came = f"{len(value)} of them" if isinstance(value, (tuple, list)) else type(value).__name__
-            raise TypeError(f"{name}: expected a pair ({', '.join(self.parts)}) of arrays, got {came}")
-        return tuple(
-            [
-                None
-                if array is None
-                else checks.shaped(f"{name} {part}", array, self._dtype, (*leading, width))
-                for part, array, width in zip(self.parts, value, self._widths, strict=True)
-            ]
+            dy = layout.time_major(checks.rows(dy))
+        last, every = dstate if isinstance(dstate, StateGradients) else (dstate, None)
+        d_final = None if last is None else form.parts_of(last, layout.batched)
+        dh_steps, *d_steps = form.steps_of(every, layout)
+        embedded = isinstance(saved.tapes[0].x, _core.Embedded)
+        dx, d_initial, gradients = backward_stack(
+            saved, form, self._directions, dy, d_final, dh_steps, d_steps, input_grad, retain
         )
-
-    def _parts_of(self, state: Any, batched: bool) -> tuple[Any, ...]:
-        """The parts of a state in the caller's form, each a C-contiguous [num_layers*D, B, ·] or None."""
-        parts = state if len(self.parts) > 1 else (state,)
-        return tuple(
-            [None if part is None else checks.block(part if batched else part[:, None]) for part in parts]
-        )
-
-    def _state_of(self, parts: tuple[np.ndarray, ...], batched: bool, _: bool) -> Any:
-        """The state in the caller's form."""
-        if not batched:
-            parts = tuple([part[:, 0] for part in parts])
-        return parts if len(parts) > 1 else parts[0]
-
-    def _states_of(self, parts: tuple[np.ndarray, ...], batched: bool, batch_first: bool) -> Any:
-        """The states [passes, T, B, ·] of all steps in the caller's form."""
-        if not batched:
-            parts = tuple([part[:, :, 0] for part in parts])
-        elif batch_first:
-            parts = tuple([part.swapaxes(1, 2) for part in parts])
-        return parts if len(parts) > 1 else parts[0]
-
-    def _steps_of(self, states: Any, layout: _Layout) -> list[np.ndarray | None]:
-        """Each part of `states`, which are in the caller's form: None, or [passes, T, B, ·]."""
-        parts = states if isinstance(states, (tuple, list)) else (states,) * len(self.parts)
-        steps: list[np.ndarray | None] = []
-        for part in parts:
-            if part is not None:
-                part = checks.rows(part)
-                if not layout.batched:
-                    part = part[:, :, np.newaxis]
-                part = part.swapaxes(1, 2) if layout.batch_first else part
-            steps.append(part)
-        return steps
+        if dx is not None and not embedded:
+            dx = layout.as_given(dx)
+        fresh = {
+            name + suffix: gradient
+            for suffix, own in zip(self.suffixes, gradients, strict=True)
+            for name, gradient in own.items()
+        }
+        return dx, form.state_as_given(d_initial, layout), fresh
 
     def __repr__(self) -> str:
         options = [f"{self.input_size}, {self.hidden_size}"]
@@ -537,118 +447,3 @@ class Recurrent(Module):
             if (value := getattr(self, name, default)) != default
         ]
         return f"{type(self).__name__}({', '.join(options)}, dtype={str(self.dtype)!r})"
-
-
-class _Layout(NamedTuple):
-    """How the caller lays out sequences: [T, B, ·]; batch first [B, T, ·]; not batched [T, ·]."""
-
-    batched: bool
-    batch_first: bool
-
-
-class _StateGradients(NamedTuple):
-    """The gradients of the final state and of the state at every step, where `backward` is given both."""
-
-    last: Any
-    every: Any
-
-
-class _Saved(NamedTuple):
-    """What `forward` leaves for `backward`: a tape per pass, the masks' key and p, the caller's layout."""
-
-    tapes: list[Any]
-    key: tuple[int, int] | None
-    p: float
-    layout: _Layout
-    y_shape: tuple[int, ...]
-
-
-class _Recorder:
-    """Runs the passes of one call of a layer and collects their tapes and the states of all steps.
-
-    Parameters
-    ----------
-    layer : Recurrent
-    x : ndarray [T, B, I] or Embedded
-    layout : _Layout
-    run : callable
-        Runs one pass: `passes.pass_forward` or one like it.
-    key : tuple or None
-        Of the dropout masks between layers; None: no dropout.
-    return_states : bool
-        Whether to collect the states of all steps.
-    """
-
-    def __init__(
-        self,
-        layer: Recurrent,
-        x: passes.Input,
-        layout: _Layout,
-        run: Callable[..., Any],
-        key: tuple[int, int] | None,
-        return_states: bool,
-    ) -> None:
-        self._layer, self._run, self._key = layer, run, key
-        self.tapes: list[Any] = []
-        self.states: tuple[np.ndarray, ...] = ()
-        if return_states:
-            T, B, _ = x.shape
-            self.states = tuple([layer._blank_states(T, B, width, layout) for width in layer._widths])
-
-    def run(
-        self,
-        cell: _core.Cell,
-        number: int,
-        sequences: _core.Sequences | None,
-        x: passes.Input,
-        initial: Any,
-        y: np.ndarray,
-        final: tuple[np.ndarray, ...],
-    ) -> None:
-        """Run one pass."""
-        steps = tuple([part[number] for part in self.states[1:]]) if self.states else None
-        tape = self._run(
-            cell, number, x, initial, y, final, sequences=sequences, steps=steps, spare=self._layer._spare
-        )
-        self.tapes.append(tape)
-        if self.states:
-            self.states[0][number] = passes.own_columns(y, number, self._layer._widths[0])
-
-    def above(self, layer: int, y: np.ndarray) -> np.ndarray:
-        """What the next layer reads: y, or y times a mask in a new array, because the tape keeps y."""
-        if self._key is None:
-            return y
-        T, B, N = y.shape
-        x = _core.blank(T, B, N, y.dtype)
-        _drop(y, self._key, layer, self._layer.dropout, x)
-        return x
-
-
-_evaluate = partial(passes.pass_forward, save=False)
-
-_MASK = 2**20  # about how many numbers of a mask are in memory at a time
-
-
-@to_nearest
-def _drop(array: np.ndarray, key: tuple[int, int], layer: int, p: float, out: np.ndarray) -> None:
-    """out = the [T, B, N] array times the mask of a layer, which is computed some steps at a time."""
-    T, B, N = array.shape
-    steps = max(1, _MASK // max(1, B * N))
-    for t in range(0, T, steps):
-        part = array[t : t + steps]
-        mask = _core.dropout_mask(*key, layer, part.shape, p, array.dtype, t)
-        np.multiply(part, mask, out=out[t : t + steps])
-
-
-def _time_major(array: np.ndarray, batched: bool, batch_first: bool) -> np.ndarray:
-    """A sequence laid out as the caller's, seen as [T, B, ·]."""
-    if not batched:
-        return array[:, None]
-    return array.swapaxes(0, 1) if batch_first else array
-
-
-def _as_given(array: np.ndarray, batched: bool, batch_first: bool) -> np.ndarray:
-    """A [T, B, ·] sequence, seen laid out as the caller's."""
-    if not batched:
-        return array[:, 0]
-    return array.swapaxes(0, 1) if batch_first else array

@@ -314,7 +314,7 @@ class LSTM(Recurrent):
         )
         if forget_bias is not None:
             forget = slice(self.hidden_size, 2 * self.hidden_size)
-            for suffix in self._suffixes:
+            for suffix in self.suffixes:
                 self._parameters["bias_ih" + suffix].data[forget] = forget_bias
                 self._parameters["bias_hh" + suffix].data[forget] = 0.0
 

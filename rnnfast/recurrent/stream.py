@@ -53,14 +53,14 @@ class Stream(_core.Stepper):
         if layer.bidirectional:
             raise ValueError("stream: expected a layer in one direction, got bidirectional=True")
         widest = max(layer.hidden_size, layer.input_size)
-        checks.fits({"batch": batch}, 2 * layer.num_layers * batch * widest, layer._dtype)
-        super().__init__(layer._cells, batch)
+        checks.fits({"batch": batch}, 2 * layer.num_layers * batch * widest, layer.state_form.dtype)
+        super().__init__(layer.cells, batch)
         self._layer = layer
         self._batch = batch
 
     def _check(self, x: ArrayLike) -> np.ndarray:
         """x as the kernels read it."""
-        x = checks.floats("x", x, self._layer._dtype)
+        x = checks.floats("x", x, self._layer.state_form.dtype)
         want = (self._batch, self._layer.input_size)
         if x.shape != want and (self._batch > 1 or x.shape != want[1:]):
             raise ValueError(f"x: expected shape {list(want)}, got {x.shape}")
@@ -82,7 +82,7 @@ class Stream(_core.Stepper):
             return (None,) * len(self._layer.parts)
         leading = self.parts[0].shape[:-1]
         try:
-            checked = self._layer._checked_state("state", state, leading)
+            checked = self._layer.state_form.checked("state", state, leading)
         except ValueError as error:
             parts = state if isinstance(state, (tuple, list)) else (state,)
             if any(np.ndim(part) == len(leading) for part in parts):

@@ -209,7 +209,7 @@ def _passes(model: Module, tape: Tape, prefix: str) -> Iterator[Pass]:
         for place, (module, own) in enumerate(zip(model, saved, strict=True)):
             yield from _passes(module, own, f"{prefix}{place}.")
     elif isinstance(model, Recurrent):
-        for suffix, own in zip(model._suffixes, saved.tapes, strict=True):
+        for suffix, own in zip(model.suffixes, saved.tapes, strict=True):
             yield prefix + suffix.removeprefix("_"), model, own
 
 

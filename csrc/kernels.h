@@ -33,9 +33,8 @@ typedef struct {
                           void *db);
     int (*pack_operand)(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out);
     void (*drop_operand)(const GradientProduct *p, const Rows *d, ptrdiff_t q0, ptrdiff_t q1, void *a);
-    void (*gradient_product)(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t g0, ptrdiff_t g1, const void *d,
-                             const void *a);
-    void (*unpack_gradient)(const GradientProduct *p, ptrdiff_t g0, ptrdiff_t g1, const Blocks *dw);
+    void (*gradient_product)(const GradientProduct *p, ptrdiff_t rows, int first, int last, ptrdiff_t g0, ptrdiff_t g1,
+                             const void *d, const void *a);
 
     /* Rows b0..b1 of steps s0..s1 of an embedded input, and their gradients, in columns c0..c1: kernels/lookup.h. */
     void (*gather)(const Lookup *l, const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t c0,

@@ -34,12 +34,13 @@ typedef struct {
     void *table;            /* [V, C] IN what each token adds to gates (gather); INOUT the sum of its gradients (scatter) */
 } Lookup;
 
-/* dW[c][k] += sum over rows q, ascending, of d[q][c] * a[q][k]: the gradient of a weight, packed. The rows come last step
- * first (time strides are negative), in the order in which backpropagation produces them. */
+/* dW[c][k] = sum over rows q, ascending, of d[q][c] * a[q][k]: the gradient of a weight. The rows come last step first (time
+ * strides are negative), in the order in which backpropagation produces them, in pieces. */
 typedef struct {
     ptrdiff_t K, C;        /* columns of a, columns of d */
     ptrdiff_t c0, c1;      /* the columns of d that belong to this weight; the sums of others in its groups are not used */
-    void *dw;              /* INOUT flat pack of C columns: [C/(4V)][K][4][V] */
+    void *sum;             /* INOUT flat pack of C columns between two pieces: [C/(4V)][K][4][V] */
+    Blocks dw;             /* OUT   [.., K] columns c0..c1 in the user's order, written with the last piece */
 } GradientProduct;
 
 /* One layer in one direction, forward or backward. A part of the state is P wide (h) or H wide (all others). */

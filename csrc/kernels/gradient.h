@@ -1,10 +1,12 @@
-/* The gradients of the weights: d^T a over many rows. A chunk of d is packed as a weight would be, and a is copied. The
- * tile sums over the rows. The sums stay packed until the last chunk is done. */
+/* The gradients of the weights: d^T a over many rows. A piece of d is packed as a weight would be, and a is copied. The tile
+ * sums over the rows. The sums stay packed until the last piece. */
 #ifndef RNNFAST_KERNELS_GRADIENT_H
 #define RNNFAST_KERNELS_GRADIENT_H
 
 #include "pack.h"
 #include "product.h"
+
+#define CACHED_ROWS (24576 / (TILE_WIDTH * V * (int)sizeof(operand))) /* of one group, which the L1 cache holds */
 
 /* Packs one group, N vectors wide, of rows q0..q1 of d: out [rows][N][V] OUT; adds the rows up, db [N][V] INOUT. */
 static ALWAYS_INLINE void pack_group(const Rows *d, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t c, const int N, int lanes, operand *out,
@@ -84,54 +86,75 @@ static void drop_operand(const GradientProduct *p, const Rows *d, ptrdiff_t q0, 
     }
 }
 
-/* dw += d^T a over packed rows, for those of the groups g0..g1 that the weight has; the sum runs in p->dw.
- * d [g1-g0][rows][4][V] IN, a [rows][operand_stride(K)] IN. */
-static void gradient_product(const GradientProduct *p, ptrdiff_t rows, ptrdiff_t g0, ptrdiff_t g1, const void *d,
-                             const void *a)
+/* The finished sum of one group, N vectors wide, in the user's order: in [K][N][V] IN, p->dw OUT. */
+static void unpack_group(const GradientProduct *p, ptrdiff_t group, const real *in)
 {
-    const ptrdiff_t K = p->K, C = p->C, first = p->c0 / (TILE_WIDTH * V), end = groups_of(p->c1);
-    const ptrdiff_t group0 = g0 > first ? g0 : first, group1 = g1 < end ? g1 : end, whole = whole_groups(C, group1);
-    const operand *columns[TILE_ROWS];
-    real *sums[TILE_ROWS];
-    Tile t = {.K = rows, .a = columns, .a_step = operand_stride(K), .w_group = rows * TILE_WIDTH * V, .lanes = V, .inner = V,
-              .init = (const real *const *)sums, .init_p = K * TILE_WIDTH * V, .init_n = V,
-              .out = sums, .out_p = K * TILE_WIDTH * V, .out_n = V};
+    const ptrdiff_t K = p->K, c_group = group * TILE_WIDTH * V;
+    const int N = group_width(group, p->C);
 
-    for (int r = 0; r < at_most(K, TILE_ROWS); r++) columns[r] = (const operand *)a + r;
-    for (ptrdiff_t group = group0, P; group < group1; group += P) {
-        const ptrdiff_t c = group * TILE_WIDTH * V;
-        const int N = group_width(group, C);
-        const ptrdiff_t blocks = (K + tile_rows(N) - 1) / tile_rows(N);
-        P = group < whole ? tile_groups(K, N, whole - group) : 1;
-        t.w = t.ahead = (const operand *)d + (c - g0 * TILE_WIDTH * V) * rows;
-        for (int r = 0; r < at_most(K, TILE_ROWS); r++) sums[r] = (real *)p->dw + c * K + r * N * V;
-        for (ptrdiff_t block = 0; block < blocks; block++) {
-            t.a_skip = share(K, block, blocks);
-            t.init_skip = t.out_skip = t.a_skip * N * V;
-            tile_run(&t, (int)(share(K, block + 1, blocks) - t.a_skip), N, (int)P);
+    for (ptrdiff_t c = c_group; c < c_group + N * V && c < p->c1; c += V, in += V) {
+        const int from = c < p->c0 ? at_most(p->c0 - c, V) : 0, to = lanes_at(c, p->c1);
+        real *rows[V] = {NULL};
+        for (int l = from; l < to; l++) rows[l] = (real *)block_row(&p->dw, c + l - p->c0);
+        for (ptrdiff_t k = 0; k < K; k += V) {
+            const int length = at_most(K - k, V);
+            vec square[V];
+            for (int i = 0; i < V; i++) square[i] = i < length ? v_load(in + (k + i) * N * V) : v_zero();
+            v_transpose(square);
+            for (int l = from; l < to; l++) v_store_n(rows[l] + k, square[l], length);
         }
     }
 }
 
-/* The finished sum of groups g0..g1 in the user's order: dw [.., K] OUT from columns c0..c1 of p->dw. */
-static void unpack_gradient(const GradientProduct *p, ptrdiff_t g0, ptrdiff_t g1, const Blocks *dw)
+/* One group, or P of N vectors side by side, over packed rows: sum += d^T a, from zero if `first`. Some rows at a time, whose d
+ * stays in the L1 cache for all columns of a.
+ * d [P][rows][N][V] IN, a [rows][operand_stride(K)] IN, sum [P][K][N][V] INOUT. */
+static void group_product(ptrdiff_t K, ptrdiff_t rows, int N, int P, int first, const operand *d, const operand *a, real *sum)
 {
-    const ptrdiff_t K = p->K, end = g1 * TILE_WIDTH * V;
+    static const real zeros[V];
+    const ptrdiff_t blocks = (K + tile_rows(N) - 1) / tile_rows(N), row = operand_stride(K);
+    const operand *columns[TILE_ROWS];
+    const real *init[TILE_ROWS];
+    real *sums[TILE_ROWS];
+    Tile t = {.a = columns, .a_step = row, .w_group = rows * TILE_WIDTH * V, .lanes = V, .inner = V,
+              .init = init, .init_p = first ? 0 : K * TILE_WIDTH * V, .init_n = first ? 0 : V,
+              .out = sums, .out_p = K * TILE_WIDTH * V, .out_n = V};
 
-    for (ptrdiff_t c = g0 * TILE_WIDTH * V; c < end && c < p->c1; c += V) {
-        const ptrdiff_t group = c / (TILE_WIDTH * V);
-        const ptrdiff_t stride = group_width(group, p->C) * V;
-        const real *in = (const real *)p->dw + group * TILE_WIDTH * V * K + c % (TILE_WIDTH * V);
-        const int from = c < p->c0 ? at_most(p->c0 - c, V) : 0, to = lanes_at(c, p->c1);
-        real *rows[V] = {NULL};
-        for (int l = from; l < to; l++) rows[l] = (real *)block_row(dw, c + l - p->c0);
-        for (ptrdiff_t k = 0; k < K; k += V) {
-            const int length = at_most(K - k, V);
-            vec square[V];
-            for (int i = 0; i < V; i++) square[i] = i < length ? v_load(in + (k + i) * stride) : v_zero();
-            v_transpose(square);
-            for (int l = from; l < to; l++) v_store_n(rows[l] + k, square[l], length);
+    for (int r = 0; r < at_most(K, TILE_ROWS); r++) {
+        sums[r] = sum + r * N * V;
+        init[r] = first ? zeros : sums[r];
+    }
+    for (ptrdiff_t q = 0; q < rows; q += t.K, first = 0) {
+        t.K = at_most(rows - q, CACHED_ROWS);
+        t.w = t.ahead = d + q * N * V;
+        for (int r = 0; r < at_most(K, TILE_ROWS); r++) columns[r] = a + q * row + r;
+        for (ptrdiff_t block = 0; block < blocks; block++) {
+            t.a_skip = share(K, block, blocks);
+            t.out_skip = t.a_skip * N * V;
+            t.init_skip = first ? 0 : t.out_skip;
+            tile_run(&t, (int)(share(K, block + 1, blocks) - t.a_skip), N, P);
         }
+        t.init = (const real *const *)sums;
+        t.init_p = t.out_p;
+        t.init_n = V;
+    }
+}
+
+/* Adds d^T a over packed rows to the sum, for those of the groups g0..g1 that the weight has. The first piece starts from zero.
+ * With the last piece, each group goes to the user while its sum is in the cache; a sum of one piece leaves nothing in p->sum.
+ * d [g1-g0][rows][4][V] IN, a [rows][operand_stride(K)] IN. */
+static void gradient_product(const GradientProduct *p, ptrdiff_t rows, int first, int last, ptrdiff_t g0, ptrdiff_t g1,
+                             const void *d, const void *a)
+{
+    const ptrdiff_t K = p->K, C = p->C, begin = p->c0 / (TILE_WIDTH * V), end = groups_of(p->c1);
+    const ptrdiff_t group0 = g0 > begin ? g0 : begin, group1 = g1 < end ? g1 : end, whole = whole_groups(C, group1);
+
+    for (ptrdiff_t group = group0, P; group < group1; group += P) {
+        const int N = group_width(group, C);
+        real *sum = (real *)p->sum + (first && last ? group0 : group) * TILE_WIDTH * V * K;
+        P = group < whole ? tile_groups(K, N, whole - group) : 1;
+        group_product(K, rows, N, (int)P, first, (const operand *)d + (group - g0) * TILE_WIDTH * V * rows, a, sum);
+        for (ptrdiff_t n = 0; last && n < P; n++) unpack_group(p, group + n, sum + n * K * TILE_WIDTH * V);
     }
 }
 

@@ -66,8 +66,7 @@ static void fma_chains(ptrdiff_t turns)
         .add_bias = add_bias, .unpack_bias = unpack_bias, \
         .product = product, .groups_of = groups_of, .operand_stride = operand_stride, \
         .pack_gradient = pack_gradient, .pack_operand = pack_operand, .drop_operand = drop_operand, \
-        .gradient_product = gradient_product, \
-        .unpack_gradient = unpack_gradient, .gather = gather, .scatter = scatter, \
+        .gradient_product = gradient_product, .gather = gather, .scatter = scatter, \
         .step_forward = {CELL_TABLE(FORWARD_OF)}, .step_backward = {CELL_TABLE(BACKWARD_OF)}, \
         .vector_gradients = vector_gradients, .dropout = dropout, .add = add, \
         .vmath = {map_exp, map_tanh, map_sigmoid}, .fma_chains = fma_chains, \

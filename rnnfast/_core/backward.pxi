@@ -20,7 +20,6 @@ cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y,
     Rows d, h_prev       # the rows of the gradient products, last step first, with x: [T*B, S*H], [(T-1)*B, P]
     LinearJob tokens     # from the sums over each token's rows, the gradients of W_ih and of the embedded table
     Rows h0              # [B, P]
-    Blocks w_ih_grad, w_hh_grad, w_m_grad
     void *m              # [2 chunks, B, H]: a worker may start the next chunk while another sums the gradients of this one
     void *d_m            # [2 chunks, B, P] with a projection; NULL: d_m is in gates
     void *packed_d_m     # [GRADIENT_ROWS, P] packed, each worker in its groups
@@ -79,7 +78,7 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
         if job.embedded.token == NULL:
             if not k.pack_operand(&job.x, job.dw_ih.K, q, end, operand):
                 k.drop_operand(&job.dw_ih, &job.d, q, end, operand)
-            k.gradient_product(&job.dw_ih, n, g0, g1, packed_d, operand)
+            k.gradient_product(&job.dw_ih, n, q == 0, end == job.ragged.rows, g0, g1, packed_d, operand)
         if p.G:
             steps = max(0, min(end, inner) - q)
             finite = steps == 0 or k.pack_operand(&job.h_prev, p.P, q, q + steps, operand)
@@ -90,7 +89,7 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
                 clear_reset(job, q, end, operand)
             if not finite:
                 k.drop_operand(&job.dw_hh, &job.d, q, end, operand)
-            k.gradient_product(&job.dw_hh, n, g0, g1, packed_d, operand)
+            k.gradient_product(&job.dw_hh, n, q == 0, end == job.ragged.rows, g0, g1, packed_d, operand)
         q = end
 
 cdef void clear_reset(BackwardJob *job, Py_ssize_t q, Py_ssize_t end, void *operand) noexcept nogil:
@@ -119,7 +118,7 @@ cdef void add_second_gradient(BackwardJob *job, const Pass *p, Py_ssize_t q0, Py
         k.pack_gradient(&d, p.P, q, end, g0, g1, packed_d, job.db_m)
         if not k.pack_operand(&m, p.H, q, end, operand):
             k.drop_operand(&job.dw_m, &d, q, end, operand)
-        k.gradient_product(&job.dw_m, end - q, g0, g1, packed_d, operand)
+        k.gradient_product(&job.dw_m, end - q, q == 0, end == job.ragged.rows, g0, g1, packed_d, operand)
         q = end
 
 cdef inline Py_ssize_t gradient_operand(const BackwardJob *job) noexcept nogil:
@@ -143,10 +142,10 @@ cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil
     cdef LinearJob *tokens = &job.tokens
     cdef Pass *p = &job.p
     cdef Py_ssize_t C = p.X * p.H, I = job.layer.input_size, V = table.B
-    tokens.k, tokens.M, tokens.w_grad = job.k, V, job.w_ih_grad
+    tokens.k, tokens.M = job.k, V
     tokens.w = input_window(p, job.layer.weights[WEIGHT_IH], I)
     tokens.d, tokens.x = packed_rows(job.embedded.table, V, C, NULL), table
-    tokens.dw = GradientProduct(I, C, 0, C, job.dw_ih.dw)
+    tokens.dw = GradientProduct(I, C, 0, C, job.dw_ih.sum, job.dw_ih.dw)
     tokens.packed_d, tokens.operand, tokens.operand_size, tokens.db = job.packed_d, job.operand, job.operand_size, db
     if job.dtable != NULL:
         tokens.packed_w = job.packed.dx
@@ -232,17 +231,9 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
             product_share(k, &job.dx, rows_before(&p.state[PART_H], s0), rows_before(&p.state[PART_H], s1), worker, workers)
         s1 = s0
     step_back(k, p, -1, 0, b0, b1, g0[0], g1[0])
-    if not wanted:
-        return
-    if embedded:
+    if wanted and embedded:
         threads_barrier(team)
         linear_backward_worker(&job.tokens, team, worker, workers)
-    else:
-        k.unpack_gradient(&job.dw_ih, w0, w1, &job.w_ih_grad)
-    if p.G:
-        k.unpack_gradient(&job.dw_hh, w0, w1, &job.w_hh_grad)
-    if p.phases == 2:
-        k.unpack_gradient(&job.dw_m, m0, m1, &job.w_m_grad)
 
 cdef inline Rows chunk_rows(void *data, int chunk, Py_ssize_t steps, Py_ssize_t s0, Py_ssize_t B, Py_ssize_t N,
                             const Kernels *k) noexcept nogil:
@@ -254,9 +245,9 @@ cdef inline Rows chunk_rows(void *data, int chunk, Py_ssize_t steps, Py_ssize_t 
 
 cdef enum:  # the scratch memory of a pass: the packed weights, then; the second line starts as zeros
     BACKWARD_PACKED_D = BACKWARD_PACKS, BACKWARD_OPERAND
-    BACKWARD_DB, BACKWARD_DW_IH, BACKWARD_DW_HH, BACKWARD_ZEROS, BACKWARD_SUMS, BACKWARD_TOKENS_DB, BACKWARD_DB_M, BACKWARD_DW_M
-    BACKWARD_TABLE, BACKWARD_PLACES, BACKWARD_PACKED_D_M, BACKWARD_M, BACKWARD_D_M, BACKWARD_BUFFERS
-    BACKWARD_CLEARED = BACKWARD_DB, BACKWARD_KEPT = BACKWARD_TABLE
+    BACKWARD_DB, BACKWARD_ZEROS, BACKWARD_SUMS, BACKWARD_TOKENS_DB, BACKWARD_DB_M
+    BACKWARD_DW_IH, BACKWARD_DW_HH, BACKWARD_DW_M, BACKWARD_TABLE, BACKWARD_PLACES, BACKWARD_PACKED_D_M, BACKWARD_M, BACKWARD_D_M, BACKWARD_BUFFERS
+    BACKWARD_CLEARED = BACKWARD_DB, BACKWARD_KEPT = BACKWARD_DW_IH
     BACKWARD_PLACE_ARRAYS = 2 * MAX_PARTS + 4  # of states and their gradients, x, h0, dx, dh_steps
 
 cdef void backward_sizes(const BackwardJob *job, Py_ssize_t T, int workers, size_t *sizes) noexcept nogil:
@@ -300,16 +291,14 @@ cdef void wire_weight_gradients(BackwardJob *job, void **buffers) noexcept nogil
     cdef Py_ssize_t H = p.H, P = p.P, I = job.layer.input_size
     cdef int n
     job.packed_d, job.operand, job.db = buffers[BACKWARD_PACKED_D], buffers[BACKWARD_OPERAND], buffers[BACKWARD_DB]
-    job.w_ih_grad = input_window(p, job.grads[WEIGHT_IH], I)
-    job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, buffers[BACKWARD_DW_IH])
+    job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, buffers[BACKWARD_DW_IH], input_window(p, job.grads[WEIGHT_IH], I))
     if p.G:
-        job.w_hh_grad = state_window(p, job.grads[WEIGHT_HH], P, p.G)
-        job.dw_hh = GradientProduct(P, p.S * H, (p.S - p.G) * H, p.S * H, buffers[BACKWARD_DW_HH])
+        job.dw_hh = GradientProduct(P, p.S * H, (p.S - p.G) * H, p.S * H, buffers[BACKWARD_DW_HH],
+                                    state_window(p, job.grads[WEIGHT_HH], P, p.G))
     if p.phases == 2:
         job.db_m, job.packed_d_m, job.m = buffers[BACKWARD_DB_M], buffers[BACKWARD_PACKED_D_M], buffers[BACKWARD_M]
         job.d_m = buffers[BACKWARD_D_M] if has_d_m(p) else NULL
-        job.dw_m = GradientProduct(H, P, 0, P, buffers[BACKWARD_DW_M])
-        job.w_m_grad = second_window(p, second_weight(p, job.grads))
+        job.dw_m = GradientProduct(H, P, 0, P, buffers[BACKWARD_DW_M], second_window(p, second_weight(p, job.grads)))
     for n in range(info.vectors):
         if p.vector[n] != NULL and job.grads[info.vector[n].weight] != NULL:
             p.d_vector[n] = job.grads[info.vector[n].weight]

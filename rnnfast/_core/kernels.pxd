@@ -71,7 +71,8 @@ cdef extern from "pass.h" nogil:
 
     ctypedef struct GradientProduct:
         Py_ssize_t K, C, c0, c1
-        void *dw
+        void *sum
+        Blocks dw
 
     ctypedef struct Pass:
         int cell, nonlinearity, save, phases, parts
@@ -120,9 +121,8 @@ cdef extern from "kernels.h" nogil:
                               void *out, void *db) noexcept nogil
         bint (*pack_operand)(const Rows *a, Py_ssize_t K, Py_ssize_t q0, Py_ssize_t q1, void *out) noexcept nogil
         void (*drop_operand)(const GradientProduct *, const Rows *d, Py_ssize_t q0, Py_ssize_t q1, void *a) noexcept nogil
-        void (*gradient_product)(const GradientProduct *, Py_ssize_t rows, Py_ssize_t g0, Py_ssize_t g1, const void *d,
-                                 const void *a) noexcept nogil
-        void (*unpack_gradient)(const GradientProduct *, Py_ssize_t g0, Py_ssize_t g1, const Blocks *dw) noexcept nogil
+        void (*gradient_product)(const GradientProduct *, Py_ssize_t rows, bint first, bint last, Py_ssize_t g0,
+                                 Py_ssize_t g1, const void *d, const void *a) noexcept nogil
         void (*gather)(const Lookup *, const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t b0, Py_ssize_t b1,
                        Py_ssize_t c0, Py_ssize_t c1) noexcept nogil
         void (*scatter)(const Lookup *, const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t c0,

@@ -5,7 +5,7 @@ cdef struct LinearJob:
     Product product      # y from x, or dx from dy
     GradientProduct dw
     Rows d, x            # [M, N], [M, K]
-    Blocks w, w_grad     # [N, K]
+    Blocks w             # [N, K]
     Py_ssize_t M
     void *packed_w       # flat over its N rows forward, over its K columns backward; NULL: no dx is wanted
     void *packed_d       # [GRADIENT_ROWS, N] packed, each worker in its groups
@@ -39,9 +39,8 @@ cdef void linear_backward_worker(void *argument, const Team *team, int worker, i
         k.pack_gradient(&job.d, job.dw.C, q, end, g0, g1, packed_d, job.db)
         if not k.pack_operand(&job.x, job.dw.K, q, end, operand):
             k.drop_operand(&job.dw, &job.d, q, end, operand)
-        k.gradient_product(&job.dw, end - q, g0, g1, packed_d, operand)
+        k.gradient_product(&job.dw, end - q, q == 0, end == job.M, g0, g1, packed_d, operand)
         q = end
-    k.unpack_gradient(&job.dw, g0, g1, &job.w_grad)
 
 cdef Blocks one_block(cnp.ndarray array) noexcept:
     """A matrix as one block of rows; a vector as rows of width 1."""
@@ -105,10 +104,9 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     if block == NULL:
         raise MemoryError("no memory for the packed weight and the sum of its gradient")
     memset(parts[3], 0, sizes[3])
-    memset(parts[4], 0, sizes[4])
-    job.k, job.M, job.w, job.w_grad = k, M, one_block(weight), one_block(dweight)
+    job.k, job.M, job.w = k, M, one_block(weight)
     job.packed_d, job.operand, job.db = parts[1], parts[2], parts[3]
-    job.dw = GradientProduct(K, N, 0, N, parts[4])
+    job.dw = GradientProduct(K, N, 0, N, parts[4], one_block(dweight))
     job.d, job.x = packed_rows(data(dy), M, N, NULL), packed_rows(data(x), M, K, NULL)
     if dx is not None:
         job.packed_w = parts[0]

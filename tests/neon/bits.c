@@ -251,7 +251,7 @@ static void weight_gradient(const Kernels *k, const Rows *all_d, ptrdiff_t C, pt
                             const Rows *a, ptrdiff_t inner, const Rows *rest, const Blocks *dw, void *db, int in_pieces)
 {
     const ptrdiff_t count = T * all_d->B, groups = k->groups_of(C), stride = k->operand_stride(K);
-    const GradientProduct product = {K, C, c0, c1, zeros(padded(k, C) * K)};
+    const GradientProduct product = {K, C, c0, c1, zeros(padded(k, C) * K), *dw};
     const Rows d = last_first(*all_d);
     int turn = 1;
 
@@ -265,12 +265,11 @@ static void weight_gradient(const Kernels *k, const Rows *all_d, ptrdiff_t C, pt
             g_end = piece_end(g, groups, in_pieces, 1);
             void *packed = zeros((end - q) * padded(k, (g_end * k->columns < C ? g_end * k->columns : C) - g * k->columns));
             k->pack_gradient(&d, C, q, end, g, g_end, packed, db);
-            k->gradient_product(&product, end - q, g, g_end, packed, operand);
+            k->gradient_product(&product, end - q, q == 0, end == count, g, g_end, packed, operand);
             free(buffers[--buffer_count]);
         }
         free(buffers[--buffer_count]);
     }
-    for (ptrdiff_t g = 0; g < groups; g++) k->unpack_gradient(&product, g, g + 1, dw);
 }
 
 /* The gradients of the vector weights, over all steps and units at once or in pieces. */

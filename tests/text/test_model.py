@@ -291,3 +291,12 @@ def test_wrong_arguments_of_train_are_named(model, keywords, error, message):
 def test_wrong_arguments_of_a_model_are_named(model, call, error, message):
     with pytest.raises(error, match=message):
         call(model)
+
+
+# ---- names
+
+
+def test_other_modules_have_the_same_names():
+    assert rf.sampling is rf.text.sampling
+    for name in ("NGram", "Window", "bits_by_order", "window_model"):
+        assert getattr(rf.baselines, name) is getattr(rf.text, name)

@@ -4,8 +4,6 @@ Run it with a text file, `python examples/character_model.py book.txt`, or witho
 """
 
 import sys
-from pathlib import Path
-from pydoc_data.topics import topics
 
 import numpy as np
 
@@ -14,34 +12,26 @@ import rnnfast as rf
 T, B = 64, 16  # steps of a window, streams of the text side by side
 H, EPOCHS = 128, 3  # hidden units, readings of the text
 
-default = "\n".join(topics[key] for key in sorted(topics))
-text = Path(sys.argv[1]).read_text() if len(sys.argv) > 1 else default
-alphabet, symbols = np.unique(list(text), return_inverse=True)
-steps = (len(symbols) - 1) // (B * T) * T
-x = symbols[: steps * B].reshape(B, steps).T  # [steps, B]: each column is one stream
-targets = symbols[1 : steps * B + 1].reshape(B, steps).T
+text = rf.text.read_text(sys.argv[1:]) if sys.argv[1:] else rf.text.default_text()
+x, targets = rf.text.streams(text.training, B)  # [steps, B]: each column is one stream
+V = len(text.alphabet)
+network = rf.Sequential(rf.Embedding(V, 32, rng=0), rf.LSTM(32, H, rng=1), rf.Linear(H, V, rng=2))
+model = rf.text.TextModel(network, text.alphabet)
 
-model = rf.Sequential(
-    rf.Embedding(len(alphabet), 32, rng=0), rf.LSTM(32, H, rng=1), rf.Linear(H, len(alphabet), rng=2)
-)
-optimizer = rf.optim.Adam(model.parameters(), lr=0.005)
+optimizer = rf.optim.Adam(network.parameters(), lr=0.005)
 for epoch in range(EPOCHS):
     losses = []
     # The state goes on from window to window, gradients end at its beginning.
-    for loss, _ in rf.truncated_bptt(model, rf.losses.cross_entropy, x, targets, k1=T, k2=T):
-        rf.clip_grad_norm(model.parameters(), 1.0)
+    for loss, _ in rf.truncated_bptt(network, rf.losses.cross_entropy, x, targets, k1=T, k2=T):
+        rf.clip_grad_norm(network.parameters(), 1.0)
         optimizer.step()
         losses.append(loss)
-    print(f"epoch {epoch + 1}: {np.mean(losses) / np.log(2):.3f} bits per character", flush=True)
+    held_out = model.bits_per_symbol(text.held_out_from_before)
+    bits = np.mean(losses) / np.log(2)
+    print(f"epoch {epoch + 1}: {bits:.3f} bits per character, held out {held_out:.3f}", flush=True)
 
-rng = np.random.default_rng(0)
-step = model.stream()  # one character a call; it reads the beginning of the text, and goes on from there
-for symbol in symbols[:40]:
-    logits = step(symbol[None])
-print("".join(alphabet[symbols[:40]]), end="")
-for _ in range(300):
-    p = np.exp((logits[0] - logits[0].max()).astype(float) / 0.7)
-    symbol = rng.choice(len(alphabet), p=p / p.sum())
-    print(alphabet[symbol], end="")
-    logits = step(np.array([symbol]))
+start = text.content[:40]  # the model reads the beginning of the text, and goes on from there
+print(start, end="")
+for piece in model.pieces(start, 300, temperature=0.7, rng=0):  # one character a call
+    print(piece, end="", flush=True)
 print()

@@ -26,8 +26,7 @@ from rnnfast.series import (
     score_table,
     simplest_score,
 )
-from rnnfast.text.ngram import NGram, bits_by_order
-from rnnfast.text.window import Window, window_model
+from rnnfast.text import NGram, Window, bits_by_order, window_model
 
 __all__ = [
     "AutoRegression",

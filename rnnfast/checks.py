@@ -146,6 +146,13 @@ def one_of(name: str, value: Any, known: Collection[str]) -> str:
     return value
 
 
+def string(name: str, value: Any) -> str:
+    """`value` itself, which is a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a str, got {shown(value)}")
+    return value
+
+
 def function(name: str, value: Any) -> Any:
     """`value` itself, which can be called."""
     if not callable(value):

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from rnnfast.baselines import NGram
-from rnnfast.text.reading import default_text
+from rnnfast.text import NGram, default_text
 
 ORDERS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20)
 SMOOTHINGS = {"witten-bell": "tab:blue", "kneser-ney": "tab:orange"}

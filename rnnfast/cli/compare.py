@@ -8,14 +8,12 @@ from typing import Any
 
 import rnnfast as rf
 from rnnfast.cli.errors import INTERRUPTED, Diverged
-from rnnfast.text.counting import LONGEST, best_kneser_ney, fixed, gram_name, margin
-from rnnfast.text.model import build, check_converged, held_out_bits, name_of, perplexity, train
-from rnnfast.text.ngram import NGram
-from rnnfast.text.reading import Text
+from rnnfast.cli.text import build_model, check_training, train_model
+from rnnfast.text import NGram, NGramScore, Text, best_ngram, perplexity
+from rnnfast.text.scores import LONGEST, SMOOTHINGS, fixed
 
-__all__ = ["compare"]
+__all__ = ["compare", "margin"]
 
-SMOOTHINGS = {"witten-bell": "Witten-Bell", "kneser-ney": "Kneser-Ney"}
 ORDERS = (3, 5, 8)  # beyond the unigram and the bigram
 RATES = {"window": 0.005, "rnn": 0.002, "gru": 0.002, "lstm": 0.005}  # they suit each on the default text
 
@@ -27,8 +25,8 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
     ----------
     text : Text
     chosen : dict
-        The options of the networks, as in `textmodel.DEFAULTS`; ``cell`` is not read, and where ``lr`` is
-        None each has the learning rate of `RATES`.
+        The options of the networks, as in `rnnfast.cli.text.DEFAULTS`. ``cell`` is not read. If ``lr`` is
+        None, each network has the learning rate of `RATES`.
     cells : sequence of str
         The networks.
 
@@ -49,37 +47,41 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
     diverged: list[str] = []
     for cell, rate in rates.items():
         options = {**chosen, "cell": cell, "lr": rate}
-        name, network = name_of(options), build(len(text.alphabet), options)
+        model = build_model(text.alphabet, options)
         try:
-            history = train(network, text, options, judged=False)
+            history = train_model(model, text, options, validate=False)
             if history.interrupted:
-                print(f"\nInterrupted: {name} and what comes after it are missing.")
+                print(f"\nInterrupted: {model.name} and what comes after it are missing.")
                 return INTERRUPTED
-            size = sum(parameter.size for parameter in network.parameters())
-            networks[name] = bits = held_out_bits(network, text)
-            _print_rung(text, name, size, history.seconds[-1], bits)
-            check_converged(history, text)
+            networks[model.name] = bits = model.bits_per_symbol(text.held_out_from_before)
+            _print_rung(text, model.name, model.size, history.seconds[-1], bits)
+            check_training(model, history)
         except Diverged as error:
-            print(f"{name:24}{error}", flush=True)
-            diverged.append(name)
-    best = best_kneser_ney(text)
+            print(f"{model.name:24}{error}", flush=True)
+            diverged.append(model.name)
+    best = best_ngram(text)
     _print_summary(text, counting | {best.name: best.bits}, networks)
     if diverged:
         raise Diverged(f"training diverged: {'; '.join(diverged)}; a lower --lr may help")
     return 0
 
 
+def margin(bits: float, other: float) -> str:
+    """The difference of two scores, in words."""
+    return f"{fixed(abs(other - bits))} bits {'below' if bits < other else 'above'}"
+
+
 def _count(text: Text) -> dict[str, float]:
     """Print the rungs that count; their bits per symbol by name."""
     counting: dict[str, float] = {}
-    for smoothing, name in SMOOTHINGS.items():
+    for smoothing in SMOOTHINGS:
         for order in (1, 2, *ORDERS):
-            rung = f"{gram_name(order)}, {name}"
             began = time.perf_counter()
             model = NGram(text.training, len(text.alphabet), order, smoothing)
             seconds = time.perf_counter() - began
-            counting[rung] = bits = model.bits_per_symbol(text.held_out)
-            _print_rung(text, rung, model.grams, seconds, bits)
+            score = NGramScore(order, smoothing, model.bits_per_symbol(text.held_out))
+            counting[score.name] = score.bits
+            _print_rung(text, score.name, model.grams, seconds, score.bits)
     return counting
 
 

@@ -5,21 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-import rnnfast as rf
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.options import non_negative, positive_integer, probability, seed, whole_number
-from rnnfast.text.alphabets import Alphabet
-from rnnfast.text.model import CHECKPOINT, load
+from rnnfast.cli.text import CHECKPOINT, load_model
+from rnnfast.text import TextModel
 
-__all__ = ["TEMPERATURE", "add_options", "generate", "run", "writes_files"]
+__all__ = ["TEMPERATURE", "add_options", "run", "writes_files"]
 
-TEMPERATURE = 0.8  # unless --temperature says otherwise
+LENGTH, TEMPERATURE = 500, 0.8  # unless --length and --temperature say otherwise
 RANDOM = ("temperature", "top_k", "top_p", "seed")  # the options that a beam search has no use for
 
 
@@ -37,9 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--length",
         type=whole_number,
-        default=500,
+        default=LENGTH,
         metavar="N",
-        help="number of symbols: characters, bytes or words (default: 500)",
+        help=f"number of symbols: characters, bytes or words (default: {LENGTH})",
     )
     add(
         "--temperature",
@@ -72,8 +67,8 @@ def writes_files(options: argparse.Namespace) -> bool:
 
 def run(options: argparse.Namespace) -> int:
     """Print text from a trained model, sampled symbol by symbol or found by beam search."""
-    model, alphabet, _ = load(options.checkpoint)
-    unknown = alphabet.missing(options.prompt)
+    model = load_model(options.checkpoint)
+    unknown = model.alphabet.missing(options.prompt)
     if unknown:
         raise CommandError(f"--prompt: the model knows no {', '.join(map(repr, unknown))}")
     given: dict[str, Any] = {
@@ -82,83 +77,23 @@ def run(options: argparse.Namespace) -> int:
     if options.beam is not None:
         for name in given:
             raise CommandError(f"--{name.replace('_', '-')}: not with --beam, which draws no random numbers")
-        _print_likeliest(model, alphabet, options)
+        _print_likeliest(model, options)
         return 0
+    rules = {"temperature": TEMPERATURE} | given
+    rng = rules.pop("seed", None)
     print(options.prompt, end="", flush=True)
-    for piece in generate(model, alphabet, prompt=options.prompt, length=options.length, **given):
+    for piece in model.pieces(options.prompt, options.length, **rules, rng=rng):
         print(piece, end="", flush=True)
     print()
     return 0
 
 
-def generate(
-    model: rf.Sequential,
-    alphabet: Alphabet,
-    *,
-    prompt: str = "",
-    length: int = 300,
-    temperature: float = TEMPERATURE,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
-) -> Iterator[str]:
-    """Text that the model writes, symbol by symbol.
-
-    Parameters
-    ----------
-    model, alphabet
-        As `load` gives them.
-    prompt : str
-        What the model reads first; when empty, a newline (or the alphabet's first symbol).
-    length : int
-        How many symbols to draw.
-    temperature, top_k, top_p
-        As for :func:`rnnfast.text.sampling.distribution`.
-    seed : int, optional
-        The same seed, the same text.
-
-    Yields
-    ------
-    str
-        Mostly the text of one symbol.
-    """
-    numbers = rf.sampling.generate(
-        model,
-        _first(alphabet, prompt),
-        length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        exclude=_unwritable(alphabet),
-        rng=seed,
-    )
-    yield from alphabet.decode(numbers)
-
-
-def _print_likeliest(model: rf.Sequential, alphabet: Alphabet, options: argparse.Namespace) -> None:
-    best = rf.sampling.beam_search(
-        model,
-        _first(alphabet, options.prompt),
-        options.length,
-        options.beam,
-        exclude=_unwritable(alphabet),
-    )[0]
-    print(options.prompt + "".join(alphabet.decode(best.symbols)), flush=True)
+def _print_likeliest(model: TextModel, options: argparse.Namespace) -> None:
+    best = model.beam_search(options.prompt, options.length, options.beam)[0]
+    print(options.prompt + best.text, flush=True)
     each = -best.log_probability / math.log(2) / max(len(best.symbols), 1)
     print(
-        f"{len(best.symbols)} {alphabet.unit}s, log probability {best.log_probability:.3f}:"
-        f" {each:.3f} bits/{alphabet.short}",
+        f"{len(best.symbols)} {model.alphabet.unit}s, log probability {best.log_probability:.3f}:"
+        f" {each:.3f} bits/{model.alphabet.short}",
         file=sys.stderr,
     )
-
-
-def _first(alphabet: Alphabet, prompt: str) -> NDArray[np.int64]:
-    """The numbers of the prompt, or of the substitute for an empty one."""
-    if prompt:
-        return alphabet.encode(prompt)
-    return np.zeros(1, np.int64) if alphabet.missing("\n") else alphabet.encode("\n")
-
-
-def _unwritable(alphabet: Alphabet) -> tuple[int, ...]:
-    """The symbols that have no text."""
-    return () if alphabet.unknown is None else (alphabet.unknown,)

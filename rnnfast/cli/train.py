@@ -12,32 +12,14 @@ from rnnfast.cli import compare
 from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.files import check_place, check_plot, check_replaced
 from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
-from rnnfast.cli.sample import TEMPERATURE, generate
+from rnnfast.cli.sample import TEMPERATURE
+from rnnfast.cli.text import CHECKPOINT, DEFAULTS, build_model, check_training, load_model, read, train_model
+from rnnfast.text import NGramScore, Text, TextModel, best_ngram, ngram_score, perplexity
 from rnnfast.text.alphabets import ALPHABETS
-from rnnfast.text.counting import (
-    LONGEST,
-    Counted,
-    best_kneser_ney,
-    fixed,
-    gram_name,
-    margin,
-    witten_bell,
-)
-from rnnfast.text.model import (
-    CELLS,
-    CHECKPOINT,
-    DEFAULTS,
-    build,
-    check_converged,
-    held_out_bits,
-    load,
-    name_of,
-    perplexity,
-    train,
-    windows_of,
-)
-from rnnfast.text.reading import Text, read_text
-from rnnfast.training.history import History
+from rnnfast.text.network import CELLS
+from rnnfast.text.scores import LONGEST, fixed
+from rnnfast.text.training import symbols_needed, windows_of
+from rnnfast.training import History
 
 __all__ = ["add_options", "run", "writes_files"]
 
@@ -147,25 +129,22 @@ def run(options: argparse.Namespace) -> int:
     _check_files(options, output)
     if options.threads is not None:
         rf.set_num_threads(options.threads)
-    text, chosen = _text_and_options(options)
-    _check_length(text, chosen)
-
-    model = build(len(text.alphabet), chosen)
+    model, text, chosen = _model_and_text(options)
     _print_text(text)
     counts = _print_count_models(text)
     _print_plan(model, text, chosen, output)
-    history = train(model, text, chosen, output=output, resume=options.resume)
+    history = train_model(model, text, chosen, output=output, resume=options.resume)
     if options.plot:
         _plot(history, text, counts, options.plot)
     if history.interrupted:
         print(f"\nInterrupted. The checkpoint is saved. To continue: rnnfast train --resume {output}")
         return INTERRUPTED
     print(f"\n{history.step[-1]:,} steps in {history.seconds[-1]:.0f} s")
-    _print_result(model, text, chosen, counts)
-    check_converged(history, text)
+    _print_result(model, text, counts)
+    check_training(model, history)
     print(f"\ncheckpoint  {output}\n            more text from it: rnnfast sample {output}")
     print(f"\na sample at temperature {TEMPERATURE}:\n")
-    print("".join(generate(model, text.alphabet, length=600, seed=chosen["seed"])).strip("\n"))
+    print(model.generate(length=600, temperature=TEMPERATURE, rng=chosen["seed"]).strip("\n"))
     return 0
 
 
@@ -175,8 +154,7 @@ def _compare(options: argparse.Namespace) -> int:
             raise CommandError(f"--{name}: not with --compare, which keeps no model; train the one you want")
     if options.threads is not None:
         rf.set_num_threads(options.threads)
-    text, chosen = _text_and_options(options)
-    _check_length(text, chosen)
+    text, chosen = _new_run(options)
     _print_text(text)
     cells = [cell for cell in CELLS if options.cell in (None, cell) or cell == "window"]
     return compare.compare(text, chosen | {"lr": options.lr}, cells=cells)
@@ -191,24 +169,41 @@ def _check_files(options: argparse.Namespace, output: str) -> None:
         check_plot(options.plot, "cli")
 
 
-def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:
-    """The text and all options: the command line's, and on --resume the checkpoint's where that is silent."""
-    given = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
-    if options.resume is None:
-        chosen = _combine(DEFAULTS, given)
-        if chosen["symbols"] == "words":
-            chosen["vocabulary"] = chosen["vocabulary"] or VOCABULARY
-        elif "vocabulary" in given:
-            raise CommandError(f"--vocabulary {given['vocabulary']}: goes with --symbols words")
-        if "window" in given and not options.compare and chosen["cell"] != "window":
-            raise CommandError(f"--window {given['window']}: goes with --cell window")
-        return read_text(options.files, chosen["symbols"], chosen["vocabulary"]), chosen
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of the command line that a checkpoint keeps."""
+    return {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
 
-    _, _, metadata = load(options.resume)
+
+def _model_and_text(options: argparse.Namespace) -> tuple[TextModel, Text, dict[str, Any]]:
+    """The model, its text and all options: of a new run, or on --resume of the checkpoint's."""
+    if options.resume is not None:
+        return _resumed_run(options)
+    text, chosen = _new_run(options)
+    return build_model(text.alphabet, chosen), text, chosen
+
+
+def _new_run(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:
+    """The text and all options: the command line's, and the defaults where that is silent."""
+    given = _given(options)
+    chosen = _combine(DEFAULTS, given)
+    if chosen["symbols"] == "words":
+        chosen["vocabulary"] = chosen["vocabulary"] or VOCABULARY
+    elif "vocabulary" in given:
+        raise CommandError(f"--vocabulary {given['vocabulary']}: goes with --symbols words")
+    if "window" in given and not options.compare and chosen["cell"] != "window":
+        raise CommandError(f"--window {given['window']}: goes with --cell window")
+    text = read(options.files, chosen["symbols"], chosen["vocabulary"])
+    _check_length(text, chosen)
+    return text, chosen
+
+
+def _resumed_run(options: argparse.Namespace) -> tuple[TextModel, Text, dict[str, Any]]:
+    """The model, the text and all options of a checkpoint, with what the command line may change of them."""
+    given, model = _given(options), load_model(options.resume)
     try:
-        recorded = {name: metadata["options"][name] for name in DEFAULTS}
-        files, crc32 = metadata["text"]["files"], metadata["text"]["crc32"]
-        metadata["fit"]
+        recorded = {name: model.options[name] for name in DEFAULTS}
+        files, crc32 = model.metadata["text"]["files"], model.metadata["text"]["crc32"]
+        model.metadata["fit"]
     except (KeyError, TypeError) as error:
         raise CommandError(f"{options.resume}: damaged: no entry {error}") from None
     _check_recorded(options.resume, recorded, files)
@@ -216,14 +211,16 @@ def _text_and_options(options: argparse.Namespace) -> tuple[Text, dict[str, Any]
         if given[name] != recorded[name]:
             option = "--" + name.replace("_", "-")
             raise CommandError(f"{option} {given[name]}: {options.resume} was trained with {recorded[name]}")
-    text = read_text(options.files or files, recorded["symbols"], recorded["vocabulary"])
+    text = read(options.files or files, model.alphabet, None)
     if text.crc32 != crc32:
         raise CommandError(f"{text.name}: not the text that {options.resume} was trained on")
-    return text, _combine(recorded, given)
+    chosen = _combine(recorded, given)
+    _check_length(text, chosen)
+    return model, text, chosen
 
 
 def _check_recorded(resume: str, recorded: dict[str, Any], files: Any) -> None:
-    """Refuse what `rnnfast train` never records; `load` has checked what the model is built of."""
+    """Refuse what `rnnfast train` never records; `load_model` has checked what the model is built of."""
     for name in ("vocabulary", "seq_len", "batch", "epochs", "lr", "minutes"):
         value = recorded[name]
         kinds = (int, float) if name in ("lr", "minutes") else (int,)
@@ -242,7 +239,7 @@ def _combine(basis: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_length(text: Text, chosen: dict[str, Any]) -> None:
-    needed = chosen["batch"] * chosen["seq_len"] + 1
+    needed = symbols_needed(chosen["seq_len"], chosen["batch"])
     if len(text.training) < needed:
         raise CommandError(
             f"{text.name}: too short: {chosen['batch']} streams (--batch) of {chosen['seq_len']} steps"
@@ -269,21 +266,20 @@ def _print_text(text: Text) -> None:
         )
 
 
-def _print_count_models(text: Text) -> list[Counted]:
+def _print_count_models(text: Text) -> list[NGramScore]:
     """Count models by their held-out bits per symbol, printed and returned; Kneser-Ney's is the last."""
-    counts = [witten_bell(text, order) for order in (1, 2, 5)]
-    scores = "   ".join(f"{gram_name(model.order)} {model.bits:.3f}" for model in counts)
+    counts = [ngram_score(text, order) for order in (1, 2, 5)]
+    scores = "   ".join(f"{score.gram} {score.bits:.3f}" for score in counts)
     print(f"counting    {scores}   held-out bits/{text.alphabet.short}, Witten-Bell")
-    best = best_kneser_ney(text)
-    print(f"            {gram_name(best.order)} {best.bits:.3f}   the best order up to {LONGEST}, Kneser-Ney")
+    best = best_ngram(text)
+    print(f"            {best.gram} {best.bits:.3f}   the best order up to {LONGEST}, Kneser-Ney")
     return [*counts, best]
 
 
-def _print_plan(model: rf.Sequential, text: Text, chosen: dict[str, Any], output: str) -> None:
-    size = sum(parameter.size for parameter in model.parameters())
+def _print_plan(model: TextModel, text: Text, chosen: dict[str, Any], output: str) -> None:
     length = f"{chosen['minutes']:g} minutes" if chosen["minutes"] else f"{chosen['epochs']} epochs"
-    windows = windows_of(text, chosen)
-    print(f"model       {name_of(chosen)}; {size:,} parameters; dropout {chosen['dropout']:g}")
+    windows = windows_of(text, chosen["seq_len"], chosen["batch"])
+    print(f"model       {model.name}; {model.size:,} parameters; dropout {chosen['dropout']:g}")
     print(
         f"training    {length}, {windows} windows each:"
         f" {chosen['batch']} streams x {chosen['seq_len']} {text.alphabet.unit}s;"
@@ -293,12 +289,12 @@ def _print_plan(model: rf.Sequential, text: Text, chosen: dict[str, Any], output
     print(f"checkpoint  {output}{replaces}; Ctrl-C saves it and ends\n", flush=True)
 
 
-def _print_result(network: rf.Sequential, text: Text, chosen: dict[str, Any], counts: list[Counted]) -> None:
+def _print_result(model: TextModel, text: Text, counts: list[NGramScore]) -> None:
     """Under the count models' figures the model's own, over the held-out text read from end to end."""
-    unit, bits = text.alphabet.unit, held_out_bits(network, text)
+    unit, bits = text.alphabet.unit, model.bits_per_symbol(text.held_out_from_before)
     unigram, bigram, *longer = counts
-    rows = {"unigram": unigram.bits, "bigram": bigram.bits} | {model.name: model.bits for model in longer}
-    rows[name_of(chosen)] = bits
+    rows = {"unigram": unigram.bits, "bigram": bigram.bits} | {score.name: score.bits for score in longer}
+    rows[model.name] = bits
     width = max(map(len, rows))
     by_character = unit == "character"
     print(f"\nheld-out bits per {unit}" + ("" if by_character else ", perplexity, bits per character"))
@@ -307,13 +303,13 @@ def _print_result(network: rf.Sequential, text: Text, chosen: dict[str, Any], co
             f"  {name:{width}}  {fixed(value)}"
             + ("" if by_character else f"  {perplexity(value):8.2f}  {fixed(text.bits_per_character(value))}")
         )
-    five, best = longer[0], min(longer, key=lambda model: model.bits)
-    print(f"  {margin(bits, five.bits)} the {five.name}")
+    five, best = longer[0], min(longer, key=lambda score: score.bits)
+    print(f"  {compare.margin(bits, five.bits)} the {five.name}")
     if best is not five:
-        print(f"  {margin(bits, best.bits)} the best count model, the {best.name}")
+        print(f"  {compare.margin(bits, best.bits)} the best count model, the {best.name}")
 
 
-def _plot(history: History, text: Text, counts: list[Counted], path: str) -> None:
+def _plot(history: History, text: Text, counts: list[NGramScore], path: str) -> None:
     label = f"bits per {text.alphabet.unit}"
     try:
         lines = {counted.name: counted.bits for counted in counts[-2:]}

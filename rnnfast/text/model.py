@@ -1,241 +1,438 @@
-"""The model of a text that `train` makes and `sample` reads: layers, training, checkpoint, score."""
+"""A model of a text: a network and its alphabet, which write text and score it; its file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-import rnnfast as rf
-from rnnfast.cli.errors import CommandError, Diverged
-from rnnfast.nn import losses, optim, schedules
+from rnnfast import checks
+from rnnfast.files import file_name
+from rnnfast.nn import Sequential, losses
+from rnnfast.text import sampling
 from rnnfast.text.alphabets import Alphabet, restored
-from rnnfast.text.counting import fixed
-from rnnfast.text.reading import Text, streams
-from rnnfast.text.window import window_model
-from rnnfast.training.checkpoint import model_arrays, read_checkpoint
-from rnnfast.training.fit import evaluate, fit
-from rnnfast.training.history import History
-from rnnfast.training.run import Run
+from rnnfast.text.network import CELLS, name_of, network
+from rnnfast.text.reading import streams
+from rnnfast.training.checkpoint import model_arrays, read_checkpoint, save
+from rnnfast.training.fit import evaluate
 
-__all__ = [
-    "CELLS",
-    "CHECKPOINT",
-    "DEFAULTS",
-    "build",
-    "check_converged",
-    "held_out_bits",
-    "load",
-    "name_of",
-    "perplexity",
-    "train",
-    "windows_of",
-]
+__all__ = ["TextBeam", "TextModel", "build", "load"]
 
-CHECKPOINT = "rnnfast-model.npz"  # where it goes, in the current directory, unless told otherwise
-KIND = "text model"  # metadata["kind"] of the checkpoints that belong to this command
+KIND = "text model"  # metadata["kind"] of the files
 KINDS = (KIND, "character model")  # the second is from before there were bytes and words
-CELLS = ("window", "rnn", "gru", "lstm")
-EMBEDDING = 64  # size of a symbol's vector
-DEFAULTS: dict[str, Any] = {
-    "symbols": "characters",
-    "vocabulary": None,
-    "cell": "lstm",
-    "window": 8,
-    "hidden": 320,
-    "layers": 1,
-    "dropout": 0.25,
-    "seq_len": 64,
-    "batch": 16,
-    "lr": 0.005,
-    "epochs": 12,
-    "minutes": None,
-    "seed": 0,
-}
-ADDED = ("symbols", "vocabulary", "window")  # what checkpoints of character models may lack
-WARMUP = 0.03  # the part of the run over which the learning rate rises; then it falls along a cosine
-CLIP_NORM = 1.0
-VALIDATION_STREAMS = 8  # the held-out text is read in so many streams after each epoch, and in one at the end
+NOT_IN_THOSE = {"symbols": "characters", "vocabulary": None, "window": 8}  # options that the second may lack
+CHUNK = 2000  # steps that are evaluated at a time
 
 
-def build(symbols: int, chosen: dict[str, Any]) -> rf.Sequential:
-    """Embedding, dropout, recurrent layers, dropout, and a linear layer that gives a logit for each symbol.
+class TextBeam(NamedTuple):
+    """A continuation of a prompt that beam search found.
 
-    The cell "window" is none: it is tanh layers, dropout after each, on a window of the last symbols.
-
-    Parameters
+    Attributes
     ----------
-    symbols : int
-        Size of the alphabet.
-    chosen : dict
-        The options, as in `DEFAULTS`, of which those of the model are read.
-
-    Returns
-    -------
-    Sequential
-        From integers [T, B] to logits [T, B, symbols].
+    text : str
+        The continuation, without the prompt.
+    symbols : list of int
+        The numbers of its symbols.
+    log_probability : float
+        The sum of the symbols' log probabilities (natural logarithm), each given the prompt and the symbols
+        before it.
     """
-    rng = np.random.default_rng(chosen["seed"])
-    cell, hidden, layers, dropout = (chosen[name] for name in ("cell", "hidden", "layers", "dropout"))
-    if cell == "window":
-        keywords = {"hidden": hidden, "layers": layers, "dropout": dropout}
-        return window_model(symbols, chosen["window"], embedding=EMBEDDING, rng=rng, **keywords)
-    recurrent = {"rnn": rf.RNN, "gru": rf.GRU, "lstm": rf.LSTM}[cell]
-    return rf.Sequential(
-        rf.Embedding(symbols, EMBEDDING, rng=rng),
-        rf.Dropout(dropout, rng=rng),
-        recurrent(EMBEDDING, hidden, layers, dropout=dropout if layers > 1 else 0.0, rng=rng),
-        rf.Dropout(dropout, rng=rng),
-        rf.Linear(hidden, symbols, rng=rng),
-    )
+
+    text: str
+    symbols: list[int]
+    log_probability: float
 
 
-def name_of(chosen: dict[str, Any]) -> str:
-    """What to call the model of these options."""
-    layers = "" if chosen["layers"] == 1 else f"{chosen['layers']} layers of "
-    cell = f"window of {chosen['window']}" if chosen["cell"] == "window" else chosen["cell"].upper()
-    return f"{cell}, {layers}{chosen['hidden']} units"
+class TextModel:
+    """A network that predicts the next symbol of a text, with the alphabet of the text.
 
-
-def load(path: str) -> tuple[rf.Sequential, Alphabet, dict[str, Any]]:
-    """The model, its alphabet and the metadata of a checkpoint that `rnnfast train` wrote.
-
-    ``metadata["options"]`` has all options, those too that checkpoints of an older version lack.
-
-    Raises
-    ------
-    CommandError
-        If the file cannot be read, is damaged, or holds something else.
-    """
-    try:
-        arrays, metadata = read_checkpoint(path)
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-    if metadata.get("kind") not in KINDS:
-        raise CommandError(f"{path}: an rnnfast checkpoint, but not one of `rnnfast train`")
-    try:
-        options = {name: DEFAULTS[name] for name in ADDED} | metadata["options"]
-        alphabet = restored(options["symbols"], metadata["alphabet"])
-        model = build(len(alphabet), options)
-        model.load_state_dict(model_arrays(arrays))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CommandError(f"{path}: damaged: {error}") from None
-    return model, alphabet, metadata | {"options": options}
-
-
-def train(
-    model: rf.Sequential,
-    text: Text,
-    chosen: dict[str, Any],
-    *,
-    judged: bool = True,
-    output: str | None = None,
-    resume: str | None = None,
-) -> History:
-    """Train a model as these options say.
+    :func:`rnnfast.text.build` makes one to be trained, :func:`rnnfast.text.load` reads a trained one.
 
     Parameters
     ----------
     model : Sequential
-        As :func:`build` gives it.
-    text : Text
-    chosen : dict
-        The options, as in `DEFAULTS`.
-    judged : bool
-        Score the held-out text after each epoch, and end with the parameters of the best score. Without it
-        the held-out text is not looked at.
-    output : str, optional
-        The checkpoint.
-    resume : str, optional
-        A checkpoint to go on from.
+        From integers [T, B] to logits [T, B, V], with V the size of the alphabet.
+    alphabet : Alphabet
+    options : mapping, optional
+        What :func:`build` made the network from. Without it the model can be neither saved nor loaded, but
+        `rf.save` can save the network.
 
-    Returns
-    -------
-    History
+    Attributes
+    ----------
+    model : Sequential
+        The network.
+    alphabet : Alphabet
+    options : dict
+        What the network was built and trained with.
+    metadata : dict
+        What its file keeps: ``metadata["options"]``, ``metadata["alphabet"]``, and the name, files and CRC-32
+        of the text that it was trained on, ``metadata["text"]``.
 
     Raises
     ------
-    Diverged
-        If a loss or a gradient is not finite.
-    CommandError
-        If a checkpoint cannot be written or gone on from.
+    TypeError
+        If an argument is of the wrong kind.
+
+    Examples
+    --------
+    A network of one's own as a text model:
+
+    >>> import rnnfast as rf
+    >>> alphabet = rf.text.Characters("abc ")
+    >>> network = rf.Sequential(rf.Embedding(5, 4, rng=0), rf.GRU(4, 8, rng=1), rf.Linear(8, 5, rng=2))
+    >>> model = rf.text.TextModel(network, alphabet)
+    >>> len(model.generate("ab", length=10, rng=0))
+    10
     """
-    T = chosen["seq_len"]
-    length = chosen["minutes"] or chosen["epochs"] * windows_of(text, chosen)
-    schedule = schedules.warmup(WARMUP * length, then=schedules.cosine((1.0 - WARMUP) * length))
-    held_out = text.held_out_from_before
-    side_by_side = max(1, min(VALIDATION_STREAMS, len(held_out) // T))
+
+    def __init__(
+        self, model: Sequential, alphabet: Alphabet, options: Mapping[str, Any] | None = None
+    ) -> None:
+        if not isinstance(model, Sequential):
+            raise TypeError(f"model: expected a Sequential, got {checks.shown(model)}")
+        if not isinstance(alphabet, Alphabet):
+            raise TypeError(f"alphabet: expected an Alphabet, got {checks.shown(alphabet)}")
+        self.model = model
+        self.alphabet = alphabet
+        self.metadata: dict[str, Any] = {
+            "kind": KIND,
+            "options": dict(options or {}),
+            "alphabet": alphabet.recorded,
+        }
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the network was built and trained with."""
+        options: dict[str, Any] = self.metadata["options"]
+        return options
+
+    @property
+    def name(self) -> str:
+        """A short name, such as "LSTM, 320 units"."""
+        return name_of(self.options) if "cell" in self.options else type(self.model).__name__
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return sum(parameter.size for parameter in self.model.parameters())
+
+    def generate(
+        self,
+        prompt: str = "",
+        length: int = 500,
+        *,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        rng: checks.Rng = None,
+    ) -> str:
+        """A random continuation of a prompt.
+
+        The defaults are those of ``rnnfast sample``, and so is the text for the same seed.
+
+        Parameters
+        ----------
+        prompt : str, default ""
+            What the model reads first. For an empty prompt it reads a newline, or the alphabet's first symbol
+            if the alphabet has no newline.
+        length : int, default 500
+            How many symbols to draw.
+        temperature, top_k, top_p
+            As for :func:`rnnfast.sampling.distribution`.
+        rng : int, numpy.random.Generator or None
+            The same seed gives the same text.
+
+        Returns
+        -------
+        str
+            The continuation, without the prompt.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind or out of range, or the prompt has symbols that the model does
+            not know.
+
+        Examples
+        --------
+        See :func:`rnnfast.text.train`.
+        """
+        return "".join(
+            self.pieces(prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, rng=rng)
+        )
+
+    def pieces(
+        self,
+        prompt: str = "",
+        length: int = 500,
+        *,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        rng: checks.Rng = None,
+    ) -> Iterator[str]:
+        """The same continuation as :meth:`generate`, piece by piece as it is drawn.
+
+        Parameters
+        ----------
+        prompt, length, temperature, top_k, top_p, rng
+            As for :meth:`generate`.
+
+        Returns
+        -------
+        iterator of str
+            It draws as it is read. A piece is mostly the text of one symbol.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`generate`.
+
+        Examples
+        --------
+        >>> import rnnfast as rf
+        >>> model = rf.text.build(rf.text.Characters("abc\\n"), cell="gru", hidden=8, rng=0)
+        >>> "".join(model.pieces("ab", 20, rng=1)) == model.generate("ab", 20, rng=1)
+        True
+        """
+        numbers = sampling.generate(
+            self.model,
+            self._read_first(prompt),
+            length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            exclude=self._without_text(),
+            rng=rng,
+        )
+        return self.alphabet.decode(numbers)
+
+    def beam_search(self, prompt: str = "", length: int = 500, beams: int = 8) -> list[TextBeam]:
+        """The most likely continuations of a prompt that beam search finds.
+
+        Parameters
+        ----------
+        prompt, length
+            As for :meth:`generate`.
+        beams : int, default 8
+            How many continuations the search keeps at each step.
+
+        Returns
+        -------
+        list of TextBeam
+            At most `beams`, the most likely first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`generate`.
+
+        Examples
+        --------
+        >>> import rnnfast as rf
+        >>> model = rf.text.build(rf.text.Characters("abc\\n"), cell="gru", hidden=8, rng=0)
+        >>> model.beam_search("ab", 20, beams=1)[0].text == model.generate("ab", 20, temperature=0)
+        True
+        """
+        found = sampling.beam_search(
+            self.model, self._read_first(prompt), length, beams, exclude=self._without_text()
+        )
+        return [TextBeam("".join(self.alphabet.decode(beam.symbols)), *beam) for beam in found]
+
+    def bits_per_symbol(self, text: str | ArrayLike) -> float:
+        """The mean of -log2 p over the symbols of a text: to how much the model could compress it.
+
+        Parameters
+        ----------
+        text : str, or array_like of int, shape [N]
+            The text, or the numbers of its symbols; at least two symbols. The first symbol is read and not
+            predicted. ``Text.held_out_from_before`` gives the score of the whole held-out part.
+
+        Returns
+        -------
+        float
+            Bits per symbol.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `text` is of the wrong kind, has fewer than two symbols, or numbers outside the alphabet.
+
+        Examples
+        --------
+        >>> import numpy as np, rnnfast as rf
+        >>> model = rf.text.build(rf.text.Characters("abc"), cell="gru", hidden=8, rng=0)
+        >>> text = "abcabcabc"
+        >>> model.bits_per_symbol(text) == model.bits_per_symbol(model.alphabet.encode(text))
+        True
+        """
+        symbols = self.alphabet.encode(text) if isinstance(text, str) else checks.as_array("text", text)
+        if symbols.ndim != 1 or len(symbols) < 2:
+            raise ValueError(f"text: expected at least two symbols, [N], got shape {symbols.shape}")
+        if symbols.dtype.kind not in "iu":
+            raise TypeError(f"text: expected a str or integers, got dtype {symbols.dtype}")
+        if symbols.min() < 0 or symbols.max() >= len(self.alphabet):
+            came = f"{symbols.min()}..{symbols.max()}"
+            raise ValueError(f"text: expected symbols in 0..{len(self.alphabet) - 1}, got {came}")
+        data = streams(symbols, 1)
+        return evaluate(self.model, losses.cross_entropy, data, truncate=(CHUNK, CHUNK)) / math.log(2)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file, which :func:`rnnfast.text.load` and ``rnnfast sample`` read.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, by convention ``*.npz``. It is written whole or not at all.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        ValueError
+            If the network is not one of :func:`rnnfast.text.build`.
+
+        Examples
+        --------
+        See :func:`rnnfast.text.load`.
+        """
+        self.check_built()
+        save(path, self.model, metadata={key: self.metadata[key] for key in self.metadata if key != "fit"})
+
+    def check_built(self) -> None:
+        """Raise a ValueError if the options do not say how the network is built."""
+        if "cell" not in self.options:
+            raise ValueError(
+                "options: expected those of rf.text.build, from which load builds the network again, got "
+                f"{checks.shown(self.options)}; rf.save saves any network"
+            )
+
+    def _read_first(self, prompt: str) -> NDArray[np.int64]:
+        """The numbers of the prompt, or of what is read in place of an empty one."""
+        missing = self.alphabet.missing(checks.string("prompt", prompt))
+        if missing:
+            unit, came = self.alphabet.unit, ", ".join(map(repr, missing))
+            raise ValueError(f"prompt: expected {unit}s that the model knows, got {came}")
+        if prompt:
+            return self.alphabet.encode(prompt)
+        return np.zeros(1, np.int64) if self.alphabet.missing("\n") else self.alphabet.encode("\n")
+
+    def _without_text(self) -> tuple[int, ...]:
+        """The symbols that have no text and are never drawn."""
+        return () if self.alphabet.unknown is None else (self.alphabet.unknown,)
+
+    def __repr__(self) -> str:
+        return f"TextModel({self.name}; {len(self.alphabet)} symbols)"
+
+
+def build(
+    alphabet: Alphabet,
+    *,
+    cell: str = "lstm",
+    window: int = 8,
+    hidden: int = 320,
+    layers: int = 1,
+    dropout: float = 0.25,
+    rng: checks.Rng = None,
+) -> TextModel:
+    """A text model to be trained: the network that ``rnnfast train`` trains.
+
+    Parameters
+    ----------
+    alphabet : Alphabet
+        That of the text, ``text.alphabet``.
+    cell : {"lstm", "gru", "rnn", "window"}
+        The recurrent cell, or "window": tanh layers on the last symbols (:func:`window_model`).
+    window : int, default 8
+        The number of symbols that the cell "window" reads. The other cells ignore it.
+    hidden : int, default 320
+        Hidden units of each layer.
+    layers : int, default 1
+    dropout : float, default 0.25
+        The rate of dropout before, between and after the recurrent layers.
+    rng : int, numpy.random.Generator or None
+        Seeds the weights and the dropout masks.
+
+    Returns
+    -------
+    TextModel
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Examples
+    --------
+    >>> import rnnfast as rf
+    >>> text = rf.text.Text("what is written twice is easily read twice. " * 50)
+    >>> rf.text.build(text.alphabet, cell="gru", hidden=32, rng=0)
+    TextModel(GRU, 32 units; 16 symbols)
+    """
+    if not isinstance(alphabet, Alphabet):
+        raise TypeError(f"alphabet: expected an Alphabet, got {checks.shown(alphabet)}")
+    checks.check_rng(rng)
+    options = {
+        "symbols": alphabet.symbols,
+        "vocabulary": None,
+        "cell": checks.one_of("cell", cell, CELLS),
+        "window": checks.positive("window", window),
+        "hidden": checks.positive("hidden", hidden),
+        "layers": checks.positive("layers", layers),
+        "dropout": checks.probability("dropout", dropout),
+        "seed": checks.seed(np.random.default_rng() if rng is None else rng),
+    }
+    return TextModel(network(len(alphabet), options), alphabet, options)
+
+
+def load(path: str | os.PathLike[str]) -> TextModel:
+    """Read a text model from a file of ``rnnfast train``, :func:`rnnfast.text.train` or `TextModel.save`.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; ``rnnfast train`` writes ``rnnfast-model.npz`` unless told otherwise.
+
+    Returns
+    -------
+    TextModel
+        Its ``metadata`` is all that the file keeps.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read, or is no regular file.
+    ValueError
+        If the file is damaged, or holds something else. The message opens with the path.
+
+    Examples
+    --------
+    >>> import os, tempfile, rnnfast as rf
+    >>> model = rf.text.build(rf.text.Characters("abc\\n"), cell="gru", hidden=8, rng=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     model.save(path)
+    ...     loaded = rf.text.load(path)
+    >>> loaded
+    TextModel(GRU, 8 units; 5 symbols)
+    >>> loaded.generate("ab", 20, rng=1) == model.generate("ab", 20, rng=1)
+    True
+    """
+    arrays, metadata = read_checkpoint(path)
+    name = file_name(path)
+    if metadata.get("kind") not in KINDS:
+        raise ValueError(f"{name}: an rnnfast checkpoint, but not one of `rnnfast train`")
     try:
-        return fit(
-            model,
-            losses.cross_entropy,
-            streams(text.training, chosen["batch"]),
-            optim.Adam(model.parameters(), lr=chosen["lr"]),
-            epochs=chosen["epochs"],
-            minutes=chosen["minutes"],
-            batch_size=None,
-            shuffle=False,
-            truncate=(T, T),
-            validation=streams(held_out, side_by_side) if judged else None,
-            schedule=schedules.in_minutes(schedule) if chosen["minutes"] else schedule,
-            clip_norm=CLIP_NORM,
-            checkpoint=output,
-            metadata={
-                "kind": KIND,
-                "options": chosen,
-                "alphabet": text.alphabet.recorded,
-                "text": {"name": text.name, "files": text.files, "crc32": text.crc32},
-            },
-            resume=resume,
-            describe=_describe(text.alphabet.short),
-            rng=chosen["seed"],
-        )
-    except OSError as error:
-        raise CommandError(f"{output}: {error.strerror or error}") from None
-    except FloatingPointError as error:
-        raise Diverged(f"training diverged: {error} (--lr)") from None
-    except ValueError as error:
-        if resume is None or not str(error).startswith(f"{resume}: "):
-            raise
-        raise CommandError(str(error)) from None
-
-
-def check_converged(history: History, text: Text) -> None:
-    """Raise `Diverged` if the last epoch's loss is more than a bit above that of a uniform guess."""
-    unit, bits = text.alphabet.short, history.loss[-1] / math.log(2) if history.loss else 0.0
-    guess = math.log2(len(text.alphabet))
-    if bits > guess + 1.0:
-        raise Diverged(
-            f"training diverged: the last epoch's loss is {fixed(bits)} bits/{unit}, a uniform guess over "
-            f"{len(text.alphabet):,} symbols has {guess:.3f}; a lower --lr may help"
-        )
-
-
-def windows_of(text: Text, chosen: dict[str, Any]) -> int:
-    """How many windows, an update each, one reading of the training part has."""
-    steps = (len(text.training) - 1) // chosen["batch"]
-    return -(-steps // chosen["seq_len"])
-
-
-def held_out_bits(model: rf.Sequential, text: Text) -> float:
-    """Bits per symbol over the held-out text, read from end to end."""
-    held_out = streams(text.held_out_from_before, batch=1)
-    return evaluate(model, losses.cross_entropy, held_out, truncate=(2000, 2000)) / math.log(2)
-
-
-def perplexity(bits: float) -> float:
-    """2**bits; from 2**64 on infinite, as nothing that was learned has such a one."""
-    return 2.0**bits if bits < 64.0 else math.inf
-
-
-def _describe(unit: str) -> Callable[[Run], str]:
-    def describe(run: Run) -> str:
-        bits, rate = run.mean / math.log(2), run.rate / 1000
-        text = f"loss {fixed(run.mean, 2)}  {fixed(bits)} bits/{unit}  {rate:.1f}k {unit}s/s"
-        return text if run.validation is None else f"{text}  held out {fixed(run.validation / math.log(2))}"
-
-    return describe
+        options = NOT_IN_THOSE | metadata["options"]
+        alphabet = restored(options["symbols"], metadata["alphabet"])
+        sequential = network(len(alphabet), options)
+        sequential.load_state_dict(model_arrays(arrays))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{name}: damaged: {error}") from error
+    model = TextModel(sequential, alphabet, options)
+    model.metadata = metadata | {"options": options}
+    return model

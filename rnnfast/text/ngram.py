@@ -79,7 +79,7 @@ class NGram:
 
     Examples
     --------
-    >>> from rnnfast.baselines import NGram
+    >>> from rnnfast.text import NGram
     >>> model = NGram([0, 1, 0, 1, 0, 0], vocabulary=3, order=2)
     >>> [round(float(p), 3) for p in model.probabilities([1])]
     [0.861, 0.111, 0.028]
@@ -196,7 +196,7 @@ def bits_by_order(
     Examples
     --------
     >>> from itertools import islice
-    >>> from rnnfast.baselines import bits_by_order
+    >>> from rnnfast.text import bits_by_order
     >>> bits = bits_by_order([0, 1, 0, 1, 0, 0], 3, [0, 1, 0, 1], smoothing="witten-bell")
     >>> [round(value, 3) for value in islice(bits, 3)]
     [1.181, 0.702, 0.676]

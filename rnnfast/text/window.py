@@ -21,7 +21,7 @@ from rnnfast.nn.sequential import Sequential
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Window", "window_model"]
+__all__ = ["Window", "WindowStream", "window_model"]
 
 
 def window_model(
@@ -77,7 +77,7 @@ def window_model(
     Examples
     --------
     >>> import numpy as np
-    >>> from rnnfast.baselines import window_model
+    >>> from rnnfast.text import window_model
     >>> model = window_model(vocabulary=5, window=3, rng=0)
     >>> x = np.array([[0], [1], [4], [2], [3]])    # [T, B]
     >>> y, state = model(x)
@@ -118,7 +118,7 @@ class Window(Module):
     Examples
     --------
     >>> import numpy as np
-    >>> from rnnfast.baselines import Window
+    >>> from rnnfast.text import Window
     >>> y, state = Window(3)(np.array([[[1.0]], [[2.0]], [[3.0]], [[4.0]]]))    # [T, B, N]
     >>> y[:, 0].tolist()
     [[0.0, 0.0, 1.0], [0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 4.0]]
@@ -253,7 +253,7 @@ class WindowStream:
     Examples
     --------
     >>> import numpy as np
-    >>> from rnnfast.baselines import window_model
+    >>> from rnnfast.text import window_model
     >>> model = window_model(vocabulary=5, window=3, rng=0)
     >>> x = np.array([[0], [1], [4], [2]])    # [T, B]
     >>> step = model.stream()

@@ -16,8 +16,6 @@ import time
 import numpy as np
 import pytest
 from commands import SMALL, TEXT, fails, interrupted_after
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import rnnfast as rf
 from rnnfast.benchmark import contenders, problems, report, suite, timing
@@ -26,7 +24,6 @@ from rnnfast.cli import options
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.main import main
 from rnnfast.nn import optim
-from rnnfast.text import reading
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
 # ---- train
@@ -133,43 +130,9 @@ def test_ctrl_c_outside_of_training(trained, capsys, monkeypatch):
     def interrupt(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rnnfast.cli.sample.load", interrupt)
+    monkeypatch.setattr("rnnfast.cli.text.load", interrupt)
     assert main(["sample"]) == 130
     assert "Interrupted" in capsys.readouterr().err
-
-
-# ---- the text
-
-
-def test_the_default_text_and_its_last_tenth():
-    default = reading.default_text()
-    assert len(default.content) > 400_000
-    assert len(default.held_out) == len(default.content) // 10
-    assert len(default.training) + len(default.held_out) == len(default.content)
-    assert len(default.alphabet) == len(set(default.content[: default.cut])) + 1
-
-
-def test_characters_that_only_the_held_out_part_has_share_one_symbol():
-    content = "ab" * 45 + "axyzababab"
-    sample = reading.Text("sample", (), content)
-    assert sample.alphabet.known == "ab"
-    assert sample.held_out.tolist() == [0, 2, 2, 2, 0, 1, 0, 1, 0, 1]
-    assert sample.held_out_from_before.tolist() == [1, *sample.held_out.tolist()]
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(2, 60), st.integers(1, 5))
-def test_streams_stand_side_by_side(length, batch):
-    batch = min(batch, length - 1)
-    x, targets = reading.streams(np.arange(length), batch)
-    np.testing.assert_array_equal(targets, x + 1)
-    np.testing.assert_array_equal(x.T.ravel(), np.arange((length - 1) // batch * batch))
-    assert x.shape[1] == batch
-
-
-def test_several_files_are_joined(folder):
-    (folder / "more.txt").write_text("more " * 10, encoding="utf-8")
-    assert reading.read_text(["text.txt", "more.txt"]).content == TEXT + "\n" + "more " * 10
 
 
 # ---- sample
@@ -461,7 +424,7 @@ def test_a_disk_that_is_full(folder, capsys, monkeypatch):
     def full(*arguments, **keywords):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("rnnfast.text.model.fit", full)
+    monkeypatch.setattr("rnnfast.text.training.fit", full)
     assert "rnnfast-model.npz: No space left" in fails(capsys, "train", "text.txt", *SMALL)
 
 

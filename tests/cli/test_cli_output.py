@@ -166,7 +166,7 @@ def test_a_text_from_a_pipe_is_that_of_the_file(folder, fed_pipe, file):
     code, error = run(["train", file, *SMALL, "--epochs", "1"], input=content)
     assert code == 0, error
     recorded = read_checkpoint("rnnfast-model.npz")[1]["text"]
-    crc32 = reading.Text("text", (), content).crc32
+    crc32 = reading.Text(content).crc32
     assert recorded == {"name": file, "files": [file], "crc32": crc32}
 
 
@@ -183,8 +183,3 @@ def test_a_text_beyond_the_bound(folder, capsys, monkeypatch, size):
     monkeypatch.setattr(reading, "MOST", 100)
     (folder / "long.txt").write_text("a" * size)
     assert "long.txt: expected at most 100 bytes, got more" in fails(capsys, "train", "long.txt")
-
-
-def test_line_ends_are_read_as_newlines(folder):
-    (folder / "lines.txt").write_bytes(b"one\r\ntwo\rthree\n" * 3)
-    assert reading.read_text(["lines.txt"]).content == "one\ntwo\nthree\n" * 3

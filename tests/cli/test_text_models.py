@@ -1,4 +1,4 @@
-"""The command on texts of characters, bytes and words: symbols, resuming, the ladder, ways to draw."""
+"""The command on texts of characters, bytes and words: resuming, the ladder, ways to draw."""
 
 from __future__ import annotations
 
@@ -6,114 +6,17 @@ import re
 
 import numpy as np
 import pytest
-from commands import SMALL, TEXT, fails, interrupted_after
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from commands import SMALL, fails, interrupted_after
 
 import rnnfast as rf
-from rnnfast.baselines import NGram
 from rnnfast.cli import compare
 from rnnfast.cli.main import main
 from rnnfast.nn import optim
-from rnnfast.text import counting, reading
-from rnnfast.text import model as textmodel
-from rnnfast.text.alphabets import ALPHABETS, Bytes, Characters, Words, restored
+from rnnfast.text.alphabets import ALPHABETS
+from rnnfast.text.training import windows_of
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
 KINDS = list(ALPHABETS)
-
-# ---- symbols
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=100, deadline=None)
-@given(written=st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_text_comes_back_from_its_symbols(kind, written):
-    alphabet = ALPHABETS[kind].of(written)
-    numbers = alphabet.encode(written)
-    assert "".join(alphabet.decode(numbers)) == written
-    again = restored(kind, alphabet.recorded)
-    assert again.encode(written).tolist() == numbers.tolist()
-    assert len(again) == len(alphabet) > numbers.max(initial=-1)
-    assert alphabet.missing(written) == []
-
-
-def test_words_are_cut_as_they_say():
-    assert Words([]).cut("It's  3.14,\n\tnaïve _x_ (y)\n\n") == (
-        ["It", "'", "s", "  ", "3", ".", "14", ",", "\n", "\t", "naïve", " _x_", " (", "y", ")", "\n", "\n"]
-    )
-
-
-def test_the_most_frequent_words_are_known():
-    alphabet = Words.of("a b b c c c d", vocabulary=2)
-    assert alphabet.known == [" c", " b"]
-    assert alphabet.encode("a c b").tolist() == [2, 0, 1]
-    assert alphabet.unknown == 2
-    assert len(alphabet) == 3
-    assert alphabet.missing("a c d") == [" d", "a"]
-
-
-def test_bytes_that_are_no_text():
-    assert list(Bytes().decode(b"a\xe2\x82\xacb\xff\xe2")) == ["a", "€", "b", "\ufffd", "\ufffd"]
-    assert Bytes().encode("\udcff").tolist() == [255]  # what a shell hands over undecoded
-
-
-@pytest.mark.parametrize("recorded", [None, 3, ["a", 2]])
-def test_what_no_alphabet_recorded(recorded):
-    for kind in ("characters", "words"):
-        with pytest.raises(ValueError, match=f"alphabet: expected one of '{kind}'"):
-            restored(kind, recorded)
-
-
-def test_all_kinds_have_the_same_split():
-    content = "".join(f"{n} élan, " for n in range(60))
-    texts = {kind: reading.Text("text", (), content, kind) for kind in KINDS}
-    for one in texts.values():
-        assert "".join(one.alphabet.decode(one.training)) == content[: one.cut]
-        assert one.held_out_from_before.tolist() == [one.training[-1], *one.held_out]
-    assert len(texts["bytes"].held_out) > len(texts["characters"].held_out) > len(texts["words"].held_out)
-
-
-def test_bits_per_character():
-    content = "one two " * 20
-    characters, words = (reading.Text("text", (), content, kind) for kind in ("characters", "words"))
-    assert characters.bits_per_character(1.25) == 1.25
-    assert words.bits_per_character(2.0) == pytest.approx(2.0 * len(words.held_out) / 16)
-    accented = reading.Text("text", (), "éé" * 20, "bytes")
-    assert accented.bits_per_character(1.5) == pytest.approx(3.0)
-
-
-def test_an_unknown_word_costs_its_spelling():
-    content = "ab cd " * 30 + "zzz ab cd ab cdx"
-    few = reading.Text("text", (), content[:180], "words", vocabulary=1)
-    held_out = content[:180][few.cut :]
-    unknown = [token for token in few.alphabet.cut(held_out) if token != few.alphabet.known[0]]
-    characters = Characters.of(content[: few.cut])
-    end = len(characters)
-    numbers = {token: [*characters.encode(token), end] for token in few.alphabet.cut(content[: few.cut])}
-    speller = NGram([n for word in numbers.values() for n in word], end + 1, 5, "kneser-ney")
-    spelt = [n for word in unknown for n in [*characters.encode(word), end]]
-    assert few.spelling_bits == pytest.approx(speller.bits_per_symbol(spelt) * len(spelt))
-    assert few.bits_per_character(0.0) == pytest.approx(few.spelling_bits / len(held_out))
-
-
-def test_the_best_kneser_ney_model_is_that_of_all_orders():
-    sample = reading.Text("text", (), TEXT)
-    best = counting.best_kneser_ney(sample)
-    scores = {}
-    for order in range(1, counting.LONGEST + 1):
-        model = NGram(sample.training, len(sample.alphabet), order, "kneser-ney")
-        scores[order] = model.bits_per_symbol(sample.held_out)
-    assert best.bits == min(scores.values()) == scores[best.order]
-    assert best.name == f"{best.order}-gram, Kneser-Ney"
-    assert counting.margin(1.0, 1.25) == "0.250 bits below"
-    assert counting.margin(1.25, 1.0) == "0.250 bits above"
-
-
-@pytest.mark.parametrize(("bits", "expected"), [(3.0, 8.0), (63.0, 2.0**63), (64.0, np.inf), (1e6, np.inf)])
-def test_perplexity_is_infinite_beyond_all_that_models_have(bits, expected):
-    assert textmodel.perplexity(bits) == expected
-
 
 # ---- train and sample
 
@@ -149,7 +52,7 @@ def test_a_model_of_words_goes_on_with_the_bits_of_one_that_never_stopped(folder
     ours, theirs = read_checkpoint("parts.npz")[0], read_checkpoint("whole.npz")[0]
     for name, array in ours.items():
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
-    assert textmodel.load("parts.npz")[1].known == textmodel.load("whole.npz")[1].known
+    assert rf.text.load("parts.npz").alphabet.known == rf.text.load("whole.npz").alphabet.known
     capsys.readouterr()
     resume = ["train", "--resume", "parts.npz"]
     assert "--symbols bytes: parts.npz was trained with words" in fails(capsys, *resume, "--symbols", "bytes")
@@ -192,7 +95,8 @@ def test_a_beam_is_the_likeliest_and_says_how_likely(trained, capsys):
     printed, said = capsys.readouterr()
     assert printed == greedy
     assert re.fullmatch(r"12 characters, log probability -\d+\.\d{3}: \d\.\d{3} bits/char\n", said)
-    model, alphabet, _ = textmodel.load("rnnfast-model.npz")
+    trained_model = rf.text.load("rnnfast-model.npz")
+    model, alphabet = trained_model.model, trained_model.alphabet
     best = rf.sampling.beam_search(model, alphabet.encode("7 green"), 12, 5, exclude=[len(alphabet) - 1])[0]
     assert main([*run, "--beam", "5"]) == 0
     printed, said = capsys.readouterr()
@@ -240,8 +144,8 @@ def test_the_ladder_is_the_scores_of_its_models(folder, capsys, kind):
     ]
     assert [name for name in rows if name in (*counting, *networks)] == [*counting, *networks]
 
-    sample = reading.read_text(["text.txt"], kind, 4000)
-    model = NGram(sample.training, len(sample.alphabet), 3, "kneser-ney")
+    sample = rf.text.read_text("text.txt", kind, 4000 if kind == "words" else None)
+    model = rf.text.NGram(sample.training, len(sample.alphabet), 3, "kneser-ney")
     bits = model.bits_per_symbol(sample.held_out)
     assert rows["3-gram, Kneser-Ney"][0] == f"{model.grams:,}"
     expected = [f"{bits:.3f}", f"{2**bits:.2f}"]
@@ -249,18 +153,10 @@ def test_the_ladder_is_the_scores_of_its_models(folder, capsys, kind):
         expected.append(f"{sample.bits_per_character(bits):.3f}")
     assert rows["3-gram, Kneser-Ney"][2:] == expected
 
-    chosen = {
-        **textmodel.DEFAULTS,
-        "hidden": 8,
-        "batch": 4,
-        "seq_len": 16,
-        "lr": 0.02,
-        "epochs": 2,
-        "seed": 3,
-    }
-    gru = textmodel.build(len(sample.alphabet), chosen | {"cell": "gru"})
-    textmodel.train(gru, sample, chosen, judged=False)
-    assert rows["GRU, 8 units"][2] == f"{textmodel.held_out_bits(gru, sample):.3f}"
+    gru = rf.text.build(sample.alphabet, cell="gru", hidden=8, rng=3)
+    how = {"batch": 4, "seq_len": 16, "lr": 0.02, "epochs": 2}
+    rf.text.train(gru, sample, **how, validate=False, progress=False)
+    assert rows["GRU, 8 units"][2] == f"{gru.bits_per_symbol(sample.held_out_from_before):.3f}"
     assert re.search(r"best count model  \S.*: \d+\.\d{3} bits/", printed)
     assert len(re.findall(r" bits (?:below|above) it", printed)) == 4
 
@@ -282,12 +178,9 @@ def test_one_cell_of_the_ladder_and_less_time(folder, capsys):
     assert "learning rates: window 0.005;" in printed
 
 
-@pytest.mark.parametrize(
-    ("value", "decimals", "text"),
-    [(0.0126, 3, "0.013"), (999999.5, 2, "999999.50"), (1.173e35, 3, "1.173e+35"), (np.inf, 3, "inf")],
-)
-def test_a_score_of_any_size_is_short(value, decimals, text):
-    assert counting.fixed(value, decimals) == text
+def test_a_margin_is_a_difference_in_words():
+    assert compare.margin(1.0, 1.25) == "0.250 bits below"
+    assert compare.margin(1.25, 1.0) == "0.250 bits above"
 
 
 @pytest.mark.usefixtures("low_ladder")
@@ -306,7 +199,7 @@ def test_networks_of_the_ladder_that_diverge_are_named(folder, capsys, monkeypat
 
 @pytest.mark.usefixtures("low_ladder")
 def test_ctrl_c_leaves_the_rungs_that_are_done(folder, capsys, monkeypatch):
-    an_epoch = textmodel.windows_of(reading.read_text(["text.txt"]), {"batch": 4, "seq_len": 16})
+    an_epoch = windows_of(rf.text.read_text("text.txt"), seq_len=16, batch=4)
     # within the second epoch of the second network
     monkeypatch.setattr(optim.Adam, "step", interrupted_after(3 * an_epoch + 1))
     assert main(["train", "text.txt", *SMALL, "--epochs", "2", "--compare"]) == 130

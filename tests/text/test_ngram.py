@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnfast.baselines import NGram, bits_by_order
-from rnnfast.text.reading import default_text
+from rnnfast.text import NGram, bits_by_order, default_text
 
 
 def followers(symbols, history):

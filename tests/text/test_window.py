@@ -10,7 +10,7 @@ import pytest
 from differences import assert_gradients
 
 import rnnfast as rf
-from rnnfast.baselines import Window, window_model
+from rnnfast.text import Window, window_model
 
 T, B, N = 7, 3, 2
 

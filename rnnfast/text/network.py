@@ -1,0 +1,58 @@
+"""The networks that predict a text: from the numbers of its symbols to a logit for each next symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rnnfast.nn import Dropout, Embedding, Linear, Sequential
+from rnnfast.recurrent import GRU, LSTM, RNN
+from rnnfast.text.window import window_model
+
+__all__ = ["CELLS", "name_of", "network"]
+
+CELLS = ("window", "rnn", "gru", "lstm")
+RECURRENT = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+EMBEDDING = 64  # size of a symbol's vector
+
+
+def network(symbols: int, options: Mapping[str, Any]) -> Sequential:
+    """Embedding, dropout, recurrent layers, dropout, and a linear layer.
+
+    The cell "window" has no recurrent layers. It has tanh layers on a window of the last symbols, each with
+    dropout after it.
+
+    Parameters
+    ----------
+    symbols : int
+        V, the size of the alphabet.
+    options : mapping
+        "cell", "window", "hidden", "layers", "dropout" and "seed", as for :func:`rnnfast.text.build`.
+
+    Returns
+    -------
+    Sequential
+        From integers [T, B] to logits [T, B, V].
+    """
+    rng = np.random.default_rng(options["seed"])
+    cell, hidden, layers, dropout = (options[name] for name in ("cell", "hidden", "layers", "dropout"))
+    if cell == "window":
+        keywords = {"hidden": hidden, "layers": layers, "dropout": dropout}
+        return window_model(symbols, options["window"], embedding=EMBEDDING, rng=rng, **keywords)
+    recurrent = RECURRENT[cell]
+    return Sequential(
+        Embedding(symbols, EMBEDDING, rng=rng),
+        Dropout(dropout, rng=rng),
+        recurrent(EMBEDDING, hidden, layers, dropout=dropout if layers > 1 else 0.0, rng=rng),
+        Dropout(dropout, rng=rng),
+        Linear(hidden, symbols, rng=rng),
+    )
+
+
+def name_of(options: Mapping[str, Any]) -> str:
+    """The name of the network of these options, as tables print it."""
+    layers = "" if options["layers"] == 1 else f"{options['layers']} layers of "
+    cell = f"window of {options['window']}" if options["cell"] == "window" else options["cell"].upper()
+    return f"{cell}, {layers}{options['hidden']} units"

@@ -37,7 +37,7 @@ from rnnfast.series.learner import TooShort
 from rnnfast.series.markov import Markov
 from rnnfast.series.perceptron import Perceptron
 from rnnfast.series.saving import load_forecaster
-from rnnfast.series.tables.pivot import Wide, pivot
+from rnnfast.series.tables import Clock, Data, TableError, Wide, pivot, read_data
 from rnnfast.series.windowed import LastValue, SeasonalLastValue
 
 __all__ = [

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from rnnfast.cli.main import main
-from rnnfast.series.tables.clock import Dates
-from rnnfast.series.tables.data import Columns, read_data
+from rnnfast.series import read_data
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
 pandas = pytest.importorskip("pandas")
@@ -249,7 +248,7 @@ def test_the_clock_of_dates(capsys, times, arguments, step, after, name):
 )
 def test_the_clock_of_few_dates(times, how, step, after):
     table(times)
-    data = read_data("data.csv", Columns(["y"], "date"), dates=Dates(**how))
+    data = read_data("data.csv", "y", time="date", **how)
     assert data.clock.step_text() == step
     assert data.clock.after(1).labels() == [after]
 

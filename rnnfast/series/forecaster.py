@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from rnnfast import checks
 from rnnfast.series.arrays import (
     SMALLEST,
+    History,
     checked_covariates,
     checked_series,
     flat_columns,
@@ -161,12 +162,12 @@ class Forecaster(Learner):
         self.horizon = 0  # until all is learnt
         self.non_negative = bool(non_negative)
         self.covariates = known.shape[2] if self.reads_covariates else 0
-        known = known[:, :, : self.covariates]
+        history = History(values, known[:, :, : self.covariates])
         seed = int(generator.integers(2**63))
         began = time.perf_counter()
-        trial = self.best_trial(values, known, start, horizon, differences, seed)
+        trial = self.best_trial(history, start, horizon, differences, seed)
         self.difference = trial.difference
-        self.learn_from(values, known, N, seed, trial.updates)
+        self.learn_from(history, N, seed, trial.updates)
         self.seconds = time.perf_counter() - began
         self._residuals = Residuals(np.sort(trial.residuals, axis=0), rounding(values))
         self.flat, self.horizon = np.ndim(series) == 1, horizon
@@ -252,11 +253,9 @@ class Forecaster(Learner):
         shares = [
             _share("probabilities", value) for value in np.atleast_1d(np.asarray(probabilities)).tolist()
         ]
-        values, known, origins, horizon = self._checked(
-            history, [len(np.atleast_1d(history))], horizon, covariates
-        )
-        means = self._forecasts(values, known, origins, horizon)
-        found = np.stack([self._quantile(values, origins, means, share)[0] for share in shares])
+        past, origins, horizon = self._checked(history, [len(np.atleast_1d(history))], horizon, covariates)
+        means = self._forecasts(past, origins, horizon)
+        found = np.stack([self._quantile(past.values, origins, means, share)[0] for share in shares])
         return self._shaped(found)
 
     def roll(
@@ -293,10 +292,10 @@ class Forecaster(Learner):
             As :meth:`predict`, or an origin with fewer than `memory` values in front of it.
         """
         level = _share("level", level)
-        values, known, places, horizon = self._checked(series, origins, horizon, covariates)
-        means = self._forecasts(values, known, places, horizon)
-        lower = np.minimum(self._quantile(values, places, means, (1 - level) / 2), means)
-        upper = np.maximum(self._quantile(values, places, means, (1 + level) / 2), means)
+        history, places, horizon = self._checked(series, origins, horizon, covariates)
+        means = self._forecasts(history, places, horizon)
+        lower = np.minimum(self._quantile(history.values, places, means, (1 - level) / 2), means)
+        upper = np.maximum(self._quantile(history.values, places, means, (1 + level) / 2), means)
         return Forecast(*(self._shaped(part) for part in (means, lower, upper)))
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
@@ -405,8 +404,8 @@ class Forecaster(Learner):
 
     def _checked(
         self, series: ArrayLike, origins: ArrayLike, horizon: int | None, covariates: ArrayLike | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.integer], int]:
-        """The arguments of `roll`: values [N, S], covariates [N + horizon, S, K], origins [O], horizon."""
+    ) -> tuple[History, NDArray[np.integer], int]:
+        """The arguments of `roll`: the history with covariates of `horizon` steps more, origins, horizon."""
         self._check_fitted()
         values = checked_series("history", series)
         if values.shape[1] != self.series or (np.ndim(series) == 1) != self.flat:
@@ -425,7 +424,7 @@ class Forecaster(Learner):
             )
         rows = int(places.max(initial=0)) + horizon
         if not self.covariates:
-            return values, np.zeros((max(rows, len(values)), self.series, 0)), places, horizon
+            return History(values, np.zeros((max(rows, len(values)), self.series, 0))), places, horizon
         if covariates is None:
             raise ValueError(f"covariates: expected those of {rows} rows, as fit had some, got none")
         known = checked_covariates(covariates, rows, self.series)
@@ -433,7 +432,7 @@ class Forecaster(Learner):
             raise ValueError(
                 f"covariates: expected {self.covariates} of them, as in fit, got {known.shape[2]}"
             )
-        return values, known, places, horizon
+        return History(values, known), places, horizon
 
     def _shaped(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """``[…, S]`` as the caller's series is shaped."""

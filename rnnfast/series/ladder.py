@@ -30,6 +30,7 @@ from rnnfast.series.perceptron import Perceptron
 from rnnfast.series.windowed import LastValue, SeasonalLastValue
 
 __all__ = [
+    "TEST",
     "Score",
     "backtest",
     "best_score",

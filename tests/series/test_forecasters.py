@@ -23,7 +23,7 @@ from rnnfast.baselines import (
     load_forecaster,
 )
 from rnnfast.series import latent, training
-from rnnfast.series.arrays import spaced
+from rnnfast.series.arrays import History, spaced
 from rnnfast.series.convolution import Flatten, SlidingWindows
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -268,9 +268,9 @@ def learnt(forecaster, monkeypatch):
     """What `_learn` is given, call by call, and the weights it leaves."""
     calls, learn = [], forecaster._learn
 
-    def spy(series, known, start, rng, stop=None):
-        found = learn(series, known, start, rng, stop)
-        calls.append((series, start, stop, found, {n: a.copy() for n, a in forecaster._numbers().items()}))
+    def spy(history, start, rng, stop=None):
+        found = learn(history, start, rng, stop)
+        calls.append((history.values, start, stop, found, {n: a.copy() for n, a in forecaster._numbers().items()}))
         return found
 
     monkeypatch.setattr(forecaster, "_learn", spy)
@@ -372,9 +372,9 @@ def test_the_perceptron_keeps_the_weights_of_the_lowest_validation_error():
     errors = []
     for updates in (4, 12, 200):
         model = Perceptron(6, updates=updates)
-        known = np.zeros((161, 1, 0))
-        model._learn(series, known, 128, np.random.default_rng(0))
-        means = model._means(series, known, np.arange(128, 160), 1)
+        history = History(series, np.zeros((161, 1, 0)))
+        model._learn(history, 128, np.random.default_rng(0))
+        means = model._means(history, np.arange(128, 160), 1)
         errors.append(np.mean((means[:, 0] - series[128:]) ** 2))
     assert errors[0] >= errors[1] >= errors[2]
 

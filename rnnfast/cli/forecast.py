@@ -21,7 +21,8 @@ from rnnfast.cli.forecast_output import (
     print_scores,
 )
 from rnnfast.cli.options import positive_integer, seed, share, shares
-from rnnfast.series.forecaster import KIND, Forecast, Forecaster
+from rnnfast.series.forecaster import KIND, Forecaster
+from rnnfast.series.intervals import Forecast
 from rnnfast.series.ladder import (
     Score,
     backtest,
@@ -31,7 +32,7 @@ from rnnfast.series.ladder import (
     longest_horizon,
 )
 from rnnfast.series.learner import TooShort
-from rnnfast.series.plot import draw
+from rnnfast.series.plot import draw_forecast
 from rnnfast.series.saving import load_forecaster
 from rnnfast.series.tables.data import Data, read_data
 from rnnfast.series.tables.errors import Argument, MissingColumn, StepError, TableError
@@ -121,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
         write_text("--output", options.output, as_csv(data, forecasts))
     if options.plot is not None:
         try:
-            draw(options.plot, data, forecasts.interval, forecaster.label, options.level)
+            draw_forecast(options.plot, data, forecasts.interval, name=forecaster.label, level=options.level)
         except OSError as error:
             raise CommandError(f"--plot {options.plot}: {error.strerror or error}") from None
     return 0

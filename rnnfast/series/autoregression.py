@@ -42,7 +42,7 @@ class AutoRegression(Windowed):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.sin(0.3 * np.arange(300))    # x_t = 2 cos(0.3) x_{t-1} - x_{t-2}
-    >>> model = rf.baselines.AutoRegression(2).fit(series, horizon=5)
+    >>> model = rf.series.AutoRegression(2).fit(series, horizon=5)
     >>> bool(np.allclose(model.predict(series).mean, np.sin(0.3 * np.arange(300, 305)))), model.parameters
     (True, 3)
     """

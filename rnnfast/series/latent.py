@@ -67,7 +67,7 @@ class LatentAutoregression(NetworkForecaster):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.sin(0.3 * np.arange(300))
-    >>> model = rf.baselines.LatentAutoregression("gru", updates=200).fit(series, horizon=3, rng=0)
+    >>> model = rf.series.LatentAutoregression("gru", updates=200).fit(series, horizon=3, rng=0)
     >>> bool(np.abs(model.predict(series).mean - np.sin(0.3 * np.arange(300, 303))).max() < 0.2)
     True
     >>> model.parameters == 3 * 32 * (1 + 32 + 2) + 32 + 1

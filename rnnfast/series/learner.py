@@ -22,7 +22,17 @@ Self = TypeVar("Self", bound="Learner")
 
 
 class TooShort(ValueError):
-    """The training part of a series has fewer values than a forecaster needs."""
+    """The training part of a series has fewer values than a forecaster needs.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> try:
+    ...     rf.series.AutoRegression(24).fit(np.arange(40.0))
+    ... except rf.series.TooShort as error:
+    ...     print(error)
+    series: too short for AR(24): expected at least 50 values in its training part, got 32 of 40
+    """
 
 
 class Trial(NamedTuple):
@@ -96,6 +106,12 @@ class Learner:
         ----------
         **changes
             Settings that differ, such as ``difference=model.difference``.
+
+        Examples
+        --------
+        >>> import rnnfast as rf
+        >>> rf.series.Markov(5).clone(smoothing=0.5)
+        Markov(levels=5, smoothing=0.5, shared=False, difference=0)
         """
         return type(self)(**{**self.settings, **changes})
 
@@ -148,13 +164,9 @@ class Learner:
         known = history.known
         self._scale = Scale.of(history.values, start, self.difference)
         self._known_scale = Scale.of(known.reshape(len(known), -1), start, self.difference)
-        return self._learn(
-            self._scaled(history), start - self.difference, np.random.default_rng(seed), stop
-        )
+        return self._learn(self._scaled(history), start - self.difference, np.random.default_rng(seed), stop)
 
-    def _forecasts(
-        self, history: History, origins: NDArray[np.integer], horizon: int
-    ) -> NDArray[np.float64]:
+    def _forecasts(self, history: History, origins: NDArray[np.integer], horizon: int) -> NDArray[np.float64]:
         """The forecasts [O, horizon, S], in the series' own unit."""
         scaled = self._means(self._scaled(history), origins - self._scale.difference, horizon)
         return self._bounded_below(self._scale.undo(history.values, origins, scaled))

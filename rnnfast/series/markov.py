@@ -44,7 +44,7 @@ class Markov(Forecaster):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.tile([0.0, 1.0, 2.0], 50)    # each level has one successor
-    >>> forecast = rf.baselines.Markov(3, smoothing=1e-9).fit(series, horizon=2).predict(series)
+    >>> forecast = rf.series.Markov(3, smoothing=1e-9).fit(series, horizon=2).predict(series)
     >>> forecast.mean.round(6).tolist()
     [0.0, 1.0]
     """

@@ -63,7 +63,7 @@ class LastValue(_Naive):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.cumsum(np.random.default_rng(0).standard_normal(200))
-    >>> model = rf.baselines.LastValue().fit(series, horizon=3)
+    >>> model = rf.series.LastValue().fit(series, horizon=3)
     >>> forecast = model.predict(series)
     >>> bool((forecast.mean == series[-1]).all()), model.parameters
     (True, 0)
@@ -89,7 +89,7 @@ class SeasonalLastValue(_Naive):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.tile([1.0, 5.0, 2.0], 40)
-    >>> rf.baselines.SeasonalLastValue(3).fit(series, horizon=4).predict(series).mean.round(6).tolist()
+    >>> rf.series.SeasonalLastValue(3).fit(series, horizon=4).predict(series).mean.round(6).tolist()
     [1.0, 5.0, 2.0, 1.0]
     """
 

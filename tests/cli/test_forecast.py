@@ -10,9 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from rnnfast.baselines import Markov
 from rnnfast.cli.main import main
-from rnnfast.series import training
+from rnnfast.series import Markov, training
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
 pandas = pytest.importorskip("pandas")

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from rnnfast.baselines import load_forecaster
 from rnnfast.cli.main import main
+from rnnfast.series import load_forecaster
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
 pandas = pytest.importorskip("pandas")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rnnfast as rf
-from rnnfast.baselines import (
+from rnnfast.series import (
     AutoRegression,
     Convolution,
     LastValue,
@@ -20,9 +20,10 @@ from rnnfast.baselines import (
     Markov,
     Perceptron,
     SeasonalLastValue,
+    latent,
     load_forecaster,
+    training,
 )
-from rnnfast.series import latent, training
 from rnnfast.series.arrays import History, spaced
 from rnnfast.series.convolution import Flatten, SlidingWindows
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
@@ -270,7 +271,9 @@ def learnt(forecaster, monkeypatch):
 
     def spy(history, start, rng, stop=None):
         found = learn(history, start, rng, stop)
-        calls.append((history.values, start, stop, found, {n: a.copy() for n, a in forecaster._numbers().items()}))
+        calls.append(
+            (history.values, start, stop, found, {n: a.copy() for n, a in forecaster._numbers().items()})
+        )
         return found
 
     monkeypatch.setattr(forecaster, "_learn", spy)

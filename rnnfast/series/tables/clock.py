@@ -41,10 +41,10 @@ class Dates(NamedTuple):
 
 
 class Clock:
-    """A time axis: positions, which are regular if their differences are all the same.
+    """The times of rows: positions on an axis, the step between them, and both as text.
 
-    Positions are those of a ruler where the times are dates, or the numbers of a column of numbers, or the
-    rows' own numbers where there is no time.
+    :func:`read_data` makes it. Positions are whole numbers of a unit that suits the step where the times are
+    dates, or the numbers of a column of numbers, or the rows' own numbers where there is no time.
 
     Parameters
     ----------
@@ -59,6 +59,13 @@ class Clock:
         The date format that was chosen; empty where the dates have one meaning.
     ahead : ndarray, optional
         The positions of the next rows, as far as they are known.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> clock = rf.series.Clock("hour", np.array([0, 6, 12, 18]))
+    >>> clock.labels(), clock.step_text(), clock.after(2).labels()
+    (['0', '6', '12', '18'], '6', ['24', '30'])
     """
 
     def __init__(

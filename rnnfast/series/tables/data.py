@@ -123,7 +123,8 @@ def read_data(
     Parameters
     ----------
     path : str or path-like
-        A table: CSV, TSV or Parquet by its suffix, ``.gz`` behind it or not. Its first line names the columns.
+        A table: CSV, TSV or Parquet by its suffix, ``.gz`` behind it or not. Its first line names the
+        columns.
     columns : str or sequence of str, optional
         What to forecast; by default the only column of numbers.
     time : str, optional

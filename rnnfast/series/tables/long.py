@@ -134,7 +134,8 @@ def repeated_times(table: Table, clock: Clock, taken: list[str]) -> str:
     if name is not None:
         count = np.count_nonzero(clock.positions == clock.positions[row])
         raise TableError(
-            f"{table.path}: the column {name!r} repeats dates: {clock.name} {label} is in {count} rows. Take ",
+            f"{table.path}: the column {name!r} repeats dates: {clock.name} {label} is in {count} rows. ",
+            "Take ",
             Argument("series", name),
             ": one model of all of them, and a forecast for each",
         )

@@ -17,6 +17,7 @@ import pytest
 
 import rnnfast as rf
 from rnnfast import training
+from rnnfast.series import tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 OPTIONAL = {
@@ -71,8 +72,9 @@ def test_it_runs(page, tmp_path, monkeypatch, capsys):
 
 
 def public_names() -> set[str]:
-    """What is public in rnnfast, in its public modules and in rnnfast.training."""
+    """What is public in rnnfast, in its public modules, in rnnfast.training and in rnnfast.series.tables."""
     names = {f"training.{name}" for name in training.__all__ if name not in rf.__all__}
+    names |= {f"series.tables.{name}" for name in tables.__all__ if name not in rf.series.__all__}
     for name in rf.__all__:
         inside = getattr(getattr(rf, name), "__all__", None)
         names |= {name} if inside is None else {f"{name}.{each}" for each in inside}

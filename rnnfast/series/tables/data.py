@@ -211,7 +211,7 @@ def read_data(
     day_first = checks.flag("day_first", day_first)
     formats = _text("date_format", date_format), _text("usual_format", usual_format)
     dates = Dates(formats[0], day_first, formats[1], _text("step", step))
-    marks = [missing_values] if isinstance(missing_values, str) else [str(value) for value in missing_values]
+    marks = _marks(missing_values)
     table = read_table(file_name(path), marks)
     data = _read(table, uses, dates, missing, irregular)
     if step is not None and data.clock.step_text() != step:
@@ -289,6 +289,16 @@ def _names(argument: str, value: Any) -> list[str]:
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"{argument}: expected a name or a list of names, got {checks.shown(value)}")
     return list(names)
+
+
+def _marks(values: Any) -> list[str]:
+    """What means a missing value, as text."""
+    several = [values] if isinstance(values, str) else values
+    if not isinstance(several, Sequence) or not all(
+        isinstance(v, (str, int, float, np.number)) for v in several
+    ):
+        raise TypeError(f"missing_values: expected a list of numbers or texts, got {checks.shown(values)}")
+    return [str(value) for value in several]
 
 
 def _text(argument: str, value: Any) -> str | None:

@@ -21,10 +21,10 @@ data = sunspots.load_pandas().data
 years, series = data["YEAR"].to_numpy(int), data["SUNACTIVITY"].to_numpy()
 HORIZON = 11  # years ahead
 
-rungs = rf.baselines.ladder(lags=24, season=11, updates=options.updates)
-scores = dict(zip(rungs, rf.baselines.backtest(series, rungs.values(), horizon=HORIZON), strict=True))
-print(rf.baselines.score_table(list(scores.values())))
-best = rf.baselines.best_score(list(scores.values()))
+rungs = rf.series.ladder(lags=24, season=11, updates=options.updates)
+scores = dict(zip(rungs, rf.series.backtest(series, rungs.values(), horizon=HORIZON), strict=True))
+print(rf.series.score_table(list(scores.values())))
+best = rf.series.best_score(list(scores.values()))
 print(f"\n* lowest error over {HORIZON} years; errors in sunspots, intervals of 90%")
 
 figure = Figure(figsize=(9, 6), layout="constrained")

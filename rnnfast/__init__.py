@@ -33,7 +33,7 @@ from rnnfast.nn import (
 from rnnfast.recurrent import GRU, LSTM, RNN, IndRNN
 
 if TYPE_CHECKING:
-    from rnnfast import baselines, reference, text
+    from rnnfast import baselines, reference, series, text
     from rnnfast.nn import init, losses, optim, schedules
     from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
@@ -70,6 +70,7 @@ _ON_FIRST_USE = {
     "sampling": "rnnfast.text.sampling",
     "save": "rnnfast.training",
     "schedules": "rnnfast.nn.schedules",
+    "series": "rnnfast.series",
     "text": "rnnfast.text",
     "truncated_bptt": "rnnfast.training",
     "unpack_sequences": "rnnfast.recurrent.ragged",
@@ -117,6 +118,7 @@ __all__ = [
     "sampling",
     "save",
     "schedules",
+    "series",
     "set_num_threads",
     "show_config",
     "text",

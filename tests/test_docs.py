@@ -17,6 +17,7 @@ import pytest
 
 import rnnfast as rf
 from rnnfast import training
+from rnnfast.series import tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 OPTIONAL = {
@@ -71,9 +72,10 @@ def test_it_runs(page, tmp_path, monkeypatch, capsys):
 
 
 def public_names() -> set[str]:
-    """What is public in rnnfast, in its public modules and in rnnfast.training."""
+    """What is public in rnnfast, in its public modules, in rnnfast.training and in rnnfast.series.tables."""
     names = {f"training.{name}" for name in training.__all__ if name not in rf.__all__}
-    for name in rf.__all__:
+    names |= {f"series.tables.{name}" for name in tables.__all__ if name not in rf.series.__all__}
+    for name in set(rf.__all__) - {"baselines"}:  # whose names are those of `series` and `text`
         inside = getattr(getattr(rf, name), "__all__", None)
         names |= {name} if inside is None else {f"{name}.{each}" for each in inside}
     return {f"rnnfast.{name}" for name in names}
@@ -89,6 +91,10 @@ def undocumented(names: set[str]) -> set[str]:
 
 def test_the_api_has_every_public_name():
     assert not undocumented(public_names())
+
+
+def test_baselines_gathers_names_of_series_and_text():
+    assert set(rf.baselines.__all__) <= {*rf.series.__all__, *rf.text.__all__}
 
 
 @pytest.mark.parametrize("bridge", ["keras", "onnx", "safetensors", "torch"])

@@ -48,3 +48,13 @@ def test_imports_form_no_circle():
     graph = {name: imported(path, set(paths)) - {name} for name, path in paths.items()}
     assert {"rnnfast.functional", "rnnfast._core"} <= graph["rnnfast"]
     TopologicalSorter(graph).prepare()  # a CycleError names the modules of a circle
+
+
+def test_the_library_does_not_import_the_command():
+    if not PACKAGE.is_dir():
+        pytest.skip("the sources are not beside the tests")
+    paths = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+    library = {name: path for name, path in paths.items() if name.startswith("rnnfast.series")}
+    assert len(library) > 20
+    for name, path in library.items():
+        assert not [m for m in imported(path, set(paths)) if m.startswith("rnnfast.cli")], name

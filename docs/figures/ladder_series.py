@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from statsmodels.datasets import sunspots
 
 import rnnfast as rf
-from rnnfast.baselines import AutoRegression, Convolution, Perceptron, Score, backtest, ladder
+from rnnfast.series import AutoRegression, Convolution, Perceptron, Score, backtest, ladder
 
 SEEDS = range(5)
 HORIZON = 11

@@ -21,7 +21,8 @@ from rnnfast.cli.forecast_output import (
     print_scores,
 )
 from rnnfast.cli.options import positive_integer, seed, share, shares
-from rnnfast.series.forecaster import KIND, Forecast, Forecaster
+from rnnfast.series.forecaster import KIND, Forecaster
+from rnnfast.series.intervals import Forecast
 from rnnfast.series.ladder import (
     Score,
     backtest,
@@ -31,10 +32,10 @@ from rnnfast.series.ladder import (
     longest_horizon,
 )
 from rnnfast.series.learner import TooShort
-from rnnfast.series.plot import draw
+from rnnfast.series.plot import draw_forecast
 from rnnfast.series.saving import load_forecaster
-from rnnfast.series.tables.clock import Dates
-from rnnfast.series.tables.data import Columns, Data, read_data
+from rnnfast.series.tables.data import Data, read_data
+from rnnfast.series.tables.errors import Argument, MissingColumn, StepError, TableError
 from rnnfast.series.tables.rows import IRREGULAR, MISSING
 
 __all__ = ["add_options", "run", "writes_files"]
@@ -121,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
         write_text("--output", options.output, as_csv(data, forecasts))
     if options.plot is not None:
         try:
-            draw(options.plot, data, forecasts.interval, forecaster.label, options.level)
+            draw_forecast(options.plot, data, forecasts.interval, name=forecaster.label, level=options.level)
         except OSError as error:
             raise CommandError(f"--plot {options.plot}: {error.strerror or error}") from None
     return 0
@@ -150,20 +151,56 @@ def _check_files(options: argparse.Namespace) -> None:
             if getattr(options, name) is not None:
                 option = name.replace("_", "-")
                 raise CommandError(f"--{option}: is of training, and --model {options.model} is trained")
-    elif options.only is not None and options.series is None:
-        raise CommandError("--only: needs --series, the column of names")
+
+
+# ---- the table
+
+
+def _data(path: str, note: str = "", **how: Any) -> Data:
+    """The series of a file; an error names options, and `note` ends one about a column that is not there."""
+    try:
+        return read_data(path, **how)
+    except MissingColumn as error:
+        raise CommandError(_in_options(error) + note) from None
+    except StepError as error:
+        raise CommandError(
+            f"{path}: has steps of {error.found}, the model was trained on steps of {error.expected}"
+        ) from None
+    except TableError as error:
+        raise CommandError(_in_options(error)) from None
+    except ImportError as error:
+        raise CommandError(str(error).replace("rnnfast.series", "rnnfast forecast")) from None
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from None
+
+
+def _in_options(error: TableError) -> str:
+    """An error of the library with this command's options in place of arguments."""
+    return "".join(_option(part) if isinstance(part, Argument) else part for part in error.args)
+
+
+def _option(argument: Argument) -> str:
+    option = "--column" if argument.name == "columns" else f"--{argument.name.replace('_', '-')}"
+    if argument.value is None:
+        return option
+    return f"{option} '{argument.value}'" if argument.name == "date_format" else f"{option} {argument.value}"
 
 
 # ---- training
 
 
 def _read(options: argparse.Namespace) -> Data:
-    return read_data(
+    return _data(
         options.data,
-        Columns(options.column, options.time, options.series, options.only, options.covariates or []),
-        options.missing or "error",
-        options.irregular or "error",
-        dates=Dates(options.date_format, options.day_first),
+        columns=options.column,
+        time=options.time,
+        series=options.series,
+        only=options.only or [],
+        covariates=options.covariates or [],
+        missing=options.missing or "error",
+        irregular=options.irregular or "error",
+        date_format=options.date_format,
+        day_first=options.day_first,
         missing_values=options.missing_value or [],
     )
 
@@ -173,10 +210,8 @@ def _trained(data: Data, options: argparse.Namespace) -> Forecaster:
     print_flat(data)
     horizon = _horizon(data, options)
     series = data.values[:, 0] if len(data.names) == 1 else data.values
-    how: dict[str, Any] = {"horizon": horizon, "rng": options.seed, "covariates": data.known}
+    how: dict[str, Any] = {"horizon": horizon, "rng": options.seed, "covariates": data.covariates}
     how |= {"non_negative": bool(options.non_negative)}
-    if not data.known.shape[2]:
-        how["covariates"] = None
     scores, left_out = _backtested(data, series, options, how)
     print_scores(data, scores, horizon, options.level)
     for short in left_out:
@@ -223,8 +258,8 @@ def _backtested(
 
 def _horizon(data: Data, options: argparse.Namespace) -> int:
     """The steps asked for, or the default, as far as the rows and the future ones allow."""
-    future = len(data.known) - len(data.values)
-    if data.known.shape[2]:
+    future = data.future
+    if data.covariates is not None:
         if not future:
             names = ", ".join(options.covariates)
             raise CommandError(
@@ -247,11 +282,7 @@ def _horizon(data: Data, options: argparse.Namespace) -> int:
 
 def _rungs(data: Data, options: argparse.Namespace) -> list[Forecaster]:
     """The rungs asked for, or all for which there is a season."""
-    season = options.season
-    if season is None:
-        suggested = data.clock.season()
-        fits = suggested is not None and suggested <= len(data.values) // 4
-        season = suggested if fits else None
+    season = options.season or data.season
     wanted = options.difference or "auto"
     if season is None and ("season" in (options.rung or []) or wanted == "season"):
         option = "--rung" if wanted != "season" else "--difference"
@@ -265,11 +296,8 @@ def _rungs(data: Data, options: argparse.Namespace) -> list[Forecaster]:
 
 
 def _save(forecaster: Forecaster, data: Data, options: argparse.Namespace) -> None:
-    about = {"columns": data.columns, "time": data.clock.name, "step": data.clock.step_text()}
-    about |= {"missing": options.missing or "error", "irregular": options.irregular or "error"}
-    about |= {"series": options.series, "only": data.only, "covariates": options.covariates or []}
-    read: dict[str, Any] = {"date_format": data.clock.reading or None}
-    about |= read | {"missing_values": options.missing_value or []}
+    about = {**data.reading, "time": data.clock.name}
+    about["date_format"] = about.pop("usual_format")
     try:
         forecaster.save(options.save, about)
     except OSError as error:
@@ -293,7 +321,7 @@ def _too_much(data: Data, message: str) -> str:
 def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
     """The model of --model, and the series of the file that it is to forecast."""
     forecaster, about = _loaded(options.model)
-    names, only, time, step = about["columns"], about["only"], about["time"], about["step"]
+    names, only, time = about["columns"], about["only"], about["time"]
     values = options.column or names
     if len(values) != len(names):
         raise CommandError(
@@ -304,20 +332,22 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
             raise CommandError(f"--only {name}: the model forecasts {', '.join(only) or 'no --series'}")
     by = None if time == "row" else time
     anew = options.date_format is not None or options.day_first
-    kept_format = None if anew else about["date_format"]
-    data = read_data(
+    data = _data(
         options.data,
-        Columns(values, options.time or by, about["series"], only or None, about["covariates"]),
-        options.missing or about["missing"],
-        options.irregular or about["irregular"],
-        dates=Dates(options.date_format, options.day_first, kept_format, step),
+        f"; the model was trained on {', '.join(names)}" + (f" by {by}" if by else ""),
+        columns=values,
+        time=options.time or by,
+        series=about["series"],
+        only=only,
+        covariates=about["covariates"],
+        missing=options.missing or about["missing"],
+        irregular=options.irregular or about["irregular"],
+        date_format=options.date_format,
+        day_first=options.day_first,
+        usual_format=None if anew else about["date_format"],
+        step=about["step"],
         missing_values=options.missing_value or about["missing_values"],
-        note=f"; the model was trained on {', '.join(names)}" + (f" by {by}" if by else ""),
     )
-    if data.clock.step_text() != step:
-        raise CommandError(
-            f"{data.path}: has steps of {data.clock.step_text()}, the model was trained on steps of {step}"
-        )
     if options.horizon is not None and options.horizon > forecaster.horizon:
         raise CommandError(f"--horizon {options.horizon}: the model was trained for {forecaster.horizon}")
     if len(data.values) < forecaster.memory:
@@ -365,18 +395,17 @@ def _are_texts(part: Any) -> bool:
 def _forecast(forecaster: Forecaster, data: Data, options: argparse.Namespace) -> tuple[Data, Forecasts]:
     """The forecasts, and the data they are of: those of --only."""
     horizon = options.horizon or forecaster.horizon
-    if forecaster.covariates and len(data.known) < len(data.values) + horizon:
+    if forecaster.covariates and data.future < horizon:
         raise CommandError(
-            f"{data.path}: has covariates of {len(data.known) - len(data.values)} future rows, and horizon "
+            f"{data.path}: has covariates of {data.future} future rows, and horizon "
             f"{horizon} needs {horizon}; take a shorter --horizon"
         )
     series: Any = data.values[:, 0] if forecaster.flat else data.values
-    covariates = data.known if data.known.shape[2] else None
     S, probabilities = len(data.names), options.quantiles or []
-    interval = forecaster.predict(series, horizon, level=options.level, covariates=covariates)
+    interval = forecaster.predict(series, horizon, level=options.level, covariates=data.covariates)
     quantiles = np.zeros((0, horizon, S))
     if probabilities:
-        quantiles = forecaster.quantiles(series, probabilities, horizon, covariates=covariates)
+        quantiles = forecaster.quantiles(series, probabilities, horizon, covariates=data.covariates)
     only = options.only or data.only
     shown = [s for s in range(S) if not data.only or data.only[s % len(data.only)] in only]
     forecasts = Forecasts(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rnnfast.cli.errors import CommandError
 from rnnfast.series.arrays import flat_columns
-from rnnfast.series.forecaster import Forecast
+from rnnfast.series.intervals import Forecast
 from rnnfast.series.ladder import TEST, Score, score_table, simplest_score
 from rnnfast.series.tables.data import Data
 

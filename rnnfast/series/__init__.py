@@ -1,9 +1,10 @@
-"""The ladder of models of time series: what each rung costs, and what it brings.
+"""Time series: tables of them, a ladder of models, what each rung costs and brings, forecasts.
 
+tables          reads the series of a file, with their times
 forecaster      the protocol: fit, predict, quantiles, roll, parameters, clone, save
 learner         what fit repeats: learning from the training part, with or without differences
 scale           differences, mean and standard deviation
-intervals       residuals, and the intervals that they make
+intervals       forecasts with their intervals, and the residuals that make these
 windowed        models that read a window; the last value, the value of a season ago
 autoregression  AR(tau)
 markov          levels and the probabilities between them
@@ -12,15 +13,15 @@ convolution     a convolution on a window
 latent          a state in place of a window: RNN, GRU, LSTM
 training        what the networks share, and how they are trained
 ladder          all of them backtested on one split, their scores as a table
-long            long tables as series side by side
-saving          reads the files
+saving          reads the files that forecasters write
+plot            draws a forecast
 arrays          checks of arrays
-packages        imports of what only tables need
 """
 
 from rnnfast.series.autoregression import AutoRegression
 from rnnfast.series.convolution import Convolution
-from rnnfast.series.forecaster import Forecast, Forecaster
+from rnnfast.series.forecaster import Forecaster
+from rnnfast.series.intervals import Forecast
 from rnnfast.series.ladder import (
     Score,
     backtest,
@@ -36,13 +37,16 @@ from rnnfast.series.latent import LatentAutoregression
 from rnnfast.series.learner import TooShort
 from rnnfast.series.markov import Markov
 from rnnfast.series.perceptron import Perceptron
+from rnnfast.series.plot import draw_forecast
 from rnnfast.series.saving import load_forecaster
-from rnnfast.series.tables.pivot import Wide, pivot
+from rnnfast.series.tables import Clock, Data, TableError, Wide, pivot, read_data
 from rnnfast.series.windowed import LastValue, SeasonalLastValue
 
 __all__ = [
     "AutoRegression",
+    "Clock",
     "Convolution",
+    "Data",
     "Forecast",
     "Forecaster",
     "LastValue",
@@ -51,16 +55,19 @@ __all__ = [
     "Perceptron",
     "Score",
     "SeasonalLastValue",
+    "TableError",
     "TooShort",
     "Wide",
     "backtest",
     "best_score",
     "climb",
     "default_lags",
+    "draw_forecast",
     "ladder",
     "load_forecaster",
     "longest_horizon",
     "pivot",
+    "read_data",
     "score_table",
     "simplest_score",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,7 @@ from rnnfast import checks
 
 __all__ = [
     "SMALLEST",
+    "History",
     "checked_covariates",
     "checked_series",
     "flat_columns",
@@ -23,6 +24,19 @@ LARGEST = 1e100  # the largest size of a value: sums of squares have to be finit
 CELLS = 2**24  # values of forecasts and their windows that are in memory at once, about
 FEWEST = 20  # origins, however many series there are
 SMALLEST = 1e-100  # and the smallest range of a series: they must not vanish
+
+
+class History(NamedTuple):
+    """Series side by side, and the covariates known of each step.
+
+    Attributes
+    ----------
+    values : ndarray [N, S]
+    known : ndarray [N or more, S, K]
+    """
+
+    values: NDArray[np.float64]
+    known: NDArray[np.float64]
 
 
 def checked_series(name: str, series: ArrayLike) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast import checks
+from rnnfast.series.arrays import History
 from rnnfast.series.windowed import Windowed, examples_of
 
 __all__ = ["AutoRegression"]
@@ -41,7 +42,7 @@ class AutoRegression(Windowed):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.sin(0.3 * np.arange(300))    # x_t = 2 cos(0.3) x_{t-1} - x_{t-2}
-    >>> model = rf.baselines.AutoRegression(2).fit(series, horizon=5)
+    >>> model = rf.series.AutoRegression(2).fit(series, horizon=5)
     >>> bool(np.allclose(model.predict(series).mean, np.sin(0.3 * np.arange(300, 305)))), model.parameters
     (True, 3)
     """
@@ -58,16 +59,9 @@ class AutoRegression(Windowed):
         self._constant = np.zeros(1)  # [S], or [1] where it is shared
         self._coefficients = np.zeros((1, lags))  # [S or 1, τ + K], the oldest value's first
 
-    def _learn(
-        self,
-        series: NDArray[np.float64],
-        known: NDArray[np.float64],
-        start: int,
-        rng: np.random.Generator,
-        stop: int | None = None,
-    ) -> int:
-        inputs, targets = examples_of(series, known, self.reads, self.reads, start)
-        S = 1 if self.shared else series.shape[1]  # an example of each series in turn
+    def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
+        inputs, targets = examples_of(history, self.reads, self.reads, start)
+        S = 1 if self.shared else history.values.shape[1]  # an example of each series in turn
         found = []
         for s in range(S):
             rows = np.column_stack([np.ones(len(targets[s::S])), inputs[s::S]])

@@ -103,7 +103,7 @@ class Convolution(WindowNetwork):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.sin(0.3 * np.arange(300))
-    >>> model = rf.baselines.Convolution(12, updates=100).fit(series, rng=0)
+    >>> model = rf.series.Convolution(12, updates=100).fit(series, rng=0)
     >>> model.parameters == (5 * 8 + 8) + (8 * 8 + 1)
     True
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,33 +13,22 @@ from numpy.typing import ArrayLike, NDArray
 from rnnfast import checks
 from rnnfast.series.arrays import (
     SMALLEST,
+    History,
     checked_covariates,
     checked_series,
     flat_columns,
     rounding,
 )
-from rnnfast.series.intervals import Residuals
+from rnnfast.series.intervals import Forecast, Residuals
 from rnnfast.series.learner import Learner
 from rnnfast.series.scale import Scale
 from rnnfast.training.checkpoint import write_checkpoint
 
-__all__ = ["KIND", "Forecast", "Forecaster"]
+__all__ = ["KIND", "Forecaster"]
 
 KIND = "forecaster"  # metadata["kind"] of the files that `save` writes
 
 Self = TypeVar("Self", bound="Forecaster")
-
-
-class Forecast(NamedTuple):
-    """The forecasts and the bounds of their intervals: arrays of one shape.
-
-    Their shape is ``[horizon]``, or ``[horizon, S]`` for S series; :meth:`Forecaster.roll` puts an axis of
-    origins in front.
-    """
-
-    mean: NDArray[np.float64]
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
 
 
 class Forecaster(Learner):
@@ -83,6 +72,21 @@ class Forecaster(Learner):
         As `fit` was told.
     flat : bool
         The series of `fit` was [N], not [N, S].
+
+    Examples
+    --------
+    All forecasters have the same methods:
+
+    >>> import numpy as np, rnnfast as rf
+    >>> series = np.sin(0.3 * np.arange(300))
+    >>> model = rf.series.AutoRegression(2)
+    >>> isinstance(model, rf.series.Forecaster), model.memory, model.horizon
+    (True, 2, 0)
+    >>> forecast = model.fit(series, horizon=5).predict(series, level=0.8)
+    >>> forecast.mean.shape, model.horizon
+    ((5,), 5)
+    >>> model.clone(lags=3)
+    AutoRegression(lags=3, shared=False, difference=0)
     """
 
     def __init__(self, *, difference: Any = None, **settings: Any) -> None:
@@ -141,6 +145,16 @@ class Forecaster(Learner):
             `non_negative`; an argument that does not fit it.
         TooShort
             A ValueError: the training part has fewer values than the model needs.
+
+        Examples
+        --------
+        >>> import numpy as np, rnnfast as rf
+        >>> price = np.random.default_rng(0).uniform(1.0, 2.0, 105)    # of 100 days, and of 5 to come
+        >>> sold = 50.0 - 10.0 * price[:100]
+        >>> model = rf.series.AutoRegression(1).fit(sold, horizon=5, covariates=price)
+        >>> forecast = model.predict(sold, covariates=price)
+        >>> bool(np.allclose(forecast.mean, 50.0 - 10.0 * price[100:]))
+        True
         """
         values = checked_series("series", series)
         N, S = values.shape
@@ -161,12 +175,12 @@ class Forecaster(Learner):
         self.horizon = 0  # until all is learnt
         self.non_negative = bool(non_negative)
         self.covariates = known.shape[2] if self.reads_covariates else 0
-        known = known[:, :, : self.covariates]
+        history = History(values, known[:, :, : self.covariates])
         seed = int(generator.integers(2**63))
         began = time.perf_counter()
-        trial = self.best_trial(values, known, start, horizon, differences, seed)
+        trial = self.best_trial(history, start, horizon, differences, seed)
         self.difference = trial.difference
-        self.learn_from(values, known, N, seed, trial.updates)
+        self.learn_from(history, N, seed, trial.updates)
         self.seconds = time.perf_counter() - began
         self._residuals = Residuals(np.sort(trial.residuals, axis=0), rounding(values))
         self.flat, self.horizon = np.ndim(series) == 1, horizon
@@ -204,6 +218,14 @@ class Forecaster(Learner):
         ------
         TypeError, ValueError
             Before `fit`, or an argument that does not fit it.
+
+        Examples
+        --------
+        >>> import numpy as np, rnnfast as rf
+        >>> series = np.tile([1.0, 5.0, 2.0], 40)
+        >>> model = rf.series.SeasonalLastValue(3).fit(series, horizon=4)
+        >>> model.predict(series[:-1], 2).mean.tolist()    # what comes after 1 and 5
+        [2.0, 1.0]
         """
         here = [len(np.atleast_1d(history))]
         rolled = self.roll(history, here, horizon, level=level, covariates=covariates)
@@ -243,7 +265,7 @@ class Forecaster(Learner):
         --------
         >>> import numpy as np, rnnfast as rf
         >>> series = np.arange(100.0)    # the last value is 1 too low after one step, 2 after two
-        >>> model = rf.baselines.LastValue().fit(series, horizon=2)
+        >>> model = rf.series.LastValue().fit(series, horizon=2)
         >>> model.quantiles(series, [0.5]).tolist(), model.bias.tolist()
         ([[100.0, 101.0]], [1.0, 2.0])
         """
@@ -252,11 +274,9 @@ class Forecaster(Learner):
         shares = [
             _share("probabilities", value) for value in np.atleast_1d(np.asarray(probabilities)).tolist()
         ]
-        values, known, origins, horizon = self._checked(
-            history, [len(np.atleast_1d(history))], horizon, covariates
-        )
-        means = self._forecasts(values, known, origins, horizon)
-        found = np.stack([self._quantile(values, origins, means, share)[0] for share in shares])
+        past, origins, horizon = self._checked(history, [len(np.atleast_1d(history))], horizon, covariates)
+        means = self._forecasts(past, origins, horizon)
+        found = np.stack([self._quantile(past.values, origins, means, share)[0] for share in shares])
         return self._shaped(found)
 
     def roll(
@@ -291,12 +311,20 @@ class Forecaster(Learner):
         ------
         TypeError, ValueError
             As :meth:`predict`, or an origin with fewer than `memory` values in front of it.
+
+        Examples
+        --------
+        >>> import numpy as np, rnnfast as rf
+        >>> series = np.arange(100.0)
+        >>> model = rf.series.LastValue().fit(series, horizon=2)
+        >>> model.roll(series, [50, 100]).mean.tolist()
+        [[49.0, 49.0], [99.0, 99.0]]
         """
         level = _share("level", level)
-        values, known, places, horizon = self._checked(series, origins, horizon, covariates)
-        means = self._forecasts(values, known, places, horizon)
-        lower = np.minimum(self._quantile(values, places, means, (1 - level) / 2), means)
-        upper = np.maximum(self._quantile(values, places, means, (1 + level) / 2), means)
+        history, places, horizon = self._checked(series, origins, horizon, covariates)
+        means = self._forecasts(history, places, horizon)
+        lower = np.minimum(self._quantile(history.values, places, means, (1 - level) / 2), means)
+        upper = np.maximum(self._quantile(history.values, places, means, (1 + level) / 2), means)
         return Forecast(*(self._shaped(part) for part in (means, lower, upper)))
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
@@ -317,6 +345,17 @@ class Forecaster(Learner):
             `metadata` holds what JSON cannot.
         ValueError
             Before `fit`.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, rnnfast as rf
+        >>> series = np.sin(0.3 * np.arange(100))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "model.npz")
+        ...     rf.series.AutoRegression(2).fit(series).save(path)
+        ...     model, _ = rf.series.load_forecaster(path)
+        >>> model.name
+        'AR(2)'
         """
         self._check_fitted()
         arrays = {f"own.{name}": array for name, array in self._numbers().items()}
@@ -329,39 +368,26 @@ class Forecaster(Learner):
         write_checkpoint(path, arrays, {**(metadata or {}), "kind": KIND, "forecaster": own})
 
     def restore(self, arrays: Mapping[str, NDArray], own: Mapping[str, Any]) -> None:
-        """Take over what :meth:`save` wrote; a ValueError or KeyError where it does not fit."""
-        for name, array in arrays.items():
-            if array.dtype.kind != "f" or not np.isfinite(array).all():
-                raise ValueError(f"{name}: expected finite floats")
-        mean, std, residuals = arrays["mean"], arrays["std"], arrays["residuals"]
-        S = len(std)
-        if mean.shape != (S,) or residuals.ndim != 3 or residuals.shape[2] != S or not residuals.size:
-            raise ValueError(f"scale {mean.shape}, {std.shape} and residuals {residuals.shape} do not match")
-        if not (np.diff(residuals, axis=0) >= 0.0).all():
-            raise ValueError("residuals: expected them in order")
-        flat, difference, non_negative = own["flat"], own["difference"], own["non_negative"]
-        if not isinstance(flat, bool) or (flat and S > 1):
-            raise ValueError(f"flat: expected a bool that fits {S} series, got {flat!r}")
+        """Take over what :meth:`save` wrote; a ValueError or KeyError where it does not fit this model.
+
+        `load_forecaster` has checked what all models have in common.
+        """
+        std, residuals, difference = arrays["std"], arrays["residuals"], own["difference"]
         if difference not in self.differences or isinstance(difference, bool):
             raise ValueError(f"difference: expected one of {self.differences}, got {difference!r}")
-        about = ("covariates.mean", "covariates.std")
-        known = [arrays.get(name, np.zeros(0)) for name in about]
-        if known[0].ndim != 1 or known[0].shape != known[1].shape or len(known[0]) % S:
-            raise ValueError(f"covariates: {known[0].shape} and {known[1].shape} do not fit {S} series")
-        varies = (residuals != 0.0).any(axis=(0, 1))
-        if not (np.where(varies, std > 0.0, std >= 0.0).all() and (known[1] >= 0.0).all()):
-            raise ValueError("std: expected numbers from 0 on, above it where residuals are not 0")
+        S = len(std)
+        known = [arrays.get(f"covariates.{name}", np.zeros(0)) for name in ("mean", "std")]
         self.covariates = len(known[0]) // S
         self._take({n.removeprefix("own."): a for n, a in arrays.items() if n.startswith("own.")}, S)
-        named = {"mean", "std", "residuals", "rounding", *(about if self.covariates else ())}
-        strange = arrays.keys() - named - {f"own.{name}" for name in self._numbers()}
-        if strange:
-            raise ValueError(f"unexpected entries {', '.join(sorted(strange))}")
+        about = ("covariates.mean", "covariates.std") if self.covariates else ()
+        named = {"mean", "std", "residuals", "rounding", *about, *(f"own.{name}" for name in self._numbers())}
+        if arrays.keys() - named:
+            raise ValueError(f"unexpected entries {', '.join(sorted(arrays.keys() - named))}")
         rounded = checks.shaped("rounding", arrays["rounding"], np.dtype(np.float64), (S,))
-        self._scale, self._known_scale = Scale(difference, mean, std), Scale(difference, *known)
+        self._scale, self._known_scale = Scale(difference, arrays["mean"], std), Scale(difference, *known)
         self._residuals = Residuals(residuals, rounded)
-        self.difference, self.non_negative = difference, checks.flag("non_negative", non_negative)
-        self.flat, self.horizon = flat, residuals.shape[1]
+        self.difference, self.non_negative = difference, checks.flag("non_negative", own["non_negative"])
+        self.flat, self.horizon = own["flat"], residuals.shape[1]
 
     @property
     def bounded(self) -> float:
@@ -405,8 +431,8 @@ class Forecaster(Learner):
 
     def _checked(
         self, series: ArrayLike, origins: ArrayLike, horizon: int | None, covariates: ArrayLike | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.integer], int]:
-        """The arguments of `roll`: values [N, S], covariates [N + horizon, S, K], origins [O], horizon."""
+    ) -> tuple[History, NDArray[np.integer], int]:
+        """The arguments of `roll`: the history with covariates of `horizon` steps more, origins, horizon."""
         self._check_fitted()
         values = checked_series("history", series)
         if values.shape[1] != self.series or (np.ndim(series) == 1) != self.flat:
@@ -425,7 +451,7 @@ class Forecaster(Learner):
             )
         rows = int(places.max(initial=0)) + horizon
         if not self.covariates:
-            return values, np.zeros((max(rows, len(values)), self.series, 0)), places, horizon
+            return History(values, np.zeros((max(rows, len(values)), self.series, 0))), places, horizon
         if covariates is None:
             raise ValueError(f"covariates: expected those of {rows} rows, as fit had some, got none")
         known = checked_covariates(covariates, rows, self.series)
@@ -433,7 +459,7 @@ class Forecaster(Learner):
             raise ValueError(
                 f"covariates: expected {self.covariates} of them, as in fit, got {known.shape[2]}"
             )
-        return values, known, places, horizon
+        return History(values, known), places, horizon
 
     def _shaped(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """``[…, S]`` as the caller's series is shaped."""

@@ -1,4 +1,4 @@
-"""Residuals of the validation part, and the intervals that they make."""
+"""Forecasts with their intervals, and the residuals of the validation part that make these."""
 
 from __future__ import annotations
 
@@ -8,9 +8,32 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEAST_RESIDUALS", "Residuals"]
+__all__ = ["LEAST_RESIDUALS", "Forecast", "Residuals"]
 
 LEAST_RESIDUALS = 5  # of each step
+
+
+class Forecast(NamedTuple):
+    """The forecasts and the bounds of their intervals: arrays of one shape.
+
+    Attributes
+    ----------
+    mean, lower, upper : ndarray
+        ``[horizon]``, or ``[horizon, S]`` for S series; :meth:`Forecaster.roll` puts an axis of origins in
+        front.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> series = np.tile([1.0, 2.0, 3.0], 40)
+    >>> mean, lower, upper = rf.series.SeasonalLastValue(3).fit(series, horizon=2).predict(series)
+    >>> mean.tolist()
+    [1.0, 2.0]
+    """
+
+    mean: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
 
 
 class Residuals(NamedTuple):

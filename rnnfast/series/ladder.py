@@ -30,6 +30,7 @@ from rnnfast.series.perceptron import Perceptron
 from rnnfast.series.windowed import LastValue, SeasonalLastValue
 
 __all__ = [
+    "TEST",
     "Score",
     "backtest",
     "best_score",
@@ -71,6 +72,13 @@ class Score(NamedTuple):
         Root mean squared error of each step.
     coverage : float
         The share of outcomes, over all steps, within the intervals.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> (score,) = rf.series.backtest(np.arange(100.0), [rf.series.LastValue()], horizon=2)
+    >>> score.forecaster, score.parameters, score.one_step, score.by_step, score.coverage
+    (LastValue(), 0, 1.0, (1.0, 2.0), 1.0)
     """
 
     forecaster: Forecaster
@@ -122,7 +130,7 @@ def ladder(
     Examples
     --------
     >>> import rnnfast as rf
-    >>> rungs = rf.baselines.ladder(season=52)
+    >>> rungs = rf.series.ladder(season=52)
     >>> list(rungs)
     ['last', 'season', 'markov', 'ar', 'mlp', 'convolution', 'linear', 'sigmoid', 'tanh', 'gru', 'lstm']
     >>> rungs["ar"]
@@ -167,9 +175,9 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
     Examples
     --------
     >>> import rnnfast as rf
-    >>> [rf.baselines.default_lags(season) for season in (None, 12, 52, 1440)]
+    >>> [rf.series.default_lags(season) for season in (None, 12, 52, 1440)]
     [24, 24, 60, 24]
-    >>> rf.baselines.default_lags(rows=40), rf.baselines.default_lags(12, rows=40)
+    >>> rf.series.default_lags(rows=40), rf.series.default_lags(12, rows=40)
     (8, 12)
     """
     covered = season if season is not None and checks.positive("season", season) <= LONGEST_SEASON else 0
@@ -198,7 +206,7 @@ def longest_horizon(rows: int, test: float = TEST) -> int:
     Examples
     --------
     >>> import rnnfast as rf
-    >>> [rf.baselines.longest_horizon(rows) for rows in (10, 40, 120)]
+    >>> [rf.series.longest_horizon(rows) for rows in (10, 40, 120)]
     [0, 2, 15]
     """
     start = rows - round(test * rows)
@@ -264,8 +272,8 @@ def backtest(
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.sin(0.3 * np.arange(500)) + 0.1 * np.random.default_rng(0).standard_normal(500)
-    >>> rungs = [rf.baselines.LastValue(), rf.baselines.LatentAutoregression("gru", updates=300)]
-    >>> last, gru = rf.baselines.backtest(series, rungs, horizon=5)
+    >>> rungs = [rf.series.LastValue(), rf.series.LatentAutoregression("gru", updates=300)]
+    >>> last, gru = rf.series.backtest(series, rungs, horizon=5)
     >>> gru.one_step < 0.8 * last.one_step
     True
     """
@@ -374,9 +382,9 @@ def best_score(scores: Sequence[Score]) -> Score:
     Examples
     --------
     >>> import numpy as np, rnnfast as rf
-    >>> rungs = [rf.baselines.LastValue(), rf.baselines.SeasonalLastValue(4)]
-    >>> scores = list(rf.baselines.backtest(np.tile([0.0, 2.0, 2.0, 0.0], 50), rungs))
-    >>> rf.baselines.best_score(scores).forecaster.name
+    >>> rungs = [rf.series.LastValue(), rf.series.SeasonalLastValue(4)]
+    >>> scores = list(rf.series.backtest(np.tile([0.0, 2.0, 2.0, 0.0], 50), rungs))
+    >>> rf.series.best_score(scores).forecaster.name
     'last season(4)'
     """
     return min(scores, key=lambda s: (np.inf if np.isnan(s.all_steps) else s.all_steps, s.parameters))
@@ -399,8 +407,8 @@ def simplest_score(scores: Sequence[Score]) -> Score:
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.random.default_rng(0).standard_normal(400)    # noise: nothing to learn but its mean
-    >>> scores = list(rf.baselines.backtest(series, [rf.baselines.Markov(20), rf.baselines.Markov(2)]))
-    >>> rf.baselines.simplest_score(scores).forecaster.name
+    >>> scores = list(rf.series.backtest(series, [rf.series.Markov(20), rf.series.Markov(2)]))
+    >>> rf.series.simplest_score(scores).forecaster.name
     'Markov(2)'
     """
     best = best_score(scores)
@@ -424,9 +432,9 @@ def score_table(scores: Sequence[Score]) -> str:
     Examples
     --------
     >>> import numpy as np, rnnfast as rf
-    >>> rungs = [rf.baselines.LastValue(), rf.baselines.SeasonalLastValue(4)]
+    >>> rungs = [rf.series.LastValue(), rf.series.SeasonalLastValue(4)]
     >>> series = np.tile([0.0, 2.0, 2.0, 0.0], 50)
-    >>> for line in rf.baselines.score_table(list(rf.baselines.backtest(series, rungs))).splitlines():
+    >>> for line in rf.series.score_table(list(rf.series.backtest(series, rungs))).splitlines():
     ...     print(line[:38])
                                 parameters
       last value                         0

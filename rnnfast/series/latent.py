@@ -12,9 +12,10 @@ from rnnfast import checks
 from rnnfast.nn.linear import Linear
 from rnnfast.nn.sequential import Sequential
 from rnnfast.recurrent import GRU, LSTM, RNN
+from rnnfast.series.arrays import History
 from rnnfast.series.training import BATCH, NetworkForecaster, train
 
-__all__ = ["LatentAutoregression"]
+__all__ = ["CELLS", "LatentAutoregression"]
 
 CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the table's name, the layer
     "linear": ("linear latent state", RNN, {"nonlinearity": "identity"}),
@@ -66,7 +67,7 @@ class LatentAutoregression(NetworkForecaster):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.sin(0.3 * np.arange(300))
-    >>> model = rf.baselines.LatentAutoregression("gru", updates=200).fit(series, horizon=3, rng=0)
+    >>> model = rf.series.LatentAutoregression("gru", updates=200).fit(series, horizon=3, rng=0)
     >>> bool(np.abs(model.predict(series).mean - np.sin(0.3 * np.arange(300, 303))).max() < 0.2)
     True
     >>> model.parameters == 3 * 32 * (1 + 32 + 2) + 32 + 1
@@ -100,16 +101,10 @@ class LatentAutoregression(NetworkForecaster):
             Linear(self.hidden, 1, rng=source),
         )
 
-    def _learn(
-        self,
-        series: NDArray[np.float64],
-        known: NDArray[np.float64],
-        start: int,
-        rng: np.random.Generator,
-        stop: int | None = None,
-    ) -> int:
+    def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
         if stop is None:
             self._network = self._build(rng)
+        series, known = history
         x = _inputs(series[:-1], known[1 : len(series)])
         targets = series[1:, :, np.newaxis].astype(np.float32)
         length = min(self.steps * int(np.clip(start // (SHARE * self.steps), 1, LONGEST)), start - 1)
@@ -125,15 +120,10 @@ class LatentAutoregression(NetworkForecaster):
         held_out = [(x, targets, {"mask": counts})] if start < len(series) else None
         return train(self._network, data, held_out, stop or self.updates, rng, truncate=self.steps)
 
-    def _means(
-        self,
-        series: NDArray[np.float64],
-        known: NDArray[np.float64],
-        origins: NDArray[np.integer],
-        horizon: int,
-    ) -> NDArray[np.float64]:
+    def _means(self, history: History, origins: NDArray[np.integer], horizon: int) -> NDArray[np.float64]:
         layer: Any
         layer, head = self._network
+        series, known = history
         S, O = series.shape[1], len(origins)
         rows = origins.max(initial=1)
         state = self._states(_inputs(series[:rows], known[1 : rows + 1]), origins)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast import checks
-from rnnfast.series.arrays import futures, spaced
+from rnnfast.series.arrays import History, futures, spaced
 from rnnfast.series.intervals import LEAST_RESIDUALS
 from rnnfast.series.scale import Scale
 
@@ -22,7 +22,17 @@ Self = TypeVar("Self", bound="Learner")
 
 
 class TooShort(ValueError):
-    """The training part of a series has fewer values than a forecaster needs."""
+    """The training part of a series has fewer values than a forecaster needs.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> try:
+    ...     rf.series.AutoRegression(24).fit(np.arange(40.0))
+    ... except rf.series.TooShort as error:
+    ...     print(error)
+    series: too short for AR(24): expected at least 50 values in its training part, got 32 of 40
+    """
 
 
 class Trial(NamedTuple):
@@ -96,6 +106,12 @@ class Learner:
         ----------
         **changes
             Settings that differ, such as ``difference=model.difference``.
+
+        Examples
+        --------
+        >>> import rnnfast as rf
+        >>> rf.series.Markov(5).clone(smoothing=0.5)
+        Markov(levels=5, smoothing=0.5, shared=False, difference=0)
         """
         return type(self)(**{**self.settings, **changes})
 
@@ -117,14 +133,14 @@ class Learner:
 
     def best_trial(
         self,
-        values: NDArray[np.float64],
-        known: NDArray[np.float64],
+        history: History,
         start: int,
         horizon: int,
         differences: list[int],
         seed: int,
     ) -> Trial:
         """Learn from the training part with each difference, and keep the one of the lowest error."""
+        values = history.values
         cells = values.shape[1] * (self.reads + horizon)
         origins = spaced(start, len(values) - horizon, RESIDUALS, cells)
         outcomes = futures(values, origins, horizon)
@@ -133,8 +149,8 @@ class Learner:
         best: Trial | None = None
         for difference in differences:
             self.difference = difference
-            updates = self.learn_from(values, known, start, seed)
-            residuals = outcomes - self._forecasts(values, known, origins, horizon)
+            updates = self.learn_from(history, start, seed)
+            residuals = outcomes - self._forecasts(history, origins, horizon)
             error = float(np.sqrt(np.mean((residuals / unit) ** 2)))
             if best is None or error < BETTER * best.error or not np.isfinite(best.error):
                 best = Trial(difference, updates, self._numbers(), residuals, error)
@@ -143,63 +159,37 @@ class Learner:
             self._take(best.numbers, values.shape[1])
         return best
 
-    def learn_from(
-        self,
-        values: NDArray[np.float64],
-        known: NDArray[np.float64],
-        start: int,
-        seed: int,
-        stop: int | None = None,
-    ) -> int:
-        """Set the scale by ``values[:start]`` and learn from it, with the present difference."""
-        self._scale = Scale.of(values, start, self.difference)
+    def learn_from(self, history: History, start: int, seed: int, stop: int | None = None) -> int:
+        """Set the scale by the first `start` rows and learn from them, with the present difference."""
+        known = history.known
+        self._scale = Scale.of(history.values, start, self.difference)
         self._known_scale = Scale.of(known.reshape(len(known), -1), start, self.difference)
-        scaled, scaled_known = self._scale.apply(values), self._scaled_known(known)
-        return self._learn(scaled, scaled_known, start - self.difference, np.random.default_rng(seed), stop)
+        return self._learn(self._scaled(history), start - self.difference, np.random.default_rng(seed), stop)
 
-    def _forecasts(
-        self,
-        values: NDArray[np.float64],
-        known: NDArray[np.float64],
-        origins: NDArray[np.integer],
-        horizon: int,
-    ) -> NDArray[np.float64]:
+    def _forecasts(self, history: History, origins: NDArray[np.integer], horizon: int) -> NDArray[np.float64]:
         """The forecasts [O, horizon, S], in the series' own unit."""
-        d = self._scale.difference
-        scaled = self._means(self._scale.apply(values), self._scaled_known(known), origins - d, horizon)
-        return self._bounded_below(self._scale.undo(values, origins, scaled))
+        scaled = self._means(self._scaled(history), origins - self._scale.difference, horizon)
+        return self._bounded_below(self._scale.undo(history.values, origins, scaled))
 
-    def _scaled_known(self, known: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _scaled(self, history: History) -> History:
+        values, known = history
         scaled = self._known_scale.apply(known.reshape(len(known), -1))
-        return scaled.reshape(len(scaled), *known.shape[1:])
+        return History(self._scale.apply(values), scaled.reshape(len(scaled), *known.shape[1:]))
 
     def _bounded_below(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.maximum(values, 0.0) if self.non_negative else values
 
     # ---- what a subclass gives: values are scaled; S is there for a single series too
 
-    def _learn(
-        self,
-        series: NDArray[np.float64],
-        known: NDArray[np.float64],
-        start: int,
-        rng: np.random.Generator,
-        stop: int | None = None,
-    ) -> int:
-        """Find the parameters on ``series[:start]``, and how many updates that took (0: in one go).
+    def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
+        """Find the parameters on the first `start` rows, and how many updates that took (0: in one go).
 
-        The series is [N, S], the covariates `known` are [N or more, S, K]. What follows `start` may only say
-        when to stop. Where nothing follows, `stop` says it, and networks go on from the weights they have.
+        What follows `start` may only say when to stop. Where nothing follows, `stop` says it, and networks go
+        on from the weights they have.
         """
         raise NotImplementedError
 
-    def _means(
-        self,
-        series: NDArray[np.float64],
-        known: NDArray[np.float64],
-        origins: NDArray[np.integer],
-        horizon: int,
-    ) -> NDArray[np.float64]:
+    def _means(self, history: History, origins: NDArray[np.integer], horizon: int) -> NDArray[np.float64]:
         """The forecasts [O, horizon, S]."""
         raise NotImplementedError
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast import checks
+from rnnfast.series.arrays import History
 from rnnfast.series.forecaster import Forecaster
 
 __all__ = ["Markov"]
@@ -43,7 +44,7 @@ class Markov(Forecaster):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.tile([0.0, 1.0, 2.0], 50)    # each level has one successor
-    >>> forecast = rf.baselines.Markov(3, smoothing=1e-9).fit(series, horizon=2).predict(series)
+    >>> forecast = rf.series.Markov(3, smoothing=1e-9).fit(series, horizon=2).predict(series)
     >>> forecast.mean.round(6).tolist()
     [0.0, 1.0]
     """
@@ -61,17 +62,11 @@ class Markov(Forecaster):
         self.examples = 2 * levels
         self._chains: list[_Chain] = []  # one for each series, or one for all
 
-    def _learn(
-        self,
-        series: NDArray[np.float64],
-        known: NDArray[np.float64],
-        start: int,
-        rng: np.random.Generator,
-        stop: int | None = None,
-    ) -> int:
-        columns = np.split(series[:start], series.shape[1], axis=1)
+    def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
+        series = history.values[:start]
+        columns = np.split(series, series.shape[1], axis=1)
         if self.shared:  # one value of several series, each scaled by itself, differs in its last bits
-            columns = [series[:start].round(9)]
+            columns = [series.round(9)]
         self._use([_Chain.of(own, self.levels, self.smoothing) for own in columns])
         return 0
 
@@ -79,16 +74,10 @@ class Markov(Forecaster):
         """The chain of series s."""
         return self._chains[0 if self.shared else s]
 
-    def _means(
-        self,
-        series: NDArray[np.float64],
-        known: NDArray[np.float64],
-        origins: NDArray[np.integer],
-        horizon: int,
-    ) -> NDArray[np.float64]:
+    def _means(self, history: History, origins: NDArray[np.integer], horizon: int) -> NDArray[np.float64]:
         means = [
             self._chain(s).probabilities(column[origins - 1], horizon) @ self._chain(s).values
-            for s, column in enumerate(series.T)
+            for s, column in enumerate(history.values.T)
         ]
         return np.stack(means, axis=2)
 

@@ -35,7 +35,7 @@ class Perceptron(WindowNetwork):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.sin(0.3 * np.arange(300))
-    >>> model = rf.baselines.Perceptron(8, updates=100).fit(series, rng=0)
+    >>> model = rf.series.Perceptron(8, updates=100).fit(series, rng=0)
     >>> model.parameters == 8 * 32 + 32 + 32 + 1
     True
     """

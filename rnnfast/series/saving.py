@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rnnfast.series.autoregression import AutoRegression
 from rnnfast.series.convolution import Convolution
@@ -59,8 +63,8 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
     >>> series = np.sin(0.3 * np.arange(100))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "markov.npz")
-    ...     rf.baselines.Markov(5).fit(series).save(path, {"unit": "m"})
-    ...     model, metadata = rf.baselines.load_forecaster(path)
+    ...     rf.series.Markov(5).fit(series).save(path, {"unit": "m"})
+    ...     model, metadata = rf.series.load_forecaster(path)
     >>> model, metadata
     (Markov(levels=5, smoothing=1.0, shared=False, difference=0), {'unit': 'm'})
     """
@@ -73,8 +77,30 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
         for name in SIZES & own["settings"].keys():
             if own["settings"][name] > largest:  # before so much memory is taken
                 raise ValueError(f"{name} {own['settings'][name]}, and no array of such a size")
+        _check_arrays(arrays, own["flat"])
         forecaster = CLASSES[own["class"]](**own["settings"])
         forecaster.restore(arrays, own)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: damaged: {error}") from error
     return forecaster, metadata
+
+
+def _check_arrays(arrays: Mapping[str, NDArray], flat: Any) -> None:
+    """Refuse a scale, residuals or covariates that no forecaster has."""
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{name}: expected finite floats")
+    mean, std, residuals = arrays["mean"], arrays["std"], arrays["residuals"]
+    S = len(std)
+    if mean.shape != (S,) or residuals.ndim != 3 or residuals.shape[2] != S or not residuals.size:
+        raise ValueError(f"scale {mean.shape}, {std.shape} and residuals {residuals.shape} do not match")
+    if not (np.diff(residuals, axis=0) >= 0.0).all():
+        raise ValueError("residuals: expected them in order")
+    if not isinstance(flat, bool) or (flat and S > 1):
+        raise ValueError(f"flat: expected a bool that fits {S} series, got {flat!r}")
+    means, stds = (arrays.get(f"covariates.{name}", np.zeros(0)) for name in ("mean", "std"))
+    if means.ndim != 1 or means.shape != stds.shape or len(means) % S:
+        raise ValueError(f"covariates: {means.shape} and {stds.shape} do not fit {S} series")
+    varies = (residuals != 0.0).any(axis=(0, 1))
+    if not (np.where(varies, std > 0.0, std >= 0.0).all() and (stds >= 0.0).all()):
+        raise ValueError("std: expected numbers from 0 on, above it where residuals are not 0")

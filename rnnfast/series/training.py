@@ -14,6 +14,7 @@ from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Adam
 from rnnfast.nn.schedules import cosine
 from rnnfast.nn.sequential import Sequential
+from rnnfast.series.arrays import History
 from rnnfast.series.forecaster import Forecaster
 from rnnfast.series.windowed import Windowed, examples_of
 from rnnfast.training.fit import fit
@@ -74,25 +75,19 @@ class WindowNetwork(NetworkForecaster, Windowed):
         super().__init__(window=window, **settings)
         self.reads = window
 
-    def _learn(
-        self,
-        series: NDArray[np.float64],
-        known: NDArray[np.float64],
-        start: int,
-        rng: np.random.Generator,
-        stop: int | None = None,
-    ) -> int:
+    def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
         if stop is None:
             self._network = self._build(rng)
-        data = self._examples(series, known, self.reads, start)
-        held_out = self._examples(series, known, start, len(series)) if start < len(series) else None
+        N = len(history.values)
+        data = self._examples(history, self.reads, start)
+        held_out = self._examples(history, start, N) if start < N else None
         return train(self._network, data, held_out, stop or self.updates, rng)
 
     def _examples(
-        self, series: NDArray[np.float64], known: NDArray[np.float64], start: int, stop: int
+        self, history: History, start: int, stop: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """`examples_of` as the network takes them: float32, targets [n, 1]."""
-        inputs, targets = examples_of(series, known, self.reads, start, stop)
+        inputs, targets = examples_of(history, self.reads, start, stop)
         return inputs.astype(np.float32), targets[:, np.newaxis].astype(np.float32)
 
     def _next(self, windows: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:

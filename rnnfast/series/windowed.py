@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from rnnfast import checks
-from rnnfast.series.arrays import futures
+from rnnfast.series.arrays import History, futures
 from rnnfast.series.forecaster import Forecaster
 
 __all__ = ["LastValue", "SeasonalLastValue", "Windowed", "examples_of"]
@@ -22,17 +22,11 @@ class Windowed(Forecaster):
     u_t are the covariates of step t.
     """
 
-    def _means(
-        self,
-        series: NDArray[np.float64],
-        known: NDArray[np.float64],
-        origins: NDArray[np.integer],
-        horizon: int,
-    ) -> NDArray[np.float64]:
-        W, S = self.reads, series.shape[1]
+    def _means(self, history: History, origins: NDArray[np.integer], horizon: int) -> NDArray[np.float64]:
+        W, S = self.reads, history.values.shape[1]
         values = np.empty((len(origins), S, W + horizon))  # the window, then the forecasts
-        values[:, :, :W] = sliding_window_view(series, W, axis=0)[origins - W]
-        then = futures(known, origins, horizon)
+        values[:, :, :W] = sliding_window_view(history.values, W, axis=0)[origins - W]
+        then = futures(history.known, origins, horizon)
         for j in range(horizon):
             values[:, :, W + j] = self._next(values[:, :, j : W + j], then[:, j])
         return values[:, :, W:].transpose(0, 2, 1)
@@ -45,14 +39,7 @@ class Windowed(Forecaster):
 class _Naive(Windowed):
     """One that repeats a value of its window, and learns nothing."""
 
-    def _learn(
-        self,
-        series: NDArray[np.float64],
-        known: NDArray[np.float64],
-        start: int,
-        rng: np.random.Generator,
-        stop: int | None = None,
-    ) -> int:
+    def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
         return 0
 
     def _next(self, windows: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -76,7 +63,7 @@ class LastValue(_Naive):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.cumsum(np.random.default_rng(0).standard_normal(200))
-    >>> model = rf.baselines.LastValue().fit(series, horizon=3)
+    >>> model = rf.series.LastValue().fit(series, horizon=3)
     >>> forecast = model.predict(series)
     >>> bool((forecast.mean == series[-1]).all()), model.parameters
     (True, 0)
@@ -102,7 +89,7 @@ class SeasonalLastValue(_Naive):
     --------
     >>> import numpy as np, rnnfast as rf
     >>> series = np.tile([1.0, 5.0, 2.0], 40)
-    >>> rf.baselines.SeasonalLastValue(3).fit(series, horizon=4).predict(series).mean.round(6).tolist()
+    >>> rf.series.SeasonalLastValue(3).fit(series, horizon=4).predict(series).mean.round(6).tolist()
     [1.0, 5.0, 2.0, 1.0]
     """
 
@@ -114,15 +101,13 @@ class SeasonalLastValue(_Naive):
 
 
 def examples_of(
-    series: NDArray[np.float64], known: NDArray[np.float64], window: int, start: int, stop: int
+    history: History, window: int, start: int, stop: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each value of ``series[start:stop]`` of all series, and what it is forecast from.
+    """Each value of rows `start` to `stop` of all series, and what it is forecast from.
 
     Parameters
     ----------
-    series : ndarray [N, S]
-    known : ndarray [N, S, K]
-        The covariates of each value's own step.
+    history : History
     window : int
     start, stop : int
         At least `window` values come before `start`.
@@ -130,9 +115,10 @@ def examples_of(
     Returns
     -------
     inputs : ndarray [(stop - start) * S, window + K]
-        The window in front of the value, oldest first, then the covariates.
+        The window in front of the value, oldest first, then the covariates of its own step.
     targets : ndarray [(stop - start) * S]
     """
+    series, known = history
     windows = sliding_window_view(series[start - window : stop - 1], window, axis=0)  # [n, S, window]
     inputs = np.concatenate([windows, known[start:stop]], axis=2)
     return inputs.reshape(-1, inputs.shape[2]), series[start:stop].reshape(-1)

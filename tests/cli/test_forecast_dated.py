@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-
 import numpy as np
 import pytest
+from tables import LAST, fails, forecast_rows, pandas
 
-from rnnfast.cli.main import main
-
-pandas = pytest.importorskip("pandas")
-
-LAST = ["--rung", "last", "--horizon", "2"]
+pytestmark = pytest.mark.usefixtures("folder")
 AR = [
     "--column",
     "load",
@@ -24,25 +19,6 @@ AR = [
     "--difference",
     "none",
 ]
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """A working folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def forecast(capsys, *arguments):
-    """What is printed, and the rows that are written."""
-    assert main(["forecast", *arguments, "--output", "out.csv"]) == 0
-    with open("out.csv") as file:
-        return capsys.readouterr().out, list(csv.DictReader(file))
-
-
-def fails(capsys, *arguments):
-    assert main(["forecast", *arguments]) == 2
-    return capsys.readouterr().err.splitlines()[-1]
 
 
 def long_table(times, forms=("%d/%m/%Y",) * 3, seed=0, name="long.csv", **more):
@@ -74,15 +50,15 @@ def test_prices_by_symbol_on_business_days_with_the_day_first(capsys):
     days = pandas.bdate_range("2024-01-02", periods=60)
     days = days[days != "2024-01-15"]  # a holiday
     prices = long_table(days)
-    printed, written = forecast(capsys, "long.csv", "--series", "symbol", *LAST, "--save", "m.npz")
+    printed, written = forecast_rows(capsys, "long.csv", "--series", "symbol", *LAST, "--save", "m.npz")
     assert "59 rows, date 2024-01-02 to 2024-03-25 in steps of 1 business day" in printed
     assert "1 business day without a row (holidays, the first between 2024-01-12 and 2024-01-16)" in printed
     assert [row["date"] for row in written] == ["2024-03-26", "2024-03-27"] * 3
     assert {row["column"]: float(row["forecast"]) for row in written} == pytest.approx(
         {symbol: price[-1] for symbol, price in prices.items()}
     )
-    assert forecast(capsys, "long.csv", "--model", "m.npz")[1] == written
-    assert "last season(5)" in forecast(capsys, "long.csv", "--series", "symbol", "--rung", "season")[0]
+    assert forecast_rows(capsys, "long.csv", "--model", "m.npz")[1] == written
+    assert "last season(5)" in forecast_rows(capsys, "long.csv", "--series", "symbol", "--rung", "season")[0]
 
 
 @pytest.mark.parametrize("seed", [None, 0])
@@ -98,13 +74,13 @@ def test_one_date_in_two_forms_is_one_row(capsys):
     long_table(days, ("%d/%m/%Y", "%d/%m/%y", "%d/%m/%Y"), name="mixed.csv")
     assert "expected a date" in fails(capsys, "mixed.csv", "--series", "symbol", *LAST)
     long_table(days, ("%Y-%m-%d", "%Y-%m-%d 00:00", "%Y-%m-%dT00:00:00"))
-    printed, _ = forecast(capsys, "long.csv", "--series", "symbol", *LAST)
+    printed, _ = forecast_rows(capsys, "long.csv", "--series", "symbol", *LAST)
     assert "60 rows, date 2024-01-02 to 2024-03-25 in steps of 1 business day" in printed
 
 
 def test_two_readings_of_a_long_table_are_told_apart_by_its_dates(capsys):
     long_table(pandas.date_range("2020-01-01", periods=48, freq="MS"))
-    printed, written = forecast(capsys, "long.csv", "--series", "symbol", *LAST)
+    printed, written = forecast_rows(capsys, "long.csv", "--series", "symbol", *LAST)
     assert "48 rows, date 2020-01-01 to 2023-12-01 in steps of 1 month" in printed
     assert written[0]["date"] == "2024-01-01"
     long_table(pandas.date_range("2020-01-01", periods=12, freq="MS"))
@@ -126,7 +102,7 @@ def test_a_long_table_whose_time_is_several_columns(capsys, head, form, after):
     twice = ["--series", head.split(",")[0], "--time", head]
     assert f"--time {twice[1]}: is --series too" in fails(capsys, "long.csv", *twice, *LAST)
     for arguments in (["--time", head], []):
-        assert forecast(capsys, "long.csv", "--series", "symbol", *LAST, *arguments)[1][0][head] == after
+        assert forecast_rows(capsys, "long.csv", "--series", "symbol", *LAST, *arguments)[1][0][head] == after
         assert "Take --series symbol" in fails(capsys, "long.csv", "--column", "y", *LAST, *arguments)
 
 
@@ -134,7 +110,7 @@ def test_years_of_a_long_table_are_its_time(capsys):
     lines = [f"{name},{year},{year % 7}" for name in "AB" for year in range(1960, 2020)]
     with open("long.csv", "w") as file:
         file.write("\n".join(["country,year,y", *lines, ""]))
-    assert forecast(capsys, "long.csv", "--series", "country", *LAST)[1][0]["year"] == "2020"
+    assert forecast_rows(capsys, "long.csv", "--series", "country", *LAST)[1][0]["year"] == "2020"
 
 
 def test_values_that_mean_missing_in_a_long_table(capsys):
@@ -145,18 +121,18 @@ def test_values_that_mean_missing_in_a_long_table(capsys):
         file.write("\n".join([*text, ""]))
     options = ["long.csv", "--series", "symbol", "--missing-value", "-200", *LAST]
     assert "1 missing values, the first in column 'A'" in fails(capsys, *options)
-    written = forecast(capsys, *options, "--missing", "previous", "--save", "m.npz")[1]
+    written = forecast_rows(capsys, *options, "--missing", "previous", "--save", "m.npz")[1]
     assert float(written[0]["forecast"]) == pytest.approx(float(text[59].rpartition(",")[2]))
-    assert forecast(capsys, "long.csv", "--model", "m.npz")[1] == written
+    assert forecast_rows(capsys, "long.csv", "--model", "m.npz")[1] == written
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_short_long_table_has_the_clock_of_the_model(capsys, count):
     days = pandas.bdate_range("2024-01-02", periods=60)
     long_table(days)
-    written = forecast(capsys, "long.csv", "--series", "symbol", *LAST, "--save", "m.npz")[1]
+    written = forecast_rows(capsys, "long.csv", "--series", "symbol", *LAST, "--save", "m.npz")[1]
     long_table(days[-count:], name="short.csv")
-    shown = forecast(capsys, "short.csv", "--model", "m.npz")[1]
+    shown = forecast_rows(capsys, "short.csv", "--model", "m.npz")[1]
     assert [row["date"] for row in shown] == [row["date"] for row in written]
 
 
@@ -166,7 +142,7 @@ def test_a_short_long_table_has_the_clock_of_the_model(capsys, count):
 def test_covariates_beside_hours_with_offsets(capsys):
     times = pandas.date_range("2024-03-27 23:00", periods=80, freq="h", tz="Europe/Berlin")
     expected = load_table([time.isoformat() for time in times], future=6)
-    printed, written = forecast(capsys, "load.csv", *AR, "--save", "m.npz")
+    printed, written = forecast_rows(capsys, "load.csv", *AR, "--save", "m.npz")
     assert "74 rows, at 2024-03-27T23:00+01:00 to 2024-03-31T00:00+01:00 in steps of 1 hour" in printed
     assert "offsets from UTC change" not in printed  # the future rows have theirs
     assert [row["at"] for row in written] == [
@@ -174,14 +150,14 @@ def test_covariates_beside_hours_with_offsets(capsys):
     ]
     assert [row["at"][-6:] for row in written] == ["+01:00"] + ["+02:00"] * 5
     np.testing.assert_allclose([float(row["forecast"]) for row in written], expected, atol=1e-6)
-    assert forecast(capsys, "load.csv", "--model", "m.npz")[1] == written
+    assert forecast_rows(capsys, "load.csv", "--model", "m.npz")[1] == written
 
 
 def test_future_rows_keep_their_dates_beyond_a_holiday(capsys):
     days = pandas.bdate_range("2024-01-02", periods=64)
     days = days[(days != "2024-01-15") & (days != "2024-03-27")]
     expected = load_table(days.strftime("%d/%m/%Y"), future=4)
-    printed, written = forecast(capsys, "load.csv", *AR)
+    printed, written = forecast_rows(capsys, "load.csv", *AR)
     assert "2 business days without a row" in printed
     assert [row["at"] for row in written] == list(days[-4:].strftime("%Y-%m-%d"))
     np.testing.assert_allclose([float(row["forecast"]) for row in written], expected, atol=1e-6)
@@ -190,10 +166,10 @@ def test_future_rows_keep_their_dates_beyond_a_holiday(capsys):
 def test_covariates_of_newest_rows_first(capsys):
     times = pandas.date_range("2024-03-01", periods=60, freq="D", tz="Europe/Berlin")
     load_table([time.isoformat() for time in times], future=3)
-    expected = forecast(capsys, "load.csv", *AR)
+    expected = forecast_rows(capsys, "load.csv", *AR)
     frame = pandas.read_csv("load.csv")
     frame.iloc[::-1].to_csv("down.csv", index=False)
-    printed, written = forecast(capsys, "down.csv", *AR)
+    printed, written = forecast_rows(capsys, "down.csv", *AR)
     assert "in steps of 1 day" in printed
     assert written == expected[1]
 
@@ -202,7 +178,7 @@ def test_a_kept_model_of_hours_goes_on_across_daylight_saving(capsys):
     times = pandas.date_range("2024-03-28", periods=80, freq="h", tz="Europe/Berlin")
     table = pandas.DataFrame({"at": [time.isoformat() for time in times], "y": np.sin(np.arange(80.0))})
     table.to_csv("data.csv", index=False)
-    written = forecast(capsys, "data.csv", *LAST, "--save", "m.npz")[1]
-    assert forecast(capsys, "data.csv", "--model", "m.npz")[1] == written
+    written = forecast_rows(capsys, "data.csv", *LAST, "--save", "m.npz")[1]
+    assert forecast_rows(capsys, "data.csv", "--model", "m.npz")[1] == written
     table.iloc[-1:].to_csv("one.csv", index=False)
-    assert forecast(capsys, "one.csv", "--model", "m.npz")[1][0]["at"] == written[0]["at"]
+    assert forecast_rows(capsys, "one.csv", "--model", "m.npz")[1][0]["at"] == written[0]["at"]

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import sys
 
 import numpy as np
 import pytest
+from tables import days, fails, forecast, pandas, rows, write
 
-from rnnfast.baselines import load_forecaster
 from rnnfast.cli.main import main
+from rnnfast.series import load_forecaster
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
-
-pandas = pytest.importorskip("pandas")
 
 rng = np.random.default_rng(0)
 VALUES = 20.0 + np.sin(0.5 * np.arange(120)) + 0.1 * rng.standard_normal(120)
 PRICES = {name: 100.0 * k + np.cumsum(rng.standard_normal(120)) for k, name in enumerate("ABC", 1)}
 KNOWN = 15.0 + rng.standard_normal(126)
-LAST = ["--rung", "last", "--horizon", "1"]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def write(name, columns):
-    pandas.DataFrame(columns).to_csv(name, index=False)
-
-
-def days(count=120):
-    return pandas.date_range("2024-01-01", periods=count, freq="D")
+NEXT = ["--rung", "last", "--horizon", "1"]
 
 
 def long_table(name="long.csv", **more):
@@ -49,21 +32,6 @@ def load_table(name="load.csv", future=6):
     """A load that a temperature explains, with rows of the future."""
     load = np.append(50.0 - 2.0 * KNOWN[:120] + 0.01 * VALUES, np.full(future, np.nan))
     write(name, {"day": days(120 + future), "load": load, "temperature": KNOWN[: 120 + future]})
-
-
-def forecast(capsys, *arguments):
-    assert main(["forecast", *arguments]) == 0
-    return capsys.readouterr().out
-
-
-def fails(capsys, *arguments):
-    assert main(["forecast", *arguments]) == 2
-    return capsys.readouterr().err.splitlines()[-1]
-
-
-def rows(path):
-    with open(path) as file:
-        return list(csv.DictReader(file))
 
 
 # ---- lags and differences
@@ -110,17 +78,17 @@ def test_no_package_beyond_pandas_is_needed(folder, capsys, monkeypatch):
 
 def test_a_column_that_repeats_dates_is_named(folder, capsys):
     long_table()
-    error = fails(capsys, "long.csv", *LAST)
+    error = fails(capsys, "long.csv", *NEXT)
     assert "long.csv: the column 'symbol' repeats dates: day 2024-" in error
     assert "is in 3 rows. Take --series symbol: " in error
     long_table("store.csv", store=[f"{n}" for n in range(120)])
-    assert "--series symbol" in fails(capsys, "store.csv", "--column", "price", *LAST)
-    assert "120 rows" in forecast(capsys, "long.csv", *LAST, "--irregular", "resample")  # who asks gets it
+    assert "--series symbol" in fails(capsys, "store.csv", "--column", "price", *NEXT)
+    assert "120 rows" in forecast(capsys, "long.csv", *NEXT, "--irregular", "resample")  # who asks gets it
 
 
 def test_each_series_of_a_long_table_is_forecast_by_one_model(folder, capsys):
     long_table()
-    printed = forecast(capsys, "long.csv", "--series", "symbol", *LAST, "--output", "out.csv")
+    printed = forecast(capsys, "long.csv", "--series", "symbol", *NEXT, "--output", "out.csv")
     names = re.search(r"long\.csv: (.+)", printed)[1].split(", ")
     assert sorted(names) == ["A", "B", "C"]
     table = {row["column"]: row for row in rows("out.csv")}
@@ -139,7 +107,7 @@ def test_each_series_of_a_long_table_is_forecast_by_one_model(folder, capsys):
 def test_many_series_are_written_and_some_of_them_printed(folder, capsys):
     parts = [{"day": days(60), "item": f"item{k}", "y": rng.random(60)} for k in range(20)]
     pandas.concat([pandas.DataFrame(part) for part in parts]).to_csv("items.csv", index=False)
-    printed = forecast(capsys, "items.csv", "--series", "item", *LAST, "--output", "out.csv")
+    printed = forecast(capsys, "items.csv", "--series", "item", *NEXT, "--output", "out.csv")
     assert "item10, item11 and 8 more\n" in printed
     assert printed.count("90% interval\n") == 8
     assert "12 more series: --output FILE has them all" in printed
@@ -155,33 +123,33 @@ def test_only_some_series_are_taken(folder, capsys):
     for ours, alone in zip(rows("c.csv"), rows("alone.csv"), strict=True):
         assert float(ours["forecast"]) == pytest.approx(float(alone["forecast"]))
     two = ["--only", "C", "--only", "A"]
-    printed = forecast(capsys, "long.csv", "--series", "symbol", *two, *LAST)
+    printed = forecast(capsys, "long.csv", "--series", "symbol", *two, *NEXT)
     assert "long.csv: C, A\n" in printed
 
 
 def test_mistakes_with_a_long_table(folder, capsys):
     frame = long_table()
-    assert "--only: needs --series" in fails(capsys, "long.csv", "--only", "A", *LAST)
+    assert "--only: needs --series" in fails(capsys, "long.csv", "--only", "A", *NEXT)
     assert "--only D: column 'symbol' has " in fails(
-        capsys, "long.csv", "--series", "symbol", "--only", "D", *LAST
+        capsys, "long.csv", "--series", "symbol", "--only", "D", *NEXT
     )
     assert "--series name: long.csv has the columns day, symbol, price" in fails(
-        capsys, "long.csv", "--series", "name", *LAST
+        capsys, "long.csv", "--series", "name", *NEXT
     )
     assert "--column symbol: is --series too" in fails(
-        capsys, "long.csv", "--series", "symbol", "--column", "symbol", *LAST
+        capsys, "long.csv", "--series", "symbol", "--column", "symbol", *NEXT
     )
     pandas.concat([frame, frame.iloc[:1]]).to_csv("twice.csv", index=False)
     assert "twice.csv, line 362: symbol 'A' has the day 2024-01-01 twice" in fails(
-        capsys, "twice.csv", "--series", "symbol", *LAST
+        capsys, "twice.csv", "--series", "symbol", *NEXT
     )
     frame.iloc[1:].to_csv("gap.csv", index=False)
     assert "1 missing values, the first in column 'A', line " in fails(
-        capsys, "gap.csv", "--series", "symbol", *LAST
+        capsys, "gap.csv", "--series", "symbol", *NEXT
     )
     frame.drop(columns="day").to_csv("rows.csv", index=False)
     assert "--series symbol: needs a column of times" in fails(
-        capsys, "rows.csv", "--series", "symbol", *LAST
+        capsys, "rows.csv", "--series", "symbol", *NEXT
     )
 
 
@@ -271,7 +239,7 @@ def test_mistakes_with_covariates(folder, capsys):
 
 def test_quantiles_are_printed_and_written(folder, capsys):
     write("data.csv", {"day": days(), "y": VALUES})
-    printed = forecast(capsys, "data.csv", *LAST, "--quantiles", "0.9,0.1,0.5", "--output", "out.csv")
+    printed = forecast(capsys, "data.csv", *NEXT, "--quantiles", "0.9,0.1,0.5", "--output", "out.csv")
     assert re.search(r"day +y +q0\.1 +q0\.5 +q0\.9\n", printed)
     (row,) = rows("out.csv")
     assert list(row) == ["day", "column", "forecast", "lower", "upper", "q0.1", "q0.5", "q0.9"]
@@ -292,7 +260,7 @@ def test_a_forecast_at_the_edge_of_its_interval_shows_its_bias(folder, capsys):
     assert float(first[3]) == pytest.approx(float(first[1]) + float(first[2]), abs=0.01)
     assert "The intervals allow for this bias, the forecasts do not" in printed
     write("level.csv", {"day": days(), "y": VALUES})
-    assert "correction" not in forecast(capsys, "level.csv", *LAST)
+    assert "correction" not in forecast(capsys, "level.csv", *NEXT)
 
 
 def test_what_cannot_be_below_zero_is_not(folder, capsys):
@@ -307,7 +275,7 @@ def test_what_cannot_be_below_zero_is_not(folder, capsys):
     assert all(float(row["lower"]) >= 0 for row in rows("again.csv"))
     write("below.csv", {"y": VALUES - 20.0})
     assert "--non-negative: expected a series from 0 on, got -" in fails(
-        capsys, "below.csv", *LAST, "--non-negative"
+        capsys, "below.csv", *NEXT, "--non-negative"
     )
 
 

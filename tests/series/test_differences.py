@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnnfast.baselines import (
+from rnnfast.series import (
     AutoRegression,
     Convolution,
     LastValue,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnnfast.baselines import (
+import rnnfast as rf
+from rnnfast.series import (
     AutoRegression,
     LastValue,
     LatentAutoregression,
@@ -83,6 +84,13 @@ def test_a_recurrent_rung_climbs_above_the_naive_ones():
     scores = list(backtest(wave(400), [LastValue(), Markov(), LatentAutoregression("gru", 12, updates=300)]))
     assert best_score(scores) is scores[2]
     assert scores[2].one_step < 0.6 * scores[0].one_step
+
+
+def test_baselines_has_the_forecasters_and_the_ladder_too():
+    shared = set(rf.baselines.__all__) & set(rf.series.__all__)
+    assert {"AutoRegression", "Forecaster", "backtest", "climb", "load_forecaster", "pivot"} <= shared
+    for name in shared:
+        assert getattr(rf.baselines, name) is getattr(rf.series, name)
 
 
 def test_the_ladder_has_one_of_each():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnnfast.baselines import AutoRegression, Markov, backtest, ladder, load_forecaster, pivot
+from rnnfast.series import AutoRegression, Markov, backtest, ladder, load_forecaster, pivot
 
 rng = np.random.default_rng(0)
 

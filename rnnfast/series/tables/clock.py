@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.cli.errors import CommandError
 from rnnfast.series.tables.dates import Reading, is_clock_time, readings
+from rnnfast.series.tables.errors import Argument, TableError
 from rnnfast.series.tables.rulers import DAY, BusinessDays, Elapsed, Ruler, rulers
 from rnnfast.series.tables.table import Table, numbers
 
@@ -28,23 +28,23 @@ class Dates(NamedTuple):
         As strptime has it.
     day_first : bool
         Dates like 01/02/2024 have the day first.
-    kept_format : str or None
-        The format to prefer where it fits all rows, of the table that a model was trained on.
+    usual_format : str or None
+        The format to prefer where it fits all rows.
     step : str or None
         The step to expect where few rows do not tell, as :meth:`Clock.step_text` has it.
     """
 
     date_format: str | None = None
     day_first: bool = False
-    kept_format: str | None = None
+    usual_format: str | None = None
     step: str | None = None
 
 
 class Clock:
-    """A time axis: positions, which are regular if their differences are all the same.
+    """The times of rows: positions on an axis, the step between them, and both as text.
 
-    Positions are those of a ruler where the times are dates, or the numbers of a column of numbers, or the
-    rows' own numbers where there is no time.
+    :func:`read_data` makes it. Positions are whole numbers of a unit that suits the step where the times are
+    dates, or the numbers of a column of numbers, or the rows' own numbers where there is no time.
 
     Parameters
     ----------
@@ -59,6 +59,13 @@ class Clock:
         The date format that was chosen; empty where the dates have one meaning.
     ahead : ndarray, optional
         The positions of the next rows, as far as they are known.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnfast as rf
+    >>> clock = rf.series.Clock("hour", np.array([0, 6, 12, 18]))
+    >>> clock.labels(), clock.step_text(), clock.after(2).labels()
+    (['0', '6', '12', '18'], '6', ['24', '30'])
     """
 
     def __init__(
@@ -181,15 +188,15 @@ def clock_of(table: Table, name: str | None, dates: Dates) -> Clock:
 
     Raises
     ------
-    CommandError
+    TableError
         A row without a time, or whose time is neither a date nor a number; dates that have two readings.
     """
-    date_format, day_first, kept_format, step = dates
+    date_format, day_first, usual_format, step = dates
     if name is None:
         return Clock("row", np.arange(1, len(table.places) + 1))
     column = table.columns[name]
     values, other = numbers(column)
-    found = [] if kept_format is None else readings(column, kept_format)
+    found = [] if usual_format is None else readings(column, usual_format)
     if not found or found[0].misfits.any():
         found = readings(column, date_format, day_first)
     if not other.any() and date_format is None and not (found and _are_compact(name, values, found)):
@@ -197,9 +204,10 @@ def clock_of(table: Table, name: str | None, dates: Dates) -> Clock:
         whole = (values % 1 == 0).all() and np.abs(values).max(initial=0.0) <= EXACT
         return Clock(name, values.astype(np.int64) if whole else values)
     if not found and is_clock_time(column):
-        raise CommandError(
+        raise TableError(
             f"{table.path}: column {name!r} has clock times without a date, as {str(column.iloc[0])!r}; "
-            f"name the column of the dates too: --time DATE,{name}"
+            "name the column of the dates too: ",
+            Argument("time", f"DATE,{name}"),
         )
     if not found:
         rows = other if date_format is None else np.ones(len(other), bool)
@@ -211,7 +219,7 @@ def clock_of(table: Table, name: str | None, dates: Dates) -> Clock:
         regular = [clock for clock in clocks if not len(_distinct(clock).odd_steps())]
         clocks = regular if len(regular) == 1 else clocks
     if len(clocks) > 1:
-        raise CommandError(_two_readings(table.path, column, clocks))
+        raise _two_readings(table.path, column, clocks)
     return clocks[0]
 
 
@@ -254,15 +262,18 @@ def _distinct(clock: Clock) -> Clock:
     return clock.moved(np.unique(clock.positions))
 
 
-def _two_readings(path: str, column: Any, clocks: list[Clock]) -> str:
+def _two_readings(path: str, column: Any, clocks: list[Clock]) -> TableError:
     """That dates have several readings, with what each makes of them."""
     ways = [
         f"{clock.reading} (steps of {clock.step_text()}, {clock.labels()[-1]} the last)"
         for clock in map(_distinct, clocks)
     ]
-    return (
+    return TableError(
         f"{path}: column {clocks[0].name!r} can be read in {len(clocks)} ways, as {column.iloc[0]!r}: "
-        f"{' or '.join(ways)}; choose with --date-format '{clocks[0].reading}', or --day-first"
+        f"{' or '.join(ways)}; choose with ",
+        Argument("date_format", clocks[0].reading),
+        ", or ",
+        Argument("day_first"),
     )
 
 
@@ -279,4 +290,4 @@ def _refuse(table: Table, name: str, rows: NDArray[np.bool_], expected: str) -> 
     if rows.any():
         row = int(rows.argmax())
         got = "" if expected.endswith("none") else f", got {str(table.columns[name].iloc[row])!r}"
-        raise CommandError(f"{table.path}, {table.places[row]}, column {name!r}: {expected}{got}")
+        raise TableError(f"{table.path}, {table.places[row]}, column {name!r}: {expected}{got}")

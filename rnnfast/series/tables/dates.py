@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.cli.errors import CommandError
+from rnnfast.series.tables.errors import Argument, TableError
 from rnnfast.series.tables.packages import package
 from rnnfast.series.tables.table import is_missing, numbers
 
@@ -61,7 +61,7 @@ class Zone:
         """The offsets at times in UTC."""
         if self._named is None:
             return self._known(self._walls - self._offsets, instants)
-        local = package("pandas", "rnnfast forecast").DatetimeIndex(instants).tz_localize("UTC")
+        local = package("pandas").DatetimeIndex(instants).tz_localize("UTC")
         local = local.tz_convert(self._named).tz_localize(None)
         return local.to_numpy("datetime64[us]") - instants
 
@@ -69,7 +69,7 @@ class Zone:
         """The offsets at local times."""
         if self._named is None:
             return self._known(self._walls, walls)
-        local = package("pandas", "rnnfast forecast").DatetimeIndex(walls)
+        local = package("pandas").DatetimeIndex(walls)
         ambiguous = np.ones(len(walls), bool)  # the first of two hours of one name
         aware = local.tz_localize(self._named, ambiguous=ambiguous, nonexistent="shift_forward")
         shifted = aware.tz_localize(None).to_numpy("datetime64[us]")
@@ -200,17 +200,17 @@ def _candidates(text: Any, parts: Any, date_format: str | None, day_first: bool)
 
 def _parsed(text: Any, form: str) -> Any:
     """Dates in one format, NaT where it does not fit."""
-    pandas = package("pandas", "rnnfast forecast")
+    pandas = package("pandas")
     try:
         found = pandas.to_datetime(text, format=form, errors="coerce", utc=True)
     except ValueError as error:
-        raise CommandError(f"--date-format {form}: {error}") from None
+        raise TableError(Argument("date_format"), f" {form}: {error}") from None
     return found.dt.tz_localize(None).astype("datetime64[us]")
 
 
 def _times(text: Any) -> Any:
     """Times of day as differences from midnight (zero where there is none)."""
-    pandas = package("pandas", "rnnfast forecast")
+    pandas = package("pandas")
     codes, clocks = pandas.factorize(text.fillna("0").str.replace(",", ".", regex=False))
     digits = pandas.Series(clocks).str.extract(r"^(\d+)(?::(\d+))?(?::([\d.]+))?\s*([AaPp])?")
     hours, minutes, seconds = (digits[part].astype(float).fillna(0.0) for part in range(3))
@@ -243,7 +243,7 @@ def _plain(dates: Any) -> Any:
 
 def _formats(dates: Any, day_first: bool) -> list[str]:
     """Formats that rows of text suggest, the month before the day first."""
-    pandas = package("pandas", "rnnfast forecast")
+    pandas = package("pandas")
     found: dict[str, None] = {}
     for row in np.unique(np.linspace(0, len(dates) - 1, SAMPLES).astype(int)) if len(dates) else []:
         text = str(dates.iloc[row])

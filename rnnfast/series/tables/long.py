@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnnfast.cli.errors import CommandError
 from rnnfast.series.tables.clock import Clock
+from rnnfast.series.tables.errors import Argument, TableError
 from rnnfast.series.tables.packages import package
 from rnnfast.series.tables.pivot import pivot
 from rnnfast.series.tables.table import Table, names_in
@@ -15,7 +15,7 @@ __all__ = ["key_of", "only_rows", "repeated_times", "widen"]
 FEW = 2  # rows that each name of a column of names has, at least, on average
 
 
-def only_rows(table: Table, series: str, only: list[str] | None, time: str | None) -> Table:
+def only_rows(table: Table, series: str, only: list[str], time: str | None) -> Table:
     """The rows of a long table that are of some names in its column `series`.
 
     Parameters
@@ -23,32 +23,34 @@ def only_rows(table: Table, series: str, only: list[str] | None, time: str | Non
     table : Table
     series : str
         The column of names.
-    only : list of str or None
-        The names to take; None: all.
+    only : list of str
+        The names to take; empty: all.
     time : str or None
         The column of times.
 
     Raises
     ------
-    CommandError
+    TableError
         No time, or a name that is not there.
     """
     if time is None:
-        raise CommandError(f"--series {series}: needs a column of times; choose with --time")
-    if only is None:
+        raise TableError(
+            Argument("series", series), ": needs a column of times; choose with ", Argument("time")
+        )
+    if not only:
         return table
     who = names_in(table.columns[series])
     there = list(dict.fromkeys(who))
     for name in only:
         if name not in there:
-            raise CommandError(f"--only {name}: column {series!r} has {_some(there)}")
+            raise TableError(Argument("only", name), f": column {series!r} has {_some(there)}")
     rows = np.flatnonzero(who.isin(only).to_numpy(bool))
     columns = {name: column.iloc[rows].reset_index(drop=True) for name, column in table.columns.items()}
     return Table(table.path, columns, [table.places[row] for row in rows])
 
 
 def widen(
-    table: Table, series: str, only: list[str] | None, clock: Clock, columns: list[str]
+    table: Table, series: str, only: list[str], clock: Clock, columns: list[str]
 ) -> tuple[Table, Clock, list[str]]:
     """A table with a column for each name of the column `series`, and a row for each time.
 
@@ -57,8 +59,8 @@ def widen(
     table : Table
     series : str
         The column of names.
-    only : list of str or None
-        The names, in the order to take them; None: in the order of their first rows.
+    only : list of str
+        The names, in the order to take them; empty: all, in the order of their first rows.
     clock : Clock
         Of the table's rows.
     columns : list of str
@@ -74,19 +76,19 @@ def widen(
 
     Raises
     ------
-    CommandError
+    TableError
         Two rows of one name and time.
     """
     who = names_in(table.columns[series])
-    names = list(dict.fromkeys(who)) if only is None else only
+    names = only or list(dict.fromkeys(who))
     which = np.array([names.index(name) for name in who], int)
     try:
         wide = pivot(clock.positions, which, np.arange(len(who)))
     except ValueError:
-        pairs = package("pandas", "rnnfast forecast").DataFrame({"at": clock.positions, "who": which})
+        pairs = package("pandas").DataFrame({"at": clock.positions, "who": which})
         twice = int(pairs.duplicated().argmax())
         (label,) = clock.labels(np.array([twice]))
-        raise CommandError(
+        raise TableError(
             f"{table.path}, {table.places[twice]}: {series} {who.iloc[twice]!r} has the {clock.name} "
             f"{label} twice"
         ) from None
@@ -119,7 +121,7 @@ def repeated_times(table: Table, clock: Clock, taken: list[str]) -> str:
 
     Raises
     ------
-    CommandError
+    TableError
         Times repeat because a column holds the names of several series.
     """
     order = np.argsort(clock.positions, kind="stable")
@@ -131,16 +133,18 @@ def repeated_times(table: Table, clock: Clock, taken: list[str]) -> str:
     name = _column_of_names(table, clock, taken)
     if name is not None:
         count = np.count_nonzero(clock.positions == clock.positions[row])
-        raise CommandError(
-            f"{table.path}: the column {name!r} repeats dates: {clock.name} {label} is in {count} rows. "
-            f"Take --series {name}: one model of all of them, and a forecast for each"
+        raise TableError(
+            f"{table.path}: the column {name!r} repeats dates: {clock.name} {label} is in {count} rows. ",
+            "Take ",
+            Argument("series", name),
+            ": one model of all of them, and a forecast for each",
         )
     return f"{len(twice)} of them none: {label} is there twice, {table.places[row]}"
 
 
 def _column_of_names(table: Table, clock: Clock, taken: list[str]) -> str | None:
     """The column of the fewest values that tells the rows of each time apart."""
-    frame = package("pandas", "rnnfast forecast").DataFrame({"at": clock.positions})
+    frame = package("pandas").DataFrame({"at": clock.positions})
     found = []
     for name, column in table.columns.items():
         text = names_in(column)

@@ -8,7 +8,7 @@ from types import ModuleType
 __all__ = ["package"]
 
 
-def package(name: str, who: str) -> ModuleType:
+def package(name: str, who: str = "rnnfast.series") -> ModuleType:
     """The module `name`; where it is absent, an ImportError that says who needs it and what brings it."""
     try:
         return import_module(name)

@@ -23,6 +23,13 @@ class Wide(NamedTuple):
         In the order of their first rows.
     series : ndarray [N, S]
         NaN where a name has no row at a time.
+
+    Examples
+    --------
+    >>> import rnnfast as rf
+    >>> wide = rf.series.pivot([1, 2, 2], ["a", "a", "b"], [5.0, 6.0, 7.0])
+    >>> isinstance(wide, rf.series.Wide), wide.series.tolist()
+    (True, [[5.0, nan], [6.0, 7.0]])
     """
 
     times: NDArray[Any]
@@ -54,7 +61,7 @@ def pivot(times: ArrayLike, names: ArrayLike, values: ArrayLike) -> Wide:
     Examples
     --------
     >>> import rnnfast as rf
-    >>> wide = rf.baselines.pivot([1, 1, 2, 2], ["b", "a", "a", "b"], [5.0, 6.0, 7.0, 8.0])
+    >>> wide = rf.series.pivot([1, 1, 2, 2], ["b", "a", "a", "b"], [5.0, 6.0, 7.0, 8.0])
     >>> wide.times.tolist(), wide.names, wide.series.tolist()
     ([1, 2], ['b', 'a'], [[5.0, 6.0], [8.0, 7.0]])
     """

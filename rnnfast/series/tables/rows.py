@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.cli.errors import CommandError
 from rnnfast.series.tables.clock import Clock
+from rnnfast.series.tables.errors import Argument, TableError
 from rnnfast.series.tables.packages import package
 from rnnfast.series.tables.table import listed
 
 __all__ = ["IRREGULAR", "MISSING", "Rows"]
 
-MISSING = {  # what --missing may be, and what it does
+MISSING = {  # what `missing` may be, and what it does
     "error": "stop",
     "drop": "leave rows out; the others count as neighbours",
     "previous": "repeat the value before",
     "interpolate": "a straight line between the values before and after",
 }
-IRREGULAR = {  # what --irregular may be
+IRREGULAR = {  # what `irregular` may be
     "error": "stop",
     "resample": "one row for each step, the mean of the rows nearest to it; a step without any is missing",
     "ignore": "take the rows as they stand",
@@ -68,7 +68,7 @@ class Rows:
             return ""
         if len(self.places) > 1 and self.clock.positions[0] == self.clock.positions[-1]:
             (label,) = self.clock.labels(np.array([0]))
-            raise CommandError(f"{self.path}: {self.clock.name} is {label} in all {len(self.places)} rows")
+            raise TableError(f"{self.path}: {self.clock.name} is {label} in all {len(self.places)} rows")
         holidays = self.clock.holidays()
         if holidays and how != "resample":
             before, after = self.clock.labels(np.array([odd[0], odd[0] + 1]))
@@ -82,7 +82,7 @@ class Rows:
             return f"{count} are not {self.clock.step_text()}: ignored"
         if how == "error":
             why = self._why_irregular(int(odd[0]), count, repeats)
-            raise CommandError(f"{self.path}: {why}; {_ways('irregular', IRREGULAR)}")
+            raise TableError(f"{self.path}: {why}; ", *_ways("irregular", IRREGULAR))
         self._resample()
         return f"{count} are not {self.clock.step_text()}: resampled to {len(self.values):,} rows"
 
@@ -97,7 +97,7 @@ class Rows:
         gaps = ~future.observed[:, S:]
         if gaps.any():
             row, column = np.argwhere(gaps)[0]
-            raise CommandError(
+            raise TableError(
                 f"{self.path}: column {covariates[column]!r} has no value in a future row, "
                 f"{future.places[row]}"
             )
@@ -113,13 +113,16 @@ class Rows:
             return ""
         if how == "error":
             row, column = np.argwhere(gaps)[0]
-            raise CommandError(
+            raise TableError(
                 f"{self.path}: {gaps.sum()} missing values, the first in column {names[column]!r}, "
-                f"{self.places[row]}; {_ways('missing', MISSING)}"
+                f"{self.places[row]}; ",
+                *_ways("missing", MISSING),
             )
         if gaps.all(axis=0).any():
-            raise CommandError(f"{self.path}: column {names[int(gaps.all(axis=0).argmax())]!r} has no value")
+            raise TableError(f"{self.path}: column {names[int(gaps.all(axis=0).argmax())]!r} has no value")
         if how == "drop":
+            if rows.all():
+                raise TableError(f"{self.path}: no row has a value in all of {listed(names)}")
             self._take(np.flatnonzero(~rows))
             return f"{rows.sum()} rows with missing values dropped; the others count as neighbours"
         return self._fill(names, how)
@@ -147,14 +150,14 @@ class Rows:
         steps = np.rint((positions - positions[0]) / step)
         if not steps[-1] < GROWTH * len(positions):
             labels = self.clock.labels()
-            raise CommandError(
+            raise TableError(
                 f"{self.path}: steps of {self.clock.step_text()} from {labels[0]} to {labels[-1]} would make "
-                f"{steps[-1] + 1:,.10g} rows of {len(positions):,}; "
-                f"--irregular ignore ({IRREGULAR['ignore']})"
+                f"{steps[-1] + 1:,.10g} rows of {len(positions):,}; ",
+                *_ways("irregular", {"ignore": IRREGULAR["ignore"]}),
             )
         nearest = steps.astype(np.int64)
         N = int(nearest[-1]) + 1
-        frame = package("pandas", "rnnfast forecast").DataFrame(self.values)
+        frame = package("pandas").DataFrame(self.values)
         self.values = frame.groupby(nearest).mean().reindex(range(N)).to_numpy(np.float64, copy=True)
         self.observed = ~np.isnan(self.values)
         self.clock = self.clock.moved(positions[0] + step * np.arange(N))
@@ -167,13 +170,13 @@ class Rows:
         if how == "interpolate":
             last -= int(known[::-1].argmax(axis=0).max())
         if first > last:
-            raise CommandError(
+            raise TableError(
                 f"{self.path}: no row at which all of {listed(names)} have begun and none has ended"
             )
         cut = len(known) - (last - first + 1)
         self._take(np.arange(first, last + 1))
         count = np.isnan(self.values).sum()
-        frame = package("pandas", "rnnfast forecast").DataFrame(self.values)
+        frame = package("pandas").DataFrame(self.values)
         self.values = (frame.ffill() if how == "previous" else frame.interpolate()).to_numpy(copy=True)
         text = f"{count} missing values filled ({how}), and not scored"
         if how == "interpolate":
@@ -181,6 +184,10 @@ class Rows:
         return text + (f"; {cut} rows at the ends left out" if cut else "")
 
 
-def _ways(option: str, ways: dict[str, str]) -> str:
-    """What the option offers beside stopping."""
-    return " or ".join(f"--{option} {way} ({what})" for way, what in ways.items() if way != "error")
+def _ways(argument: str, ways: dict[str, str]) -> list[str | Argument]:
+    """What the argument offers beside stopping, as parts of an error."""
+    parts: list[str | Argument] = []
+    for way, what in ways.items():
+        if way != "error":
+            parts += [" or " if parts else "", Argument(argument, way), f" ({what})"]
+    return parts

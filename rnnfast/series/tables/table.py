@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.cli.errors import CommandError
 from rnnfast.files import open_regular
+from rnnfast.series.tables.errors import TableError
 from rnnfast.series.tables.packages import package
 
 __all__ = ["Table", "is_missing", "listed", "names_in", "numbers", "read_table"]
@@ -23,6 +24,14 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 PARQUET = {".parquet", ".pq"}
 POINT = r"[+-]?(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.\d*)?"  # 1,234.5
 COMMA = r"[+-]?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d+)(?:,\d*)?"  # 1.234,5
+UNREADABLE = (  # what pandas, pyarrow, csv and gzip raise for a damaged file, or derive from
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    csv.Error,
+    zlib.error,
+)
 UNNAMED = r"Unnamed: \d+"  # what pandas calls, and writes for, a column without a name
 
 
@@ -53,30 +62,35 @@ def read_table(path: str, missing_values: Sequence[str] = ()) -> Table:
 
     Raises
     ------
-    CommandError
-        The file cannot be read, is no table, or its first line names no columns; pandas is not installed.
+    ImportError
+        pandas is not installed, or for a Parquet file pyarrow.
+    OSError
+        The file cannot be read.
+    TableError
+        It is no table, or its first line names no columns.
     """
     file = Path(path)
     suffix = "".join(part for part in file.suffixes if part.lower() != ".gz")[-8:].lower()
     suffix = "." + suffix.rpartition(".")[2]
     if suffix not in SEPARATORS and suffix not in PARQUET:
-        raise CommandError(f"{path}: expected a file .csv, .tsv or .parquet")
-    try:
-        pandas = package("pandas", "rnnfast forecast")
-        if suffix in PARQUET:
-            package("pyarrow", "a Parquet file")
-    except ImportError as error:
-        raise CommandError(str(error)) from None
+        raise TableError(f"{path}: expected a file .csv, .tsv or .parquet")
+    pandas = package("pandas")
+    if suffix in PARQUET:
+        package("pyarrow", "a Parquet file")
     try:
         open_regular(path).close()  # a device may have no end, and a pipe is read but once
         frame = pandas.read_parquet(path) if suffix in PARQUET else _read_text(pandas, path, suffix)
     except OSError as error:
-        raise CommandError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, ArithmeticError, LookupError) as error:  # pandas' and pyarrow's own derive from these
-        raise CommandError(f"{path}: no readable table: {str(error).strip().splitlines()[0]}") from None
+        if error.errno is not None:
+            raise
+        raise TableError(f"{path}: {error}") from None
+    except TableError:
+        raise
+    except UNREADABLE as error:
+        raise TableError(f"{path}: no readable table: {str(error).strip().splitlines()[0]}") from None
     frame, places = _rows_of_parquet(pandas, frame) if suffix in PARQUET else _rows_of_text(path, frame)
     if not len(frame):
-        raise CommandError(f"{path}: expected rows, got none")
+        raise TableError(f"{path}: expected rows, got none")
     names = [str(name) for name in frame.columns]
     stripped = [name.strip() for name in names]
     if len(set(stripped)) == len(names):
@@ -107,7 +121,7 @@ def _rows_of_text(path: str, frame: Any) -> tuple[Any, list[str]]:
     """The rows without blank lines, and their places."""
     names = [str(name) for name in frame.columns]
     if names and all(_is_number(name) for name in names):
-        raise CommandError(f"{path}: expected a first line that names the columns, got {', '.join(names)}")
+        raise TableError(f"{path}: expected a first line that names the columns, got {', '.join(names)}")
     filled = (frame != "").any(axis=1).to_numpy(copy=True)
     if len(names) == 1 and filled.any():  # a blank line is a missing value, but at the end
         filled[: np.flatnonzero(filled)[-1]] = True
@@ -136,7 +150,7 @@ def _read_text(pandas: Any, path: str, suffix: str) -> Any:
         counts = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
         if counts is None:
             raise
-        raise CommandError(
+        raise TableError(
             f"{path}, line {counts[2]}: expected {counts[1]} values, as the first line has, got {counts[3]}; "
             "put values that hold a comma in quotes, or write decimals with a point, or separate the columns "
             "by semicolons"
@@ -194,7 +208,7 @@ def is_missing(text: Any) -> Any:
 
 def numbers(column: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """A column's numbers, NaN where a value is missing, and where it has something else (NaN there too)."""
-    pandas = package("pandas", "rnnfast forecast")
+    pandas = package("pandas")
     kind = getattr(column.dtype, "kind", "O")
     if kind in "iuf":
         values = column.to_numpy(np.float64, na_value=np.nan)

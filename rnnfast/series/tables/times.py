@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.cli.errors import CommandError
 from rnnfast.series.tables.dates import is_clock_time, readings
+from rnnfast.series.tables.errors import Argument, MissingColumn, TableError
 from rnnfast.series.tables.table import Table, listed, names_in, numbers
 
 __all__ = ["time_column"]
@@ -29,7 +29,7 @@ SAMPLE = 1000  # rows that say whether a column may be the time; all say how it 
 
 
 def time_column(
-    table: Table, time: str | None, columns: list[str], series: str | None = None, note: str = ""
+    table: Table, time: str | None, columns: list[str], series: str | None = None
 ) -> tuple[Table, str | None, list[str]]:
     """The table with its time in one column, the name of this, and the columns that it was made of.
 
@@ -42,20 +42,20 @@ def time_column(
         Those that are not the time.
     series : str, optional
         The column of names of a long table, in which times repeat.
-    note : str
-        What to say beside the columns that there are, where one is not.
 
     Raises
     ------
-    CommandError
+    TableError
         There is no such column, or several may be the time.
     """
     if time is None:
         found = _likely(table, columns, series)
         if len(found) > 1 and not _belong_together(table, found):
-            raise CommandError(
-                f"{table.path}: several columns may be the time: {listed(found)}; choose with --time, "
-                f"or join columns that are one time together: --time {','.join(found)}"
+            raise TableError(
+                f"{table.path}: several columns may be the time: {listed(found)}; choose with ",
+                Argument("time"),
+                ", or join columns that are one time together: ",
+                Argument("time", ",".join(found)),
             )
         time = ",".join(found) or None
     if time is None or time in table.columns:
@@ -63,7 +63,9 @@ def time_column(
     parts = [part.strip() for part in time.split(",")]
     for part in parts:
         if part not in table.columns:
-            raise CommandError(f"--time {time}: {table.path} has the columns {listed(table.columns)}{note}")
+            raise MissingColumn(
+                Argument("time", time), f": {table.path} has the columns {listed(table.columns)}"
+            )
     joined = _joined([table.columns[part] for part in parts], [part.lower() for part in parts])
     return table._replace(columns=table.columns | {time: joined}), time, [*parts, time]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +166,7 @@ def intensity(cell: str, shape: Case, work: str) -> float:
 
 
 def draw(results: dict[str, Any], output: Path) -> None:
-    """ratios.png and roofline.png, if matplotlib is there and there is something to draw."""
-    if find_spec("matplotlib") is None:
-        print('No figures: they need matplotlib, pip install "rnnfast[cli]".')
-        return
+    """ratios.png, if there is something to draw, and roofline.png. Needs matplotlib."""
     if any(against(results["rows"], work) for work in CLASSES):
         _draw_ratios(results["rows"]).savefig(output / "ratios.png", dpi=100)
     _draw_roofline(results).savefig(output / "roofline.png", dpi=110)

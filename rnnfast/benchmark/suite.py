@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ def run_suite(
     cells: Sequence[str] = CELLS,
     threads: Sequence[int] = (1, 2),
     seconds: float = 3.0,
+    note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Run the suite and write `results.json`, `results.md` and, with matplotlib, the figures into a folder.
 
@@ -46,6 +47,8 @@ def run_suite(
         Every contender gets so many, one number after the other.
     seconds : float, default 3.0
         For each kind of work at each shape, cell and number of threads, roughly.
+    note : callable
+        Is called with a line of text after each shape, and for what is left out.
 
     Returns
     -------
@@ -68,8 +71,8 @@ def run_suite(
         "steps": [],
         "scaling": [],
     }
-    for note in results["notes"]:
-        print(note, file=sys.stderr)
+    for line in results["notes"]:
+        note(line)
 
     for name in cases:
         for cell in cells:
@@ -88,7 +91,7 @@ def run_suite(
                 problem, cell, name, sorted({1, *threads, 2 * max(threads)}), seconds
             )
             _write(results, output)
-            print(f"{cell} {name}: done", file=sys.stderr)
+            note(f"{cell} {name}: done")
 
     for name, shape in STEPS.items():
         for cell in cells:
@@ -98,7 +101,10 @@ def run_suite(
                     competing = [c for c in contenders(problem, n, with_numpy=False) if c.steps]
                     results["steps"] += _named(race_steps(problem, competing, n, seconds), cell, name)
         _write(results, output)
-    report.draw(results, output)
+    if find_spec("matplotlib") is None:
+        note('no figures: they need matplotlib, pip install "rnnfast[cli]"')
+    else:
+        report.draw(results, output)
     return results
 
 

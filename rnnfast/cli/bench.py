@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
+from functools import partial
 from pathlib import Path
 
 from rnnfast.benchmark.cases import CASES, CELLS, QUICK
@@ -90,6 +92,7 @@ def _run_suite(options: argparse.Namespace) -> None:
             cells=[options.cell] if options.cell else CELLS,
             threads=options.threads or [1, 2],
             seconds=options.seconds or (0.3 if options.quick else 3.0),
+            note=partial(print, file=sys.stderr),
         )
     except OSError as error:
         raise CommandError(f"--output {output}: {error.strerror or error}") from None

@@ -72,7 +72,7 @@ def test_blocks_leave_no_seam(case: str, monkeypatch: pytest.MonkeyPatch) -> Non
     one, other = build(case, whole), build(case, cut)
     for number in range(4):
         step(one, number)
-    monkeypatch.setattr(optim, "_BLOCK", 5)
+    monkeypatch.setattr(optim.base, "BLOCK", 5)
     for number in range(4):
         step(other, number)
     for a, b in zip(whole, cut, strict=True):

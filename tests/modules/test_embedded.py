@@ -11,6 +11,7 @@ from tolerances import OUTPUTS, assert_close, assert_same_bits
 
 import rnnfast as rf
 from rnnfast import _core
+from rnnfast.nn.embedding import embedded_input
 
 E, H = 7, 19
 CELLS = {"rnn": rf.RNN, "lstm": rf.LSTM, "gru": rf.GRU}
@@ -39,7 +40,7 @@ def some_tokens(V: int, *shape: int) -> np.ndarray:
 def reads_table(whole: rf.Sequential, x: np.ndarray) -> bool:
     """Whether the model's layer reads x as tokens."""
     embedding = whole._embedding(0)
-    return embedding is not None and isinstance(embedding._embedded(x, None)[0], _core.Embedded)
+    return embedding is not None and isinstance(embedded_input(embedding, x, None)[0], _core.Embedded)
 
 
 def named(state: Any, prefix: str = "") -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Modules under test: a state for one, all that its passes give, all its weights."""
+"""Modules under test: layers of float64, states for them, all that their passes give, all their weights."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from typing import Any
 
 import numpy as np
 from arrays import named_parts, normal_like
+from cases import LAYERS
 
 import rnnfast as rf
+
+
+def double_layer(cell: str, I: int, H: int, **options: Any) -> Any:
+    """A layer of float64 with a fixed seed, to be compared with finite differences or the reference."""
+    return LAYERS[cell](I, H, rng=7, dtype="float64", **options)
 
 
 def state_for(layer: Any, batch: int | None, seed: int = 2) -> Any:

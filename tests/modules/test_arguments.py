@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import normal
 
 import rnnfast as rf
 from rnnfast import functional
 from rnnfast.training import evaluate
 
 T, B, I, H = 4, 3, 2, 5
-
-
-def numbers(*shape: int, dtype: Any = np.float32) -> np.ndarray:
-    return np.random.default_rng([2, *shape]).normal(size=shape).astype(dtype)
 
 
 def masked(array: Any) -> np.ma.MaskedArray:
@@ -34,14 +31,14 @@ def lstm(**keywords: Any) -> rf.LSTM:
 
 
 def forward(x: Any = None, **keywords: Any) -> Any:
-    return lstm().forward(numbers(T, B, I) if x is None else x, **keywords)
+    return lstm().forward(normal(T, B, I) if x is None else x, **keywords)
 
 
 def weights() -> dict[str, Any]:
-    return {"weight_ih": numbers(4 * H, I), "weight_hh": numbers(4 * H, H)}
+    return {"weight_ih": normal(4 * H, I), "weight_hh": normal(4 * H, H)}
 
 
-X, Y = numbers(T, B, I), numbers(T, B, 1)
+X, Y = normal(T, B, I), normal(T, B, 1)
 
 
 def train(**keywords: Any) -> Any:
@@ -161,13 +158,13 @@ INTEGERS = [
     (lambda v: rf.Embedding(v, I), "num_embeddings"),
     (lambda v: lstm().stream(v), "batch"),
     (lambda v: rf.init.orthogonal(parameter(), blocks=v), "blocks"),
-    (lambda v: rf.losses.cross_entropy(numbers(3, 2), [0, 1, 1], ignore_index=v), "ignore_index"),
+    (lambda v: rf.losses.cross_entropy(normal(3, 2), [0, 1, 1], ignore_index=v), "ignore_index"),
     (lambda v: train(epochs=v), "epochs"),
     (lambda v: train(batch_size=v), "batch_size"),
     (lambda v: train(patience=v, validation=(X, Y)), "patience"),
     (lambda v: train(axes=(v, 0)), r"axes\[0\]"),
     (lambda v: train(truncate=(v, 2)), "k1"),
-    (lambda v: rf.probe(lstm(), "mse", X, numbers(T, B, H), origins=v), "origins"),
+    (lambda v: rf.probe(lstm(), "mse", X, normal(T, B, H), origins=v), "origins"),
 ]
 
 
@@ -182,12 +179,12 @@ ARRAYS = [
     (lambda: lstm()(masked(X)), "x"),
     (lambda: lstm()(list(map(masked, X))), "x"),
     (lambda: forward(masked(X)), "x"),
-    (lambda: forward(state=(masked(numbers(1, B, H)), None)), "state h"),
+    (lambda: forward(state=(masked(normal(1, B, H)), None)), "state h"),
     (lambda: forward(lengths=masked([1, 2, 3])), "lengths"),
     (lambda: forward(reset=masked(np.zeros((T, B), bool))), "reset"),
-    (lambda: rf.GRU(I, H)(X, masked(numbers(1, B, H))), "state"),
-    (lambda: setattr(lstm().stream(), "state", (None, masked(numbers(1, 1, H)))), "state c"),
-    (lambda: lstm().stream()(masked(numbers(1, I))), "x"),
+    (lambda: rf.GRU(I, H)(X, masked(normal(1, B, H))), "state"),
+    (lambda: setattr(lstm().stream(), "state", (None, masked(normal(1, 1, H)))), "state c"),
+    (lambda: lstm().stream()(masked(normal(1, I))), "x"),
     (lambda: lstm().stream(B).reset(masked([True] * B)), "mask"),
     (lambda: rf.Linear(I, 1).backward(rf.Linear(I, 1).forward(X)[2], masked(Y)), ""),
     (lambda: rf.Dropout()(masked(X)), "x"),
@@ -203,12 +200,12 @@ ARRAYS = [
     (lambda: rf.losses.cross_entropy(X, masked(np.zeros((T, B), int))), "targets"),
     (lambda: rf.init.identity(masked(np.zeros((2, 2)))), "target"),
     (
-        lambda: lstm().load_state_dict({**lstm().state_dict(), "bias_ih_l0": masked(numbers(4 * H))}),
+        lambda: lstm().load_state_dict({**lstm().state_dict(), "bias_ih_l0": masked(normal(4 * H))}),
         "state_d",
     ),
     (lambda: functional.lstm_forward(masked(X), **weights()), "x"),
     (
-        lambda: functional.lstm_forward(X, **{**weights(), "weight_hh": masked(numbers(4 * H, H))}),
+        lambda: functional.lstm_forward(X, **{**weights(), "weight_hh": masked(normal(4 * H, H))}),
         "weight_hh",
     ),
     (lambda: functional.lstm_forward(X, **weights(), lengths=masked([1, 1, 1])), "lengths"),
@@ -223,8 +220,8 @@ ARRAYS = [
     (lambda: train(data=(X, Y, {"mask": masked(Y[..., 0] > 0)})), r"data\[2\]: mask"),
     (lambda: train(validation=(X, masked(Y))), r"validation\[1\]"),
     (lambda: evaluate(rf.Linear(I, 1), "mse", (X, masked(Y))), r"data\[1\]"),
-    (lambda: rf.loss_and_grad(lstm(), "mse", X, masked(numbers(T, B, H))), "targets"),
-    (lambda: rf.check_gradients(lstm(dtype="float64"), "mse", masked(X), numbers(T, B, H)), "x"),
+    (lambda: rf.loss_and_grad(lstm(), "mse", X, masked(normal(T, B, H))), "targets"),
+    (lambda: rf.check_gradients(lstm(dtype="float64"), "mse", masked(X), normal(T, B, H)), "x"),
 ]
 
 

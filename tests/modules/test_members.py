@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import normal
 from differences import assert_gradients
 
 import rnnfast as rf
@@ -49,10 +50,6 @@ class Tagger(rf.Module):
         dh, _ = self.head.backward(head, dy)
         dh, _ = self.dropout.backward(dropout, dh)
         return self.trunk.backward(trunk, dh, dstate)
-
-
-def numbers(*shape: int, dtype: Any = np.float32) -> np.ndarray:
-    return np.random.default_rng([1, *shape]).normal(size=shape).astype(dtype)
 
 
 # What registers
@@ -151,7 +148,7 @@ def test_a_layers_own_parameters_keep_their_shapes() -> None:
     table, head = rf.Embedding(7, 3, rng=0), rf.Linear(3, 7, bias=False, rng=1)
     head.weight = table.weight  # tied weights
     assert head.weight is table.weight
-    np.testing.assert_array_equal(head(numbers(2, 3))[0].shape, (2, 7))
+    np.testing.assert_array_equal(head(normal(2, 3))[0].shape, (2, 7))
     for name, value, kind in (
         ("weight", rf.Parameter(np.zeros((7, 2), np.float32)), ValueError),
         ("weight", rf.Parameter(np.zeros((7, 3))), TypeError),
@@ -194,7 +191,7 @@ def test_a_module_list_is_a_list() -> None:
         rf.ModuleList([rf.Parameter(np.zeros(1))])
     assert len(entries) == 4
     with pytest.raises(TypeError, match="has no forward"):
-        entries(numbers(1))
+        entries(normal(1))
 
 
 def test_a_module_dict_is_a_dict() -> None:
@@ -258,7 +255,7 @@ def test_shared_parameters_are_listed_once_under_their_first_name() -> None:
 
 
 def test_a_module_of_ones_own_has_exact_gradients() -> None:
-    x = numbers(T, B, I, dtype=np.float64)
+    x = normal(T, B, I, dtype=np.float64)
     assert_gradients(rf.Sequential(Tagger("float64")), x)
     row = rf.Sequential(
         rf.Linear(I, I, dtype="float64", rng=4), Tagger("float64"), rf.Linear(1, 2, dtype="float64", rng=5)
@@ -269,7 +266,7 @@ def test_a_module_of_ones_own_has_exact_gradients() -> None:
 @pytest.mark.parametrize("inside", [False, True])
 def test_gradients_go_where_they_are_asked_to(inside: bool) -> None:
     model: Any = rf.Sequential(Tagger(), rf.Linear(1, 1, rng=2)) if inside else Tagger()
-    x, targets = numbers(T, B, I), numbers(T, B, 1)
+    x, targets = normal(T, B, I), normal(T, B, 1)
     grads: dict[str, np.ndarray] = {}
     rf.loss_and_grad(model, rf.losses.mse, x, targets, grads=grads)
     assert list(grads) == [name for name, _ in model.named_parameters()]
@@ -312,7 +309,7 @@ def test_keywords_are_those_that_forward_names() -> None:
 
 def test_calling_evaluates_without_masks() -> None:
     model = Tagger(p=0.5)
-    x = numbers(T, B, I)
+    x = normal(T, B, I)
     y, _ = model(x)
     np.testing.assert_array_equal(y, model.forward(x, training=False)[0])
     assert (model.forward(x)[0] != y).any()
@@ -342,8 +339,8 @@ def test_what_a_users_methods_return_is_checked() -> None:
             return self.back
 
     model = Returns()
-    model.given = numbers(3, B, 1)  # three rows are no y, state, tape
-    x, targets = numbers(3, B, 1), numbers(3, B, 1)
+    model.given = normal(3, B, 1)  # three rows are no y, state, tape
+    x, targets = normal(3, B, 1), normal(3, B, 1)
     message = r"Returns\.forward: expected it to return y, state, tape, got ndarray$"
     for call in (
         lambda: model(x),
@@ -377,7 +374,7 @@ def test_what_a_users_methods_return_is_checked() -> None:
 
 
 def test_a_probe_says_what_it_cannot_look_into() -> None:
-    x, targets = numbers(T, B, I), numbers(T, B, 1)
+    x, targets = normal(T, B, I), normal(T, B, 1)
     with pytest.raises(
         TypeError, match=r"^model: expected a recurrent layer, or a Sequential .*, got Tagger"
     ):
@@ -408,14 +405,14 @@ def test_a_stream_refuses_a_module_whose_state_it_would_lose() -> None:
 
     step = rf.Sequential(rf.Linear(I, I, rng=0), Stateful()).stream(B)
     with pytest.raises(TypeError, match=r"^module 1 \(Stateful\): expected a method stream\(batch\)"):
-        step(numbers(B, I))
+        step(normal(B, I))
 
     class Streaming(Tagger):
         def stream(self, batch: int = 1) -> Any:
             return rf.Sequential(self.trunk, self.dropout, self.head).stream(batch)
 
     model = Streaming()
-    x = numbers(T, B, I)
+    x = normal(T, B, I)
     step = rf.Sequential(model).stream(B)
     y = np.stack([step(x_t) for x_t in x])
     np.testing.assert_array_equal(y * model.scale.data, model(x)[0])
@@ -428,7 +425,7 @@ def test_a_stream_refuses_a_module_whose_state_it_would_lose() -> None:
 
 @pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_copies_compute_the_same(take: Any) -> None:
-    model, x = Tagger(), numbers(T, B, I)
+    model, x = Tagger(), normal(T, B, I)
     twin = take(model)
     np.testing.assert_array_equal(twin(x)[0], model(x)[0])
     assert list(twin.state_dict()) == list(model.state_dict())
@@ -438,7 +435,7 @@ def test_copies_compute_the_same(take: Any) -> None:
 def test_fit_trains_saves_and_loads_it(tmp_path: Any, keywords: dict[str, Any]) -> None:
     model, path = Tagger(p=0.1), tmp_path / "run.npz"
     optimizer = rf.optim.Adam(model.parameters(), lr=0.02)
-    x = numbers(T, 32, I)
+    x = normal(T, 32, I)
     data = x, np.cumsum(x, axis=0).sum(axis=-1, keepdims=True)
     options = dict(progress=False, checkpoint=path, validation=data, rng=0, clip_norm=1.0, **keywords)
     whole = copy.deepcopy((model, optimizer))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import normal
 from differences import assert_gradients
 
 import rnnfast as rf
@@ -18,17 +19,13 @@ from rnnfast.nn.module import Module, Stateless
 T, B, N = 5, 3, 4
 
 
-def numbers(*shape: int, dtype: Any = np.float32, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
-
-
 def stateless() -> list[tuple[Any, np.ndarray]]:
     """Each kind of stateless module, with an input."""
     return [
-        (rf.Linear(N, 2, rng=0), numbers(T, B, N)),
+        (rf.Linear(N, 2, rng=0), normal(T, B, N)),
         (rf.Embedding(9, 2, rng=0), np.arange(T * B).reshape(T, B) % 9),
-        (rf.Dropout(0.5, rng=0), numbers(T, B, N)),
-        (rf.Last(), numbers(T, B, N)),
+        (rf.Dropout(0.5, rng=0), normal(T, B, N)),
+        (rf.Last(), normal(T, B, N)),
     ]
 
 
@@ -69,7 +66,7 @@ class TestStateless:
     def test_without_input_grad_dx_is_none(self, place: int) -> None:
         module, x = stateless()[place]
         y, _, tape = module.forward(x)
-        assert module.backward(tape, numbers(*y.shape), input_grad=False, retain=True)[0] is None
+        assert module.backward(tape, normal(*y.shape), input_grad=False, retain=True)[0] is None
         assert module.backward(tape, input_grad=False)[0] is None
 
     def test_a_tape_is_used_once_by_its_maker_alone(self, place: int) -> None:
@@ -108,7 +105,7 @@ class TestStateless:
     def test_inputs_are_never_modified(self, place: int) -> None:
         module, x = stateless()[place]
         y, _, tape = module.forward(x)
-        dy = numbers(*y.shape)
+        dy = normal(*y.shape)
         before = x.copy(), dy.copy()
         module.backward(tape, dy)
         np.testing.assert_array_equal(x, before[0])
@@ -136,7 +133,7 @@ def test_each_module_says_which_keywords_it_takes() -> None:
 
 
 def test_a_module_without_a_body_says_so() -> None:
-    tape = rf.Dropout().forward(numbers(2))[2]
+    tape = rf.Dropout().forward(normal(2))[2]
     tape._owner = module = Module()
     for call in (lambda: module(1), lambda: module.forward(1), lambda: module.backward(tape)):
         with pytest.raises(NotImplementedError):
@@ -159,14 +156,14 @@ def test_a_module_of_ones_own_works_among_the_others() -> None:
     model = rf.Sequential(
         rf.Linear(3, 4, dtype="float64", rng=0), Square(), rf.GRU(4, 2, dtype="float64", rng=1)
     )
-    assert_gradients(model, numbers(4, 2, 3, dtype=float))
+    assert_gradients(model, normal(4, 2, 3, dtype=float))
 
 
 # Parameter
 
 
 def test_a_parameters_array_stays_the_same_object() -> None:
-    data = numbers(2, 3, dtype=float)
+    data = normal(2, 3, dtype=float)
     parameter = rf.Parameter(data)
     own = parameter.data
     assert not np.shares_memory(own, data)
@@ -179,7 +176,7 @@ def test_a_parameters_array_stays_the_same_object() -> None:
 
 
 def test_a_parameter_is_c_contiguous_float32_or_float64() -> None:
-    for data, dtype in ((numbers(3, 2).T, "f4"), (np.ones((2, 2), np.float16), "f4"), ([[1.0], [2.0]], "f8")):
+    for data, dtype in ((normal(3, 2).T, "f4"), (np.ones((2, 2), np.float16), "f4"), ([[1.0], [2.0]], "f8")):
         parameter = rf.Parameter(data)
         assert parameter.data.flags.c_contiguous
         assert parameter.dtype == dtype
@@ -251,13 +248,13 @@ def test_threads_add_whole_gradients() -> None:
 @pytest.mark.parametrize("lead", [(), (5,), (2, 3), (2, 1, 3, 2), (0,), (2, 0)])
 def test_linear_gradients_agree_with_finite_differences(lead: tuple[int, ...], bias: bool) -> None:
     linear = rf.Linear(3, 2, bias, dtype="float64", rng=0)
-    assert_gradients(linear, numbers(*lead, 3, dtype=float))
+    assert_gradients(linear, normal(*lead, 3, dtype=float))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_linear_is_the_affine_map(dtype: str) -> None:
     linear = rf.Linear(37, 19, dtype=dtype, rng=0)
-    x = numbers(6, 5, 37, dtype=dtype)
+    x = normal(6, 5, 37, dtype=dtype)
     want = x.astype(float) @ linear.weight.data.T.astype(float) + linear.bias.data
     y, _ = linear(x)
     assert y.dtype == dtype
@@ -266,9 +263,9 @@ def test_linear_is_the_affine_map(dtype: str) -> None:
 
 def test_a_row_has_the_same_bits_alone_and_in_any_batch() -> None:
     linear = rf.Linear(50, 33, rng=0)
-    x = numbers(40, 50)
+    x = normal(40, 50)
     y, _, tape = linear.forward(x)
-    dy = numbers(40, 33)
+    dy = normal(40, 33)
     dx, _ = linear.backward(tape, dy)
     for rows in (slice(0, 1), slice(7, 9), slice(3, 30)):
         part, _, tape = linear.forward(x[rows])
@@ -278,7 +275,7 @@ def test_a_row_has_the_same_bits_alone_and_in_any_batch() -> None:
 
 def test_linear_reads_any_memory_layout() -> None:
     linear = rf.Linear(N, 2, rng=0)
-    x, dy = numbers(T, B, N), numbers(T, B, 2)
+    x, dy = normal(T, B, N), normal(T, B, 2)
     y, _, tape = linear.forward(x)
     dx, _ = linear.backward(tape, dy)
     frozen = x.copy()
@@ -394,7 +391,7 @@ def test_embedding_adds_repeated_rows_exactly_and_in_order() -> None:
     embedding = rf.Embedding(50, 8, rng=0)
     x = np.random.default_rng(0).integers(0, 50, (300, 4))
     y, _, tape = embedding.forward(x)
-    dy = numbers(*y.shape)
+    dy = normal(*y.shape)
     want = np.zeros((50, 8), np.float32)
     for index, row in zip(x.ravel(), dy.reshape(-1, 8), strict=True):
         want[index] += row
@@ -418,7 +415,7 @@ def test_embedding_starts_standard_normal() -> None:
 
 @pytest.mark.parametrize("shape", [(), (4,), (4, 3), (4, 3, 2), (2, 3, 2, 2), (0, 3), (2, 0, 3)])
 def test_dropout_gradients_agree_with_finite_differences(shape: tuple[int, ...]) -> None:
-    assert_gradients(rf.Dropout(0.5, rng=0), numbers(*shape, dtype=float), rng=5)
+    assert_gradients(rf.Dropout(0.5, rng=0), normal(*shape, dtype=float), rng=5)
 
 
 def test_dropout_zeroes_or_scales_and_backward_does_the_same() -> None:
@@ -428,13 +425,13 @@ def test_dropout_zeroes_or_scales_and_backward_does_the_same() -> None:
     assert y.dtype == np.float32
     assert set(np.unique(y).tolist()) == {0.0, float(np.float32(1 / 0.75))}
     assert abs((y == 0).mean() - 0.25) < 0.01
-    dy = numbers(50, 20, 30)
+    dy = normal(50, 20, 30)
     np.testing.assert_array_equal(dropout.backward(tape, dy)[0], dy * y)
 
 
 def test_dropout_keeps_everything_out_of_training() -> None:
     dropout = rf.Dropout(0.5, rng=0)
-    x = numbers(T, B, N)
+    x = normal(T, B, N)
     y, _, tape = dropout.forward(x, training=False)
     for kept in (dropout(x)[0], y, rf.Dropout(0.0).forward(x)[0]):
         np.testing.assert_array_equal(kept, x)
@@ -485,13 +482,13 @@ def test_modules_without_parameters_keep_the_dtype_of_x(given: Any, own: str) ->
 def test_last_gradients_agree_with_finite_differences(
     batch_first: bool, shape: tuple[int, ...], bidirectional: bool
 ) -> None:
-    assert_gradients(rf.Last(batch_first, bidirectional), numbers(*shape, dtype=float))
+    assert_gradients(rf.Last(batch_first, bidirectional), normal(*shape, dtype=float))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_last_gives_each_directions_final_state(bidirectional: bool) -> None:
     layer = rf.GRU(N, 6, batch_first=True, bidirectional=bidirectional, rng=0)
-    y, h = layer(numbers(B, T, N))
+    y, h = layer(normal(B, T, N))
     last = rf.Last(batch_first=True, bidirectional=bidirectional)
     np.testing.assert_array_equal(last(y)[0], np.concatenate(list(h), axis=-1))
     np.testing.assert_array_equal(last(y[0])[0], np.concatenate(list(h[:, 0]), axis=-1))
@@ -517,9 +514,9 @@ def tokens() -> np.ndarray:
 
 def model_state(dtype: Any = np.float32) -> Any:
     h, c, g = (
-        numbers(2, B, 4, dtype=dtype),
-        numbers(2, B, 4, dtype=dtype, seed=2),
-        numbers(1, B, 3, dtype=dtype),
+        normal(2, B, 4, dtype=dtype),
+        normal(2, B, 4, dtype=dtype, seed=2),
+        normal(1, B, 3, dtype=dtype),
     )
     return (None, None, (h, c), (g, None))
 
@@ -531,7 +528,7 @@ def test_sequential_gradients_agree_with_finite_differences() -> None:
         rf.Last(bidirectional=True),
         rf.Linear(8, 2, dtype="float64", rng=2),
     )
-    assert_gradients(with_input, numbers(4, 2, 3, dtype=float), (numbers(2, 2, 4, dtype=float), None, None))
+    assert_gradients(with_input, normal(4, 2, 3, dtype=float), (normal(2, 2, 4, dtype=float), None, None))
 
 
 def test_sequential_has_the_bits_of_its_modules_by_hand() -> None:
@@ -545,7 +542,7 @@ def test_sequential_has_the_bits_of_its_modules_by_hand() -> None:
         finals.append(entry)
         tapes.append(one)
     np.testing.assert_array_equal(y, out)
-    dy, dstate = numbers(*y.shape), model_state()
+    dy, dstate = normal(*y.shape), model_state()
     grads: dict[str, np.ndarray] = {}
     dx, dinitial = whole.backward(tape, dy, dstate, grads=grads)
     assert dx is None
@@ -631,7 +628,7 @@ def test_a_copied_sequential_shares_parameters_with_its_own_modules_alone(take: 
 
 def test_sequential_passes_input_grad_to_its_first_module_alone() -> None:
     whole = rf.Sequential(rf.GRU(N, 3, rng=0), rf.Linear(3, 2, rng=1))
-    x = numbers(T, B, N)
+    x = normal(T, B, N)
     y, _, tape = whole.forward(x)
     runs: list[dict[str, np.ndarray]] = [{}, {}]
     dx, _ = whole.backward(tape, y, retain=True, grads=runs[0])
@@ -648,7 +645,7 @@ def test_sequential_passes_input_grad_to_its_first_module_alone() -> None:
 
 def test_sequential_refuses_before_any_module_goes_back() -> None:
     whole = rf.Sequential(rf.GRU(N, 3, rng=0), rf.LSTM(3, 2, rng=0), rf.Linear(2, 2, rng=1))
-    y, _, tape = whole.forward(numbers(T, B, N))
+    y, _, tape = whole.forward(normal(T, B, N))
     grads: dict[str, np.ndarray] = {}
     for wrong, message in (
         ({"dy": y[:1]}, r"module 2 (Linear): dy: expected shape (5, 3, 2), got (1, 3, 2)"),
@@ -680,7 +677,7 @@ def test_sequential_refuses_before_any_module_goes_back() -> None:
 
 def test_sequential_names_the_module_that_refuses() -> None:
     whole = rf.Sequential(rf.GRU(N, 3), rf.Sequential(rf.Linear(3, 2), rf.Linear(5, 2)))
-    x = numbers(T, B, N)
+    x = normal(T, B, N)
     inner = r"^module 1 \(Sequential\): module 1 \(Linear\): x: expected shape \[..., 5\], got \(5, 3, 2\)$"
     for call in (whole, whole.forward):
         with pytest.raises(ValueError, match=inner):
@@ -722,6 +719,6 @@ def test_dtypes_may_change_along_a_sequential() -> None:
     whole = rf.Sequential(
         rf.Linear(N, 3, rng=0), rf.GRU(3, 3, dtype="float64", rng=1), rf.Linear(3, 2, rng=2)
     )
-    y, _, tape = whole.forward(numbers(T, B, N))
+    y, _, tape = whole.forward(normal(T, B, N))
     dx, (_, dh, _) = whole.backward(tape, np.ones((T, B, 2)))
     assert (y.dtype, dx.dtype, dh.dtype) == (np.float32, np.float32, np.float64)

@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import normal
 
 import rnnfast as rf
 from rnnfast.training import evaluate, read_checkpoint, write_checkpoint
 
 T, N, I, H = 7, 20, 2, 5
-
-
-def numbers(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
 
 
 def tagger(batch_first: bool = False) -> rf.Sequential:
@@ -37,7 +34,7 @@ def padded() -> tuple[np.ndarray, np.ndarray]:
     """Sequences of several lengths with zeros behind them."""
     lengths = np.random.default_rng(3).integers(1, T + 1, N)
     lengths[:3] = T, 2, 3
-    x = numbers(T, N, I)
+    x = normal(T, N, I)
     x[np.arange(T)[:, np.newaxis] >= lengths] = 0
     return x, lengths
 
@@ -49,8 +46,8 @@ def padded() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("how", [{}, {"truncate": (2, 3)}, {"stateful": True, "batch_size": 5}])
 def test_lengths_resets_and_masks_are_cut_with_the_sequences(batch_first: bool, how: dict[str, Any]) -> None:
     x, lengths = padded()
-    reset, mask = numbers(T, N) > 1, numbers(T, N, seed=1) > -1
-    targets = numbers(T, N, 1, seed=2)
+    reset, mask = normal(T, N) > 1, normal(T, N, seed=1) > -1
+    targets = normal(T, N, 1, seed=2)
     x[np.arange(T)[:, np.newaxis] >= lengths] = np.nan  # nothing behind an end is read
     if batch_first:
         x, targets, reset, mask = (np.swapaxes(array, 0, 1).copy() for array in (x, targets, reset, mask))
@@ -90,7 +87,7 @@ def test_shuffled_lengths_stay_with_their_sequences() -> None:
 
 
 def test_other_keywords_go_with_every_batch() -> None:
-    x, targets = numbers(T, N, I), numbers(T, N, 1)
+    x, targets = normal(T, N, I), normal(T, N, 1)
     one, other = tagger(), tagger()
     train(one, (x, targets, {"checkpoint": 2, "lengths": None}))
     train(other, (x, targets, {"checkpoint": 2}))
@@ -118,18 +115,18 @@ def test_keywords_that_do_not_fit_are_refused_before_anything_is_written(
     model = tagger()
     before = model.state_dict()
     with pytest.raises(kind, match=f"^{message}"):
-        train(model, (numbers(T, N, I), numbers(T, N, 1), keywords))
+        train(model, (normal(T, N, I), normal(T, N, 1), keywords))
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
     with pytest.raises(TypeError, match=r"^data: expected the keywords of a batch as a dict, got ndarray"):
-        train(model, [(numbers(T, N, I), numbers(T, N, 1), np.ones(N))])
+        train(model, [(normal(T, N, I), normal(T, N, 1), np.ones(N))])
 
 
 # Losses
 
 
 def test_losses_go_by_their_names() -> None:
-    x, targets = numbers(T, N, I), numbers(T, N, 1)
+    x, targets = normal(T, N, I), normal(T, N, 1)
     by_name, by_function = tagger(), tagger()
     assert train(by_name, (x, targets)).loss == train(by_function, (x, targets), rf.losses.mse).loss
     model = tagger()
@@ -162,7 +159,7 @@ def test_losses_go_by_their_names() -> None:
     ],
 )
 def test_a_loss_that_returns_something_else_is_named(loss: Any, kind: Any, message: str) -> None:
-    model, x, targets = tagger(), numbers(T, N, I), numbers(T, N, 1)
+    model, x, targets = tagger(), normal(T, N, I), normal(T, N, 1)
     for call in (
         lambda: rf.loss_and_grad(model, loss, x, targets),
         lambda: next(rf.truncated_bptt(model, loss, x, targets, T, T)),
@@ -211,11 +208,11 @@ def test_what_may_be_no_padding_does_not_warn() -> None:
     targets = lengths % 3
     some = x.copy()
     some[0, 1] = 0  # a step of zeros among others: zeros are data
-    equal = numbers(T, N, I)
+    equal = normal(T, N, I)
     equal[-3:] = 0  # all end alike: a delay
-    single = numbers(T, N, I)
+    single = normal(T, N, I)
     single[-1, ::2] = 0
-    for data in (some, equal, single, numbers(T, N, I), np.zeros((T, N, I), np.float32)):
+    for data in (some, equal, single, normal(T, N, I), np.zeros((T, N, I), np.float32)):
         assert not caught(lambda data=data: rf.loss_and_grad(classifier(), "cross_entropy", data, targets))
     for model, how, wanted in (
         (classifier(), {"lengths": lengths}, targets),
@@ -242,7 +239,7 @@ def test_what_may_be_no_padding_does_not_warn() -> None:
 def test_settings_that_change_at_resuming_are_named(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    data, path = (numbers(T, N, I), numbers(T, N, 1)), tmp_path / "run.npz"
+    data, path = (normal(T, N, I), normal(T, N, 1)), tmp_path / "run.npz"
     options = {"clip_norm": 1.0, "batch_size": 5, "truncate": (3, 4)}
     train(tagger(), data, **options, checkpoint=path, epochs=1)
     model = tagger()
@@ -255,7 +252,7 @@ def test_settings_that_change_at_resuming_are_named(
 
 
 def test_checkpoints_without_settings_can_be_resumed(tmp_path: Path) -> None:
-    data, path = (numbers(T, N, I), numbers(T, N, 1)), tmp_path / "run.npz"
+    data, path = (normal(T, N, I), normal(T, N, 1)), tmp_path / "run.npz"
     train(tagger(), data, checkpoint=path, epochs=1)
     arrays, metadata = read_checkpoint(path)
     del metadata["fit"]["settings"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import pickle
 import re
-import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from arrays import normal
 from differences import assert_gradients
+from threads import run_together
 
 import rnnfast as rf
 from rnnfast.nn.module import Module, Stateless
@@ -233,11 +233,7 @@ def test_threads_add_whole_gradients() -> None:
         for _ in range(200):
             parameter.add_grad(np.ones(1000))
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_together(*[work] * 4)
     np.testing.assert_array_equal(parameter.grad, 800)
 
 

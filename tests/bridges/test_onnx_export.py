@@ -144,7 +144,7 @@ def test_float64_is_exported_without_rounding(tmp_path):
     assert rnnfast.onnx.load_layers(path)["GRU"].dtype == np.float64
 
 
-class Own(rf.Linear):
+class UserLinear(rf.Linear):
     """A module that ONNX knows nothing of."""
 
 
@@ -153,8 +153,8 @@ class Own(rf.Linear):
     [
         (rf.LSTM(3, 4, proj_size=2), ValueError, "model: LSTM : proj_size: expected 0"),
         (rf.Sequential(rf.LSTM(3, 4, cell_clip=1.0)), ValueError, "model: LSTM 0: cell_clip: expected None"),
-        (Own(3, 4), TypeError, "got Own"),
-        (rf.Sequential(rf.RNN(3, 4), Own(4, 4)), TypeError, "got Own at 1"),
+        (UserLinear(3, 4), TypeError, "got UserLinear"),
+        (rf.Sequential(rf.RNN(3, 4), UserLinear(4, 4)), TypeError, "got UserLinear at 1"),
         (rf.Sequential(rf.RNN(3, 4), rf.Last(), rf.RNN(4, 4)), ValueError, "model: RNN 2: expected a seq"),
         (rf.Sequential(rf.RNN(3, 4), rf.Embedding(4, 4)), ValueError, "expected an Embedding at its beg"),
         (rf.Sequential(rf.RNN(3, 4), rf.Linear(4, 4, dtype="float64")), ValueError, "expected one dtype"),

@@ -18,14 +18,14 @@ from rnnfast import _core  # noqa: E402
 
 
 # accelerate
-class Model(torch.nn.Module):
+class TokenModel(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.embedding = torch.nn.Embedding(7, 3)
         self.stack = torch.nn.ModuleList([torch.nn.LSTM(3, 4, batch_first=True), torch.nn.GRU(4, 4)])
         self.cell = torch.nn.GRUCell(4, 4)
         self.tied = self.stack[1]
-        self.own = Own(4, 4)
+        self.own = UserRNN(4, 4)
 
     def forward(self, tokens):
         y = self.embedding(tokens)
@@ -34,13 +34,13 @@ class Model(torch.nn.Module):
         return self.own(self.tied(y)[0])[0].sum(0) + self.cell(y[0])
 
 
-class Own(torch.nn.RNN):
+class UserRNN(torch.nn.RNN):
     """A user's subclass."""
 
 
 def test_accelerate_and_restore():
     torch.manual_seed(0)
-    plain, model = Model(), Model()
+    plain, model = TokenModel(), TokenModel()
     model.load_state_dict(plain.state_dict())
     calls = []
     model.stack[0].register_forward_hook(lambda *_: calls.append(1))
@@ -48,7 +48,7 @@ def test_accelerate_and_restore():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     modules = list(model.modules())
     report = rnnfast.torch.accelerate(model)
-    assert report == (["stack.0", "stack.1", "cell"], {"own": "a subclass: Own"})
+    assert report == (["stack.0", "stack.1", "cell"], {"own": "a subclass: UserRNN"})
     assert [a is b for a, b in zip(model.modules(), modules, strict=True)] == [True] * len(modules)
     assert model.tied is model.stack[1]
     assert not model.stack[1].training
@@ -63,7 +63,7 @@ def test_accelerate_and_restore():
     assert calls == [1, 1, 1]
     with kernels_run(4):
         model(tokens)
-    assert rnnfast.torch.accelerate(model) == ([], {"own": "a subclass: Own"})
+    assert rnnfast.torch.accelerate(model) == ([], {"own": "a subclass: UserRNN"})
     assert rnnfast.torch.restore(model) == (["stack.0", "stack.1", "cell"], {})
     before = _core.runs_so_far()
     assert torch.allclose(model(tokens), plain(tokens), atol=1e-5)

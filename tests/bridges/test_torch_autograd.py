@@ -118,7 +118,7 @@ def test_no_grad_and_inference_mode(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_saved_may_not_be_written(kind):
+def test_writing_into_saved_tensors_is_an_error(kind):
     _, module = twins(kind, 3, 5)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     x, hx = input_and_state(kind)
@@ -135,7 +135,7 @@ def test_what_is_saved_may_not_be_written(kind):
     sum(tensor.sum() for tensor in tensors_in(module(x, hx))).backward()
 
 
-def test_an_output_that_is_saved_may_not_be_written():
+def test_writing_into_a_saved_output_is_an_error():
     _, module = twins("GRU", 3, 5)
     x, hx = input_and_state("GRU")
     y, h = module(x, hx)
@@ -151,7 +151,7 @@ def test_an_output_that_is_saved_may_not_be_written():
     cell(x[0]).mul_(2).sum().backward()
 
 
-def test_backward_lets_go_of_memory():
+def test_backward_frees_the_saved_memory():
     _, module = twins("GRU", 3, 5)
     x, hx = input_and_state("GRU")
     y, _ = module(x, hx)
@@ -166,7 +166,7 @@ def test_backward_lets_go_of_memory():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_memory_that_moved_is_refused(kind):
+def test_weights_whose_memory_moved_are_refused(kind):
     _, module = twins(kind, 3, 5)
     x, hx = input_and_state(kind)
     loss = sum(tensor.sum() for tensor in tensors_in(module(x, hx)))

@@ -114,7 +114,7 @@ def test_wrong_options_are_refused_by_name():
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_lengths_are_what_packing_gives(kind, batch_first):
+def test_lengths_have_the_bits_of_packed_sequences(kind, batch_first):
     _, module = twins(kind, 3, 4, bidirectional=True, batch_first=batch_first)
     x = an_input(kind, T=5, B=3).requires_grad_()
     x = x.transpose(0, 1) if batch_first else x
@@ -131,7 +131,7 @@ def test_lengths_are_what_packing_gives(kind, batch_first):
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_reset_cuts_episodes(kind, batch_first):
+def test_a_reset_starts_from_a_zero_state(kind, batch_first):
     _, module = twins(kind, 3, 4, batch_first=batch_first)
     x = (
         torch.randn(2, 6, 3, dtype=torch.float64)
@@ -158,7 +158,7 @@ def test_reset_cuts_episodes(kind, batch_first):
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_what_lies_behind_a_reset_reaches_no_gradient(kind, value):
+def test_steps_before_a_reset_reach_no_gradient_of_later_steps(kind, value):
     _, module = twins(kind, 3, 4, num_layers=2)
     x, reset = torch.randn(6, 2, 3, dtype=torch.float64), torch.zeros(6, 2, dtype=torch.bool)
     reset[3] = True

@@ -142,7 +142,7 @@ def test_a_nonlinearity_that_is_set_is_torchs_too(kind):
 
 def test_an_rnn_whose_nonlinearity_torch_does_not_run_is_left_alone():
     rnn = torch.nn.RNN(3, 4)
-    rnn.nonlinearity = "relu"  # torch goes on with tanh
+    rnn.nonlinearity = "relu"  # torch still runs tanh
     assert rnnfast.torch.accelerate(rnn).left == {
         "": "torch runs its mode 'RNN_TANH', not its nonlinearity 'relu'"
     }

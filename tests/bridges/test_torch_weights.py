@@ -27,7 +27,7 @@ import rnnfast.torch  # noqa: E402
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_state_dicts_go_both_ways(kind):
+def test_state_dicts_load_in_both_directions(kind):
     plain, fast = twins(kind, 3, 4)
     assert list(fast.state_dict()) == list(plain.state_dict())
     other = getattr(rnnfast.torch, kind)(3, 4, dtype=torch.float64)
@@ -69,7 +69,7 @@ def test_copies_have_weights_of_their_own(kind, used):
     )
 
 
-def test_weights_that_move_are_followed():
+def test_replaced_weights_are_read():
     plain, fast = twins("GRU", 3, 4)
     x = an_input("GRU")
     for change in (
@@ -134,7 +134,7 @@ def test_the_kernels_get_aligned_memory(kind, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["the same", "transposed", "negated"])
-def test_weights_at_the_same_place_are_looked_at(form):
+def test_replaced_weights_at_the_same_address_are_read(form):
     plain, fast = twins("GRU", 3, 4)
     x = an_input("GRU")
     fast(x)
@@ -182,7 +182,7 @@ def test_tensors_are_handed_out_in_row_order(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_read_can_be_resized(kind):
+def test_tensors_that_a_module_has_read_can_be_resized(kind):
     _, module = twins(kind, 3, 4)
     buffer = torch.empty(0, dtype=torch.float64)
     for B in (2, 5):

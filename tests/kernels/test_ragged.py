@@ -122,7 +122,7 @@ def test_nothing_is_read_past_a_sequence_s_end(name, reverse, isa):
 
 @all_options
 @both_directions
-def test_not_even_nan_crosses_a_reset(name, reverse, isa):
+def test_nan_does_not_cross_a_reset(name, reverse, isa):
     """The episode before a reset is NaN in every way: what comes after it does not notice."""
     T, B, border = 8, 3, 5
     reset = np.zeros((T, B), bool)

@@ -115,7 +115,7 @@ SETTINGS = {
     sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"), reason="by numbers"
 )
 @pytest.mark.parametrize("name", SETTINGS)
-def test_what_the_caller_has_set_shows_nowhere(name):
+def test_the_caller_s_rounding_mode_changes_no_result(name):
     program = PROGRAM.replace("SET\n", SETTINGS[name] + "\n", 1)
     done = run_python(program)
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -44,7 +44,7 @@ def assert_as_plain(layer: Any, x: np.ndarray, state: Any, checkpoint: Any, **ke
 @every_length
 @pytest.mark.parametrize("keywords", RAGGED, ids=lambda keywords: " and ".join(keywords) or "plain")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_stack_in_both_directions(cell, checkpoint, keywords, dtype):
+def test_a_stack_in_both_directions_has_the_bits_of_the_plain_run(cell, checkpoint, keywords, dtype):
     layer = LAYERS[cell](I, H, rng=7, num_layers=2, bidirectional=True, dropout=0.4, dtype=dtype)
     final = layer(np.zeros((1, B, I), dtype))[1]
     for state in (None, normal_like(final, seed=8)):
@@ -55,7 +55,9 @@ def test_a_stack_in_both_directions(cell, checkpoint, keywords, dtype):
 @every_length
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("split", ["rows", "units"])
-def test_one_direction_on_any_number_of_threads(cell, checkpoint, threads, split, restored):
+def test_one_direction_has_the_bits_of_the_plain_run_on_any_number_of_threads(
+    cell, checkpoint, threads, split, restored
+):
     layer = LAYERS[cell](I, H, rng=7, num_layers=3, dropout=0.4)
     _core.set_num_threads(threads)
     _core.force_split(split)
@@ -64,7 +66,7 @@ def test_one_direction_on_any_number_of_threads(cell, checkpoint, threads, split
 
 @every_cell
 @pytest.mark.parametrize("layout", ["batch first", "unbatched", "no steps", "no rows"])
-def test_layouts(cell, layout):
+def test_batch_first_and_unbatched_input_have_the_bits_of_the_plain_run(cell, layout):
     layer = LAYERS[cell](I, H, rng=7, bidirectional=True, batch_first=layout == "batch first")
     shape = {"batch first": (B, T, I), "unbatched": (T, I), "no steps": (0, B, I), "no rows": (T, 0, I)}[
         layout
@@ -91,7 +93,7 @@ def test_a_tape_that_is_retained_may_be_used_again(cell):
 
 
 @every_cell
-def test_what_is_not_wanted_is_not_needed(cell):
+def test_unwanted_results_need_no_gradients(cell):
     layer = LAYERS[cell](I, H, rng=7, num_layers=2)
     _, _, tape = layer.forward(normal(T, B, I), checkpoint=4)
     dx, _ = layer.backward(tape, input_grad=False)
@@ -101,7 +103,7 @@ def test_what_is_not_wanted_is_not_needed(cell):
 
 @every_cell
 @pytest.mark.parametrize("keywords", RAGGED, ids=lambda keywords: " and ".join(keywords) or "plain")
-def test_a_model_with_an_embedding(cell, keywords):
+def test_a_model_with_an_embedding_has_the_bits_of_the_plain_run(cell, keywords):
     model = rf.Sequential(
         rf.Embedding(4, I, dtype="float64", rng=1),
         LAYERS[cell](I, H, rng=7, bidirectional=True, dtype="float64"),
@@ -132,7 +134,7 @@ def test_a_model_with_an_embedding(cell, keywords):
         ("yes", TypeError, "^checkpoint: expected True, False, an integer or None, got 'yes'"),
     ],
 )
-def test_what_is_no_checkpoint_is_named(checkpoint, error, message):
+def test_wrong_checkpoints_are_refused(checkpoint, error, message):
     layer = rf.GRU(I, H, rng=7, num_layers=2, dropout=0.5)
     model = rf.Sequential(rf.Dropout(0.5, rng=0), layer)
     for module in (layer, model):

@@ -195,7 +195,7 @@ def test_without_dy_gradients_are_zero():
 
 
 @pytest.mark.parametrize("wrong", [-1, 5, 2**40])
-def test_a_token_that_is_none_is_named_and_nothing_is_written(wrong):
+def test_a_wrong_token_is_named_and_nothing_is_written(wrong):
     whole, x = embedding_and_layer("lstm", 5), some_tokens(5, 9, 4)
     x[3, 2] = wrong
     least, most = min(0, wrong), max(4, wrong)
@@ -210,7 +210,7 @@ def test_a_token_that_is_none_is_named_and_nothing_is_written(wrong):
     assert all(parameter.grad is None for parameter in whole.parameters())
 
 
-def test_other_wrong_arguments_are_named_as_ever():
+def test_other_wrong_arguments_are_named():
     whole, x = embedding_and_layer("lstm", 5), some_tokens(5, 9, 4)
     other = rf.Sequential(rf.Embedding(5, E + 1), rf.LSTM(E, H))
     expected = rf"expected shape \[T, B, {E}\] or, unbatched, \[T, {E}\], got \(9, 4, {E + 1}\)"

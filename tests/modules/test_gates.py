@@ -108,7 +108,7 @@ def test_a_copy_computes_the_same(gate: str, take: Any) -> None:
     np.testing.assert_array_equal(other(x)[0], layer(x)[0])
 
 
-def test_repr_shows_them() -> None:
+def test_repr_shows_the_options() -> None:
     layer = rf.LSTM(3, 5, proj_size=2, peephole=True, coupled_gates=True, cell_clip=1)
     want = "LSTM(3, 5, proj_size=2, peephole=True, coupled_gates=True, cell_clip=1.0, dtype='float32')"
     assert repr(layer) == want
@@ -116,7 +116,7 @@ def test_repr_shows_them() -> None:
 
 
 @every_gate
-def test_an_embedding_before_it(gate: str) -> None:
+def test_an_embedding_before_the_layer_gives_the_same_bits(gate: str) -> None:
     """Handed on as tokens or looked up: the same model."""
     layer = gated_layer(gate, 3, 5, dtype="float64")
     embedding = rf.Embedding(4, 3, dtype="float64", rng=0)

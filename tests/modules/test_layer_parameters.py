@@ -118,7 +118,7 @@ def test_a_copy_computes_the_same_and_shares_no_parameter(cell: str, take: Any) 
         twin.backward(layer.forward(x)[2])
 
 
-# Random numbers
+# Initial weights
 
 
 def test_a_seed_fixes_the_weights_in_either_dtype(cell: str) -> None:
@@ -157,9 +157,6 @@ def test_forget_bias_sets_the_forget_gates_biases_alone() -> None:
         rf.LSTM(I, H, forget_bias="a")
     with pytest.raises(ValueError, match=r"^forget_bias: expected a finite number, got inf"):
         rf.LSTM(I, H, forget_bias=float("inf"))
-
-
-# Threads
 
 
 def test_repr_shows_all_options() -> None:

@@ -14,7 +14,7 @@ from models import forward_backward, state_for
 from modules.small_layers import B, H, I, T, small_layer
 from threads import run_together
 
-# What is handed out
+# Who owns y, states and gradients
 
 
 def test_y_of_training_is_read_only_and_outlives_backward(cell: str) -> None:

@@ -212,9 +212,6 @@ def test_shared_parameters_are_listed_once_under_their_first_name() -> None:
     assert twin.c.weight is twin.a.weight
 
 
-# Copies, training, files
-
-
 def test_names_follow_every_change_of_members():
     class Model(rf.Module):
         def __init__(self):

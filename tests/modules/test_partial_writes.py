@@ -1,4 +1,4 @@
-"""Where one part cannot be written, no part is: the error names it, and all is as it was."""
+"""If one array is read-only, nothing is written, and the error names the array."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def assert_refused(whole: rf.Module, message: str, write: Callable[[], Any]) -> 
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 
 
-def test_load_state_dict() -> None:
+def test_load_state_dict_writes_all_or_nothing() -> None:
     whole = model_with_gradients()
     state = {name: array + 1 for name, array in whole.state_dict().items()}
     lock(whole, "2.weight")
@@ -51,7 +51,7 @@ def test_load_state_dict() -> None:
 
 
 @pytest.mark.parametrize("kind", [rf.optim.SGD, rf.optim.Adam, rf.optim.AdamW, rf.optim.RMSprop])
-def test_an_optimizer_s_step(kind: Any) -> None:
+def test_an_optimizer_s_step_writes_all_or_nothing(kind: Any) -> None:
     whole = model_with_gradients()
     optimizer = kind(whole.parameters())
     lock(whole, "1.weight_hh_l0")
@@ -64,14 +64,14 @@ def test_an_optimizer_s_step(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("clip", [rf.clip_grad_norm, rf.clip_grad_value])
-def test_clipping(clip: Any) -> None:
+def test_clipping_writes_all_or_nothing(clip: Any) -> None:
     whole = model_with_gradients()
     lock(whole, "0.weight_hh_l0", "grad")
     message = r"^parameters\[1\]: expected a gradient that can be written, got a read-only one of shape"
     assert_refused(whole, message, lambda: clip(whole.parameters(), 1e-3))
 
 
-def test_gradients() -> None:
+def test_backward_writes_all_or_nothing() -> None:
     whole = model_with_gradients()
     x, targets = normal(T, B, I), normal(T, B, 1)
     lock(whole, "0.bias_hh_l0", "grad")
@@ -80,7 +80,7 @@ def test_gradients() -> None:
     assert_refused(whole, message, lambda: rf.loss_and_grad(whole, "mse", x, targets))
 
 
-def test_initialisation() -> None:
+def test_initialization_writes_all_or_nothing() -> None:
     lstm = model_with_gradients()[0]
     lock(lstm, "bias_hh_l0")
     message = r"^bias_hh_l0\.data: expected a writeable array, got a read-only one$"
@@ -91,7 +91,7 @@ def test_initialisation() -> None:
     assert_refused(lstm, message, lambda: rf.init.orthogonal(lstm.weight_hh_l0, blocks=4, rng=0))
 
 
-def test_weights_of_keras() -> None:
+def test_load_weights_of_keras_writes_all_or_nothing() -> None:
     lstm = model_with_gradients()[0]
     weights = [array + 1 for array in keras.get_weights(lstm)]
     lock(lstm, "bias_hh_l0")
@@ -103,7 +103,7 @@ def test_weights_of_keras() -> None:
 
 
 @pytest.mark.parametrize("damage", ["model", "optimizer", "read-only"])
-def test_checkpoints(tmp_path: Any, damage: str) -> None:
+def test_loading_a_checkpoint_writes_all_or_nothing(tmp_path: Any, damage: str) -> None:
     whole, path = model_with_gradients(), tmp_path / "saved.npz"
     optimizer = rf.optim.Adam(whole.parameters())
     optimizer.step()
@@ -125,7 +125,7 @@ def test_checkpoints(tmp_path: Any, damage: str) -> None:
     assert repr(kept.state_dict()) == repr(state)
 
 
-def test_a_stream_s_state() -> None:
+def test_setting_the_state_of_a_stream_writes_all_or_nothing() -> None:
     whole = rf.Sequential(rf.GRU(I, H, rng=0), rf.Linear(H, H, rng=1), rf.Sequential(rf.LSTM(H, H, rng=2)))
     step = whole.stream(B)
     step(normal(B, I))

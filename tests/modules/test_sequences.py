@@ -22,13 +22,13 @@ every_cell = pytest.mark.parametrize("cell", LAYERS)
 @pytest.mark.parametrize(
     "keywords", [{"lengths": LENGTHS}, {"reset": RESET}, {"lengths": LENGTHS, "reset": RESET}]
 )
-def test_gradients_of_a_stack(cell, keywords):
+def test_gradients_of_a_stack_agree_with_finite_differences(cell, keywords):
     layer = double_layer(cell, I, H, num_layers=2, bidirectional=True, dropout=0.3)
     assert_gradients(layer, normal64(T, B, I), state_for(layer, B), rng=5, **keywords)
 
 
 @every_cell
-def test_layouts_agree(cell):
+def test_batch_first_and_unbatched_input_give_the_same_bits(cell):
     layer = double_layer(cell, I, H, num_layers=2, bidirectional=True)
     x, dy = normal64(T, B, I), normal64(T, B, 2 * H)
     y, final, tape, states = layer.forward(x, lengths=LENGTHS, reset=RESET, return_states=True)
@@ -68,7 +68,7 @@ def test_layouts_agree(cell):
 
 @every_cell
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_states_at_every_step(cell, batch_first):
+def test_states_at_every_step_match_y_and_the_final_state(cell, batch_first):
     layer = double_layer(cell, I, H, num_layers=2, bidirectional=True, batch_first=batch_first)
     x = normal64(B, T, I) if batch_first else normal64(T, B, I)
     y, final, states = layer(x, state_for(layer, B), lengths=LENGTHS, return_states=True)
@@ -91,7 +91,7 @@ def test_states_at_every_step(cell, batch_first):
 
 
 @every_cell
-def test_gradients_of_the_states(cell):
+def test_gradients_of_the_states_agree_with_finite_differences(cell):
     """dstates against finite differences in x: the states of all layers count, before dropout."""
     layer = double_layer(cell, I, H, num_layers=2, bidirectional=True, dropout=0.4)
     x = normal64(3, 2, I)
@@ -151,7 +151,7 @@ def test_the_tape_is_used_whatever_the_form_of_the_state_s_gradient():
     ],
     ids=str,
 )
-def test_what_does_not_fit_is_named(keywords, error, message):
+def test_wrong_lengths_and_resets_are_named(keywords, error, message):
     layer = double_layer("gru", I, H)
     for call in (layer, layer.forward):
         with pytest.raises(error, match=message):
@@ -192,7 +192,7 @@ def test_gradients_of_a_classifier_of_ragged_sequences(batch_first, bidirectiona
     np.testing.assert_allclose(model(x, lengths=lengths)[0], alone, rtol=1e-12)
 
 
-def test_last_without_a_step():
+def test_last_of_sequences_without_a_step():
     x = normal64(T, B, 4)
     y, _, tape = rf.Last().forward(x, lengths=LENGTHS)
     np.testing.assert_array_equal(y[2], 0)
@@ -205,7 +205,7 @@ def test_last_without_a_step():
         rf.Last()(x, lengths=[9] * B)
 
 
-def test_the_loss_counts_what_lies_within_the_lengths():
+def test_the_loss_counts_the_steps_within_the_lengths():
     layer = double_layer("gru", I, H)
     x, targets = normal64(T, B, I), normal64(T, B, H)
     within = np.arange(T)[:, np.newaxis] < LENGTHS
@@ -244,7 +244,7 @@ def test_fit_takes_ragged_batches():
 # Packing
 
 
-def test_packing_there_and_back():
+def test_unpacking_undoes_packing():
     sequences = [normal64(n, 2, seed=n) for n in (3, 0, 5)]
     x, lengths = rf.pack_sequences(sequences)
     assert (x.shape, lengths.tolist()) == ((5, 3, 2), [3, 0, 5])
@@ -258,7 +258,7 @@ def test_packing_there_and_back():
     assert tokens.tolist() == [[1, 3], [2, 0]]
 
 
-def test_what_cannot_be_packed_is_named():
+def test_wrong_sequences_to_pack_are_named():
     for sequences, error, message in [
         ([], ValueError, "^sequences: expected at least one, got none"),
         ([[1.0], 2.0], ValueError, r"^sequences\[1\]: expected an axis of time"),
@@ -362,7 +362,7 @@ def test_states_of_a_forward_pass_cannot_be_unlocked():
         c.setflags(write=True)
 
 
-def test_lengths_of_nothing_and_of_one():
+def test_lengths_of_an_empty_batch_and_of_an_unbatched_sequence():
     layer = double_layer("gru", I, H)
     assert layer(np.zeros((T, 0, I)), lengths=[])[0].shape == (T, 0, H)
     with pytest.raises(ValueError, match=r"^lengths: expected one integer, as x is unbatched, got \[3\]"):

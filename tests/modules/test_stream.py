@@ -176,6 +176,6 @@ def test_a_sequential_streams_all_its_modules():
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused(call, error, message):
+def test_wrong_arguments_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -78,7 +78,7 @@ def assert_agree(got: dict[str, np.ndarray], want: dict[str, np.ndarray], K: int
 
 @all_options
 @both_directions
-def test_every_episode_is_as_alone(name, reverse):
+def test_every_episode_equals_a_run_of_its_own(name, reverse):
     case = make_ragged(name, 9, 7, 3, 4, reverse=reverse)
     assert {len(episodes(case, b)) for b in range(7)} >= {0, 1, 2, 3}
     assert_agree(run(reference, case), one_by_one(case), case.K)
@@ -86,7 +86,7 @@ def test_every_episode_is_as_alone(name, reverse):
 
 @given(data=st.data())
 @settings(max_examples=500, deadline=None, derandomize=True)
-def test_every_episode_of_any_batch_is_as_alone(data):
+def test_every_episode_of_any_batch_equals_a_run_of_its_own(data):
     name = data.draw(st.sampled_from(list(OPTIONS)), "name")
     T, B, I, H = (data.draw(st.integers(low, 8), dim) for low, dim in zip((0, 0, 1, 1), "TBIH", strict=True))
     seed, reverse = data.draw(st.integers(0, 999), "seed"), data.draw(st.booleans(), "reverse")
@@ -96,7 +96,7 @@ def test_every_episode_of_any_batch_is_as_alone(data):
 
 @all_options
 @both_directions
-def test_one_bend_without_the_other(name, reverse):
+def test_lengths_or_resets_alone_equal_both_with_plain_values(name, reverse):
     case = make_ragged(name, 6, 5, 3, 4, reverse=reverse)
     for missing, plain in (("lengths", np.full(5, 6)), ("reset", np.zeros((6, 5), bool))):
         options = {**case.options, missing: plain}
@@ -157,7 +157,7 @@ def test_nan_does_not_cross_a_reset(name, reverse):
 
 @all_options
 @both_directions
-def test_a_state_of_nan_is_cut_off(name, reverse):
+def test_a_reset_discards_a_state_of_nan(name, reverse):
     variant, asked = OPTIONS[name]
     T = 4
     reset = np.zeros((T, 2), bool)

@@ -44,12 +44,12 @@ class Streams:
             yield self.x[low : low + T], self.targets[low : low + T]
 
 
-def fit_quietly(model: rf.Sequential, batches: Any, optimizer: Any = None, **options: Any) -> Any:
-    """`rf.fit` of a classifier, with a fixed seed and without progress."""
+def fit_quietly(
+    model: rf.Module, batches: Any, optimizer: Any = None, loss: Any = "cross_entropy", **options: Any
+) -> Any:
+    """`rf.fit` with a fixed seed and without progress."""
     optimizer = optimizer or rf.optim.Adam(model.parameters(), lr=0.02)
-    return rf.fit(
-        model, rf.losses.cross_entropy, batches, optimizer, **{"progress": False, "rng": 0, **options}
-    )
+    return rf.fit(model, loss, batches, optimizer, **{"progress": False, "rng": 0, **options})
 
 
 def whole_run(path: Path | None = None, **options: Any) -> tuple[rf.Sequential, Any]:

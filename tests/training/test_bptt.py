@@ -136,7 +136,7 @@ def test_a_model_gives_the_gradients_of_each_windows_own_loss(cell, k1, k2):
 
 @every_window
 @pytest.mark.parametrize("ragged", [False, True])
-def test_with_fixed_weights_the_state_goes_on(k1, k2, ragged):
+def test_with_fixed_weights_the_state_passes_from_window_to_window(k1, k2, ragged):
     layer, x, targets = double_layer("lstm", I, H, num_layers=2), normal64(T, B, I), normal64(T, B, H)
     keywords = {"lengths": LENGTHS, "reset": RESET} if ragged else {}
     windows = rf.truncated_bptt(layer, rf.losses.mse, x, targets, k1, k2, **keywords)

@@ -49,7 +49,7 @@ def test_norms_are_those_of_the_reference(cell, reverse):
     np.testing.assert_allclose(found.passes[int(reverse)].norms, want, rtol=1e-10)
 
 
-def test_shares_of_a_decay_that_is_known():
+def test_shares_of_a_known_decay():
     """h_t = h_{t-1} / 2 + x_t: each step back halves the gradient."""
     rnn = rf.RNN(H, H, bias=False, nonlinearity="identity", dtype="float64")
     rnn.weight_hh_l0.data = 0.5 * np.eye(H)
@@ -89,7 +89,7 @@ def test_a_recurrent_vector_is_a_diagonal(bidirectional):
 
 
 @pytest.mark.parametrize("cell", LAYERS)
-def test_saturated_gates_are_seen(cell):
+def test_saturated_gates_are_counted(cell):
     layer = LAYERS[cell](I, H, dtype="float64", rng=0)
     quiet = rf.probe(layer, linear_loss, 0.1 * normal64(T, B, I), normal64(T, B, H)).passes[0]
     layer.weight_ih_l0.data *= 1e4
@@ -98,7 +98,7 @@ def test_saturated_gates_are_seen(cell):
     assert all(share > 0.95 for share in loud.saturation.values())
 
 
-def test_ragged_sequences_count_where_they_are():
+def test_norms_of_a_ragged_batch_add_up_over_its_sequences():
     lengths = np.array([4, 9, 2])
     gru = rf.GRU(I, H, dtype="float64", rng=0)
     x, weights = normal64(T, B, I), normal64(T, B, H)
@@ -129,7 +129,7 @@ def test_every_kind_of_gate(layer):
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_a_model_is_left_as_it_is(last):
+def test_a_probe_changes_nothing_of_the_model(last):
     model = rf.Sequential(
         rf.Embedding(4, 3, rng=0),
         rf.LSTM(3, H, num_layers=2, batch_first=True, rng=1),
@@ -151,7 +151,7 @@ def test_a_model_is_left_as_it_is(last):
     np.testing.assert_allclose(found.grad_norm, norm, rtol=1e-6)
 
 
-def test_it_draws():
+def test_a_probe_plots():
     pytest.importorskip("matplotlib")
     figure = rf.probe(rf.GRU(I, H, rng=0), linear_loss, normal64(T, B, I), normal64(T, B, H)).plot()
     assert [axes.get_xlabel() for axes in figure.axes[:2]] == ["t", "steps away"]
@@ -192,7 +192,7 @@ def test_the_end_of_a_ragged_sequence_is_where_its_gradient_comes_from():
     assert rf.probe(both, linear_loss, x, normal64(B, 2 * H)).passes[0].share.size == 0
 
 
-def test_a_probe_does_not_move_the_masks():
+def test_a_probe_draws_no_mask_of_the_model():
     lstm = rf.LSTM(I, H, num_layers=2, dropout=0.5, dtype="float64", rng=0)
     x, weights = normal64(T, B, I), normal64(T, B, H)
     before = lstm.mask_calls

@@ -10,6 +10,8 @@ import numpy as np
 
 from rnnfast import _core
 
+__all__ = ["add", "to_nearest"]
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 

@@ -16,6 +16,44 @@ import numpy as np
 
 from rnnfast import _core
 
+__all__ = [
+    "BeyondMemory",
+    "Rng",
+    "above_zero",
+    "any_floats",
+    "as_array",
+    "at_least_zero",
+    "below_one",
+    "block",
+    "cell_clip",
+    "check_rng",
+    "checked_lengths",
+    "checked_reset",
+    "checkpoint",
+    "fits",
+    "fitting",
+    "flag",
+    "float_dtype",
+    "floats",
+    "fraction",
+    "function",
+    "generator",
+    "integer",
+    "limit",
+    "limit_above_zero",
+    "one_of",
+    "positive",
+    "probability",
+    "real",
+    "refuse_masked",
+    "row_mask",
+    "rows",
+    "seed",
+    "shaped",
+    "shown",
+    "string",
+]
+
 Rng: TypeAlias = "int | np.random.Generator | None"
 
 _SHOWN = 120  # characters of a value that an error shows

@@ -8,6 +8,8 @@ import numpy as np
 
 from rnnfast import _core
 
+__all__ = ["__version__", "config", "get_include", "show_config"]
+
 __version__ = "0.1.0"
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from arrays import as_state, named_parts
 
 import rnnfast as rf
 from rnnfast import _core
@@ -147,33 +148,37 @@ def lengths_and_reset(T: int, B: int, seed: int = 0) -> dict[str, np.ndarray]:
     return {"lengths": lengths, "reset": rng.random((T, B)) < 1 / 3}
 
 
+def make_ragged(
+    name: str, T: int, B: int, I: int, H: int, *, which: str = "both", seed: int = 0, **asked: Any
+) -> Case:
+    """As `make`, with lengths, with resets or with both; it gives the states of every step."""
+    given = lengths_and_reset(T, B, seed)
+    given = {key: value for key, value in given.items() if which in (key, "both")}
+    return make(name, T, B, I, H, return_states=True, **given, **asked)
+
+
 def forward(module: ModuleType, case: Case) -> tuple[dict[str, np.ndarray], Any]:
     """The outputs of `<cell>_forward` by name (y, h, for the LSTM c, and states_*), and its tape."""
-    state = case.state if case.cell == "lstm" else case.state[0]
     function = getattr(module, f"{case.cell}_forward")
-    y, final, tape, *states = function(case.x, **case.weights, state=state, **case.options)
-    outputs = {"y": y, **_named("", case.cell, final)}
+    y, final, tape, *states = function(case.x, **case.weights, state=as_state(case.state), **case.options)
+    outputs = {"y": y, **named_parts("", final)}
     for every in states:
-        outputs |= _named("states_", case.cell, every)
+        outputs |= named_parts("states_", every)
     return outputs, tape
 
 
 def backward(module: ModuleType, case: Case, tape: Any) -> dict[str, np.ndarray]:
     """The gradients of `<cell>_backward` by name: dx, dh (dc), and the weights' under their own names."""
     given = {"dstate": case.dstate} | ({} if case.dstates is None else {"dstates": case.dstates})
-    given = {name: parts if case.cell == "lstm" else parts[0] for name, parts in given.items()}
+    given = {name: as_state(parts) for name, parts in given.items()}
     dx, dstate, grads = getattr(module, f"{case.cell}_backward")(tape, case.dy, **given)
-    return {"dx": dx, **_named("d", case.cell, dstate), **grads}
+    return {"dx": dx, **named_parts("d", dstate), **grads}
 
 
 def run(module: ModuleType, case: Case) -> dict[str, np.ndarray]:
     """All outputs and all gradients."""
     outputs, tape = forward(module, case)
     return outputs | backward(module, case, tape)
-
-
-def _named(prefix: str, cell: str, state: Any) -> dict[str, np.ndarray]:
-    return {prefix + "h": state[0], prefix + "c": state[1]} if cell == "lstm" else {prefix + "h": state}
 
 
 def cell_of(case: Case) -> _core.Cell:

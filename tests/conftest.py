@@ -24,7 +24,7 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """Puts kernels, threads and their split back after a test that changes them as it goes."""
+    """Restores the kernels, the number of threads and their split after the test."""
     isa, threads = _core.get_isa(), _core.get_num_threads()
     yield
     _core.force_isa(isa)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from memory import arrays_in
 from tolerances import FINITE_DIFFERENCES, error
 
 STEP = 1e-5
@@ -24,7 +25,8 @@ def assert_gradients(module: Any, x: np.ndarray, state: Any = None, seed: int = 
     def loss() -> float:
         y, final, _ = module.forward(x, state, **keywords)
         return float(
-            (y * dy).sum() + sum((a * b).sum() for a, b in zip(_parts(final), _parts(dfinal), strict=True))
+            (y * dy).sum()
+            + sum((a * b).sum() for a, b in zip(arrays_in(final), arrays_in(dfinal), strict=True))
         )
 
     grads: dict[str, np.ndarray] = {}
@@ -35,7 +37,7 @@ def assert_gradients(module: Any, x: np.ndarray, state: Any = None, seed: int = 
     if dx is not None:
         _assert_agrees("dx", dx, x, loss)
     if state is not None:
-        for place, (gradient, part) in enumerate(zip(_parts(dstate), _parts(state), strict=True)):
+        for place, (gradient, part) in enumerate(zip(arrays_in(dstate), arrays_in(state), strict=True)):
             _assert_agrees(f"dstate part {place}", gradient, part, loss)
 
 
@@ -62,12 +64,3 @@ def _like(rng: np.random.Generator, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_like(rng, entry) for entry in value)
     return None if value is None else rng.normal(size=value.shape)
-
-
-def _parts(value: Any) -> Iterator[np.ndarray]:
-    """The arrays in an array, None, or a tuple of such."""
-    if isinstance(value, tuple):
-        for entry in value:
-            yield from _parts(entry)
-    elif value is not None:
-        yield value

@@ -39,7 +39,7 @@ def pages() -> list[str]:
     return sorted(str(path.relative_to(DOCS)) for path in found if BLOCK.search(path.read_text("utf-8")))
 
 
-def run(code: str, page: str, line: int, namespace: dict[str, Any]) -> None:
+def run_block(code: str, page: str, line: int, namespace: dict[str, Any]) -> None:
     """Run a block that begins at a line of its page."""
     if not code.startswith(">>>"):
         exec(compile("\n" * line + code, page, "exec"), namespace)
@@ -62,7 +62,7 @@ def test_it_runs(page, tmp_path, monkeypatch, capsys):
     for block in BLOCK.finditer(text):
         code, printed = block.groups()
         try:
-            run(code, page, text.count("\n", 0, block.start()) + 1, namespace)
+            run_block(code, page, text.count("\n", 0, block.start()) + 1, namespace)
         except ImportError as error:
             if getattr(error.__cause__ or error, "name", None) not in OPTIONAL:
                 raise

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import as_state
 from memory import assert_row_order, unaligned, watch_alignment
 
 import rnnfast as rf
@@ -33,7 +34,7 @@ def drawn(form: Any, *shape: int, dtype: Any = "float32") -> np.ndarray:
 def state_of(kind: str, form: Any, *shape: int, dtype: Any) -> Any:
     """A state, or a gradient like one."""
     parts = tuple(drawn(form, *shape, dtype=dtype) for _ in range(1 + (kind.upper() == "LSTM")))
-    return parts if len(parts) > 1 else parts[0]
+    return as_state(parts)
 
 
 def used(layer: Any, form: Any, *, checkpoint: int | None = None, lengths: Any = (5, 3)) -> list[Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+__all__ = ["cores"]
+
 
 def cores(most: int, root: str = "/") -> int:
     """The number of cores that the smallest quota of this process allows, `most` at most.

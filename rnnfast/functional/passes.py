@@ -13,6 +13,17 @@ import numpy as np
 from rnnfast import _core
 from rnnfast._core import Tape
 
+__all__ = [
+    "Array",
+    "Input",
+    "State",
+    "own_columns",
+    "own_view",
+    "pass_backward",
+    "pass_forward",
+    "sequences_of",
+]
+
 Array = np.ndarray
 Input: TypeAlias = "Array | _core.Embedded"
 State = tuple["Array | None", ...]  # the parts of a state, [passes, B, width] each, or of its gradient

@@ -13,6 +13,8 @@ from rnnfast.nn.module import Stateless, Tape, refuse_state
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+__all__ = ["Dropout"]
+
 _LAYER = 2**32 - 1  # in the masks' key, where a recurrent stack has its layers' numbers
 
 

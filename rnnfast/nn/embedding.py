@@ -15,6 +15,8 @@ from rnnfast.nn.parameter import Parameter
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+__all__ = ["Embedding", "embedded_input"]
+
 REPEATS = 2  # how often each integer must come, on average, for a layer's work on each of them to pay
 
 
@@ -84,18 +86,6 @@ class Embedding(Stateless):
     def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
         return self._looked_up(self._tokens(x))
 
-    def _embedded(self, x: ArrayLike, state: Any) -> tuple[np.ndarray | _core.Embedded, Any]:
-        """`_apply` for a module that reads an `Embedded`: where integers come often enough, y is one.
-
-        `backward` then takes the gradient of the table as dy.
-        """
-        refuse_state("state", state, self)
-        tokens = self._tokens(x)
-        if REPEATS * self.num_embeddings > tokens.size:
-            return self._looked_up(tokens)
-        weight = self._parameters["weight"].data
-        return _core.Embedded(weight, tokens), (weight.shape, weight.dtype, None)
-
     def _looked_up(self, tokens: np.ndarray) -> tuple[np.ndarray, Any]:
         y = self._parameters["weight"].data.take(tokens, axis=0)
         return y, (y.shape, y.dtype, tokens)
@@ -131,3 +121,16 @@ class Embedding(Stateless):
 
     def __repr__(self) -> str:
         return f"Embedding({self.num_embeddings}, {self.embedding_dim}, dtype={str(self.dtype)!r})"
+
+
+def embedded_input(embedding: Embedding, x: ArrayLike, state: Any) -> tuple[np.ndarray | _core.Embedded, Any]:
+    """y for a module that reads an `Embedded`, and what `backward` needs of x.
+
+    y is an `Embedded` where integers repeat often enough. `backward` then takes the table's gradient as dy.
+    """
+    refuse_state("state", state, embedding)
+    tokens = embedding._tokens(x)
+    if REPEATS * embedding.num_embeddings > tokens.size:
+        return embedding._looked_up(tokens)
+    weight = embedding._parameters["weight"].data
+    return _core.Embedded(weight, tokens), (weight.shape, weight.dtype, None)

@@ -12,6 +12,8 @@ from rnnfast.nn.module import Stateless, Tape, refuse_state
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+__all__ = ["Last"]
+
 
 class Last(Stateless):
     """y at the last step, for one target per sequence.

@@ -15,6 +15,8 @@ from rnnfast.nn.parameter import Parameter
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+__all__ = ["Linear"]
+
 
 class Linear(Stateless):
     """y = x Wᵀ + b over the last axis.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from threading import RLock
 
+__all__ = ["sharing"]
+
 sharing = RLock()
 
 if hasattr(os, "register_at_fork"):

@@ -11,6 +11,8 @@ import numpy as np
 from rnnfast import checks
 from rnnfast.nn.parameter import Parameter, check_writeable, zero_gradients
 
+__all__ = ["Members", "check_same_form", "note_change"]
+
 _Own = TypeVar("_Own", bound="Members")
 
 _PLAIN = frozenset({list, tuple, set, dict})

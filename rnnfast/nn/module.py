@@ -17,6 +17,22 @@ from rnnfast.nn.parameter import Parameter, add_gradients, check_writeable, grad
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+__all__ = [
+    "Module",
+    "Stateless",
+    "Tape",
+    "add_fresh",
+    "check_first",
+    "check_grads",
+    "evaluate",
+    "read_only",
+    "reads_embedded",
+    "refuse_state",
+    "results",
+    "run_backward",
+    "run_forward",
+]
+
 
 class _Evaluating(local):
     """The module of a user's own that this thread evaluates by its forward, if any."""
@@ -232,12 +248,6 @@ class Module(Members):
         add_fresh(grads, parameters, fresh)
         return dx, dstate
 
-    def _checked_first(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
-        """dy and dstate as `backward` will check them; as they are where a user wrote it."""
-        if not self._checks_first:
-            return dy, dstate
-        return self._check_gradients(self._saved_on(tape), dy, dstate)
-
     def _saved_on(self, tape: Any) -> Any:
         """What this module's forward put on the tape."""
         if not isinstance(tape, Tape):
@@ -387,6 +397,18 @@ def run_backward(
             dx, dstate = _backward_of(module, tape, dy, dstate, keywords)
         add_fresh(grads, parameters, {name: kept[own] for name, own in parameters.items() if own in kept})
     return dx if input_grad else None, dstate
+
+
+def check_first(module: Module, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
+    """dy and dstate as the module's `backward` will check them; unchanged where a user wrote `backward`."""
+    if not module._checks_first:
+        return dy, dstate
+    return module._check_gradients(module._saved_on(tape), dy, dstate)
+
+
+def reads_embedded(module: Module) -> bool:
+    """Whether x may be an `Embedded`; dx is then the gradient of its table."""
+    return module._reads_embedded
 
 
 def _backward_of(

@@ -16,6 +16,8 @@ from rnnfast.nn.lock import sharing
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+__all__ = ["Parameter", "add_gradients", "check_writeable", "gradients_kept", "named_grad", "zero_gradients"]
+
 
 class _Kept(local):
     """Where this thread's gradients go instead, if anywhere."""

@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from rnnfast import checks
-from rnnfast.nn.embedding import Embedding
-from rnnfast.nn.module import Module, Stateless, Tape, evaluate, run_backward, run_forward
+from rnnfast.nn.embedding import Embedding, embedded_input
+from rnnfast.nn.module import (
+    Module,
+    Stateless,
+    Tape,
+    check_first,
+    evaluate,
+    reads_embedded,
+    run_backward,
+    run_forward,
+)
 from rnnfast.nn.parameter import Parameter
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+__all__ = ["Sequential", "SequentialStream"]
 
 
 class Sequential(Module):
@@ -120,7 +131,7 @@ class Sequential(Module):
                 if embedding is None:
                     y, states[place] = evaluate(module, y, states[place], **taken)
                 else:
-                    y, _ = embedding._embedded(y, states[place])
+                    y, _ = embedded_input(embedding, y, states[place])
             except (TypeError, ValueError) as error:
                 raise self._at(place, error) from error
         return y, tuple(states)
@@ -182,7 +193,7 @@ class Sequential(Module):
                 if embedding is None:
                     y, states[place], tape = run_forward(module, y, states[place], **taken)
                 else:
-                    y, saved = embedding._embedded(y, states[place])
+                    y, saved = embedded_input(embedding, y, states[place])
                     tape = Tape(embedding, saved)
             except (TypeError, ValueError) as error:
                 raise self._at(place, error) from error
@@ -197,7 +208,7 @@ class Sequential(Module):
         for place, (module, tape) in enumerate(zip(self._row, saved, strict=True)):
             last = place == len(saved) - 1
             try:
-                gradient, dstates[place] = module._checked_first(tape, dy if last else None, dstates[place])
+                gradient, dstates[place] = check_first(module, tape, dy if last else None, dstates[place])
             except (TypeError, ValueError) as error:
                 raise self._at(place, error) from error
         return gradient, dstates
@@ -226,7 +237,7 @@ class Sequential(Module):
     def _embedding(self, place: int) -> Embedding | None:
         """The module at `place` if it is an embedding whose table the next module can read."""
         module = self._row[place]
-        if type(module) is Embedding and place + 1 < len(self) and self._row[place + 1]._reads_embedded:
+        if type(module) is Embedding and place + 1 < len(self) and reads_embedded(self._row[place + 1]):
             return module
         return None
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+__all__ = ["Activation", "Array", "read_activations"]
+
 Array = np.ndarray
 
 _REQUIRED = float("nan")  # ONNX takes defaults from the operators of the same names; these have none

@@ -15,6 +15,8 @@ from rnnfast.onnx.files import Model, check_model, read_model
 from rnnfast.onnx.graphs import check_node
 from rnnfast.onnx.plan import Plan, evaluator_of
 
+__all__ = ["Prepared", "Rnnfast", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
+
 Array = np.ndarray
 
 

@@ -17,6 +17,8 @@ from rnnfast.onnx.activations import Activation, Array
 from rnnfast.onnx.node import Node
 from rnnfast.onnx.weights import Weights
 
+__all__ = ["State", "run_direction"]
+
 State = tuple[Array, ...]  # (H,) or, for the LSTM, (H, C)
 
 

@@ -16,6 +16,8 @@ from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Sequential
 from rnnfast.onnx.weights import Weights, to_onnx
 from rnnfast.recurrent import GRU, LSTM, RNN, Recurrent
 
+__all__ = ["export"]
+
 Array = np.ndarray
 
 OPSET = 17

@@ -22,6 +22,8 @@ from google.protobuf.message import DecodeError
 from rnnfast.files import file_name
 from rnnfast.onnx.graphs import graphs_of, nodes_of, one_domain, opsets_of, settle
 
+__all__ = ["LARGEST", "Model", "check_model", "read_model"]
+
 LARGEST = 2**31 - 1  # bytes of a model, its external data included: what protobuf allows
 _OLDEST = 7  # the first opset with recurrent nodes as they are now
 _DEEPEST = 100  # calls of local functions inside of one another

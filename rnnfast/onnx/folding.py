@@ -19,6 +19,8 @@ from onnx.reference import ReferenceEvaluator
 from rnnfast.onnx.files import LARGEST
 from rnnfast.onnx.graphs import values_read
 
+__all__ = ["fold"]
+
 Array = np.ndarray
 
 _VIEWS = frozenset({"Flatten", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import onnx
 from onnx.defs import OpSchema
 
+__all__ = ["check_node", "graphs_of", "label", "nodes_of", "one_domain", "opsets_of", "settle", "values_read"]
+
 _FIELDS = {  # where an attribute of each type has its value
     "FLOAT": {"f"}, "INT": {"i"}, "STRING": {"s"}, "TENSOR": {"t"}, "GRAPH": {"g"}, "TYPE_PROTO": {"tp"},
     "SPARSE_TENSOR": {"sparse_tensor"}, "FLOATS": {"floats"}, "INTS": {"ints"}, "STRINGS": {"strings"},

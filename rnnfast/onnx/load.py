@@ -18,6 +18,8 @@ from rnnfast.onnx.shapes import Groups, Shapes
 from rnnfast.onnx.weights import Weights, from_onnx
 from rnnfast.recurrent import Recurrent, layers
 
+__all__ = ["load_layers"]
+
 Array = np.ndarray
 
 _X: Groups = (("T",), ("B",), ("D", "H"))

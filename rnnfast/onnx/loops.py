@@ -16,6 +16,8 @@ from onnx.reference.op_run import OpRun
 
 from rnnfast.onnx.node import name_of
 
+__all__ = ["Loop", "Operator", "Scan", "Way"]
+
 Array = np.ndarray
 
 

@@ -13,6 +13,8 @@ from rnnfast.onnx.activations import Activation, read_activations
 if TYPE_CHECKING:
     from onnx import NodeProto
 
+__all__ = ["OPERATORS", "Node", "name_of", "names_of", "read_node"]
+
 OPERATORS = ("RNN", "LSTM", "GRU")
 _DEFAULTS = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 _COMMON = frozenset(

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import onnx
 
+__all__ = ["quick"]
+
 Array = np.ndarray
 Operator = Callable[..., tuple[Any, ...]]  # of the inputs, None for those left out
 

@@ -24,6 +24,8 @@ from rnnfast.onnx.operators import quick
 from rnnfast.onnx.recurrence import Recurrence
 from rnnfast.onnx.weights import Weights
 
+__all__ = ["Plan", "Recurrent", "evaluator_of"]
+
 Array = np.ndarray
 _log = logging.getLogger("rnnfast.onnx")
 

@@ -12,6 +12,8 @@ from rnnfast.onnx.cells import State, run_direction
 from rnnfast.onnx.node import Node
 from rnnfast.onnx.weights import Weights, from_onnx
 
+__all__ = ["Recurrence"]
+
 Array = np.ndarray
 
 

@@ -16,6 +16,8 @@ import onnx
 
 from rnnfast.onnx.node import Node
 
+__all__ = ["Groups", "Laid", "Shapes", "Size"]
+
 Array = np.ndarray
 
 _MOST = 8  # more axes, or integers in a shape, than any array between two layers has

@@ -14,6 +14,8 @@ import numpy as np
 from rnnfast import _core
 from rnnfast.onnx.node import Node
 
+__all__ = ["Weights", "from_onnx", "to_onnx"]
+
 Array = np.ndarray
 
 # ONNX's order of the gates, in the letters of our table of cells.

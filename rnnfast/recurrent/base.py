@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
 
+__all__ = ["Recurrent"]
+
+
 class Recurrent(Module):
     """The base of all recurrent layers: all but their equations, their options and the parts of their state.
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 
+__all__ = ["GRU", "LSTM", "RNN", "IndRNN"]
+
+
 class RNN(Recurrent):
     """The vanilla (Elman) recurrent network, h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
 

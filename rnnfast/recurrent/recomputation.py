@@ -17,6 +17,8 @@ from rnnfast.arithmetic import add
 from rnnfast.functional import passes
 from rnnfast.functional.passes import Array, Input, State
 
+__all__ = ["Checkpoints", "Segment", "pass_backward", "pass_forward", "segment_length"]
+
 ROWS = 512  # of a segment at least, with True: packing the weights must pay
 REPEATS = 2  # rows of a segment for each row of an embedded x's table: projecting it must pay
 

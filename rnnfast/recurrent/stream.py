@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rnnfast.recurrent.base import Recurrent
 
 
+__all__ = ["Stream"]
+
+
 class Stream(_core.Stepper):
     """One step a call through a stack of layers; made by ``layer.stream(batch)``.
 

@@ -20,7 +20,7 @@ from rnnfast.text.reading import streams
 from rnnfast.training.checkpoint import model_arrays, read_checkpoint, save
 from rnnfast.training.fit import evaluate
 
-__all__ = ["TextBeam", "TextModel", "build", "load"]
+__all__ = ["KIND", "TextBeam", "TextModel", "build", "load"]
 
 KIND = "text model"  # metadata["kind"] of the files
 KINDS = (KIND, "character model")  # the second is from before there were bytes and words

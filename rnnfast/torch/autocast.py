@@ -12,6 +12,8 @@ import torch
 
 from rnnfast.torch.autograd import Call, run
 
+__all__ = ["CAST", "carried", "entered", "in_onednn", "run_as"]
+
 # The dtypes that autocast casts; it leaves float64 as it is.
 CAST = (torch.float32, torch.bfloat16, torch.float16)
 

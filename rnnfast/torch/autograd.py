@@ -11,6 +11,8 @@ import torch
 from rnnfast.torch.fallback import untraced
 from rnnfast.torch.memory import Places, View, array_of
 
+__all__ = ["Call", "Pass", "run"]
+
 # Whether a tensor is several in torch.func.vmap's eyes, or in those of what was before it.
 _is_batched = torch._C._functorch.is_batchedtensor
 _is_old_batched = torch._C._functorch.is_legacy_batchedtensor

@@ -18,6 +18,8 @@ from rnnfast.torch.fallback import (
 )
 from rnnfast.torch.memory import View
 
+__all__ = ["Accelerated", "LstmOptions", "RnnOptions", "forget_options", "misfit_of", "options_beyond_torch"]
+
 
 class Accelerated(torch.nn.Module):
     """A mixin before a recurrent module of torch: it has that one's attributes and parameters, and no others.
@@ -220,6 +222,17 @@ def misfit_of(
                 f"got {part.dtype} and {tuple(part.shape)}"
             )
     return None
+
+
+def options_beyond_torch(kind: type[Accelerated]) -> tuple[str, ...]:
+    """The names of the options that torch's class lacks."""
+    return tuple(kind._own)
+
+
+def forget_options(module: Accelerated) -> None:
+    """Remove the attributes that torch's class has no use for."""
+    for name in ("_view", *module._own):
+        module.__dict__.pop(name, None)
 
 
 class RnnOptions(Accelerated):

@@ -13,8 +13,10 @@ import rnnfast
 from rnnfast.checks import checked_reset
 from rnnfast.torch import autocast
 from rnnfast.torch.autograd import Call
-from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
+from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of, options_beyond_torch
 from rnnfast.torch.fallback import node_of, proxies_in, untraced
+
+__all__ = ["Cells", "GRUCell", "LSTMCell", "RNNCell"]
 
 
 class Cells(Accelerated):
@@ -144,7 +146,7 @@ class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
     """
 
     _kind = rnnfast.LSTM
-    _keywords = (*Cells._keywords, *LstmOptions._own)
+    _keywords = (*Cells._keywords, *options_beyond_torch(LstmOptions))
 
     def __init__(
         self,

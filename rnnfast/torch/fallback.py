@@ -12,6 +12,19 @@ import torch
 from torch.autograd import forward_ad
 from torch.fx import Proxy
 
+__all__ = [
+    "FallbackWarning",
+    "Obstacle",
+    "node_of",
+    "obstacle",
+    "proxies_in",
+    "refuse_beyond",
+    "unscriptable",
+    "untraced",
+    "warn_of",
+    "warn_of_quantization",
+]
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 _FLOATS = frozenset({torch.float32, torch.float64})

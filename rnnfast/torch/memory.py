@@ -13,6 +13,8 @@ from rnnfast.checks import block
 from rnnfast.nn.parameter import Parameter
 from rnnfast.recurrent import Recurrent
 
+__all__ = ["Borrowed", "Places", "View", "array_of"]
+
 
 class _Lent:
     """A tensor for `numpy.from_dlpack`, which would ask torch's own method at more length."""

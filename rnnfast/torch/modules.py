@@ -14,8 +14,10 @@ import rnnfast
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch import autocast
 from rnnfast.torch.autograd import Call
-from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of
+from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of, options_beyond_torch
 from rnnfast.torch.fallback import node_of, proxies_in, untraced
+
+__all__ = ["GRU", "LSTM", "MODES", "RNN", "Layers"]
 
 
 class Layers(Accelerated):
@@ -264,7 +266,7 @@ class LSTM(LstmOptions, Layers, torch.nn.LSTM):
     """
 
     _kind = rnnfast.LSTM
-    _keywords = (*Layers._keywords, "proj_size", *LstmOptions._own)
+    _keywords = (*Layers._keywords, "proj_size", *options_beyond_torch(LstmOptions))
 
     def __init__(
         self,

@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import torch
 
-from rnnfast.torch.base import Accelerated
+from rnnfast.torch.base import Accelerated, forget_options, options_beyond_torch
 from rnnfast.torch.cells import GRUCell, LSTMCell, RNNCell
 from rnnfast.torch.modules import GRU, LSTM, MODES, RNN
+
+__all__ = ["Swapped", "accelerate", "restore"]
 
 _FAST = {getattr(torch.nn, fast.__name__): fast for fast in (RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell)}
 _PLAIN = {fast: plain for plain, fast in _FAST.items()}
@@ -111,9 +113,8 @@ def restore(model: torch.nn.Module) -> Swapped:
         elif type(module) not in _PLAIN:
             left[name] = f"a subclass: {type(module).__qualname__}"
         else:
+            forget_options(module)
             module.__class__ = _PLAIN[type(module)]
-            for attribute in ("_view", *_FAST[type(module)]._own):
-                module.__dict__.pop(attribute, None)
             swapped.append(name)
     return Swapped(swapped, left)
 
@@ -122,7 +123,7 @@ def _unswappable(module: torch.nn.Module) -> str | None:
     """Why rnnfast's class would not do with a module what torch's does; None if it would."""
     if "forward" in module.__dict__:
         return "it has a forward of its own"
-    taken = [option for option in _FAST[type(module)]._own if hasattr(module, option)]
+    taken = [option for option in options_beyond_torch(_FAST[type(module)]) if hasattr(module, option)]
     if taken:
         return f"an option of rnnfast's, but not torch's, is set on it: {', '.join(taken)}"
     if isinstance(module, torch.nn.RNN) and module.mode != MODES.get(module.nonlinearity):

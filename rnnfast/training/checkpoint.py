@@ -26,7 +26,17 @@ from rnnfast.nn.optim import Optimizer
 if TYPE_CHECKING:
     import zipfile
 
-__all__ = ["load", "model_arrays", "read_checkpoint", "save", "write_checkpoint"]
+__all__ = [
+    "check_optimizer",
+    "check_weights",
+    "load",
+    "model_arrays",
+    "part",
+    "read_checkpoint",
+    "save",
+    "state_arrays",
+    "write_checkpoint",
+]
 
 _FORMAT = "rnnfast checkpoint"
 _VERSION = 1

@@ -14,7 +14,19 @@ from rnnfast.nn import losses
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
 
-__all__ = ["Loss", "counted", "evaluate_loss", "loss_and_grad"]
+__all__ = [
+    "Loss",
+    "apply_loss",
+    "as_loss",
+    "check_keywords",
+    "check_model",
+    "counted",
+    "evaluate_loss",
+    "evaluation_only",
+    "is_batch_first",
+    "loss_and_grad",
+    "within_lengths",
+]
 
 PADDED = 2  # steps of zeros that a sequence must end in to count as padded
 _looked_at: WeakSet[Module] = WeakSet()  # models whose first batch has been searched for padding

@@ -27,35 +27,35 @@ BUILDERS: dict[str, Any] = {
 }
 
 
-def stored(case: str, part: str) -> list[np.ndarray]:
+def stored_arrays(case: str, part: str) -> list[np.ndarray]:
     """The stored arrays `<case>.<part>.0` and so on."""
     count = sum(name.startswith(f"{case}.{part}.") for name in STORED.files)
     return [STORED[f"{case}.{part}.{n}"] for n in range(count)]
 
 
-def build(case: str, dtype: str = "float32") -> Any:
+def keras_layer(case: str, dtype: str = "float32") -> Any:
     name = case.removesuffix("-bidirectional")
     return BUILDERS[name](bidirectional=case != name, batch_first=True, dtype=dtype, rng=0)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_stored_results_of_keras_are_reproduced(case: str) -> None:
-    layer = build(case)
-    load_weights(layer, stored(case, "weights"))
+    layer = keras_layer(case)
+    load_weights(layer, stored_arrays(case, "weights"))
     before = _core.runs_so_far()
     y, state = layer(STORED[f"{case}.x"])
     assert _core.runs_so_far() > before
     assert error(y, STORED[f"{case}.y"]) <= STORED_KERAS
     parts = state if isinstance(state, tuple) else (state,)
     ours = [part[direction] for direction in range(len(parts[0])) for part in parts]
-    for got, want in zip(ours, stored(case, "state"), strict=True):
+    for got, want in zip(ours, stored_arrays(case, "state"), strict=True):
         assert error(got, want) <= STORED_KERAS
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_goes_in_comes_out(case: str) -> None:
-    weights = stored(case, "weights")
-    layer = build(case)
+def test_weights_survive_a_round_trip(case: str) -> None:
+    weights = stored_arrays(case, "weights")
+    layer = keras_layer(case)
     load_weights(layer, weights)
     for got, want in zip(get_weights(layer), weights, strict=True):
         np.testing.assert_array_equal(got, want)
@@ -63,7 +63,7 @@ def test_what_goes_in_comes_out(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_weights_are_copies_in_row_order_and_of_any_order(case: str) -> None:
-    layer, other = build(case), build(case)
+    layer, other = keras_layer(case), keras_layer(case)
     weights = get_weights(layer)
     assert_row_order(weights)
     assert not any(np.shares_memory(array, p.data) for array in weights for p in layer.parameters())
@@ -74,8 +74,8 @@ def test_weights_are_copies_in_row_order_and_of_any_order(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_weights_of_ours_come_back_as_the_same_function(case: str) -> None:
-    layer, other = build(case), build(case)
+def test_random_weights_compute_the_same_after_a_round_trip(case: str) -> None:
+    layer, other = keras_layer(case), keras_layer(case)
     for parameter in layer.parameters():  # both biases of every cell
         parameter.data[...] = np.random.default_rng(parameter.size).standard_normal(parameter.shape)
     load_weights(other, get_weights(layer))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import normal
 
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
@@ -33,7 +34,7 @@ def recurrent(kind: str, I: int, H: int, L: int = 1, **options: Any) -> Any:
     return getattr(torch.nn, kind)(I, H, L, **options)
 
 
-def assert_same_bits(layer: Any, module: Any) -> None:
+def assert_weights_of_torch(layer: Any, module: Any) -> None:
     mine, theirs = layer.state_dict(), module.state_dict()
     if not any(name.startswith("bias") for name in theirs):  # the exporter writes zeros
         assert all(not array.any() for name, array in mine.items() if name.startswith("bias"))
@@ -43,14 +44,10 @@ def assert_same_bits(layer: Any, module: Any) -> None:
         assert np.array_equal(mine[name], array.numpy()), name
 
 
-def results(module: Any, x: np.ndarray) -> list[np.ndarray]:
+def torch_outputs(module: Any, x: np.ndarray) -> list[np.ndarray]:
     with torch.no_grad():
         y, state = module(torch.from_numpy(x))
     return [array.numpy() for array in (y, *(state if isinstance(state, tuple) else (state,)))]
-
-
-def floats(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
 SHAPES = {
@@ -70,14 +67,14 @@ SHAPES = {
 def test_files_of_the_default_exporter(kind, name, tmp_path):
     I, H, L, options = SHAPES[name]
     module = recurrent(kind, I, H, L, **options)
-    x = floats(3, 4, I)
+    x = normal(3, 4, I)
     path = exported(module, tmp_path / "model.onnx", torch.from_numpy(x))
     ((_, layer),) = rnnfast.onnx.load_layers(path).items()
     assert layer.num_layers == L
-    assert_same_bits(layer, module)
+    assert_weights_of_torch(layer, module)
     prepared = rnnfast.onnx.prepare(path)
     assert set(prepared.paths.values()) == {"kernels"}
-    for got, want in zip(prepared.run([x]), results(module, x), strict=True):
+    for got, want in zip(prepared.run([x]), torch_outputs(module, x), strict=True):
         assert got.flags.c_contiguous
         np.testing.assert_allclose(got, want, 1e-5, 2e-6)
 
@@ -93,9 +90,9 @@ def test_dynamic_axes_leave_a_stack_one_layer(kind, options, tmp_path):
     )
     ((_, layer),) = rnnfast.onnx.load_layers(path).items()
     assert layer.num_layers == 2
-    assert_same_bits(layer, module)
-    x = floats(*((6, 4, 8) if options else (3, 7, 8)))  # the exporter fixes T where it comes first
-    for got, want in zip(rnnfast.onnx.prepare(path).run([x]), results(module, x), strict=True):
+    assert_weights_of_torch(layer, module)
+    x = normal(*((6, 4, 8) if options else (3, 7, 8)))  # the exporter fixes T where it comes first
+    for got, want in zip(rnnfast.onnx.prepare(path).run([x]), torch_outputs(module, x), strict=True):
         np.testing.assert_allclose(got, want, 1e-5, 2e-6)
 
 
@@ -110,7 +107,7 @@ def test_weights_of_the_default_exporter_are_made_ready_once(tmp_path, monkeypat
     monkeypatch.setattr(recurrence, "from_onnx", counted)
     prepared = rnnfast.onnx.prepare(path)
     for _ in range(3):
-        prepared.run([floats(1, 1, 16)])
+        prepared.run([normal(1, 1, 16)])
     assert ready == [0, 0]
 
 
@@ -119,7 +116,7 @@ def test_weights_beside_the_file_of_the_default_exporter(tmp_path):
     path = exported(module, tmp_path / "model.onnx", torch.randn(2, 1, 16), external_data=True)
     assert (tmp_path / "model.onnx.data").stat().st_size > 0
     ((_, layer),) = rnnfast.onnx.load_layers(path).items()
-    assert_same_bits(layer, module)
+    assert_weights_of_torch(layer, module)
 
 
 def test_a_projection_has_no_layer_and_no_run(tmp_path):

@@ -19,7 +19,7 @@ value = onnx.helper.make_tensor_value_info
 node = onnx.helper.make_node
 
 
-def weights(*, G: int = 1, H: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+def rnn_weights(*, G: int = 1, H: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     shapes = {"W": (1, G * H, 2), "R": (1, G * H, H)}
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
@@ -50,8 +50,8 @@ def test_outputs_left_out_are_no_inputs_later():
         node("RNN", ["x", "W", "R"], ["", "first"], name="a"),
         node("RNN", ["x", "W", "R", "", "", "first"], ["", "h"], name="b"),  # B and lengths are left out
     ]
-    prepared = rnnfast.onnx.prepare(model_of(nodes, [X], [H], weights()))
-    given = {"X": x_of(), **weights()}
+    prepared = rnnfast.onnx.prepare(model_of(nodes, [X], [H], rnn_weights()))
+    given = {"X": x_of(), **rnn_weights()}
     first = oracle("RNN", {"direction": "forward"}, given)["Y_h"]
     want = oracle("RNN", {"direction": "forward"}, {**given, "initial_h": first})["Y_h"]
     np.testing.assert_allclose(prepared.run([x_of()])["h"], want, 1e-5)
@@ -68,7 +68,7 @@ def test_nodes_inside_of_others_run_on_the_kernels():
         [node("RNN", ["x", "V", "U"], ["", "outer"])], "else", [], [value("outer", FLOAT, [1, None, 2])]
     )
     choice = node("If", ["yes"], ["h"], then_branch=body, else_branch=other)
-    constants = weights(G=3) | {"V": weights()["W"], "U": weights()["R"]}
+    constants = rnn_weights(G=3) | {"V": rnn_weights()["W"], "U": rnn_weights()["R"]}
     inputs = [X, value("yes", BOOL, [])]
     prepared = rnnfast.onnx.prepare(model_of([choice], inputs, [H], constants))
     assert prepared.paths == {"in": "kernels", "outer": "kernels"}
@@ -76,12 +76,12 @@ def test_nodes_inside_of_others_run_on_the_kernels():
         before = _core.runs_so_far()
         h = prepared.run({"x": x_of(), "yes": np.array(yes)})["h"]
         assert _core.runs_so_far() == before + 1
-        given = {"X": x_of(), **weights(G=G)}
+        given = {"X": x_of(), **rnn_weights(G=G)}
         np.testing.assert_allclose(h, oracle(operator, {"direction": "forward"}, given)["Y_h"], 1e-5)
 
 
 def loop(*condition):
-    """A RNN that reads x again and again, three times, and goes on from its own state."""
+    """A RNN that reads x three times, each time from its last state."""
     body = onnx.helper.make_graph(
         [
             node("Identity", ["go"], ["go_on"]),
@@ -93,7 +93,7 @@ def loop(*condition):
     )
     constants = {"times": np.array(3), "yes": np.array(True), "zero": np.zeros((1, 3, 2), np.float32)}
     nodes = [node("Loop", ["times", *condition, "zero"], ["h"], body=body)]
-    return model_of(nodes, [X], [H], weights() | constants)
+    return model_of(nodes, [X], [H], rnn_weights() | constants)
 
 
 def test_nodes_inside_of_loops_run_on_the_kernels():
@@ -104,7 +104,7 @@ def test_nodes_inside_of_loops_run_on_the_kernels():
     assert _core.runs_so_far() == before + 3
     h = np.zeros((1, 3, 2))
     for _ in range(3):
-        given = {"X": x_of(), **weights(), "initial_h": h}
+        given = {"X": x_of(), **rnn_weights(), "initial_h": h}
         h = oracle("RNN", {"direction": "forward"}, given)["Y_h"]
     np.testing.assert_allclose(got, h, 1e-5)
 
@@ -154,7 +154,7 @@ def test_loops_stack_what_their_steps_give(inputs, more, steps, k):
         assert (rows.shape, rows.dtype) == ((0, 2, 0) if k.ndim else (0,), np.float32)
 
 
-def test_loops_that_cannot_run_are_refused():
+def test_unsupported_loops_are_refused():
     with pytest.raises(ValueError, match="node loop: expected a trip count or a condition"):
         rnnfast.onnx.prepare(counting(["", ""]))
     with pytest.raises(
@@ -172,14 +172,14 @@ def test_loops_that_cannot_run_are_refused():
 def test_a_loop_whose_output_is_left_out_gives_no_input_later():
     model = counting(["trips", ""], trips=3)
     model.graph.node[0].output[0] = ""
-    constants = [onnx.numpy_helper.from_array(array, name) for name, array in weights().items()]
+    constants = [onnx.numpy_helper.from_array(array, name) for name, array in rnn_weights().items()]
     model.graph.initializer.extend(constants)
     model.graph.node.append(node("RNN", ["rows", "W", "R", "", ""], ["", "h"]))
     del model.graph.output[:]
     model.graph.output.append(H)
     k = np.ones((4, 2), np.float32)
     rows = np.stack([k + 1, k + 2, k + 3])
-    want = oracle("RNN", {"direction": "forward"}, {"X": rows, **weights()})["Y_h"]
+    want = oracle("RNN", {"direction": "forward"}, {"X": rows, **rnn_weights()})["Y_h"]
     np.testing.assert_allclose(rnnfast.onnx.prepare(model).run([k])["h"], want, 1e-5)
 
 
@@ -240,7 +240,7 @@ def test_scans_along_any_axis_in_any_direction(axes_in, directions_in, axes_out,
             np.testing.assert_allclose(got, want, 1e-6, strict=True)
 
 
-def test_scans_that_cannot_run_are_refused():
+def test_unsupported_scans_are_refused():
     for attributes, words in (
         ({"opset": 8}, "expected a Scan of opset 9"),
         ({"num_scan_inputs": 0}, "num_scan_inputs: expected 1 to 3, got 0"),
@@ -274,12 +274,12 @@ def test_nodes_inside_of_local_functions_run_on_the_kernels():
     )
     call = node("Twice", ["x", "R"], ["h"], domain="own")
     own = onnx.helper.make_opsetid("own", 1)
-    model = model_of([call], [X], [H], weights(), functions=[function], opsets=[own])
+    model = model_of([call], [X], [H], rnn_weights(), functions=[function], opsets=[own])
     prepared = rnnfast.onnx.prepare(model)
     before = _core.runs_so_far()
     h = prepared.run([x_of()])["h"]
     assert _core.runs_so_far() == before + 1
-    R = weights()["R"]
+    R = rnn_weights()["R"]
     want = oracle("RNN", {"direction": "forward"}, {"X": x_of(), "W": R.swapaxes(1, 2), "R": R})["Y_h"]
     np.testing.assert_allclose(h, want, 1e-5)
 
@@ -292,7 +292,7 @@ def test_every_node_has_a_name_of_its_own_in_paths(caplog):
         node("Sum", ["h1", "h2", "h3"], ["h"]),
     ]
     with caplog.at_level(logging.INFO, logger="rnnfast.onnx"):
-        prepared = rnnfast.onnx.prepare(model_of(nodes, [X], [H], weights()))
+        prepared = rnnfast.onnx.prepare(model_of(nodes, [X], [H], rnn_weights()))
     assert prepared.paths == {"h1": "kernels", "h2": "kernels", "h3": "numpy"}
     assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
     assert "no kernel has clip 0.5" in caplog.text
@@ -331,7 +331,7 @@ def test_inputs_by_place_by_name_and_by_default(tmp_path):
             prepared.run(bad)
 
 
-def test_sequences_go_in_as_lists():
+def test_sequences_are_given_as_lists():
     parts = onnx.helper.make_tensor_sequence_value_info("parts", FLOAT, None)
     joined = value("joined", FLOAT, [None])
     model = model_of([node("ConcatFromSequence", ["parts"], ["joined"], axis=0)], [parts], [joined], {})
@@ -360,7 +360,7 @@ def test_one_node_takes_inputs_by_place_and_by_name():
 
 
 def test_devices():
-    model = make_model("RNN", {}, {"X": x_of(), **weights()})
+    model = make_model("RNN", {}, {"X": x_of(), **rnn_weights()})
     assert rnnfast.onnx.supports_device("CPU")
     assert not rnnfast.onnx.supports_device("CUDA:0")
     assert rnnfast.onnx.is_compatible(model)
@@ -370,8 +370,8 @@ def test_devices():
             run(model, device="CUDA")
 
 
-def test_models_that_cannot_run_are_refused():
-    good = make_model("RNN", {}, {"X": x_of(), **weights()})
+def test_unsupported_models_are_refused():
+    good = make_model("RNN", {}, {"X": x_of(), **rnn_weights()})
     old = onnx.ModelProto.FromString(good.SerializeToString())
     old.opset_import[0].version = 6
     unknown = onnx.ModelProto.FromString(good.SerializeToString())
@@ -379,9 +379,9 @@ def test_models_that_cannot_run_are_refused():
     unknown.opset_import.add(domain="own", version=1)
     invalid = onnx.ModelProto.FromString(good.SerializeToString())
     invalid.graph.node[0].op_type = "RNM"
-    odd = make_model("RNN", {"direction": "up"}, {"X": x_of(), **weights()})
-    bytes_ = make_model("RNN", {"direction": b"\xff"}, {"X": x_of(), **weights()})
-    named = make_model("RNN", {"activations": [b"\xff"]}, {"X": x_of(), **weights()})
+    odd = make_model("RNN", {"direction": "up"}, {"X": x_of(), **rnn_weights()})
+    bytes_ = make_model("RNN", {"direction": b"\xff"}, {"X": x_of(), **rnn_weights()})
+    named = make_model("RNN", {"activations": [b"\xff"]}, {"X": x_of(), **rnn_weights()})
     for model, words in (
         (old, "expected opset 7"),
         (unknown, "unknown"),
@@ -395,8 +395,8 @@ def test_models_that_cannot_run_are_refused():
             rnnfast.onnx.prepare(model)
 
 
-def test_what_engines_run_is_not_refused():
-    model = make_model("RNN", {}, {"X": x_of(), **weights()}, constant=("W", "R"))
+def test_models_that_other_engines_run_are_accepted():
+    model = make_model("RNN", {}, {"X": x_of(), **rnn_weights()}, constant=("W", "R"))
     want = rnnfast.onnx.prepare(model).run([x_of()])["Y"]
     model.graph.name = ""
     model.graph.output[0].ClearField("type")
@@ -425,7 +425,7 @@ def test_what_engines_run_is_not_refused():
     ],
     ids=str,
 )
-def test_graphs_that_cannot_run_are_refused(nodes, words):
+def test_unsupported_graphs_are_refused(nodes, words):
     model = model_of(nodes, [X], [value("x", FLOAT, None)], {})
     with pytest.raises(ValueError, match=words):
         rnnfast.onnx.prepare(model)
@@ -455,11 +455,11 @@ def test_outputs_belong_to_the_caller():
     """A constant, an input and a view as outputs: what is written into them changes no later run."""
     nodes = [node("Identity", ["W"], ["c"]), node("Transpose", ["x"], ["t"])]
     outputs = [value(name, FLOAT, None) for name in ("c", "x", "t")]
-    prepared = rnnfast.onnx.prepare(model_of(nodes, [X], outputs, weights()))
+    prepared = rnnfast.onnx.prepare(model_of(nodes, [X], outputs, rnn_weights()))
     x = x_of()
     for _ in range(2):
         c, same, turned = prepared.run([x])
-        assert np.array_equal(c, weights()["W"])
+        assert np.array_equal(c, rnn_weights()["W"])
         assert np.array_equal(same, x_of())
         assert turned.flags.c_contiguous
         for array in (c, same, turned):

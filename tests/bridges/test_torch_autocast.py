@@ -19,7 +19,7 @@ DTYPES = (torch.float32, *LOWER)
 pytestmark = pytest.mark.filterwarnings("error::rnnfast.torch.FallbackWarning")
 
 
-def given(kind, form, x_dtype, state_dtype, passes=1, width=4):
+def cast_input_and_state(kind, form, x_dtype, state_dtype, passes=1, width=4):
     """x in this form and, where it has a dtype, a state."""
     x = torch.randn(2, 3) if kind in CELLS else torch.randn(5, 2, 3)
     batch = (2,)
@@ -56,7 +56,7 @@ def test_dtypes_are_torchs(kind, lower, grad):
     for stack, dtype, form, x_dtype, state_dtype in cases:
         plain, fast = twins(kind, 3, 4, dtype=dtype, **stack)
         passes = 4 if "num_layers" in stack else 1
-        x, hx = given(kind, form, x_dtype, state_dtype, passes, stack.get("proj_size", 4))
+        x, hx = cast_input_and_state(kind, form, x_dtype, state_dtype, passes, stack.get("proj_size", 4))
         with torch.set_grad_enabled(grad), torch.autocast("cpu", lower):
             with kernels_run(passes):
                 got = dtypes_of(fast(x, hx))
@@ -74,7 +74,7 @@ def test_dtypes_are_torchs(kind, lower, grad):
 @pytest.mark.parametrize("kind", KINDS)
 def test_numbers_are_those_of_float32_rounded_once(kind, lower):
     _, module = twins(kind, 3, 4, dtype=torch.float32)
-    x, hx = given(kind, "batched", lower, lower)
+    x, hx = cast_input_and_state(kind, "batched", lower, lower)
     single = tuple(part.float() for part in hx) if isinstance(hx, tuple) else hx.float()
     x.requires_grad_()
     wide = x.detach().float().requires_grad_()
@@ -114,9 +114,9 @@ def test_options_and_keywords_are_kept(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_float64_is_left_as_it_is(kind):
+def test_float64_stays_float64(kind):
     plain, fast = twins(kind, 3, 4)
-    x, _ = given(kind, "batched", torch.float64, None)
+    x, _ = cast_input_and_state(kind, "batched", torch.float64, None)
     with torch.autocast("cpu", torch.bfloat16):
         with kernels_run(1):
             got = fast(x)
@@ -131,7 +131,7 @@ def test_weights_of_lower_precision_are_cast(kind):
     _, module = twins(kind, 3, 4, dtype=torch.float32)
     lower = copy.deepcopy(module).bfloat16()
     module.load_state_dict(lower.state_dict())
-    x, _ = given(kind, "batched", torch.float32, None)
+    x, _ = cast_input_and_state(kind, "batched", torch.float32, None)
     for _ in range(2):
         with torch.autocast("cpu", torch.bfloat16), kernels_run(2):
             got, want = tensors_in(lower(x)), tensors_in(module(x))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
+from functools import partial
 
 import pytest
+from arrays import as_state, parts
+from threads import run_together
 
 torch = pytest.importorskip("torch")
 
-from bridges.torch_models import KINDS, LAYERS, assert_same, everything, kernels_run, twins  # noqa: E402
+from bridges.torch_models import KINDS, LAYERS, assert_same, everything, kernels_run, tensors_in, twins  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 
-def given(kind: str, T: int = 4, B: int = 2):
+def input_and_state(kind: str, T: int = 4, B: int = 2):
     """x (a cell's is one step) and a state, for 3 inputs and 5 hidden units; all want gradients."""
     steps, rows = ((), ()) if kind.endswith("Cell") else ((T,), (1,))
     x = torch.randn(*steps, B, 3, dtype=torch.float64, requires_grad=True)
@@ -21,57 +23,43 @@ def given(kind: str, T: int = 4, B: int = 2):
     return x, tuple(parts) if kind.startswith("LSTM") else parts[0]
 
 
-def outputs(module, x, hx):
-    """All of them, in one tuple."""
-    result = module(x, hx)
-    if isinstance(result, torch.Tensor):
-        return (result,)
-    return tuple(t for part in result for t in (part if isinstance(part, tuple) else (part,)))
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradcheck(kind):
     _, module = twins(kind, 3, 5)
-    x, hx = given(kind)
-    parts = hx if isinstance(hx, tuple) else (hx,)
+    x, hx = input_and_state(kind)
+    hidden = parts(hx)
     names, weights = zip(*module.named_parameters(), strict=True)
 
     def call(x, *further):
-        parts, weights = further[: len(further) - len(names)], further[-len(names) :]
-        hx = parts if len(parts) > 1 else parts[0]
-        return torch.func.functional_call(module, dict(zip(names, weights, strict=True)), (x, hx))
+        state, weights = as_state(further[: -len(names)]), further[-len(names) :]
+        return torch.func.functional_call(module, dict(zip(names, weights, strict=True)), (x, state))
 
     def flat(*arguments):
-        result = call(*arguments)
-        return tuple(t for t in _flatten(result))
+        return tuple(tensors_in(call(*arguments)))
 
     with kernels_run():
-        assert torch.autograd.gradcheck(flat, (x, *parts, *weights))
-
-
-def _flatten(value):
-    return [value] if isinstance(value, torch.Tensor) else [t for part in value for t in _flatten(part)]
+        assert torch.autograd.gradcheck(flat, (x, *hidden, *weights))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("wanted", ["x", "state", "one weight", "weights", "no weights"])
 def test_only_some_gradients_are_wanted(kind, wanted):
     plain, fast = twins(kind, 3, 5)
-    x, hx = given(kind)
-    parts = hx if isinstance(hx, tuple) else (hx,)
+    x, hx = input_and_state(kind)
+    hidden = parts(hx)
     x.requires_grad_(wanted in ("x", "no weights"))
-    for part in parts:
+    for part in hidden:
         part.requires_grad_(wanted in ("state", "no weights"))
     grads = []
     for module in (plain, fast):
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(wanted == "weights" or (wanted == "one weight" and "weight_hh" in name))
-        for tensor in (x, *parts):
+        for tensor in (x, *hidden):
             tensor.grad = None
-        sum(tensor.sin().sum() for tensor in outputs(module, x, hx)).backward()
+        sum(tensor.sin().sum() for tensor in tensors_in(module(x, hx))).backward()
         tensors = {
             "x": x,
-            **{str(n): part for n, part in enumerate(parts)},
+            **{str(n): part for n, part in enumerate(hidden)},
             **dict(module.named_parameters()),
         }
         grads.append({name: tensor.grad for name, tensor in tensors.items()})
@@ -85,18 +73,18 @@ def test_only_some_gradients_are_wanted(kind, wanted):
 @pytest.mark.parametrize("kind", LAYERS)
 def test_only_some_outputs_get_a_gradient(kind):
     plain, fast = twins(kind, 3, 5)
-    x, hx = given(kind)
-    for n in range(len(outputs(plain, x, hx))):
-        want = torch.autograd.grad(outputs(plain, x, hx)[n].sin().sum(), (x, *plain.parameters()))
-        got = torch.autograd.grad(outputs(fast, x, hx)[n].sin().sum(), (x, *fast.parameters()))
+    x, hx = input_and_state(kind)
+    for n in range(len(tensors_in(plain(x, hx)))):
+        want = torch.autograd.grad(tensors_in(plain(x, hx))[n].sin().sum(), (x, *plain.parameters()))
+        got = torch.autograd.grad(tensors_in(fast(x, hx))[n].sin().sum(), (x, *fast.parameters()))
         assert_same(dict(enumerate(got)), dict(enumerate(want)), 1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_backward_twice(kind):
     _, module = twins(kind, 3, 5)
-    x, hx = given(kind)
-    results = outputs(module, x, hx)
+    x, hx = input_and_state(kind)
+    results = tensors_in(module(x, hx))
     loss = sum(tensor.sin().sum() for tensor in results)
     loss.backward(retain_graph=True)
     first = x.grad.clone()
@@ -105,11 +93,11 @@ def test_backward_twice(kind):
     assert torch.equal(x.grad, 2 * first)
     with pytest.raises(RuntimeError, match="second time"):
         loss.backward()
-    a, b = (tensor.sin().sum() for tensor in (outputs(module, x, hx)[0], outputs(module, x, hx)[-1]))
+    a, b = (tensor.sin().sum() for tensor in (tensors_in(module(x, hx))[0], tensors_in(module(x, hx))[-1]))
     x.grad = None
     (a + b).backward()
     together, x.grad = x.grad, None
-    results = outputs(module, x, hx)
+    results = tensors_in(module(x, hx))
     results[0].sin().sum().backward(retain_graph=True)
     results[-1].sin().sum().backward()
     assert torch.allclose(x.grad, together, atol=1e-12)
@@ -118,11 +106,11 @@ def test_backward_twice(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_grad_and_inference_mode(kind):
     plain, fast = twins(kind, 3, 5)
-    x, hx = given(kind)
-    want = outputs(plain, x, hx)
+    x, hx = input_and_state(kind)
+    want = tensors_in(plain(x, hx))
     for mode in (torch.no_grad, torch.inference_mode):
         with mode(), kernels_run(1):
-            got = outputs(fast, x, hx)
+            got = tensors_in(fast(x, hx))
             assert_same(dict(enumerate(got)), dict(enumerate(want)), 1e-12)
             got[0].add_(1)  # the caller's own, to be written
         assert not any(tensor.requires_grad for tensor in got)
@@ -130,26 +118,26 @@ def test_no_grad_and_inference_mode(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_saved_may_not_be_written(kind):
+def test_writing_into_saved_tensors_is_an_error(kind):
     _, module = twins(kind, 3, 5)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    x, hx = given(kind)
-    loss = sum(tensor.sum() for tensor in outputs(module, x, hx))
+    x, hx = input_and_state(kind)
+    loss = sum(tensor.sum() for tensor in tensors_in(module(x, hx)))
     loss.backward(retain_graph=True)
     optimizer.step()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
-    loss = sum(tensor.sum() for tensor in outputs(module, x, hx))
+    loss = sum(tensor.sum() for tensor in tensors_in(module(x, hx)))
     with torch.no_grad():
         x.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
-    sum(tensor.sum() for tensor in outputs(module, x, hx)).backward()
+    sum(tensor.sum() for tensor in tensors_in(module(x, hx))).backward()
 
 
-def test_an_output_that_is_saved_may_not_be_written():
+def test_writing_into_a_saved_output_is_an_error():
     _, module = twins("GRU", 3, 5)
-    x, hx = given("GRU")
+    x, hx = input_and_state("GRU")
     y, h = module(x, hx)
     h = h.mul_(2)  # its own memory
     h.sum().backward()
@@ -163,9 +151,9 @@ def test_an_output_that_is_saved_may_not_be_written():
     cell(x[0]).mul_(2).sum().backward()
 
 
-def test_backward_lets_go_of_memory():
+def test_backward_frees_the_saved_memory():
     _, module = twins("GRU", 3, 5)
-    x, hx = given("GRU")
+    x, hx = input_and_state("GRU")
     y, _ = module(x, hx)
     node = y.grad_fn
     inner = weakref.ref(node.places)
@@ -178,44 +166,46 @@ def test_backward_lets_go_of_memory():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_memory_that_moved_is_refused(kind):
+def test_weights_whose_memory_moved_are_refused(kind):
     _, module = twins(kind, 3, 5)
-    x, hx = given(kind)
-    loss = sum(tensor.sum() for tensor in outputs(module, x, hx))
+    x, hx = input_and_state(kind)
+    loss = sum(tensor.sum() for tensor in tensors_in(module(x, hx)))
     module.share_memory()
     with pytest.raises(RuntimeError, match="moved in memory"):
         loss.backward()
     with kernels_run(2):
-        sum(tensor.sum() for tensor in outputs(module, x, hx)).backward()
+        sum(tensor.sum() for tensor in tensors_in(module(x, hx))).backward()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_double_backward_is_a_clear_error(kind):
     _, module = twins(kind, 3, 5)
-    x, hx = given(kind)
+    x, hx = input_and_state(kind)
     refused = pytest.raises(RuntimeError, match="first derivatives only")
     # with a gradient that comes in and wants one itself, and (of sum) with one that does not
     for into in (torch.sin, lambda tensor: tensor):
-        (dx,) = torch.autograd.grad(sum(into(t).sum() for t in outputs(module, x, hx)), x, create_graph=True)
+        (dx,) = torch.autograd.grad(
+            sum(into(t).sum() for t in tensors_in(module(x, hx))), x, create_graph=True
+        )
         with refused:
             dx.sum().backward()
-    loss = outputs(module, x, hx)[0].sum()
+    loss = tensors_in(module(x, hx))[0].sum()
     (dx,) = torch.autograd.grad(loss, x, create_graph=True)
     with refused:
         (loss + dx.square().sum()).backward()
     with refused:
-        torch.autograd.functional.hessian(lambda t: outputs(module, t, hx)[0].sum(), x)
+        torch.autograd.functional.hessian(lambda t: tensors_in(module(t, hx))[0].sum(), x)
 
 
 @pytest.mark.filterwarnings("ignore:Using backward")
 @pytest.mark.parametrize("kind", KINDS)
 def test_create_graph_with_first_derivatives_alone(kind):
     plain, fast = twins(kind, 3, 5)
-    x, hx = given(kind)
+    x, hx = input_and_state(kind)
     grads = []
     for module in (plain, fast):
         for _ in range(2):
-            outputs(module, x, hx)[0].sin().sum().backward(create_graph=True)
+            tensors_in(module(x, hx))[0].sin().sum().backward(create_graph=True)
         torch.optim.SGD(module.parameters(), lr=0.1).step()
         grads.append({name: p.grad.detach() for name, p in module.named_parameters() if p.grad is not None})
         module.zero_grad()
@@ -226,21 +216,21 @@ def test_create_graph_with_first_derivatives_alone(kind):
 @pytest.mark.parametrize("kind", ["GRU", "GRUCell"])
 def test_a_batch_of_gradients_is_a_clear_error(kind):
     _, module = twins(kind, 3, 5)
-    x, hx = given(kind)
-    y = outputs(module, x, hx)[0]
+    x, hx = input_and_state(kind)
+    y = tensors_in(module(x, hx))[0]
     batch = torch.ones(3, *y.shape, dtype=y.dtype)
     with pytest.raises(RuntimeError, match="is_grads_batched"):
         torch.autograd.grad(y, x, batch, is_grads_batched=True, retain_graph=True)
     with pytest.raises(RuntimeError, match="is_grads_batched"):
         torch.func.vmap(lambda dy: torch.autograd.grad(y, x, dy, retain_graph=True)[0])(batch)
     with pytest.raises(RuntimeError, match="is_grads_batched"):
-        torch.autograd.functional.jacobian(lambda t: outputs(module, t, hx)[0], x, vectorize=True)
+        torch.autograd.functional.jacobian(lambda t: tensors_in(module(t, hx))[0], x, vectorize=True)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_hooks(kind):
     plain, fast = twins(kind, 3, 5)
-    x, hx = given(kind)
+    x, hx = input_and_state(kind)
     seen = {}
     for module in (plain, fast):
         calls = seen[module] = []
@@ -249,7 +239,7 @@ def test_hooks(kind):
         module.register_full_backward_hook(lambda m, gi, go, calls=calls: calls.append("backward"))
         module.weight_hh_l0.register_hook(lambda g, calls=calls: calls.append("weight"))
         module.weight_ih_l0.register_post_accumulate_grad_hook(lambda p, calls=calls: calls.append("stored"))
-        sum(tensor.sum() for tensor in outputs(module, x, hx)).backward()
+        sum(tensor.sum() for tensor in tensors_in(module(x, hx))).backward()
     assert sorted(seen[fast]) == sorted(seen[plain])
     assert len(seen[fast]) == 5
 
@@ -257,9 +247,11 @@ def test_hooks(kind):
 @pytest.mark.parametrize("use_reentrant", [True, False])
 def test_under_torchs_checkpoint_and_saved_tensor_hooks(use_reentrant):
     plain, fast = twins("LSTM", 3, 5)
-    x, hx = given("LSTM")
+    x, hx = input_and_state("LSTM")
     want = everything(plain, x, hx)
-    results = checkpoint(lambda x, h, c: outputs(fast, x, (h, c)), x, *hx, use_reentrant=use_reentrant)
+    results = checkpoint(
+        lambda x, h, c: tuple(tensors_in(fast(x, (h, c)))), x, *hx, use_reentrant=use_reentrant
+    )
     assert torch.allclose(results[0], want["output 0"])
     loss = sum((t * torch.linspace(-1, 2, t.numel()).to(t).view_as(t)).sum() for t in results)
     loss.backward()
@@ -293,11 +285,7 @@ def test_several_threads_share_a_module(kind):
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=pair) for pair in zip(inputs, want, strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_together(*[partial(work, *pair) for pair in zip(inputs, want, strict=True)])
     assert not failures
 
 

@@ -31,7 +31,7 @@ class Steps(torch.utils.data.Dataset):
 
 
 @pytest.fixture
-def trained():
+def trained_module():
     """A module that two threads have run here, forward and backward, its input, and what came out."""
     threads = rnnfast.get_num_threads()
     rnnfast.set_num_threads(2)
@@ -44,8 +44,8 @@ def trained():
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_another_process(method, trained):
-    module, x, want = trained
+def test_another_process(method, trained_module):
+    module, x, want = trained_module
     context = torch.multiprocessing.get_context(method)
     queue = context.SimpleQueue()
     process = context.Process(target=answer_of, args=(module, x, queue), daemon=True)
@@ -55,8 +55,8 @@ def test_another_process(method, trained):
     assert process.exitcode == 0
 
 
-def test_dataloader_workers(trained):
-    items = Steps(trained[0])
+def test_dataloader_workers(trained_module):
+    items = Steps(trained_module[0])
     rows = torch.cat(list(torch.utils.data.DataLoader(items, batch_size=2, num_workers=2)))
     assert torch.equal(rows, torch.stack([items[index] for index in range(4)]))
 

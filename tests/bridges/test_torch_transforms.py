@@ -8,7 +8,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bridges.torch_models import CELLS, KINDS, LAYERS, assert_same, everything, kernels_run, tensors_in, twins  # noqa: E402
+from bridges.torch_models import (  # noqa: E402
+    CELLS,
+    KINDS,
+    LAYERS,
+    an_input,
+    assert_same,
+    everything,
+    kernels_run,
+    tensors_in,
+    twins,
+)
 from torch.nn.utils import prune  # noqa: E402
 
 import rnnfast.torch  # noqa: E402
@@ -43,11 +53,7 @@ class Within(torch.nn.Module):
         return result if isinstance(result, torch.Tensor) else result[0]
 
 
-def an_input(kind):
-    return torch.randn(2, 3) if kind in CELLS else torch.randn(5, 2, 3)
-
-
-def refused():
+def options_are_refused():
     """The error for what torch's own code does not know; torch.export's strict mode wraps it."""
     return pytest.raises(
         Exception, match=r"expected plain tensors .* as torch.nn does not know it; got torch\."
@@ -61,7 +67,7 @@ def refused():
 @pytest.mark.parametrize("kind", KINDS)
 def test_torch_export_takes_torchs_code(kind, strict):
     plain, fast = twins(kind, 3, 4, dtype=torch.float32)
-    model, x = Within(fast.eval()), an_input(kind)
+    model, x = Within(fast.eval()), an_input(kind, torch.float32, T=5)
     program = torch.export.export(model, (x,), strict=strict)
     assert not [node for node in program.graph.nodes if "rnnfast" in str(node.target)]
     model.inner = plain.eval()
@@ -72,31 +78,31 @@ def test_torch_export_takes_torchs_code(kind, strict):
 @pytest.mark.parametrize(("kind", "options", "name"), BEYOND)
 def test_torch_export_and_trace_refuse_options(kind, options, name, cell):
     kind += "Cell" if cell else ""
-    model, x = Within(getattr(rnnfast.torch, kind)(3, 4, **options)), an_input(kind)
+    model, x = Within(getattr(rnnfast.torch, kind)(3, 4, **options)), an_input(kind, torch.float32, T=5)
     for call in (
         lambda: torch.export.export(model, (x,), strict=False),
         lambda: torch.export.export(model, (x,), strict=True),
         lambda: torch.jit.trace(model, (x,)),
     ):
-        with refused() as caught:
+        with options_are_refused() as caught:
             call()
         assert f"{name}: expected" in str(caught.value)
 
 
 @pytest.mark.parametrize(("kind", "keywords"), KEYWORDS)
 def test_torch_export_and_trace_refuse_keywords(kind, keywords):
-    model, x = Within(getattr(rnnfast.torch, kind)(3, 4), **keywords), an_input(kind)
+    model, x = Within(getattr(rnnfast.torch, kind)(3, 4), **keywords), an_input(kind, torch.float32, T=5)
     for strict in (False, True):
-        with refused() as caught:
+        with options_are_refused() as caught:
             torch.export.export(model, (x,), strict=strict)
         assert f"{next(iter(keywords))}: expected" in str(caught.value)
-    with refused():
+    with options_are_refused():
         torch.jit.trace(model, (x,))
 
 
 def test_torchs_onnx_exporter_refuses_options(tmp_path):
     pytest.importorskip("onnxscript")
-    gru, x = rnnfast.torch.GRU(3, 4, reset_after=False).eval(), an_input("GRU")
+    gru, x = rnnfast.torch.GRU(3, 4, reset_after=False).eval(), an_input("GRU", torch.float32, T=5)
     path = tmp_path / "gru.onnx"
 
     def export():
@@ -121,7 +127,7 @@ def test_transforms_of_torch_func_refuse_options(kind, options, name):
 
 @pytest.mark.parametrize("kind", ["RNN", "RNNCell"])
 def test_a_nonlinearity_that_is_set_is_torchs_too(kind):
-    module, x = getattr(rnnfast.torch, kind)(3, 4), an_input(kind)
+    module, x = getattr(rnnfast.torch, kind)(3, 4), an_input(kind, torch.float32, T=5)
     for nonlinearity in ("relu", "tanh"):
         module.nonlinearity = "sigmoid"
         module.nonlinearity = nonlinearity
@@ -136,7 +142,7 @@ def test_a_nonlinearity_that_is_set_is_torchs_too(kind):
 
 def test_an_rnn_whose_nonlinearity_torch_does_not_run_is_left_alone():
     rnn = torch.nn.RNN(3, 4)
-    rnn.nonlinearity = "relu"  # torch goes on with tanh
+    rnn.nonlinearity = "relu"  # torch still runs tanh
     assert rnnfast.torch.accelerate(rnn).left == {
         "": "torch runs its mode 'RNN_TANH', not its nonlinearity 'relu'"
     }
@@ -158,7 +164,7 @@ def test_torch_jit_script_names_restore(kind):
         def forward(self, x):
             return self.inner(x)
 
-    model, x = Model(), an_input(kind)
+    model, x = Model(), an_input(kind, torch.float32, T=5)
     fast = model.inner
     for module in (fast, model):
         with pytest.raises(TypeError, match=rf"rnnfast's {kind}; .*rnnfast\.torch\.restore"):
@@ -178,7 +184,7 @@ def test_quantization_says_that_it_passes_over_a_module(kind, monkeypatch):
     with pytest.warns(rnnfast.torch.FallbackWarning, match=r"quantization leaves .* rnnfast\.torch\.restore"):
         quantized = quantization.quantize_dynamic(model)
     assert type(quantized.inner) is type(model.inner)
-    x = an_input(kind)
+    x = an_input(kind, torch.float32, T=5)
     assert torch.equal(quantized.inner(x)[0], model.inner(x)[0])
     rnnfast.torch.restore(model)
     quantized = quantization.quantize_dynamic(model)
@@ -187,7 +193,7 @@ def test_quantization_says_that_it_passes_over_a_module(kind, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_full_graph_is_refused_with_the_reason(kind):
-    module, x = getattr(rnnfast.torch, kind)(3, 4), an_input(kind)
+    module, x = getattr(rnnfast.torch, kind)(3, 4), an_input(kind, torch.float32, T=5)
     compiled = torch.compile(module, backend="eager", fullgraph=True)
     torch._dynamo.reset()
     if kind in LAYERS:
@@ -228,12 +234,12 @@ def test_torch_fx_traces_a_state_or_a_reset_alone(kind):
         def __init__(self):
             super().__init__()
             self.inner = getattr(rnnfast.torch, kind)(3, 4)
-            self.register_buffer("x", an_input(kind))
+            self.register_buffer("x", an_input(kind, torch.float32, T=5))
 
         def forward(self, h, reset):
             hx = (h, h) if kind.startswith("LSTM") else h
-            first = self.inner(torch.ones_like(an_input(kind)), hx)
-            second = self.inner(torch.ones_like(an_input(kind)), None, reset=reset)
+            first = self.inner(torch.ones_like(an_input(kind, torch.float32, T=5)), hx)
+            second = self.inner(torch.ones_like(an_input(kind, torch.float32, T=5)), None, reset=reset)
             return (first, second) if kind in ("RNNCell", "GRUCell") else (first[0], second[0])
 
     model = Model()
@@ -265,7 +271,7 @@ def test_skip_init(kind):
 def test_pruning_and_weight_norm(kind):
     plain, fast = twins(kind, 3, 4)
     name = "weight_hh_l0" if kind in LAYERS else "weight_hh"
-    x = an_input(kind).double()
+    x = an_input(kind, torch.float32, T=5).double()
     for change in (
         lambda module: prune.l1_unstructured(module, name, amount=0.2),
         lambda module: prune.remove(module, name),

@@ -38,6 +38,12 @@ def twins(kind: str, *args: Any, dtype: Any = None, **options: Any) -> tuple[Any
     return plain, fast
 
 
+def an_input(kind: str, dtype: Any = None, *, T: int = 4, B: int = 2, I: int = 3) -> Any:
+    """A random x, of float64 unless another dtype is asked for; that of a cell is one step."""
+    steps = () if kind.endswith("Cell") else (T,)
+    return torch.randn(*steps, B, I, dtype=dtype or torch.float64)
+
+
 def tensors_in(value: Any) -> list[Any]:
     """All tensors of a result or an argument, packed sequences' data for these."""
     if isinstance(value, torch.nn.utils.rnn.PackedSequence):

@@ -169,7 +169,7 @@ def test_a_retained_tape_gives_the_same_bits_again(name, dtype, isa):
 
 @all_options
 @both_dtypes
-def test_spare_buffers_leave_no_trace(name, dtype, isa):
+def test_spare_buffers_change_no_bit(name, dtype, isa):
     spare: list = []
     for shape in [(6, 4, 3, 20), (5, 3, 4, 18), (7, 5, 2, 33), (5, 3, 4, 18)]:
         case = make(name, *shape, dtype=dtype)

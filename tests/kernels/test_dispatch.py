@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run_python
 
 import rnnfast as rf
 from rnnfast import _core
@@ -22,10 +21,7 @@ def isa_of_a_new_process(isa: str | None) -> subprocess.CompletedProcess[str]:
     if isa is not None:
         environment["RNNFAST_ISA"] = isa
     code = "import rnnfast; from rnnfast import _core; print(_core.get_isa())"
-    here = Path(__file__).parent  # not the root, where the sources would hide an installed rnnfast
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=here, capture_output=True, text=True
-    )
+    return run_python(code, environment=environment)
 
 
 @pytest.mark.parametrize("isa", _core.available_isas())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import OPTIONS, Case, all_options, backward, forward, lengths_and_reset, make, run
+from cases import OPTIONS, Case, all_options, backward, forward, make, make_ragged, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close, assert_same_bits
@@ -24,20 +24,13 @@ SHAPES = [
 ]  # T, B, I, H
 
 
-def ragged(name: str, shape: tuple[int, ...], *, which: str = "both", seed: int = 0, **keywords) -> Case:
-    """A case with lengths, with resets or with both, that gives the states of every step."""
-    given = lengths_and_reset(shape[0], shape[1], seed)
-    given = {name: value for name, value in given.items() if which in (name, "both")}
-    return make(name, *shape, return_states=True, **given, **keywords)
-
-
 @all_options
 @both_dtypes
 @both_directions
 @pytest.mark.parametrize("which", ["lengths", "reset", "both"])
 def test_the_reference_agrees(name, dtype, reverse, which, isa):
     for shape in SHAPES:
-        case = ragged(name, shape, which=which, dtype=dtype, reverse=reverse)
+        case = make_ragged(name, *shape, which=which, dtype=dtype, reverse=reverse)
         want = run(reference, case.astype(np.float64))
         assert_close(run(functional, case), want, case.K)
 
@@ -48,8 +41,8 @@ def test_the_reference_agrees_on_any_shape(data):
     name = data.draw(st.sampled_from(list(OPTIONS)))
     shape = tuple(data.draw(st.integers(low, high)) for low, high in [(0, 12), (0, 9), (1, 5), (1, 40)])
     which = data.draw(st.sampled_from(["lengths", "reset", "both"]))
-    case = ragged(
-        name, shape, which=which, seed=data.draw(st.integers(0, 99)), reverse=data.draw(st.booleans())
+    case = make_ragged(
+        name, *shape, which=which, seed=data.draw(st.integers(0, 99)), reverse=data.draw(st.booleans())
     )
     assert_close(run(functional, case), run(reference, case), case.K)
 
@@ -77,7 +70,7 @@ def alone(case: Case, b: int) -> Case:
 @both_dtypes
 @both_directions
 def test_each_sequence_has_the_bits_that_it_has_alone(name, dtype, reverse, isa):
-    case = ragged(name, (12, 11, 3, 19), dtype=dtype, reverse=reverse)
+    case = make_ragged(name, 12, 11, 3, 19, dtype=dtype, reverse=reverse)
     together = run(functional, case)
     for b, length in enumerate(case.options["lengths"]):
         want = run(functional, alone(case, b))
@@ -97,7 +90,7 @@ def test_each_sequence_has_the_bits_that_it_has_alone(name, dtype, reverse, isa)
 @pytest.mark.parametrize("split", [None, "rows", "units"])
 @pytest.mark.parametrize("shape", [(7, 3, 5, 70), (300, 13, 5, 33)], ids=str)
 def test_threads_do_not_change_a_bit(name, dtype, reverse, split, shape, restored):
-    case = ragged(name, shape, dtype=dtype, reverse=reverse)
+    case = make_ragged(name, *shape, dtype=dtype, reverse=reverse)
     rf.set_num_threads(1)
     want = run(functional, case)
     _core.force_split(split)
@@ -109,7 +102,7 @@ def test_threads_do_not_change_a_bit(name, dtype, reverse, split, shape, restore
 @all_options
 @both_directions
 def test_nothing_is_read_past_a_sequence_s_end(name, reverse, isa):
-    case = ragged(name, (9, 7, 3, 18), reverse=reverse)
+    case = make_ragged(name, 9, 7, 3, 18, reverse=reverse)
     want = run(functional, case)
     past = np.arange(9)[:, np.newaxis] >= case.options["lengths"]
 
@@ -129,7 +122,7 @@ def test_nothing_is_read_past_a_sequence_s_end(name, reverse, isa):
 
 @all_options
 @both_directions
-def test_not_even_nan_crosses_a_reset(name, reverse, isa):
+def test_nan_does_not_cross_a_reset(name, reverse, isa):
     """The episode before a reset is NaN in every way: what comes after it does not notice."""
     T, B, border = 8, 3, 5
     reset = np.zeros((T, B), bool)
@@ -177,7 +170,7 @@ def test_a_padded_batch_is_a_ragged_one(name, isa):
 
 @all_options
 def test_what_the_caller_writes_does_not_reach_the_tape(name):
-    case = ragged(name, (6, 5, 3, 7))
+    case = make_ragged(name, 6, 5, 3, 7)
     want = run(functional, case)
     case.options["lengths"], case.options["reset"] = (
         case.options["lengths"].copy(),

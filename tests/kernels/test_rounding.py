@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from processes import run_python
 
 PROGRAM = """
 import ctypes, ctypes.util, hashlib
@@ -116,9 +115,7 @@ SETTINGS = {
     sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"), reason="by numbers"
 )
 @pytest.mark.parametrize("name", SETTINGS)
-def test_what_the_caller_has_set_shows_nowhere(name):
+def test_the_caller_s_rounding_mode_changes_no_result(name):
     program = PROGRAM.replace("SET\n", SETTINGS[name] + "\n", 1)
-    here = Path(__file__).parent  # not the root, where the sources would hide an installed rnnfast
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=120)
+    done = run_python(program)
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run_python
 
 import rnnfast as rf
 from rnnfast import _core
@@ -133,9 +134,7 @@ thread.join()
 
 @posix
 def test_a_child_s_main_thread_looks_for_signals():
-    command = [sys.executable, "-W", "ignore", "-c", THREAD_THAT_FORKS]
-    here = Path(__file__).parent
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=60)
+    done = run_python(THREAD_THAT_FORKS, "-W", "ignore")
     assert (done.stdout, done.stderr) == ("7\n", "")
 
 

@@ -52,7 +52,7 @@ def of_the_used(results, unused):
 @values
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("H", [3, 40])
-def test_what_lies_behind_a_reset_reaches_no_gradient(name, reverse, value, dtype, H, isa):
+def test_steps_before_a_reset_reach_no_gradient_of_later_steps(name, reverse, value, dtype, H, isa):
     case, unused = cut(name, reverse=reverse, dtype=dtype, H=H)
     for threads in (1, 3):
         rf.set_num_threads(threads)
@@ -74,7 +74,7 @@ def test_the_reference_agrees(name, reverse, value):
 
 @all_options
 @both_directions
-def test_what_is_used_shows_its_nan(name, reverse, isa):
+def test_nan_in_a_used_step_reaches_the_gradients(name, reverse, isa):
     """NaN that a gradient other than zero meets stays NaN: a diverged training must show."""
     case, unused = cut(name, reverse=reverse)
     dy = case.dy.copy()

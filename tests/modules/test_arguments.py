@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import normal
 
 import rnnfast as rf
 from rnnfast import functional
 from rnnfast.training import evaluate
 
 T, B, I, H = 4, 3, 2, 5
-
-
-def numbers(*shape: int, dtype: Any = np.float32) -> np.ndarray:
-    return np.random.default_rng([2, *shape]).normal(size=shape).astype(dtype)
 
 
 def masked(array: Any) -> np.ma.MaskedArray:
@@ -33,18 +30,18 @@ def lstm(**keywords: Any) -> rf.LSTM:
     return rf.LSTM(I, H, rng=0, **keywords)
 
 
-def forward(x: Any = None, **keywords: Any) -> Any:
-    return lstm().forward(numbers(T, B, I) if x is None else x, **keywords)
+def lstm_forward(x: Any = None, **keywords: Any) -> Any:
+    return lstm().forward(normal(T, B, I) if x is None else x, **keywords)
 
 
-def weights() -> dict[str, Any]:
-    return {"weight_ih": numbers(4 * H, I), "weight_hh": numbers(4 * H, H)}
+def lstm_weights() -> dict[str, Any]:
+    return {"weight_ih": normal(4 * H, I), "weight_hh": normal(4 * H, H)}
 
 
-X, Y = numbers(T, B, I), numbers(T, B, 1)
+X, Y = normal(T, B, I), normal(T, B, 1)
 
 
-def train(**keywords: Any) -> Any:
+def fit_linear(**keywords: Any) -> Any:
     model = rf.Linear(I, 1, rng=0)
     given: dict[str, Any] = {"data": (X, Y), "optimizer": rf.optim.SGD(model.parameters()), "loss": "mse"}
     return rf.fit(model=model, **{**given, "progress": False, **keywords})
@@ -61,20 +58,20 @@ FLAGS = [
     (lambda v: rf.Linear(I, H, bias=v), "bias"),
     (lambda v: rf.Last(batch_first=v), "batch_first"),
     (lambda v: rf.Last(bidirectional=v), "bidirectional"),
-    (lambda v: forward(training=v), "training"),
-    (lambda v: forward(return_states=v), "return_states"),
+    (lambda v: lstm_forward(training=v), "training"),
+    (lambda v: lstm_forward(return_states=v), "return_states"),
     (lambda v: lstm()(X, return_states=v), "return_states"),
     (lambda v: rf.Dropout().forward(X, training=v), "training"),
     (lambda v: rf.Sequential(lstm()).forward(X, training=v), "training"),
     (lambda v: rf.Dropout().backward(rf.Dropout().forward(X)[2], retain=v), "retain"),
     (lambda v: rf.Dropout().backward(rf.Dropout().forward(X)[2], input_grad=v), "input_grad"),
-    (lambda v: functional.lstm_forward(X, **weights(), coupled_gates=v), "coupled_gates"),
-    (lambda v: functional.lstm_forward(X, **weights(), reverse=v), "reverse"),
-    (lambda v: functional.lstm_forward(X, **weights(), return_states=v), "return_states"),
+    (lambda v: functional.lstm_forward(X, **lstm_weights(), coupled_gates=v), "coupled_gates"),
+    (lambda v: functional.lstm_forward(X, **lstm_weights(), reverse=v), "reverse"),
+    (lambda v: functional.lstm_forward(X, **lstm_weights(), return_states=v), "return_states"),
     (lambda v: rf.optim.SGD([parameter()], momentum=0.5, nesterov=v), "nesterov"),
-    (lambda v: train(stateful=v), "stateful"),
-    (lambda v: train(shuffle=v), "shuffle"),
-    (lambda v: train(progress=v), "progress"),
+    (lambda v: fit_linear(stateful=v), "stateful"),
+    (lambda v: fit_linear(shuffle=v), "shuffle"),
+    (lambda v: fit_linear(progress=v), "progress"),
     (lambda v: rf.pack_sequences([X], batch_first=v), "batch_first"),
     (lambda v: rf.unpack_sequences(X, [1, 1, 1], batch_first=v), "batch_first"),
 ]
@@ -116,8 +113,8 @@ NUMBERS = [
     (lambda v: rf.schedules.step(3, factor=v), "factor"),
     (lambda v: rf.schedules.warmup(v), "steps"),
     (lambda v: rf.schedules.warmup(3, start=v), "start"),
-    (lambda v: train(minutes=v), "minutes"),
-    (lambda v: train(clip_norm=v), "clip_norm"),
+    (lambda v: fit_linear(minutes=v), "minutes"),
+    (lambda v: fit_linear(clip_norm=v), "clip_norm"),
 ]
 
 
@@ -161,13 +158,13 @@ INTEGERS = [
     (lambda v: rf.Embedding(v, I), "num_embeddings"),
     (lambda v: lstm().stream(v), "batch"),
     (lambda v: rf.init.orthogonal(parameter(), blocks=v), "blocks"),
-    (lambda v: rf.losses.cross_entropy(numbers(3, 2), [0, 1, 1], ignore_index=v), "ignore_index"),
-    (lambda v: train(epochs=v), "epochs"),
-    (lambda v: train(batch_size=v), "batch_size"),
-    (lambda v: train(patience=v, validation=(X, Y)), "patience"),
-    (lambda v: train(axes=(v, 0)), r"axes\[0\]"),
-    (lambda v: train(truncate=(v, 2)), "k1"),
-    (lambda v: rf.probe(lstm(), "mse", X, numbers(T, B, H), origins=v), "origins"),
+    (lambda v: rf.losses.cross_entropy(normal(3, 2), [0, 1, 1], ignore_index=v), "ignore_index"),
+    (lambda v: fit_linear(epochs=v), "epochs"),
+    (lambda v: fit_linear(batch_size=v), "batch_size"),
+    (lambda v: fit_linear(patience=v, validation=(X, Y)), "patience"),
+    (lambda v: fit_linear(axes=(v, 0)), r"axes\[0\]"),
+    (lambda v: fit_linear(truncate=(v, 2)), "k1"),
+    (lambda v: rf.probe(lstm(), "mse", X, normal(T, B, H), origins=v), "origins"),
 ]
 
 
@@ -181,13 +178,13 @@ def test_integers_are_integers(call: Any, name: str, value: Any) -> None:
 ARRAYS = [
     (lambda: lstm()(masked(X)), "x"),
     (lambda: lstm()(list(map(masked, X))), "x"),
-    (lambda: forward(masked(X)), "x"),
-    (lambda: forward(state=(masked(numbers(1, B, H)), None)), "state h"),
-    (lambda: forward(lengths=masked([1, 2, 3])), "lengths"),
-    (lambda: forward(reset=masked(np.zeros((T, B), bool))), "reset"),
-    (lambda: rf.GRU(I, H)(X, masked(numbers(1, B, H))), "state"),
-    (lambda: setattr(lstm().stream(), "state", (None, masked(numbers(1, 1, H)))), "state c"),
-    (lambda: lstm().stream()(masked(numbers(1, I))), "x"),
+    (lambda: lstm_forward(masked(X)), "x"),
+    (lambda: lstm_forward(state=(masked(normal(1, B, H)), None)), "state h"),
+    (lambda: lstm_forward(lengths=masked([1, 2, 3])), "lengths"),
+    (lambda: lstm_forward(reset=masked(np.zeros((T, B), bool))), "reset"),
+    (lambda: rf.GRU(I, H)(X, masked(normal(1, B, H))), "state"),
+    (lambda: setattr(lstm().stream(), "state", (None, masked(normal(1, 1, H)))), "state c"),
+    (lambda: lstm().stream()(masked(normal(1, I))), "x"),
     (lambda: lstm().stream(B).reset(masked([True] * B)), "mask"),
     (lambda: rf.Linear(I, 1).backward(rf.Linear(I, 1).forward(X)[2], masked(Y)), ""),
     (lambda: rf.Dropout()(masked(X)), "x"),
@@ -203,28 +200,28 @@ ARRAYS = [
     (lambda: rf.losses.cross_entropy(X, masked(np.zeros((T, B), int))), "targets"),
     (lambda: rf.init.identity(masked(np.zeros((2, 2)))), "target"),
     (
-        lambda: lstm().load_state_dict({**lstm().state_dict(), "bias_ih_l0": masked(numbers(4 * H))}),
+        lambda: lstm().load_state_dict({**lstm().state_dict(), "bias_ih_l0": masked(normal(4 * H))}),
         "state_d",
     ),
-    (lambda: functional.lstm_forward(masked(X), **weights()), "x"),
+    (lambda: functional.lstm_forward(masked(X), **lstm_weights()), "x"),
     (
-        lambda: functional.lstm_forward(X, **{**weights(), "weight_hh": masked(numbers(4 * H, H))}),
+        lambda: functional.lstm_forward(X, **{**lstm_weights(), "weight_hh": masked(normal(4 * H, H))}),
         "weight_hh",
     ),
-    (lambda: functional.lstm_forward(X, **weights(), lengths=masked([1, 1, 1])), "lengths"),
-    (lambda: rf.reference.lstm_forward(masked(X), **weights()), "x"),
-    (lambda: rf.reference.gru_forward(X, **{**weights(), "weight_ih": masked(X)}), ""),
+    (lambda: functional.lstm_forward(X, **lstm_weights(), lengths=masked([1, 1, 1])), "lengths"),
+    (lambda: rf.reference.lstm_forward(masked(X), **lstm_weights()), "x"),
+    (lambda: rf.reference.gru_forward(X, **{**lstm_weights(), "weight_ih": masked(X)}), ""),
     (lambda: rf.baselines.NGram(masked([0, 1]), 2, 1), ""),
     (lambda: rf.pack_sequences([X, masked(X)]), "sequences"),
     (lambda: rf.unpack_sequences(masked(X), [1, 1, 1]), "y"),
     (lambda: rf.sampling.distribution(masked([0.5, 0.5])), "logits"),
-    (lambda: train(data=(masked(X), Y)), r"data\[0\]"),
-    (lambda: train(data=(X, masked(Y))), r"data\[1\]"),
-    (lambda: train(data=(X, Y, {"mask": masked(Y[..., 0] > 0)})), r"data\[2\]: mask"),
-    (lambda: train(validation=(X, masked(Y))), r"validation\[1\]"),
+    (lambda: fit_linear(data=(masked(X), Y)), r"data\[0\]"),
+    (lambda: fit_linear(data=(X, masked(Y))), r"data\[1\]"),
+    (lambda: fit_linear(data=(X, Y, {"mask": masked(Y[..., 0] > 0)})), r"data\[2\]: mask"),
+    (lambda: fit_linear(validation=(X, masked(Y))), r"validation\[1\]"),
     (lambda: evaluate(rf.Linear(I, 1), "mse", (X, masked(Y))), r"data\[1\]"),
-    (lambda: rf.loss_and_grad(lstm(), "mse", X, masked(numbers(T, B, H))), "targets"),
-    (lambda: rf.check_gradients(lstm(dtype="float64"), "mse", masked(X), numbers(T, B, H)), "x"),
+    (lambda: rf.loss_and_grad(lstm(), "mse", X, masked(normal(T, B, H))), "targets"),
+    (lambda: rf.check_gradients(lstm(dtype="float64"), "mse", masked(X), normal(T, B, H)), "x"),
 ]
 
 
@@ -256,8 +253,12 @@ def test_other_kinds_are_named_too(tmp_path: Any) -> None:
             "nonlinearity: expected one of tanh, relu, ",
         ),
         (lambda: rf.GRU(I, H, rng=two), TypeError, "rng: expected an integer, a numpy"),
-        (lambda: forward(rng=two), TypeError, "rng: expected an integer, a numpy"),
-        (lambda: forward(checkpoint=two), TypeError, "checkpoint: expected True, False, an integer or None"),
+        (lambda: lstm_forward(rng=two), TypeError, "rng: expected an integer, a numpy"),
+        (
+            lambda: lstm_forward(checkpoint=two),
+            TypeError,
+            "checkpoint: expected True, False, an integer or None",
+        ),
         (
             lambda: rf.training.write_checkpoint(tmp_path / "a", [two], {}),
             TypeError,
@@ -298,9 +299,9 @@ def test_the_models_and_losses_of_training_are_what_they_should_be() -> None:
             np.testing.assert_array_equal(array, before[name])
     for factor in (np.nan, -1.0):
         with pytest.raises(ValueError, match=r"^schedule: expected a "):
-            train(schedule=lambda step, factor=factor: factor)
+            fit_linear(schedule=lambda step, factor=factor: factor)
     with pytest.raises(TypeError, match=r"^schedule: expected a number, got None"):
-        train(schedule=lambda step: None)
+        fit_linear(schedule=lambda step: None)
     module = rf.Dropout()
     with pytest.raises(
         ValueError, match=r"^model: expected at least one parameter for a checkpoint, got Drop"

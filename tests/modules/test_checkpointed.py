@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import named_parts, normal, normal_like
 from cases import LAYERS
 from tolerances import assert_close, assert_same_bits
 
@@ -20,38 +21,21 @@ every_cell = pytest.mark.parametrize("cell", LAYERS)
 every_length = pytest.mark.parametrize("checkpoint", [1, 3, T, T + 5, True])
 
 
-def numbers(*shape: int, dtype: Any = np.float32, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
-
-
-def build(cell: str, **options: Any) -> Any:
-    return LAYERS[cell](I, H, rng=7, **options)
-
-
-def like(value: Any, seed: int = 4) -> Any:
-    """Random numbers in the form of `value`."""
-    if isinstance(value, tuple):
-        return tuple(like(part, seed + place) for place, part in enumerate(value))
-    return numbers(*value.shape, dtype=value.dtype, seed=seed)
-
-
-def named(name: str, value: Any) -> dict[str, np.ndarray]:
-    parts = value if isinstance(value, tuple) else (value,)
-    return {f"{name}{part}": array for part, array in enumerate(parts)}
-
-
-def results(layer: Any, x: np.ndarray, state: Any, **keywords: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What must have the plain run's bits, with gradients on all that a pass gives; weights' gradients."""
+def outputs_and_weight_gradients(
+    layer: Any, x: np.ndarray, state: Any, **keywords: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All that must have the plain run's bits, and the weights' gradients; every output has a gradient."""
     y, final, tape, states = layer.forward(x, state, return_states=True, rng=3, **keywords)
     grads: dict[str, np.ndarray] = {}
-    dx, dstate = layer.backward(tape, like(y), like(final), dstates=like(states), grads=grads)
-    outputs = {"y": y, "dx": dx, **named("final", final), **named("states", states), **named("d", dstate)}
-    return outputs, grads
+    dy, dfinal, dstates = normal_like((y, final, states), seed=4)
+    dx, dstate = layer.backward(tape, dy, dfinal, dstates=dstates, grads=grads)
+    outputs = {"y": y, **named_parts("", final), **named_parts("states_", states)}
+    return outputs | {"dx": dx, **named_parts("d", dstate)}, grads
 
 
 def assert_as_plain(layer: Any, x: np.ndarray, state: Any, checkpoint: Any, **keywords: Any) -> None:
-    outputs, grads = results(layer, x, state, **keywords)
-    again, fresh = results(layer, x, state, checkpoint=checkpoint, **keywords)
+    outputs, grads = outputs_and_weight_gradients(layer, x, state, **keywords)
+    again, fresh = outputs_and_weight_gradients(layer, x, state, checkpoint=checkpoint, **keywords)
     assert_same_bits(again, outputs)
     assert_close(fresh, grads, K=I + H)
 
@@ -60,46 +44,48 @@ def assert_as_plain(layer: Any, x: np.ndarray, state: Any, checkpoint: Any, **ke
 @every_length
 @pytest.mark.parametrize("keywords", RAGGED, ids=lambda keywords: " and ".join(keywords) or "plain")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_stack_in_both_directions(cell, checkpoint, keywords, dtype):
-    layer = build(cell, num_layers=2, bidirectional=True, dropout=0.4, dtype=dtype)
+def test_a_stack_in_both_directions_has_the_bits_of_the_plain_run(cell, checkpoint, keywords, dtype):
+    layer = LAYERS[cell](I, H, rng=7, num_layers=2, bidirectional=True, dropout=0.4, dtype=dtype)
     final = layer(np.zeros((1, B, I), dtype))[1]
-    for state in (None, like(final, seed=8)):
-        assert_as_plain(layer, numbers(T, B, I, dtype=dtype), state, checkpoint, **keywords)
+    for state in (None, normal_like(final, seed=8)):
+        assert_as_plain(layer, normal(T, B, I, dtype=dtype), state, checkpoint, **keywords)
 
 
 @every_cell
 @every_length
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("split", ["rows", "units"])
-def test_one_direction_on_any_number_of_threads(cell, checkpoint, threads, split, restored):
-    layer = build(cell, num_layers=3, dropout=0.4)
+def test_one_direction_has_the_bits_of_the_plain_run_on_any_number_of_threads(
+    cell, checkpoint, threads, split, restored
+):
+    layer = LAYERS[cell](I, H, rng=7, num_layers=3, dropout=0.4)
     _core.set_num_threads(threads)
     _core.force_split(split)
-    assert_as_plain(layer, numbers(T, B, I), None, checkpoint, lengths=LENGTHS, reset=RESET)
+    assert_as_plain(layer, normal(T, B, I), None, checkpoint, lengths=LENGTHS, reset=RESET)
 
 
 @every_cell
 @pytest.mark.parametrize("layout", ["batch first", "unbatched", "no steps", "no rows"])
-def test_layouts(cell, layout):
-    layer = build(cell, bidirectional=True, batch_first=layout == "batch first")
+def test_batch_first_and_unbatched_input_have_the_bits_of_the_plain_run(cell, layout):
+    layer = LAYERS[cell](I, H, rng=7, bidirectional=True, batch_first=layout == "batch first")
     shape = {"batch first": (B, T, I), "unbatched": (T, I), "no steps": (0, B, I), "no rows": (T, 0, I)}[
         layout
     ]
     for checkpoint in (True, 4):
-        assert_as_plain(layer, numbers(*shape), None, checkpoint)
+        assert_as_plain(layer, normal(*shape), None, checkpoint)
     if layout == "batch first":
-        assert_as_plain(layer, numbers(*shape), None, 4, lengths=LENGTHS, reset=RESET.T)
+        assert_as_plain(layer, normal(*shape), None, 4, lengths=LENGTHS, reset=RESET.T)
 
 
 @every_cell
 def test_a_tape_that_is_retained_may_be_used_again(cell):
-    layer = build(cell)
-    y, _, tape = layer.forward(numbers(T, B, I), checkpoint=4)
+    layer = LAYERS[cell](I, H, rng=7)
+    y, _, tape = layer.forward(normal(T, B, I), checkpoint=4)
     before = y.copy()
     first: dict[str, np.ndarray] = {}
     again: dict[str, np.ndarray] = {}
-    dx, _ = layer.backward(tape, like(y), retain=True, grads=first)
-    dx_again, _ = layer.backward(tape, like(y), grads=again)
+    dx, _ = layer.backward(tape, normal_like(y, seed=4), retain=True, grads=first)
+    dx_again, _ = layer.backward(tape, normal_like(y, seed=4), grads=again)
     assert_same_bits({"dx": dx_again, **again}, {"dx": dx, **first})
     np.testing.assert_array_equal(y, before)
     with pytest.raises(ValueError, match="used up"):
@@ -107,9 +93,9 @@ def test_a_tape_that_is_retained_may_be_used_again(cell):
 
 
 @every_cell
-def test_what_is_not_wanted_is_not_needed(cell):
-    layer = build(cell, num_layers=2)
-    _, _, tape = layer.forward(numbers(T, B, I), checkpoint=4)
+def test_unwanted_results_need_no_gradients(cell):
+    layer = LAYERS[cell](I, H, rng=7, num_layers=2)
+    _, _, tape = layer.forward(normal(T, B, I), checkpoint=4)
     dx, _ = layer.backward(tape, input_grad=False)
     assert dx is None
     assert not any(parameter.grad.any() for parameter in layer.parameters())
@@ -117,14 +103,14 @@ def test_what_is_not_wanted_is_not_needed(cell):
 
 @every_cell
 @pytest.mark.parametrize("keywords", RAGGED, ids=lambda keywords: " and ".join(keywords) or "plain")
-def test_a_model_with_an_embedding(cell, keywords):
+def test_a_model_with_an_embedding_has_the_bits_of_the_plain_run(cell, keywords):
     model = rf.Sequential(
         rf.Embedding(4, I, dtype="float64", rng=1),
-        build(cell, bidirectional=True, dtype="float64"),
+        LAYERS[cell](I, H, rng=7, bidirectional=True, dtype="float64"),
         rf.Dropout(0.3, rng=2),
         rf.Linear(2 * H, 2, dtype="float64", rng=3),
     )
-    tokens, targets = np.random.default_rng(0).integers(0, 4, (T, B)), numbers(T, B, 2)
+    tokens, targets = np.random.default_rng(0).integers(0, 4, (T, B)), normal(T, B, 2)
     plain: dict[str, np.ndarray] = {}
     want, state = rf.loss_and_grad(model, rf.losses.mse, tokens, targets, rng=5, grads=plain, **keywords)
     for checkpoint in (3, True, np.True_, np.int64(4), False, None):
@@ -133,7 +119,7 @@ def test_a_model_with_an_embedding(cell, keywords):
             model, rf.losses.mse, tokens, targets, rng=5, grads=grads, checkpoint=checkpoint, **keywords
         )
         assert got == want
-        assert_same_bits(named("", final[1]), named("", state[1]))
+        assert_same_bits(named_parts("", final[1]), named_parts("", state[1]))
         assert_close(grads, plain, K=I + H)
         if not checkpoint:
             assert_same_bits(grads, plain)
@@ -148,12 +134,12 @@ def test_a_model_with_an_embedding(cell, keywords):
         ("yes", TypeError, "^checkpoint: expected True, False, an integer or None, got 'yes'"),
     ],
 )
-def test_what_is_no_checkpoint_is_named(checkpoint, error, message):
-    layer = build("gru", num_layers=2, dropout=0.5)
+def test_wrong_checkpoints_are_refused(checkpoint, error, message):
+    layer = rf.GRU(I, H, rng=7, num_layers=2, dropout=0.5)
     model = rf.Sequential(rf.Dropout(0.5, rng=0), layer)
     for module in (layer, model):
         with pytest.raises(error, match=message):
-            module.forward(numbers(T, B, I), checkpoint=checkpoint)
+            module.forward(normal(T, B, I), checkpoint=checkpoint)
     assert layer.mask_calls == model[0].mask_calls == 0
     with pytest.raises(TypeError, match=r"^checkpoint: expected a keyword Linear"):
         rf.loss_and_grad(rf.Linear(2, 1), rf.losses.mse, np.ones((1, 2)), np.ones((1, 1)), checkpoint=True)
@@ -161,8 +147,8 @@ def test_what_is_no_checkpoint_is_named(checkpoint, error, message):
 
 def test_a_checkpointed_tape_keeps_no_gates():
     """What it holds beside x and y is a state for each segment."""
-    layer = build("lstm")
-    x = numbers(4096, B, I)
+    layer = rf.LSTM(I, H, rng=7)
+    x = normal(4096, B, I)
     _, _, tape = layer.forward(x, checkpoint=True)
     (checkpoints,) = tape.saved_for(layer).tapes
     starts = [part for segment in checkpoints.segments if segment.state for part in segment.state]

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import named_parts, normal_like
 from differences import assert_gradients
 from tolerances import OUTPUTS, assert_close, assert_same_bits
 
 import rnnfast as rf
 from rnnfast import _core
+from rnnfast.nn.embedding import embedded_input
 
 E, H = 7, 19
 CELLS = {"rnn": rf.RNN, "lstm": rf.LSTM, "gru": rf.GRU}
@@ -27,7 +29,7 @@ SHAPES = [  # T, B, V; the table is read so while V is at most T*B/2
 ]
 
 
-def model(cell: str, V: int, *, dtype: Any = "float32", **options: Any) -> rf.Sequential:
+def embedding_and_layer(cell: str, V: int, *, dtype: Any = "float32", **options: Any) -> rf.Sequential:
     layer = CELLS[cell](E, H, dtype=dtype, rng=1, **options)
     return rf.Sequential(rf.Embedding(V, E, dtype=dtype, rng=0), layer)
 
@@ -39,50 +41,40 @@ def some_tokens(V: int, *shape: int) -> np.ndarray:
 def reads_table(whole: rf.Sequential, x: np.ndarray) -> bool:
     """Whether the model's layer reads x as tokens."""
     embedding = whole._embedding(0)
-    return embedding is not None and isinstance(embedding._embedded(x, None)[0], _core.Embedded)
+    return embedding is not None and isinstance(embedded_input(embedding, x, None)[0], _core.Embedded)
 
 
-def named(state: Any, prefix: str = "") -> dict[str, np.ndarray]:
-    parts = state if isinstance(state, tuple) else (state,)
-    return {prefix + name: part for name, part in zip("hc", parts, strict=False)}
-
-
-def like(value: Any, seed: int) -> Any:
-    """Random numbers in the form of an array or of a tuple of arrays."""
-    if isinstance(value, tuple):
-        return tuple(like(part, seed + n) for n, part in enumerate(value))
-    return np.random.default_rng(seed).normal(size=value.shape).astype(value.dtype)
-
-
-def evaluate(whole: rf.Sequential, x: np.ndarray) -> dict[str, np.ndarray]:
+def evaluated(whole: rf.Sequential, x: np.ndarray) -> dict[str, np.ndarray]:
     y, (_, final) = whole(x)
-    return {"y": y, **named(final)}
+    return {"y": y, **named_parts("", final)}
 
 
-def run(whole: rf.Sequential, x: np.ndarray, **keywords: Any) -> dict[str, np.ndarray]:
+def as_one(whole: rf.Sequential, x: np.ndarray, **keywords: Any) -> dict[str, np.ndarray]:
     """Outputs and gradients of the model as one; no initial state is zero, and each result has a gradient."""
-    state = like(whole(x)[1][1], 3)
+    state = normal_like(whole(x)[1][1], seed=3)
     y, (_, final), tape = whole.forward(x, (None, state), **keywords)
     grads: dict[str, np.ndarray] = {}
-    dx, (_, dstate) = whole.backward(tape, like(y, 4), (None, like(final, 5)), grads=grads)
+    dx, (_, dstate) = whole.backward(
+        tape, normal_like(y, seed=4), (None, normal_like(final, seed=5)), grads=grads
+    )
     assert dx is None
-    return {"y": y, **named(final), **named(dstate, "d"), **grads}
+    return {"y": y, **named_parts("", final), **named_parts("d", dstate), **grads}
 
 
 def by_hand(whole: rf.Sequential, x: np.ndarray, **keywords: Any) -> dict[str, np.ndarray]:
     """The same of its two modules in turn."""
     embedding, layer = whole
-    state = like(whole(x)[1][1], 3)
+    state = normal_like(whole(x)[1][1], seed=3)
     rows, _, below = embedding.forward(x)
     y, final, tape = layer.forward(rows, state, **keywords)
     grads: tuple[dict, dict] = ({}, {})
-    dx, dstate = layer.backward(tape, like(y, 4), like(final, 5), grads=grads[1])
+    dx, dstate = layer.backward(tape, normal_like(y, seed=4), normal_like(final, seed=5), grads=grads[1])
     embedding.backward(below, dx, grads=grads[0])
     weights = {f"{place}.{name}": gradient for place in (0, 1) for name, gradient in grads[place].items()}
-    return {"y": y, **named(final), **named(dstate, "d"), **weights}
+    return {"y": y, **named_parts("", final), **named_parts("d", dstate), **weights}
 
 
-def assert_equal(got: dict[str, np.ndarray], want: dict[str, np.ndarray], x: np.ndarray) -> None:
+def assert_equal_but_for_sums(got: dict[str, np.ndarray], want: dict[str, np.ndarray], x: np.ndarray) -> None:
     """Outputs and the states' gradients to the last bit, the weights' gradients to their tolerance."""
     exact = {*OUTPUTS, "dh", "dc"} & {*want}
     assert_same_bits({name: got[name] for name in exact}, {name: want[name] for name in exact})
@@ -95,12 +87,12 @@ def assert_equal(got: dict[str, np.ndarray], want: dict[str, np.ndarray], x: np.
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_it_equals_the_modules_in_turn(cell, dtype, bidirectional, shape, isa, dirty_memory):
     T, B, V = shape
-    whole = model(cell, V, dtype=dtype, bidirectional=bidirectional)
+    whole = embedding_and_layer(cell, V, dtype=dtype, bidirectional=bidirectional)
     x = some_tokens(V, T, B)
     assert reads_table(whole, x) == (2 * V <= T * B)
-    assert_equal(run(whole, x), by_hand(whole, x), x)
+    assert_equal_but_for_sums(as_one(whole, x), by_hand(whole, x), x)
     y, final = whole[1](whole[0](x)[0])
-    assert_same_bits(evaluate(whole, x), {"y": y, **named(final)})
+    assert_same_bits(evaluated(whole, x), {"y": y, **named_parts("", final)})
 
 
 @all_cells
@@ -109,26 +101,26 @@ def test_it_equals_the_modules_in_turn(cell, dtype, bidirectional, shape, isa, d
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_any_number_of_threads_and_every_run_give_the_same_bits(cell, dtype, split, shape, restored):
     T, B, V = shape
-    whole = model(cell, V, dtype=dtype, bidirectional=True)
+    whole = embedding_and_layer(cell, V, dtype=dtype, bidirectional=True)
     x = some_tokens(V, T, B)
     _core.set_num_threads(1)
-    want, outputs = run(whole, x), evaluate(whole, x)
+    want, outputs = as_one(whole, x), evaluated(whole, x)
     _core.force_split(split)
     for threads in (1, 2, 3, 3):
         _core.set_num_threads(threads)
-        assert_same_bits(run(whole, x), want)
-        assert_same_bits(evaluate(whole, x), outputs)
+        assert_same_bits(as_one(whole, x), want)
+        assert_same_bits(evaluated(whole, x), outputs)
 
 
 @all_cells
 def test_any_kernels_give_the_same_bits(cell, restored):
-    whole, x = model(cell, 18), some_tokens(18, 9, 4)
+    whole, x = embedding_and_layer(cell, 18), some_tokens(18, 9, 4)
     first, *others = _core.available_isas()
     _core.force_isa(first)
-    want = run(whole, x)
+    want = as_one(whole, x)
     for other in others:
         _core.force_isa(other)
-        assert_same_bits(run(whole, x), want)
+        assert_same_bits(as_one(whole, x), want)
 
 
 @all_cells
@@ -140,21 +132,21 @@ def test_gradients_agree_with_finite_differences(cell, V):
     )
     x = some_tokens(V, 4, 3)
     assert reads_table(whole, x) == (V == 3)
-    assert_gradients(whole, x, (None, like(whole(x)[1][1], 1)))
+    assert_gradients(whole, x, (None, normal_like(whole(x)[1][1], seed=1)))
 
 
 @all_cells
 @one_or_two_directions
 def test_a_stack_with_dropout_between_its_layers(cell, bidirectional):
-    whole = model(cell, 5, num_layers=3, dropout=0.5, bidirectional=bidirectional)
+    whole = embedding_and_layer(cell, 5, num_layers=3, dropout=0.5, bidirectional=bidirectional)
     x = some_tokens(5, 9, 4)
-    assert_equal(run(whole, x, rng=7), by_hand(whole, x, rng=7), x)
+    assert_equal_but_for_sums(as_one(whole, x, rng=7), by_hand(whole, x, rng=7), x)
 
 
 @all_cells
 @one_or_two_directions
 def test_every_layout_and_kind_of_tokens(cell, bidirectional):
-    whole = model(cell, 5, batch_first=True, bidirectional=bidirectional)
+    whole = embedding_and_layer(cell, 5, batch_first=True, bidirectional=bidirectional)
     for x in (some_tokens(5, 4, 9), some_tokens(5, 30)):
         want = by_hand(whole, x)
         spaced = np.repeat(x, 2, axis=-1)[..., ::2]
@@ -162,7 +154,7 @@ def test_every_layout_and_kind_of_tokens(cell, bidirectional):
         other_kinds = [x.astype(kind) for kind in (np.uint8, np.int16, ">i4")]
         for form in (x, np.asfortranarray(x), spaced, backwards, *other_kinds):
             assert reads_table(whole, form)
-            assert_equal(run(whole, form), want, x)
+            assert_equal_but_for_sums(as_one(whole, form), want, x)
         np.testing.assert_array_equal(whole(x.tolist())[0], whole(x)[0])
 
 
@@ -172,7 +164,7 @@ def test_an_embedding_of_another_dtype_is_cast():
             rf.Embedding(5, E, dtype=dtypes[0], rng=0), rf.GRU(E, H, dtype=dtypes[1], rng=1)
         )
         x = some_tokens(5, 9, 4)
-        got, want = run(whole, x), by_hand(whole, x)
+        got, want = as_one(whole, x), by_hand(whole, x)
         assert reads_table(whole, x)
         assert got["0.weight"].dtype == dtypes[0]
         assert_same_bits({"y": got["y"]}, {"y": want["y"]})
@@ -180,9 +172,9 @@ def test_an_embedding_of_another_dtype_is_cast():
 
 
 def test_a_retained_tape_gives_the_same_gradients_again():
-    whole, x = model("lstm", 5, bidirectional=True), some_tokens(5, 9, 4)
+    whole, x = embedding_and_layer("lstm", 5, bidirectional=True), some_tokens(5, 9, 4)
     y, _, tape = whole.forward(x)
-    dy = like(y, 4)
+    dy = normal_like(y, seed=4)
     several: list[dict[str, np.ndarray]] = [{}, {}]
     for grads in several:
         whole.backward(tape, dy, retain=True, grads=grads)
@@ -196,15 +188,15 @@ def test_a_retained_tape_gives_the_same_gradients_again():
 
 
 def test_without_dy_gradients_are_zero():
-    whole, x = model("gru", 5), some_tokens(5, 9, 4)
+    whole, x = embedding_and_layer("gru", 5), some_tokens(5, 9, 4)
     grads: dict[str, np.ndarray] = {}
     whole.backward(whole.forward(x)[2], grads=grads)
     assert not any(gradient.any() for gradient in grads.values())
 
 
 @pytest.mark.parametrize("wrong", [-1, 5, 2**40])
-def test_a_token_that_is_none_is_named_and_nothing_is_written(wrong):
-    whole, x = model("lstm", 5), some_tokens(5, 9, 4)
+def test_a_wrong_token_is_named_and_nothing_is_written(wrong):
+    whole, x = embedding_and_layer("lstm", 5), some_tokens(5, 9, 4)
     x[3, 2] = wrong
     least, most = min(0, wrong), max(4, wrong)
     for call in (whole, whole.forward):
@@ -218,8 +210,8 @@ def test_a_token_that_is_none_is_named_and_nothing_is_written(wrong):
     assert all(parameter.grad is None for parameter in whole.parameters())
 
 
-def test_other_wrong_arguments_are_named_as_ever():
-    whole, x = model("lstm", 5), some_tokens(5, 9, 4)
+def test_other_wrong_arguments_are_named():
+    whole, x = embedding_and_layer("lstm", 5), some_tokens(5, 9, 4)
     other = rf.Sequential(rf.Embedding(5, E + 1), rf.LSTM(E, H))
     expected = rf"expected shape \[T, B, {E}\] or, unbatched, \[T, {E}\], got \(9, 4, {E + 1}\)"
     for call in (other, other.forward):
@@ -235,22 +227,22 @@ def test_other_wrong_arguments_are_named_as_ever():
 
 
 def test_the_tokens_may_be_written_after_forward():
-    whole, x = model("lstm", 5), some_tokens(5, 9, 4)
-    want = run(whole, x)
-    state = like(whole(x)[1][1], 3)
+    whole, x = embedding_and_layer("lstm", 5), some_tokens(5, 9, 4)
+    want = as_one(whole, x)
+    state = normal_like(whole(x)[1][1], seed=3)
     y, (_, final), tape = whole.forward(x, (None, state))
     x[...] = 10**6
     grads: dict[str, np.ndarray] = {}
-    whole.backward(tape, like(y, 4), (None, like(final, 5)), grads=grads)
+    whole.backward(tape, normal_like(y, seed=4), (None, normal_like(final, seed=5)), grads=grads)
     assert_same_bits(grads, {name: want[name] for name in grads})
 
 
 @all_cells
 def test_rows_of_the_table_that_no_token_names_are_not_read(cell):
-    whole, x = model(cell, 5), some_tokens(3, 9, 4)
-    want = run(whole, x)
+    whole, x = embedding_and_layer(cell, 5), some_tokens(3, 9, 4)
+    want = as_one(whole, x)
     whole[0].weight.data[3], whole[0].weight.data[4] = np.nan, np.inf
-    got = run(whole, x)
+    got = as_one(whole, x)
     assert_same_bits(got, want)
     assert not got["0.weight"][3:].any()
 
@@ -280,6 +272,6 @@ def test_modules_with_passes_of_their_own_keep_them():
 
 
 def test_a_step_at_a_time_gives_the_same_bits():
-    whole, x = model("lstm", 5), some_tokens(5, 9, 4)
+    whole, x = embedding_and_layer("lstm", 5), some_tokens(5, 9, 4)
     step = whole.stream(4)
     np.testing.assert_array_equal(np.stack([step(x_t) for x_t in x]), whole(x)[0])

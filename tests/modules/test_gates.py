@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import assert_equal, normal, normal64, parts
 from differences import assert_gradients
+from models import state_for
 
 import rnnfast as rf
 
@@ -30,34 +32,19 @@ STACKS: list[dict[str, Any]] = [
 every_stack = pytest.mark.parametrize("stack", STACKS, ids=["plain", "both directions", "batch first"])
 
 
-def build(gate: str, *sizes: int, **options: Any) -> Any:
+def gated_layer(gate: str, *sizes: int, **options: Any) -> Any:
+    """A layer with one of GATES."""
     layer_class, own = GATES[gate]
     return layer_class(*sizes, rng=7, **own, **options)
-
-
-def numbers(*shape: int, dtype: Any = np.float64, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
-
-
-def parts(state: Any) -> tuple[np.ndarray, ...]:
-    return state if isinstance(state, tuple) else (state,)
-
-
-def state_for(layer: Any, batch: int) -> Any:
-    """A random state of the layer's form and dtype."""
-    x = np.zeros((0, batch, layer.input_size)).swapaxes(0, int(layer.batch_first))
-    _, zero = layer(x)
-    state = tuple(numbers(*part.shape, dtype=layer.dtype, seed=n) for n, part in enumerate(parts(zero)))
-    return state if isinstance(zero, tuple) else state[0]
 
 
 @every_gate
 @every_stack
 @pytest.mark.parametrize("ragged", [False, True], ids=["plain", "lengths and resets"])
 def test_gradients_agree_with_finite_differences(gate: str, stack: dict[str, Any], ragged: bool) -> None:
-    layer = build(gate, 3, 4, dtype="float64", **stack)
-    x = numbers(5, 3, 3)
-    reset = numbers(5, 3, seed=3) > 0.8
+    layer = gated_layer(gate, 3, 4, dtype="float64", **stack)
+    x = normal64(5, 3, 3)
+    reset = normal64(5, 3, seed=3) > 0.8
     if layer.batch_first:
         x, reset = x.swapaxes(0, 1).copy(), reset.T
     keywords = {"lengths": [5, 0, 3], "reset": reset} if ragged else {}
@@ -67,16 +54,15 @@ def test_gradients_agree_with_finite_differences(gate: str, stack: dict[str, Any
 @every_gate
 @every_stack
 def test_evaluation_has_the_bits_of_training(gate: str, stack: dict[str, Any]) -> None:
-    layer = build(gate, 5, 18, **{**stack, "dropout": 0.0})
-    x, state = numbers(4, 3, 5, dtype=np.float32), state_for(layer, 4 if layer.batch_first else 3)
+    layer = gated_layer(gate, 5, 18, **{**stack, "dropout": 0.0})
+    x, state = normal(4, 3, 5), state_for(layer, 4 if layer.batch_first else 3)
     y, final, states = layer(x, state, return_states=True)
     plain, plain_final = layer(x, state)
     trained, trained_final, _ = layer.forward(x, state)
     for got in (plain, trained):
         np.testing.assert_array_equal(got, y)
     for other in (plain_final, trained_final):
-        for got, want in zip(parts(other), parts(final), strict=True):
-            np.testing.assert_array_equal(got, want)
+        assert_equal(other, final)
     for every, last in zip(parts(states), parts(final), strict=True):
         end = every[0][:, -1] if layer.batch_first else every[0][-1]
         np.testing.assert_array_equal(end, last[0])
@@ -112,9 +98,9 @@ def test_names_and_shapes() -> None:
     "take", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))], ids=["deepcopy", "pickle"]
 )
 def test_a_copy_computes_the_same(gate: str, take: Any) -> None:
-    layer = build(gate, 3, 5, num_layers=2)
+    layer = gated_layer(gate, 3, 5, num_layers=2)
     twin = take(layer)
-    x = numbers(4, 2, 3, dtype=np.float32)
+    x = normal(4, 2, 3)
     assert repr(twin) == repr(layer)
     np.testing.assert_array_equal(twin(x)[0], layer(x)[0])
     other = GATES[gate][0](3, 5, num_layers=2, rng=1, **GATES[gate][1])
@@ -122,7 +108,7 @@ def test_a_copy_computes_the_same(gate: str, take: Any) -> None:
     np.testing.assert_array_equal(other(x)[0], layer(x)[0])
 
 
-def test_repr_shows_them() -> None:
+def test_repr_shows_the_options() -> None:
     layer = rf.LSTM(3, 5, proj_size=2, peephole=True, coupled_gates=True, cell_clip=1)
     want = "LSTM(3, 5, proj_size=2, peephole=True, coupled_gates=True, cell_clip=1.0, dtype='float32')"
     assert repr(layer) == want
@@ -130,9 +116,9 @@ def test_repr_shows_them() -> None:
 
 
 @every_gate
-def test_an_embedding_before_it(gate: str) -> None:
+def test_an_embedding_before_the_layer_gives_the_same_bits(gate: str) -> None:
     """Handed on as tokens or looked up: the same model."""
-    layer = build(gate, 3, 5, dtype="float64")
+    layer = gated_layer(gate, 3, 5, dtype="float64")
     embedding = rf.Embedding(4, 3, dtype="float64", rng=0)
     tokens = np.random.default_rng(0).integers(0, 4, (6, 5))
     model = rf.Sequential(embedding, layer)

@@ -15,7 +15,7 @@ from rnnfast.nn.parameter import Parameter
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(6, 6), (7, 3), (3, 7), (1, 1), (64, 64), (0, 4)])
-def test_orthogonal_is_so_to_rounding(shape: tuple[int, int], dtype: str) -> None:
+def test_orthogonal_is_orthogonal_to_rounding(shape: tuple[int, int], dtype: str) -> None:
     matrix = np.full(shape, np.nan, dtype)
     init.orthogonal(matrix, rng=0)
     exact = matrix.astype(np.float64)
@@ -129,7 +129,7 @@ def test_recurrent_fills_each_gate(kind: Any) -> None:
         (lambda: init.recurrent(rf.Linear(2, 3)), TypeError, "layer"),
     ],
 )
-def test_targets_that_cannot_be_filled_are_refused(call: Any, error: Any, message: str) -> None:
+def test_wrong_targets_are_refused(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
+from arrays import as_state, assert_equal, normal64, parts
 from cases import LAYERS
 from differences import assert_gradients
+from models import double_layer, state_for
 
 import rnnfast as rf
 from rnnfast.training import evaluate
@@ -18,49 +18,31 @@ RESET = np.random.default_rng(3).random((T, B)) < 0.3
 every_cell = pytest.mark.parametrize("cell", LAYERS)
 
 
-def numbers(*shape: int, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
-
-
-def build(cell: str, **options: Any) -> Any:
-    return LAYERS[cell](I, H, rng=7, dtype="float64", **options)
-
-
-def parts(state: Any) -> tuple[np.ndarray, ...]:
-    return state if isinstance(state, tuple) else (state,)
-
-
-def state_for(layer: Any) -> Any:
-    shape = (layer.num_layers * (2 if layer.bidirectional else 1), B, H)
-    h, c = numbers(*shape, seed=2), numbers(*shape, seed=3)
-    return (h, c) if isinstance(layer, rf.LSTM) else h
-
-
 @every_cell
 @pytest.mark.parametrize(
     "keywords", [{"lengths": LENGTHS}, {"reset": RESET}, {"lengths": LENGTHS, "reset": RESET}]
 )
-def test_gradients_of_a_stack(cell, keywords):
-    layer = build(cell, num_layers=2, bidirectional=True, dropout=0.3)
-    assert_gradients(layer, numbers(T, B, I), state_for(layer), rng=5, **keywords)
+def test_gradients_of_a_stack_agree_with_finite_differences(cell, keywords):
+    layer = double_layer(cell, I, H, num_layers=2, bidirectional=True, dropout=0.3)
+    assert_gradients(layer, normal64(T, B, I), state_for(layer, B), rng=5, **keywords)
 
 
 @every_cell
-def test_layouts_agree(cell):
-    layer = build(cell, num_layers=2, bidirectional=True)
-    x, dy = numbers(T, B, I), numbers(T, B, 2 * H)
+def test_batch_first_and_unbatched_input_give_the_same_bits(cell):
+    layer = double_layer(cell, I, H, num_layers=2, bidirectional=True)
+    x, dy = normal64(T, B, I), normal64(T, B, 2 * H)
     y, final, tape, states = layer.forward(x, lengths=LENGTHS, reset=RESET, return_states=True)
-    dstates = tuple(numbers(*part.shape, seed=8) for part in parts(states))
-    given = dstates if cell == "lstm" else dstates[0]
+    dstates = tuple(normal64(*part.shape, seed=8) for part in parts(states))
+    given = as_state(dstates)
     grads: dict[str, np.ndarray] = {}
     dx, dstate = layer.backward(tape, dy, dstates=given, grads=grads)
 
-    first = build(cell, num_layers=2, bidirectional=True, batch_first=True)
+    first = double_layer(cell, I, H, num_layers=2, bidirectional=True, batch_first=True)
     y1, final1, tape, states1 = first.forward(
         x.swapaxes(0, 1), lengths=LENGTHS, reset=RESET.T, return_states=True
     )
     given = tuple(part.swapaxes(1, 2) for part in dstates)
-    dx1, dstate1 = first.backward(tape, dy.swapaxes(0, 1), dstates=given if cell == "lstm" else given[0])
+    dx1, dstate1 = first.backward(tape, dy.swapaxes(0, 1), dstates=as_state(given))
     np.testing.assert_array_equal(y1.swapaxes(0, 1), y)
     np.testing.assert_array_equal(dx1.swapaxes(0, 1), dx)
     for one, other in zip((*parts(final1), *parts(dstate1)), (*parts(final), *parts(dstate)), strict=True):
@@ -75,7 +57,7 @@ def test_layouts_agree(cell):
         x[:, b], lengths=LENGTHS[b], reset=RESET[:, b], return_states=True
     )
     given = tuple(part[:, :, b] for part in dstates)
-    dx2, dstate2 = layer.backward(tape, dy[:, b], dstates=given if cell == "lstm" else given[0])
+    dx2, dstate2 = layer.backward(tape, dy[:, b], dstates=as_state(given))
     np.testing.assert_array_equal(y2, y[:, b])
     np.testing.assert_array_equal(dx2, dx[:, b])
     for one, other in zip((*parts(final2), *parts(dstate2)), (*parts(final), *parts(dstate)), strict=True):
@@ -86,16 +68,16 @@ def test_layouts_agree(cell):
 
 @every_cell
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_states_at_every_step(cell, batch_first):
-    layer = build(cell, num_layers=2, bidirectional=True, batch_first=batch_first)
-    x = numbers(B, T, I) if batch_first else numbers(T, B, I)
-    y, final, states = layer(x, state_for(layer), lengths=LENGTHS, return_states=True)
-    y1, final1, _tape, states1 = layer.forward(x, state_for(layer), lengths=LENGTHS, return_states=True)
+def test_states_at_every_step_match_y_and_the_final_state(cell, batch_first):
+    layer = double_layer(cell, I, H, num_layers=2, bidirectional=True, batch_first=batch_first)
+    x = normal64(B, T, I) if batch_first else normal64(T, B, I)
+    y, final, states = layer(x, state_for(layer, B), lengths=LENGTHS, return_states=True)
+    y1, final1, _tape, states1 = layer.forward(x, state_for(layer, B), lengths=LENGTHS, return_states=True)
     for got, want in zip(
         (y1, *parts(final1), *parts(states1)), (y, *parts(final), *parts(states)), strict=True
     ):
         np.testing.assert_array_equal(got, want)
-    for part, last, initial in zip(parts(states), parts(final), parts(state_for(layer)), strict=True):
+    for part, last, initial in zip(parts(states), parts(final), parts(state_for(layer, B)), strict=True):
         part = part.swapaxes(1, 2) if batch_first else part
         for k in range(4):
             for b, length in enumerate(LENGTHS):
@@ -109,14 +91,14 @@ def test_states_at_every_step(cell, batch_first):
 
 
 @every_cell
-def test_gradients_of_the_states(cell):
+def test_gradients_of_the_states_agree_with_finite_differences(cell):
     """dstates against finite differences in x: the states of all layers count, before dropout."""
-    layer = build(cell, num_layers=2, bidirectional=True, dropout=0.4)
-    x = numbers(3, 2, I)
+    layer = double_layer(cell, I, H, num_layers=2, bidirectional=True, dropout=0.4)
+    x = normal64(3, 2, I)
     keywords = {"lengths": np.array([3, 2]), "rng": 11, "return_states": True}
     _, _, tape, states = layer.forward(x, **keywords)
-    weights = tuple(numbers(*part.shape, seed=9) for part in parts(states))
-    dx, _ = layer.backward(tape, dstates=weights if cell == "lstm" else weights[0])
+    weights = tuple(normal64(*part.shape, seed=9) for part in parts(states))
+    dx, _ = layer.backward(tape, dstates=as_state(weights))
 
     def loss() -> float:
         states = layer.forward(x, **keywords)[3]
@@ -135,19 +117,18 @@ def test_gradients_of_the_states(cell):
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_a_rollout_has_the_bits_of_the_training_pass(cell, num_layers):
     layer = LAYERS[cell](I, H, num_layers, rng=0)
-    x = numbers(T, B, I).astype(np.float32)
+    x = normal64(T, B, I).astype(np.float32)
     y, final, _ = layer.forward(x, reset=RESET)
     step = layer.stream(B)
     for t in range(T):
         step.reset(RESET[t])
         np.testing.assert_array_equal(step(x[t]), y[t])
-    for got, want in zip(parts(step.state), parts(final), strict=True):
-        np.testing.assert_array_equal(got, want)
+    assert_equal(step.state, final)
 
 
 def test_the_tape_is_used_whatever_the_form_of_the_state_s_gradient():
-    layer = build("lstm")
-    _, _, tape, states = layer.forward(numbers(T, B, I), return_states=True)
+    layer = double_layer("lstm", I, H)
+    _, _, tape, states = layer.forward(normal64(T, B, I), return_states=True)
     with pytest.raises(ValueError, match=r"^dstates h: expected shape \(1, 7, 5, 6\), got \(1, 7, 5, 5\)"):
         layer.backward(tape, dstates=(states[0][..., 1:], None))
     with pytest.raises(TypeError, match=r"^dstates: expected a pair"):
@@ -170,14 +151,14 @@ def test_the_tape_is_used_whatever_the_form_of_the_state_s_gradient():
     ],
     ids=str,
 )
-def test_what_does_not_fit_is_named(keywords, error, message):
-    layer = build("gru")
+def test_wrong_lengths_and_resets_are_named(keywords, error, message):
+    layer = double_layer("gru", I, H)
     for call in (layer, layer.forward):
         with pytest.raises(error, match=message):
-            call(numbers(T, B, I), **keywords)
+            call(normal64(T, B, I), **keywords)
     model = rf.Sequential(rf.Linear(I, I, dtype="float64"), layer)
     with pytest.raises(error, match=message.replace("^", r"^module 1 \(GRU\): ")):
-        model(numbers(T, B, I), **keywords)
+        model(normal64(T, B, I), **keywords)
 
 
 # Models
@@ -187,11 +168,11 @@ def test_what_does_not_fit_is_named(keywords, error, message):
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_gradients_of_a_classifier_of_ragged_sequences(batch_first, bidirectional):
     form = {"batch_first": batch_first, "bidirectional": bidirectional}
-    layer = build("lstm", **form)
+    layer = double_layer("lstm", I, H, **form)
     model = rf.Sequential(
         layer, rf.Last(**form), rf.Linear(H * (1 + bidirectional), 2, dtype="float64", rng=1)
     )
-    x = numbers(B, T, I) if batch_first else numbers(T, B, I)
+    x = normal64(B, T, I) if batch_first else normal64(T, B, I)
     lengths = np.array([4, 7, 2, 1, 6])
 
     class Model:  # without the state, whose parts are not all arrays
@@ -211,8 +192,8 @@ def test_gradients_of_a_classifier_of_ragged_sequences(batch_first, bidirectiona
     np.testing.assert_allclose(model(x, lengths=lengths)[0], alone, rtol=1e-12)
 
 
-def test_last_without_a_step():
-    x = numbers(T, B, 4)
+def test_last_of_sequences_without_a_step():
+    x = normal64(T, B, 4)
     y, _, tape = rf.Last().forward(x, lengths=LENGTHS)
     np.testing.assert_array_equal(y[2], 0)
     np.testing.assert_array_equal(y[1], x[6, 1])
@@ -224,11 +205,11 @@ def test_last_without_a_step():
         rf.Last()(x, lengths=[9] * B)
 
 
-def test_the_loss_counts_what_lies_within_the_lengths():
-    layer = build("gru")
-    x, targets = numbers(T, B, I), numbers(T, B, H)
+def test_the_loss_counts_the_steps_within_the_lengths():
+    layer = double_layer("gru", I, H)
+    x, targets = normal64(T, B, I), normal64(T, B, H)
     within = np.arange(T)[:, np.newaxis] < LENGTHS
-    keep = numbers(T, B) > 0
+    keep = normal64(T, B) > 0
     for mask in (None, keep):
         plain, ragged = {}, {}
         want, _ = rf.loss_and_grad(
@@ -242,8 +223,8 @@ def test_the_loss_counts_what_lies_within_the_lengths():
 
 
 def test_one_target_per_sequence_needs_no_mask():
-    model = rf.Sequential(build("gru"), rf.Last())
-    x, targets = numbers(T, B, I), numbers(B, H)
+    model = rf.Sequential(double_layer("gru", I, H), rf.Last())
+    x, targets = normal64(T, B, I), normal64(B, H)
     value, _ = rf.loss_and_grad(model, rf.losses.mse, x, targets, lengths=LENGTHS)
     y, _ = model(x, lengths=LENGTHS)
     assert value == rf.losses.mse(y, targets)[0]
@@ -255,7 +236,7 @@ def test_fit_takes_ragged_batches():
     for _ in range(4):
         x, lengths = rf.pack_sequences([rng.normal(size=(n, I)) for n in (3, 9, 5)])
         batches.append((x, np.cumsum(x[..., :1], axis=0), {"lengths": lengths}))
-    model = rf.Sequential(build("gru"), rf.Linear(H, 1, dtype="float64", rng=0))
+    model = rf.Sequential(double_layer("gru", I, H), rf.Linear(H, 1, dtype="float64", rng=0))
     history = rf.fit(model, rf.losses.mse, batches, rf.optim.Adam(model.parameters(), lr=0.02), epochs=30)
     assert history.loss[-1] < 0.5 * history.loss[0]
 
@@ -263,8 +244,8 @@ def test_fit_takes_ragged_batches():
 # Packing
 
 
-def test_packing_there_and_back():
-    sequences = [numbers(n, 2, seed=n) for n in (3, 0, 5)]
+def test_unpacking_undoes_packing():
+    sequences = [normal64(n, 2, seed=n) for n in (3, 0, 5)]
     x, lengths = rf.pack_sequences(sequences)
     assert (x.shape, lengths.tolist()) == ((5, 3, 2), [3, 0, 5])
     assert not x[3:, 0].any()
@@ -277,7 +258,7 @@ def test_packing_there_and_back():
     assert tokens.tolist() == [[1, 3], [2, 0]]
 
 
-def test_what_cannot_be_packed_is_named():
+def test_wrong_sequences_to_pack_are_named():
     for sequences, error, message in [
         ([], ValueError, "^sequences: expected at least one, got none"),
         ([[1.0], 2.0], ValueError, r"^sequences\[1\]: expected an axis of time"),
@@ -304,7 +285,7 @@ def test_embedded_ragged_sequences(cell, bidirectional, isa):
     """A layer that reads an embedding's table gives what it gives from the rows, whatever pads them."""
     embedding = rf.Embedding(4, I, dtype="float64", rng=1)
     embedding.weight.data[3] = np.nan  # that of the padding
-    layer = build(cell, bidirectional=bidirectional)
+    layer = double_layer(cell, I, H, bidirectional=bidirectional)
     model = rf.Sequential(embedding, layer)
     keywords = {"lengths": LENGTHS, "reset": RESET}
     tokens = np.random.default_rng(0).integers(0, 3, (T, B))
@@ -314,7 +295,7 @@ def test_embedded_ragged_sequences(cell, bidirectional, isa):
     y1, final1, tape1 = layer.forward(rows, **keywords)
     for one, other in zip((y, *parts(final)), (y1, *parts(final1)), strict=True):
         np.testing.assert_array_equal(one, other)
-    dy = numbers(*y.shape)
+    dy = normal64(*y.shape)
     grads: dict[str, np.ndarray] = {}
     plain: dict[str, np.ndarray] = {}
     model.backward(tape, dy, grads=grads)
@@ -328,7 +309,10 @@ def test_embedded_ragged_sequences(cell, bidirectional, isa):
 
 @every_cell
 def test_an_embedding_of_empty_sequences_has_no_gradient(cell):
-    model = rf.Sequential(rf.Embedding(4, I, dtype="float64", rng=1), build(cell, bidirectional=True))
+    model = rf.Sequential(
+        rf.Embedding(4, I, dtype="float64", rng=1),
+        double_layer(cell, I, H, bidirectional=True),
+    )
     junk = [np.full((4, I), 7e7) for _ in range(50)]
     del junk  # so that memory which nobody writes is unlikely to be zero
     y, _, tape = model.forward(np.zeros((T, B), int), lengths=np.zeros(B, int))
@@ -341,7 +325,7 @@ def test_an_embedding_of_empty_sequences_has_no_gradient(cell):
 @pytest.mark.parametrize("shape", [(4,), (4, 4), (4, 4, 4)], ids=str)
 def test_a_mask_beside_lengths_has_the_leading_axes(shape):
     gru = rf.GRU(3, 4, dtype="float64", rng=0)
-    x, targets = numbers(4, 4, 3), numbers(4, 4, 4)
+    x, targets = normal64(4, 4, 3), normal64(4, 4, 4)
     mask = np.random.default_rng(0).random(shape) < 0.6
     lengths = np.array([1, 4, 2, 3])
     within = (np.arange(4)[:, np.newaxis] < lengths)[..., np.newaxis]
@@ -353,8 +337,8 @@ def test_a_mask_beside_lengths_has_the_leading_axes(shape):
 
 
 def test_a_mask_beside_lengths_that_does_not_fit_is_named():
-    gru = build("gru")
-    x, targets = numbers(T, B, I), numbers(T, B, H)
+    gru = double_layer("gru", I, H)
+    x, targets = normal64(T, B, I), normal64(T, B, H)
     for mask, error, message in [
         (np.ones(B, bool), ValueError, r"^mask: expected shape \(7, 5\)"),
         (np.ones((T, B)), TypeError, r"^mask: expected bool, got float64"),
@@ -365,7 +349,7 @@ def test_a_mask_beside_lengths_that_does_not_fit_is_named():
 
 def test_batches_count_by_the_elements_of_their_loss():
     gru = rf.GRU(3, 4, dtype="float64", rng=0)
-    x, zero = numbers(4, 4, 3), np.zeros((4, 4, 4))
+    x, zero = normal64(4, 4, 3), np.zeros((4, 4, 4))
     one = rf.losses.mse(gru(x)[0], zero)[0]
     other = rf.losses.mse(gru(x)[0], zero + 1)[0]
     batches = [(x, zero), (x, zero + 1, {"lengths": [4] * 4})]
@@ -373,18 +357,18 @@ def test_batches_count_by_the_elements_of_their_loss():
 
 
 def test_states_of_a_forward_pass_cannot_be_unlocked():
-    _, _, _, (_, c) = build("lstm").forward(numbers(T, B, I), return_states=True)
+    _, _, _, (_, c) = double_layer("lstm", I, H).forward(normal64(T, B, I), return_states=True)
     with pytest.raises(ValueError, match="cannot set WRITEABLE"):
         c.setflags(write=True)
 
 
-def test_lengths_of_nothing_and_of_one():
-    layer = build("gru")
+def test_lengths_of_an_empty_batch_and_of_an_unbatched_sequence():
+    layer = double_layer("gru", I, H)
     assert layer(np.zeros((T, 0, I)), lengths=[])[0].shape == (T, 0, H)
     with pytest.raises(ValueError, match=r"^lengths: expected one integer, as x is unbatched, got \[3\]"):
-        layer(numbers(T, I), lengths=[3])
+        layer(normal64(T, I), lengths=[3])
     with pytest.raises(ValueError, match=r"^lengths: expected an array, got list"):
-        layer(numbers(T, B, I), lengths=[1, [2]])
+        layer(normal64(T, B, I), lengths=[1, [2]])
     assert rf.pack_sequences([[1, 2], []])[0].tolist() == [[1, 0], [2, 0]]
     with pytest.raises(TypeError, match=r"^sequences: expected a sequence of arrays, got int"):
         rf.pack_sequences(3)

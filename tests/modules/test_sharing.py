@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from arrays import assert_equal
+from models import forward_backward
+from processes import run_python
 
 import rnnfast as rf
 from rnnfast import functional
@@ -78,25 +78,16 @@ print("done")
 """
 
 
-def run(program):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        cwd=Path(__file__).parent,  # not the root, where the sources would hide an installed rnnfast
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.stdout, done.stderr
-
-
 @posix
 def test_a_child_forked_while_gradients_are_added_goes_on():
-    assert run(FORKS) == ("0\n", "")
+    done = run_python(FORKS, "-W", "ignore")
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 @posix
 def test_a_signal_handler_may_touch_gradients():
-    assert run(HANDLER) == ("done\n", "")
+    done = run_python(HANDLER, "-W", "ignore")
+    assert (done.stdout, done.stderr) == ("done\n", "")
 
 
 # Arrays that a module hands out, and what is computed with them.
@@ -123,15 +114,9 @@ MODULES = {
 
 
 def results(module):
-    module.zero_grad()
-    y, _, tape = module.forward(X)
-    dx, _ = module.backward(tape, np.ones_like(y))
-    return [y, dx, *(p.grad.copy() for p in module.parameters()), *module.state_dict().values()]
-
-
-def assert_equal(got, want):
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_array_equal(a, b)
+    """Everything that the module computes of X, and its weights."""
+    y, _ = module(X)
+    return {**forward_backward(module, X, None, np.ones_like(y)), "weights": module.state_dict()}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -31,7 +31,7 @@ def test_huge_sizes_are_named(name, size):
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("size", [np.array([3]), np.array([3, 4]), np.zeros((0,), int)], ids=str)
-def test_arrays_are_no_sizes(name, size):
+def test_arrays_are_refused_as_sizes(name, size):
     with pytest.raises(TypeError, match=rf"{name.split()[-1]}: expected an integer, got (an )?array"):
         LAYERS[name](size)
 
@@ -49,13 +49,13 @@ def test_arrays_are_no_sizes(name, size):
     ],
 )
 @pytest.mark.parametrize("array", [np.array([1]), np.array([0.5, 0.5])], ids=str)
-def test_arrays_are_no_numbers(name, call, array):
+def test_arrays_are_refused_as_numbers(name, call, array):
     with pytest.raises(TypeError, match=rf"^{name}: expected .* got (an )?array"):
         call(array)
 
 
 @pytest.mark.parametrize("n", [np.array([3]), 2.0, True, "2"], ids=repr)
-def test_what_is_no_number_of_threads_is_named(n):
+def test_wrong_numbers_of_threads_are_named(n):
     with pytest.raises(TypeError, match=r"^n: expected an integer, got"):
         rf.set_num_threads(n)
 
@@ -108,7 +108,7 @@ def test_ragged_lists_are_named(name, call):
         call()
 
 
-def test_arrays_are_no_bounds():
+def test_arrays_are_refused_as_bounds():
     weight = rf.Parameter(np.ones(2))
     for name, clip in (("max_norm", rf.clip_grad_norm), ("value", rf.clip_grad_value)):
         with pytest.raises(TypeError, match=rf"^{name}: expected a number"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import OPTIONS, Case, all_options, backward, forward, lengths_and_reset, make, run
+from cases import OPTIONS, Case, all_options, backward, forward, make, make_ragged, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_same_bits, error, tolerance
@@ -12,13 +12,6 @@ from tolerances import assert_same_bits, error, tolerance
 from rnnfast import reference
 
 both_directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-
-
-def ragged(name: str, T: int, B: int, I: int, H: int, *, reverse: bool = False, seed: int = 0) -> Case:
-    """A ragged case with resets, that gives the states of every step."""
-    variant, asked = OPTIONS[name]
-    keywords = lengths_and_reset(T, B, seed)
-    return make(variant, T, B, I, H, reverse=reverse, return_states=True, **asked, **keywords)
 
 
 def episodes(case: Case, b: int) -> list[slice]:
@@ -85,26 +78,26 @@ def assert_agree(got: dict[str, np.ndarray], want: dict[str, np.ndarray], K: int
 
 @all_options
 @both_directions
-def test_every_episode_is_as_alone(name, reverse):
-    case = ragged(name, 9, 7, 3, 4, reverse=reverse)
+def test_every_episode_equals_a_run_of_its_own(name, reverse):
+    case = make_ragged(name, 9, 7, 3, 4, reverse=reverse)
     assert {len(episodes(case, b)) for b in range(7)} >= {0, 1, 2, 3}
     assert_agree(run(reference, case), one_by_one(case), case.K)
 
 
 @given(data=st.data())
 @settings(max_examples=500, deadline=None, derandomize=True)
-def test_every_episode_of_any_batch_is_as_alone(data):
+def test_every_episode_of_any_batch_equals_a_run_of_its_own(data):
     name = data.draw(st.sampled_from(list(OPTIONS)), "name")
     T, B, I, H = (data.draw(st.integers(low, 8), dim) for low, dim in zip((0, 0, 1, 1), "TBIH", strict=True))
     seed, reverse = data.draw(st.integers(0, 999), "seed"), data.draw(st.booleans(), "reverse")
-    case = ragged(name, T, B, I, H, reverse=reverse, seed=seed)
+    case = make_ragged(name, T, B, I, H, reverse=reverse, seed=seed)
     assert_agree(run(reference, case), one_by_one(case), case.K)
 
 
 @all_options
 @both_directions
-def test_one_bend_without_the_other(name, reverse):
-    case = ragged(name, 6, 5, 3, 4, reverse=reverse)
+def test_lengths_or_resets_alone_equal_both_with_plain_values(name, reverse):
+    case = make_ragged(name, 6, 5, 3, 4, reverse=reverse)
     for missing, plain in (("lengths", np.full(5, 6)), ("reset", np.zeros((6, 5), bool))):
         options = {**case.options, missing: plain}
         without = {key: value for key, value in options.items() if key != missing}
@@ -115,7 +108,7 @@ def test_one_bend_without_the_other(name, reverse):
 @all_options
 @both_directions
 def test_nothing_is_read_past_the_lengths(name, reverse):
-    case = ragged(name, 6, 5, 3, 4, reverse=reverse)
+    case = make_ragged(name, 6, 5, 3, 4, reverse=reverse)
     want = run(reference, case)
     past = np.arange(6)[:, np.newaxis] >= case.options["lengths"]
     assert past.any()
@@ -132,7 +125,7 @@ def test_nothing_is_read_past_the_lengths(name, reverse):
 
 @all_options
 def test_weights_of_nan_give_zeros_past_the_lengths(name):
-    case = ragged(name, 6, 5, 3, 4)
+    case = make_ragged(name, 6, 5, 3, 4)
     weights = {key: np.full_like(weight, np.nan) for key, weight in case.weights.items()}
     with np.errstate(invalid="ignore"):
         got = run(reference, case._replace(weights=weights))
@@ -164,7 +157,7 @@ def test_nan_does_not_cross_a_reset(name, reverse):
 
 @all_options
 @both_directions
-def test_a_state_of_nan_is_cut_off(name, reverse):
+def test_a_reset_discards_a_state_of_nan(name, reverse):
     variant, asked = OPTIONS[name]
     T = 4
     reset = np.zeros((T, 2), bool)
@@ -187,7 +180,7 @@ def test_a_state_of_nan_is_cut_off(name, reverse):
 @all_options
 @both_directions
 def test_states_are_those_of_shorter_runs(name, reverse):
-    case = ragged(name, 5, 4, 3, 4, reverse=reverse)
+    case = make_ragged(name, 5, 4, 3, 4, reverse=reverse)
     outputs, _ = forward(reference, case)
     assert_same_bits({"y": outputs["states_h"]}, {"y": outputs["y"]})
     assert not np.shares_memory(outputs["states_h"], outputs["y"])
@@ -203,7 +196,7 @@ def test_states_are_those_of_shorter_runs(name, reverse):
 
 @all_options
 def test_the_gradient_of_the_states_adds_to_that_of_y(name):
-    case = ragged(name, 5, 4, 3, 4)
+    case = make_ragged(name, 5, 4, 3, 4)
     _, tape = forward(reference, case)
     got = backward(reference, case, tape)
     dh_steps, *dc_steps = case.dstates
@@ -213,7 +206,7 @@ def test_the_gradient_of_the_states_adds_to_that_of_y(name):
 
 @all_options
 def test_the_tape_keeps_its_own_lengths_and_resets(name):
-    case = ragged(name, 5, 4, 3, 4)
+    case = make_ragged(name, 5, 4, 3, 4)
     outputs, tape = forward(reference, case)
     want = backward(reference, case, tape)
     for array in (case.options["lengths"], case.options["reset"], *outputs.values()):
@@ -223,7 +216,7 @@ def test_the_tape_keeps_its_own_lengths_and_resets(name):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint64, list])
 def test_lengths_of_any_integers(dtype):
-    case = ragged("lstm", 5, 4, 3, 4)
+    case = make_ragged("lstm", 5, 4, 3, 4)
     lengths = case.options["lengths"]
     other = lengths.tolist() if dtype is list else lengths.astype(dtype)
     got = run(reference, case._replace(options={**case.options, "lengths": other}))
@@ -232,7 +225,7 @@ def test_lengths_of_any_integers(dtype):
 
 @all_options
 def test_a_float32_batch_stays_float32(name):
-    case = ragged(name, 5, 4, 3, 4)
+    case = make_ragged(name, 5, 4, 3, 4)
     want = run(reference, case.astype(np.float32).astype(np.float64))
     for narrow in (case.astype(np.float32), case._replace(x=case.x.astype(np.float32))):
         for result, array in run(reference, narrow).items():

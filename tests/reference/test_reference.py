@@ -36,7 +36,7 @@ def objective(case: Case) -> float:
     return float(sum((got * gradient).sum() for got, gradient in pairs if gradient is not None))
 
 
-def assert_gradients(case: Case) -> None:
+def assert_gradients_of(case: Case) -> None:
     """Every gradient of the reference agrees with finite differences."""
     got = backward(reference, case, forward(reference, case)[1])
     arguments = {"dx": case.x, **dict(zip(("dh", "dc"), case.state, strict=False)), **case.weights}
@@ -50,7 +50,7 @@ def assert_gradients(case: Case) -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("shape", [(5, 2, 3, 4), (1, 3, 2, 1), (0, 2, 3, 2)], ids=str)
 def test_gradients_are_finite_differences(variant, reverse, shape):
-    assert_gradients(make(variant, *shape, reverse=reverse))
+    assert_gradients_of(make(variant, *shape, reverse=reverse))
 
 
 @all_options
@@ -59,7 +59,7 @@ def test_gradients_are_finite_differences(variant, reverse, shape):
 def test_gradients_of_every_option(name, reverse, ragged):
     variant, asked = OPTIONS[name]
     keywords = {kind: array for kind, array in lengths_and_reset(4, 3).items() if kind in ragged}
-    assert_gradients(make(variant, 4, 3, 2, 3, reverse=reverse, return_states=True, **asked, **keywords))
+    assert_gradients_of(make(variant, 4, 3, 2, 3, reverse=reverse, return_states=True, **asked, **keywords))
 
 
 LSTM_OPTIONS = {
@@ -81,7 +81,7 @@ def test_gradients_of_any_combination(data):
         if data.draw(st.booleans(), kind):
             asked[kind] = array
     flags = {name: data.draw(st.booleans(), name) for name in ("bias", "reverse", "return_states")}
-    assert_gradients(make(variant, T, B, I, H, **flags, **asked))
+    assert_gradients_of(make(variant, T, B, I, H, **flags, **asked))
 
 
 @all_variants
@@ -89,7 +89,7 @@ def test_gradients_of_any_combination(data):
 def test_gradients_with_fewer_biases(variant, names):
     case = make(variant, 3, 2, 3, 2)
     weights = {name: w for name, w in case.weights.items() if not name.startswith("bias") or name in names}
-    assert_gradients(case._replace(weights=weights))
+    assert_gradients_of(case._replace(weights=weights))
 
 
 @all_variants
@@ -97,12 +97,12 @@ def test_gradients_with_parts_left_out(variant):
     case = make(variant, 3, 2, 2, 3, return_states=True)
     nothing = (None,) * len(case.state)
     silent = case._replace(dy=None, dstate=nothing, dstates=nothing)
-    assert_gradients(case._replace(dy=None))
-    assert_gradients(case._replace(dstate=nothing))
-    assert_gradients(case._replace(dstates=nothing))
+    assert_gradients_of(case._replace(dy=None))
+    assert_gradients_of(case._replace(dstate=nothing))
+    assert_gradients_of(case._replace(dstates=nothing))
     for k in range(len(case.state)):
-        assert_gradients(silent._replace(dstate=replaced(nothing, k, case.dstate[k])))
-        assert_gradients(silent._replace(dstates=replaced(nothing, k, case.dstates[k])))
+        assert_gradients_of(silent._replace(dstate=replaced(nothing, k, case.dstate[k])))
+        assert_gradients_of(silent._replace(dstates=replaced(nothing, k, case.dstates[k])))
     got = backward(reference, silent, forward(reference, case)[1])
     assert not any(gradient.any() for gradient in got.values())
 
@@ -151,7 +151,7 @@ def test_y_ends_with_the_final_state(variant):
 
 
 @all_variants
-def test_no_steps_hand_the_state_through(variant):
+def test_zero_steps_return_the_initial_state(variant):
     case = make(variant, 0, 2, 3, 4)
     outputs, tape = forward(reference, case)
     gradients = backward(reference, case, tape)

@@ -39,7 +39,7 @@ with np.load(DATA / "onnx_nodes.npz") as file:
     CASES = by_case(dict(file))
 
 
-def weights_of(operator: str, inputs: Arrays, index: int) -> Arrays:
+def weights_of_direction(operator: str, inputs: Arrays, index: int) -> Arrays:
     """One direction's weights by our names, their blocks in our order."""
     order = GATES[operator]
 
@@ -77,7 +77,7 @@ def run_node(attributes: dict[str, Any], inputs: Arrays) -> Arrays:
             options["reset_after"] = bool(attributes.get("linear_before_reset", 0))
         if operator == "LSTM":
             state = state, None if c is None else c[index]
-        y, final, _ = forward(x, **weights_of(operator, inputs, index), state=state, **options)
+        y, final, _ = forward(x, **weights_of_direction(operator, inputs, index), state=state, **options)
         ys.append(y)
         finals.append(final if operator == "LSTM" else (final,))
     outputs = {"Y": np.stack(ys, axis=1)}  # [T, D, B, H]
@@ -103,7 +103,7 @@ def run_layer(attributes: dict[str, Any], inputs: Arrays) -> Arrays:
         {
             name + suffixes[index]: weight
             for index in range(D)
-            for name, weight in weights_of(operator, inputs, index).items()
+            for name, weight in weights_of_direction(operator, inputs, index).items()
         }
     )
     state = [inputs.get(name) for name in ("initial_h", "initial_c")]

@@ -7,16 +7,13 @@ import pickle
 
 import numpy as np
 import pytest
+from arrays import normal64
 from differences import assert_gradients
 
 import rnnfast as rf
 from rnnfast.text import Window, window_model
 
 T, B, N = 7, 3, 2
-
-
-def numbers(*shape: int, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def plain(x, size, state=None, reset=None):
@@ -40,7 +37,7 @@ RESET = np.random.default_rng(3).random((T, B)) < 0.3
 @pytest.mark.parametrize("reset", [None, RESET], ids=["one episode", "several episodes"])
 @pytest.mark.parametrize("size", [1, 2, 4, 9])
 def test_a_window_is_what_the_definition_says(size, reset):
-    x, state = numbers(T, B, N), numbers(size - 1, B, N, seed=2)
+    x, state = normal64(T, B, N), normal64(size - 1, B, N, seed=2)
     y, _ = Window(size)(x, state, reset=reset)
     np.testing.assert_array_equal(y, plain(x, size, state, reset))
 
@@ -48,19 +45,19 @@ def test_a_window_is_what_the_definition_says(size, reset):
 @pytest.mark.parametrize("reset", [None, RESET], ids=["one episode", "several episodes"])
 @pytest.mark.parametrize("size", [1, 2, 4, 9])
 def test_gradients_agree_with_finite_differences(size, reset):
-    assert_gradients(Window(size), numbers(T, B, N), numbers(size - 1, B, N, seed=2), reset=reset)
+    assert_gradients(Window(size), normal64(T, B, N), normal64(size - 1, B, N, seed=2), reset=reset)
 
 
 def test_the_gradients_of_tanh_and_of_the_model():
-    assert_gradients(rf.Tanh(), numbers(4, 3))
-    x = numbers(T, B, N)
+    assert_gradients(rf.Tanh(), normal64(4, 3))
+    x = normal64(T, B, N)
     model = rf.Sequential(
         Window(3),
         rf.Linear(3 * N, 5, dtype="float64", rng=0),
         rf.Tanh(),
         rf.Linear(5, 4, dtype="float64", rng=1),
     )
-    assert_gradients(model, x, (numbers(2, B, N, seed=4), None, None, None))
+    assert_gradients(model, x, (normal64(2, B, N, seed=4), None, None, None))
 
 
 @pytest.mark.parametrize("size", [1, 3, 20])
@@ -98,14 +95,14 @@ def test_a_stream_can_be_set_back():
 
 def test_no_gradient_and_no_step():
     window = Window(3)
-    x = numbers(T, B, N)
+    x = normal64(T, B, N)
     _, _, tape = window.forward(x)
     dx, dstate = window.backward(tape)
     assert not dx.any()
     assert not dstate.any()
     _, _, tape = window.forward(x)
     assert window.backward(tape, input_grad=False)[0] is None
-    state = numbers(2, B, N)
+    state = normal64(2, B, N)
     y, final = window(x[:0], state, reset=RESET[:0])
     assert y.shape == (0, B, 3 * N)
     np.testing.assert_array_equal(final, state)
@@ -144,13 +141,21 @@ def test_it_learns_what_its_window_holds():
     [
         (lambda: Window(0), ValueError, "size: expected at least 1, got 0"),
         (lambda: window_model(3, 2.5), TypeError, r"window: expected an integer, got 2\.5"),
-        (lambda: Window(2)(numbers(3, 2)), ValueError, r"x: expected shape \[T, B, N\], got \(3, 2\)"),
-        (lambda: Window(2)(numbers(3, 2, 1), numbers(2, 2, 1)), ValueError, "state: expected shape"),
-        (lambda: Window(2)(numbers(3, 2, 1), reset=np.ones((3, 2))), TypeError, "reset: expected dtype bool"),
-        (lambda: Window(2)(numbers(3, 2, 1), reset=np.ones(3, bool)), ValueError, "reset: expected shape"),
-        (lambda: Window(2).stream(2)(numbers(3, 1)), ValueError, r"x: expected shape \[2, N\], got \(3, 1\)"),
+        (lambda: Window(2)(normal64(3, 2)), ValueError, r"x: expected shape \[T, B, N\], got \(3, 2\)"),
+        (lambda: Window(2)(normal64(3, 2, 1), normal64(2, 2, 1)), ValueError, "state: expected shape"),
         (
-            lambda: setattr(Window(2).stream(2), "state", numbers(2, 2, 1)),
+            lambda: Window(2)(normal64(3, 2, 1), reset=np.ones((3, 2))),
+            TypeError,
+            "reset: expected dtype bool",
+        ),
+        (lambda: Window(2)(normal64(3, 2, 1), reset=np.ones(3, bool)), ValueError, "reset: expected shape"),
+        (
+            lambda: Window(2).stream(2)(normal64(3, 1)),
+            ValueError,
+            r"x: expected shape \[2, N\], got \(3, 1\)",
+        ),
+        (
+            lambda: setattr(Window(2).stream(2), "state", normal64(2, 2, 1)),
             ValueError,
             "state: expected shape",
         ),

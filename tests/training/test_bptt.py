@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import assert_equal, normal64, parts
+from models import double_layer, state_for
 from tolerances import assert_close, assert_same_bits
 
 import rnnfast as rf
@@ -20,20 +22,6 @@ RESET = np.random.default_rng(3).random((T, B)) < 0.2
 MASK = np.random.default_rng(4).random((T, B)) < 0.7
 
 
-def numbers(*shape: int, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
-
-
-def build(cell: str, **options: Any) -> Any:
-    return LAYERS[cell](I, H, rng=7, dtype="float64", **options)
-
-
-def state_for(cell: str) -> Any:
-    return (
-        (numbers(1, B, H, seed=2), numbers(1, B, H, seed=3)) if cell == "lstm" else numbers(1, B, H, seed=2)
-    )
-
-
 def descend(model: rf.Module) -> None:
     for parameter in model.parameters():
         parameter.data -= 0.1 * parameter.grad
@@ -43,24 +31,13 @@ def gradients(model: rf.Module) -> dict[str, np.ndarray]:
     return {name: parameter.grad.copy() for name, parameter in model.named_parameters()}
 
 
-def parts(state: Any) -> list[np.ndarray]:
-    """The arrays in a state."""
-    if isinstance(state, tuple):
-        return [array for part in state for array in parts(part)]
-    return [] if state is None else [state]
-
-
-def same(got: Any, want: Any) -> None:
-    for one, other in zip(parts(got), parts(want), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 @every_cell
 @every_window
 @pytest.mark.parametrize("ragged", [False, True])
 def test_the_truncated_gradient_by_brute_force(cell, k1, k2, ragged):
     """Each window on the reference, from the state stored k2 - k1 steps before it; an update after each."""
-    layer, x, targets, state = build(cell), numbers(T, B, I), numbers(T, B, H, seed=9), state_for(cell)
+    layer, x, targets = double_layer(cell, I, H), normal64(T, B, I), normal64(T, B, H, seed=9)
+    state = state_for(layer, B)
     lengths = LENGTHS if ragged else np.full(B, T)
     reset = RESET if ragged else np.zeros((T, B), bool)
     mask = MASK if ragged else np.ones((T, B), bool)
@@ -101,7 +78,7 @@ def test_windows_without_overlap_are_the_plain_loop(cell):
         rf.Sequential(
             rf.Embedding(5, I, dtype="float64", rng=1),
             rf.Dropout(0.2, rng=2),
-            build(cell, num_layers=2, dropout=0.3),
+            double_layer(cell, I, H, num_layers=2, dropout=0.3),
             rf.Linear(H, 5, dtype="float64", rng=3),
         )
         for _ in range(2)
@@ -116,7 +93,7 @@ def test_windows_without_overlap_are_the_plain_loop(cell):
             models[1], rf.losses.cross_entropy, tokens[t:end], tokens[t + 1 : end + 1], before
         )
         assert loss == want
-        same(state, before)
+        assert_equal(state, before)
         assert_same_bits(gradients(models[0]), gradients(models[1]))
         for model in models:
             descend(model)
@@ -128,7 +105,7 @@ def test_a_model_gives_the_gradients_of_each_windows_own_loss(cell, k1, k2):
     """Those of one pass from the stored state, of which the loss keeps the window's own steps."""
     model = rf.Sequential(
         rf.Embedding(5, I, dtype="float64", rng=1),
-        build(cell, num_layers=2),
+        double_layer(cell, I, H, num_layers=2),
         rf.Linear(H, 5, dtype="float64", rng=3),
     )
     tokens = np.random.default_rng(0).integers(0, 5, (T + 1, B))
@@ -150,7 +127,7 @@ def test_a_model_gives_the_gradients_of_each_windows_own_loss(cell, k1, k2):
             grads=grads,
         )
         assert loss == pytest.approx(want, rel=1e-12)
-        same(state, final)
+        assert_equal(state, final)
         assert_close(gradients(model), grads, K=I + H)
         if following != start:
             stored[following] = model(x[start:following], stored[start])[1]
@@ -159,31 +136,31 @@ def test_a_model_gives_the_gradients_of_each_windows_own_loss(cell, k1, k2):
 
 @every_window
 @pytest.mark.parametrize("ragged", [False, True])
-def test_with_fixed_weights_the_state_goes_on(k1, k2, ragged):
-    layer, x, targets = build("lstm", num_layers=2), numbers(T, B, I), numbers(T, B, H)
+def test_with_fixed_weights_the_state_passes_from_window_to_window(k1, k2, ragged):
+    layer, x, targets = double_layer("lstm", I, H, num_layers=2), normal64(T, B, I), normal64(T, B, H)
     keywords = {"lengths": LENGTHS, "reset": RESET} if ragged else {}
     windows = rf.truncated_bptt(layer, rf.losses.mse, x, targets, k1, k2, **keywords)
     for begin, (_, state) in zip(range(0, T, k1), windows, strict=True):
         end = min(begin + k1, T)
         here = {"lengths": np.clip(LENGTHS, 0, end), "reset": RESET[:end]} if ragged else {}
-        same(state, layer(x[:end], **here)[1])
+        assert_equal(state, layer(x[:end], **here)[1])
 
 
 def test_a_window_of_all_steps_gives_the_whole_gradient():
-    layer, x, targets = build("gru"), numbers(T, B, I), numbers(T, B, H)
+    layer, x, targets = double_layer("gru", I, H), normal64(T, B, I), normal64(T, B, H)
     ((loss, state),) = rf.truncated_bptt(layer, rf.losses.mse, x, targets, T, T)
     got = gradients(layer)
     layer.zero_grad()
     want, final = rf.loss_and_grad(layer, rf.losses.mse, x, targets)
     assert loss == want
-    same(state, final)
+    assert_equal(state, final)
     assert_same_bits(got, gradients(layer))
 
 
 @pytest.mark.parametrize("layout", ["batch first", "unbatched"])
 def test_layouts_agree(layout):
-    layer, other = build("lstm"), build("lstm", batch_first=layout == "batch first")
-    x, targets = numbers(T, B, I), numbers(T, B, H)
+    layer, other = double_layer("lstm", I, H), double_layer("lstm", I, H, batch_first=layout == "batch first")
+    x, targets = normal64(T, B, I), normal64(T, B, H)
     given = {"lengths": LENGTHS, "reset": RESET, "mask": MASK}
     if layout == "batch first":
         turned = {"x": x.swapaxes(0, 1), "targets": targets.swapaxes(0, 1)}
@@ -226,9 +203,9 @@ def test_masks_of_dropout_differ_from_window_to_window_and_repeat_by_seed():
 def test_checkpoints_within_windows():
     losses = []
     for keywords in ({}, {"checkpoint": 2}):
-        layer = build("gru")
+        layer = double_layer("gru", I, H)
         windows = rf.truncated_bptt(
-            layer, rf.losses.mse, numbers(T, B, I), numbers(T, B, H), 5, 7, **keywords
+            layer, rf.losses.mse, normal64(T, B, I), normal64(T, B, H), 5, 7, **keywords
         )
         losses.append([loss for loss, _ in windows])
         losses[-1].append(gradients(layer))
@@ -239,7 +216,9 @@ def test_checkpoints_within_windows():
 
 def test_no_steps_no_windows():
     assert not list(
-        rf.truncated_bptt(build("gru"), rf.losses.mse, np.ones((0, B, I)), np.ones((0, B, H)), 2, 3)
+        rf.truncated_bptt(
+            double_layer("gru", I, H), rf.losses.mse, np.ones((0, B, I)), np.ones((0, B, H)), 2, 3
+        )
     )
 
 
@@ -249,7 +228,11 @@ def test_no_steps_no_windows():
         ({"k2": 3}, ValueError, r"^k2: expected at least k1 = 4, got 3"),
         ({"k1": 0}, ValueError, r"^k1: expected at least 1, got 0"),
         ({"k2": 4.0}, TypeError, r"^k2: expected an integer, got 4\.0"),
-        ({"x": numbers(T - 1, B, I)}, ValueError, r"^targets: expected 10 steps along axis 0, as x has, got"),
+        (
+            {"x": normal64(T - 1, B, I)},
+            ValueError,
+            r"^targets: expected 10 steps along axis 0, as x has, got",
+        ),
         ({"x": np.float64(1)}, ValueError, r"^x: expected an axis of time, got shape \(\)"),
         (
             {"mask": MASK[:4]},
@@ -262,12 +245,12 @@ def test_no_steps_no_windows():
         ({"rng": 0.5}, TypeError, r"^rng: expected an integer"),
         ({"grads": {}}, TypeError, r"^grads: expected a keyword GRU takes"),
         (
-            {"model": rf.Sequential(build("gru"), rf.Last())},
+            {"model": rf.Sequential(double_layer("gru", I, H), rf.Last())},
             ValueError,
             r"^model: expected a y at every step",
         ),
         (
-            {"model": build("gru", bidirectional=True)},
+            {"model": double_layer("gru", I, H, bidirectional=True)},
             ValueError,
             r"^model: expected layers of one direction",
         ),
@@ -275,7 +258,12 @@ def test_no_steps_no_windows():
     ids=str,
 )
 def test_what_does_not_fit_is_named_before_the_first_window(given, error, message):
-    usual = {"model": build("gru"), "loss": rf.losses.mse, "x": numbers(T, B, I), "targets": numbers(T, B, H)}
+    usual = {
+        "model": double_layer("gru", I, H),
+        "loss": rf.losses.mse,
+        "x": normal64(T, B, I),
+        "targets": normal64(T, B, H),
+    }
     with pytest.raises(error, match=message):
         rf.truncated_bptt(**(usual | {"k1": 4, "k2": 6} | given))
 
@@ -287,10 +275,10 @@ def test_lengths_of_any_integers_are_cut_into_windows(dtype):
     losses = []
     for kind in (np.intp, dtype):
         windows = rf.truncated_bptt(
-            build("gru"),
+            double_layer("gru", I, H),
             rf.losses.mse,
-            numbers(23, B, I),
-            numbers(23, B, H),
+            normal64(23, B, I),
+            normal64(23, B, H),
             5,
             5,
             lengths=lengths.astype(kind),

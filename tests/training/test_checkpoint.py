@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import assert_equal
 
 import rnnfast as rf
 from rnnfast.training import checkpoint, model_arrays, read_checkpoint, write_checkpoint
 
 
-def build(hidden: int = 4, dtype: str = "float32", seed: int = 0) -> tuple[rf.Sequential, rf.optim.Optimizer]:
+def model_and_optimizer(
+    hidden: int = 4, dtype: str = "float32", seed: int = 0
+) -> tuple[rf.Sequential, rf.optim.Optimizer]:
     model = rf.Sequential(
         rf.LSTM(3, hidden, dtype=dtype, rng=seed), rf.Linear(hidden, 2, dtype=dtype, rng=seed + 1)
     )
@@ -43,16 +46,10 @@ def snapshot(model: rf.Sequential, optimizer: rf.optim.Optimizer) -> dict[str, A
     }
 
 
-def assert_equal(got: dict[str, Any], want: dict[str, Any]) -> None:
-    assert got.keys() == want.keys()
-    for name, value in want.items():
-        assert np.array_equal(got[name], value), name
-
-
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """A checkpoint of a model and an optimizer that have taken two steps."""
-    model, optimizer = build()
+    model, optimizer = model_and_optimizer()
     train_a_little(model, optimizer)
     rf.save(tmp_path / "saved.npz", model, optimizer, metadata={"text": "äöü", "sizes": [3, 4]})
     return tmp_path / "saved.npz"
@@ -60,11 +57,11 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_is_saved_loads_and_trains_on_to_the_same_bits(tmp_path: Path, dtype: str) -> None:
-    model, optimizer = build(dtype=dtype)
+    model, optimizer = model_and_optimizer(dtype=dtype)
     train_a_little(model, optimizer)
     path = str(tmp_path / "model")
     rf.save(path, model, optimizer)
-    other, other_optimizer = build(dtype=dtype, seed=7)
+    other, other_optimizer = model_and_optimizer(dtype=dtype, seed=7)
     assert rf.load(path, other, other_optimizer) == {}
     assert_equal(snapshot(other, other_optimizer), snapshot(model, optimizer))
     train_a_little(model, optimizer, 3)
@@ -73,14 +70,14 @@ def test_what_is_saved_loads_and_trains_on_to_the_same_bits(tmp_path: Path, dtyp
 
 
 def test_metadata_comes_back_and_the_optimizer_may_be_left_aside(saved: Path) -> None:
-    model, optimizer = build(seed=7)
+    model, optimizer = model_and_optimizer(seed=7)
     untouched = optimizer.state_dict()
     assert rf.load(saved, model) == {"text": "äöü", "sizes": [3, 4]}
     assert_equal(optimizer.state_dict(), untouched)
     arrays, metadata = read_checkpoint(saved)
     assert metadata["text"] == "äöü"
     assert_equal(model_arrays(arrays), model.state_dict())
-    other, _ = build(seed=8)
+    other, _ = model_and_optimizer(seed=8)
     other.load_state_dict(model_arrays(arrays))
     assert_equal(other.state_dict(), model.state_dict())
 
@@ -112,7 +109,7 @@ def test_the_file_is_a_plain_npz_and_the_same_bytes_every_time(saved: Path, tmp_
         assert json.loads(file["rnnfast"].tobytes())["format"] == "rnnfast checkpoint"
         assert file["model.0.weight_ih_l0"].shape == (16, 3)
         assert str(file["optimizer.kind"]) == "Adam"
-    model, optimizer = build()
+    model, optimizer = model_and_optimizer()
     train_a_little(model, optimizer)
     rf.save(tmp_path / "again.npz", model, optimizer, metadata={"text": "äöü", "sizes": [3, 4]})
     assert (tmp_path / "again.npz").read_bytes() == saved.read_bytes()
@@ -122,7 +119,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = saved.read_bytes()
-    model, optimizer = build(seed=3)
+    model, optimizer = model_and_optimizer(seed=3)
     for name in ("fsync", "replace"):
 
         def fail(*arguments: Any) -> None:
@@ -146,7 +143,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(
 
     monkeypatch.setattr(np.lib.format, "write_array", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        rf.save(saved, build(seed=3)[0])
+        rf.save(saved, model_and_optimizer(seed=3)[0])
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name]
 
@@ -156,10 +153,10 @@ def test_the_file_has_the_usual_permissions_and_a_link_stays_a_link(saved: Path)
     (saved.parent / "plain").write_bytes(b"")
     link = saved.parent / "link"
     link.symlink_to(saved)
-    rf.save(link, build(seed=3)[0])
+    rf.save(link, model_and_optimizer(seed=3)[0])
     assert link.is_symlink()
     assert saved.stat().st_mode == (saved.parent / "plain").stat().st_mode
-    rf.load(saved, build()[0])
+    rf.load(saved, model_and_optimizer()[0])
 
 
 def test_what_cannot_be_kept_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -169,9 +166,9 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(tmp_path: Pat
     with pytest.raises(ValueError, match="'rnnfast' is the header's own name"):
         write_checkpoint(path, {"rnnfast": np.ones(3)}, {})
     with pytest.raises(TypeError, match="metadata: expected what JSON can hold"):
-        rf.save(path, build()[0], metadata={"array": np.ones(3)})
+        rf.save(path, model_and_optimizer()[0], metadata={"array": np.ones(3)})
     with pytest.raises(OSError, match="No such file"):
-        rf.save(tmp_path / "no" / "folder", build()[0])
+        rf.save(tmp_path / "no" / "folder", model_and_optimizer()[0])
     assert os.listdir(tmp_path) == []
 
 
@@ -255,9 +252,9 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
 }
 
 
-def assert_refused(path: Path, message: str = "") -> None:
+def assert_load_is_refused(path: Path, message: str = "") -> None:
     """Loading is one line that opens with the path, and changes nothing."""
-    model, optimizer = build(seed=7)
+    model, optimizer = model_and_optimizer(seed=7)
     train_a_little(model, optimizer, 1)
     before = snapshot(model, optimizer)
     with pytest.raises(ValueError, match=re.escape(message) or None) as caught:
@@ -271,16 +268,16 @@ def assert_refused(path: Path, message: str = "") -> None:
 def test_a_file_that_does_not_fit_is_refused(saved: Path, damage: str) -> None:
     change, message = DAMAGES[damage]
     rewrite(saved, change)
-    assert_refused(saved, message)
+    assert_load_is_refused(saved, message)
 
 
 def test_compressed_files_are_refused_however_small(saved: Path) -> None:
     rewrite(saved, lambda members: None, compression=zipfile.ZIP_DEFLATED)
-    assert_refused(saved, "expected it neither compressed nor encrypted")
+    assert_load_is_refused(saved, "expected it neither compressed nor encrypted")
     bomb = npy(np.zeros((2**24,), np.float32))
     rewrite(saved, lambda members: members.update({WEIGHT: bomb}), compression=zipfile.ZIP_DEFLATED)
     assert saved.stat().st_size < 2**17
-    assert_refused(saved, "expected it neither compressed nor encrypted")
+    assert_load_is_refused(saved, "expected it neither compressed nor encrypted")
 
 
 def test_overlapping_members_are_refused(saved: Path) -> None:
@@ -303,21 +300,21 @@ def test_overlapping_members_are_refused(saved: Path) -> None:
     saved.write_bytes(data)
     with zipfile.ZipFile(saved) as archive:
         assert len(archive.infolist()) == count
-    assert_refused(saved, "more bytes declared than the file has")
+    assert_load_is_refused(saved, "more bytes declared than the file has")
 
 
 def test_two_members_of_one_name_are_refused(saved: Path) -> None:
     with zipfile.ZipFile(saved, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(WEIGHT, npy(np.ones((16, 3), np.float32)))
-    assert_refused(saved, "two entries of one name")
+    assert_load_is_refused(saved, "two entries of one name")
 
 
 def test_cut_and_flipped_files_are_refused_or_read_the_same(saved: Path) -> None:
     data = saved.read_bytes()
     for length in np.linspace(0, len(data) - 1, 40, dtype=int):
         saved.write_bytes(data[:length])
-        assert_refused(saved)
-    want, _ = build(seed=7)
+        assert_load_is_refused(saved)
+    want, _ = model_and_optimizer(seed=7)
     saved.write_bytes(data)
     rf.load(saved, want)
     refusals = []
@@ -326,7 +323,7 @@ def test_cut_and_flipped_files_are_refused_or_read_the_same(saved: Path) -> None
         spoilt = bytearray(data)
         spoilt[place] ^= 1 << rng.integers(8)
         saved.write_bytes(spoilt)
-        model, optimizer = build(seed=8)
+        model, optimizer = model_and_optimizer(seed=8)
         try:
             rf.load(saved, model, optimizer)
         except ValueError as error:
@@ -342,7 +339,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     pipe, folder = tmp_path / "pipe", tmp_path / "folder"
     os.mkfifo(pipe)  # without a writer: to open it would never end
     folder.mkdir()
-    model, optimizer = build()
+    model, optimizer = model_and_optimizer()
     for path in (pipe, folder, "/dev/zero", os.devnull):
         for read in (
             lambda path=path: rf.load(path, model, optimizer),
@@ -362,7 +359,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 
 
 def test_a_number_is_no_file_and_stays_open(saved: Path) -> None:
-    model, optimizer = build()
+    model, optimizer = model_and_optimizer()
     with saved.open("rb") as file:
         for wrong in (file.fileno(), True, None, file):
             for use in (
@@ -397,7 +394,7 @@ def claim(path: Path, name: str, count: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs files with holes")
-def test_what_members_claim_is_held_against_the_model_before_it_is_read(saved: Path) -> None:
+def test_declared_sizes_of_members_are_compared_with_the_model_before_reading(saved: Path) -> None:
     before = saved.read_bytes()
     for name, message in (
         (
@@ -409,7 +406,7 @@ def test_what_members_claim_is_held_against_the_model_before_it_is_read(saved: P
         saved.write_bytes(before)
         claim(saved, name, 2**40)  # 4 TB
         assert saved.stat().st_blocks * 512 < 2**20
-        model, optimizer = build()
+        model, optimizer = model_and_optimizer()
         with pytest.raises(ValueError, match=rf"saved\.npz: {message}"):
             rf.load(saved, model, optimizer)
         with pytest.raises(
@@ -418,8 +415,8 @@ def test_what_members_claim_is_held_against_the_model_before_it_is_read(saved: P
             read_checkpoint(saved)
 
 
-def test_metadata_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, _ = build()
+def test_too_large_metadata_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = model_and_optimizer()
     path = tmp_path / "model.npz"
     rf.save(path, model, metadata={"text": "x" * 1000})
     monkeypatch.setattr(checkpoint, "_MOST_METADATA", 1000)
@@ -429,8 +426,8 @@ def test_metadata_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         rf.load(path, model)
 
 
-def test_an_optimizer_s_state_has_a_bound(saved: Path) -> None:
-    model, optimizer = build()
+def test_a_too_large_optimizer_state_is_refused(saved: Path) -> None:
+    model, optimizer = model_and_optimizer()
     rewrite(saved, lambda entries: entries.update({"optimizer.exp_avg.0.npy": npy(np.zeros(10**5))}))
     with pytest.raises(ValueError, match=r"expected at most \d+ bytes in optimizer\.\*, got \d+$"):
         rf.load(saved, model, optimizer)
@@ -440,10 +437,10 @@ def test_other_files_are_refused_and_missing_ones_are_missing(tmp_path: Path) ->
     path = tmp_path / "file"
     for content in (b"", b"PK\x03\x04", b"hello" * 1000):
         path.write_bytes(content)
-        assert_refused(path, "no .npz file")
+        assert_load_is_refused(path, "no .npz file")
     np.savez(tmp_path / "other.npz", x=np.ones(3))
-    assert_refused(tmp_path / "other.npz", "no 'rnnfast' entry")
+    assert_load_is_refused(tmp_path / "other.npz", "no 'rnnfast' entry")
     with pytest.raises(FileNotFoundError):
-        rf.load(tmp_path / "nothing", build()[0])
+        rf.load(tmp_path / "nothing", model_and_optimizer()[0])
     with pytest.raises(OSError, match="directory"):
         read_checkpoint(tmp_path)

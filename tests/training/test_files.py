@@ -42,7 +42,7 @@ def test_a_new_file_has_the_mode_of_any_other(tmp_path):
 
 
 @posix
-def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+def test_only_regular_files_are_replaced(tmp_path):
     pipe, folder, loop, link = (tmp_path / name for name in ("pipe", "folder", "loop", "link"))
     os.mkfifo(pipe)
     folder.mkdir()
@@ -57,7 +57,7 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path):
 
 
 @posix
-def test_links_go_on_pointing_where_they_did(tmp_path):
+def test_a_link_keeps_its_target(tmp_path):
     (tmp_path / "folder").mkdir()
     target, link = tmp_path / "folder" / "file", tmp_path / "link"
     link.symlink_to(target)

@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from arrays import normal
+from training.runs import fit_quietly
 
 import rnnfast as rf
 from rnnfast.training import evaluate, read_checkpoint, write_checkpoint
 
 T, N, I, H = 7, 20, 2, 5
-
-
-def numbers(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
+fit_mse = partial(fit_quietly, loss="mse")
 
 
 def tagger(batch_first: bool = False) -> rf.Sequential:
     return rf.Sequential(rf.GRU(I, H, batch_first=batch_first, rng=0), rf.Linear(H, 1, rng=1))
 
 
-def classifier() -> rf.Sequential:
+def last_step_classifier() -> rf.Sequential:
     return rf.Sequential(rf.GRU(I, H, rng=0), rf.Last(), rf.Linear(H, 3, rng=1))
-
-
-def train(model: rf.Module, data: Any, loss: Any = "mse", **options: Any) -> Any:
-    optimizer = options.pop("optimizer", None) or rf.optim.Adam(model.parameters(), lr=0.02)
-    return rf.fit(model, loss, data, optimizer, **{"progress": False, "rng": 0, **options})
 
 
 def padded() -> tuple[np.ndarray, np.ndarray]:
     """Sequences of several lengths with zeros behind them."""
     lengths = np.random.default_rng(3).integers(1, T + 1, N)
     lengths[:3] = T, 2, 3
-    x = numbers(T, N, I)
+    x = normal(T, N, I)
     x[np.arange(T)[:, np.newaxis] >= lengths] = 0
     return x, lengths
 
@@ -49,8 +44,8 @@ def padded() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("how", [{}, {"truncate": (2, 3)}, {"stateful": True, "batch_size": 5}])
 def test_lengths_resets_and_masks_are_cut_with_the_sequences(batch_first: bool, how: dict[str, Any]) -> None:
     x, lengths = padded()
-    reset, mask = numbers(T, N) > 1, numbers(T, N, seed=1) > -1
-    targets = numbers(T, N, 1, seed=2)
+    reset, mask = normal(T, N) > 1, normal(T, N, seed=1) > -1
+    targets = normal(T, N, 1, seed=2)
     x[np.arange(T)[:, np.newaxis] >= lengths] = np.nan  # nothing behind an end is read
     if batch_first:
         x, targets, reset, mask = (np.swapaxes(array, 0, 1).copy() for array in (x, targets, reset, mask))
@@ -69,10 +64,10 @@ def test_lengths_resets_and_masks_are_cut_with_the_sequences(batch_first: bool, 
 
     mine, other = tagger(batch_first), tagger(batch_first)
     options = {"epochs": 2, "clip_norm": 1.0, "shuffle": False, **how}
-    got = train(
+    got = fit_mse(
         mine, (x, targets, keywords), **{"batch_size": size, **options}, validation=(x, targets, keywords)
     )
-    want = train(other, batches, **options, validation=batches)
+    want = fit_mse(other, batches, **options, validation=batches)
     assert got.batch_loss == want.batch_loss
     assert got.validation == want.validation
     assert math.isfinite(got.validation[0])
@@ -85,15 +80,15 @@ def test_shuffled_lengths_stay_with_their_sequences() -> None:
     x, lengths = padded()
     targets = lengths % 3
     x[np.arange(T)[:, np.newaxis] >= lengths] = np.nan
-    history = train(classifier(), (x, targets, {"lengths": lengths}), "cross_entropy", epochs=3, batch_size=4)
+    history = fit_quietly(last_step_classifier(), (x, targets, {"lengths": lengths}), epochs=3, batch_size=4)
     assert np.isfinite(history.batch_loss).all()
 
 
-def test_other_keywords_go_with_every_batch() -> None:
-    x, targets = numbers(T, N, I), numbers(T, N, 1)
+def test_other_keywords_reach_every_batch() -> None:
+    x, targets = normal(T, N, I), normal(T, N, 1)
     one, other = tagger(), tagger()
-    train(one, (x, targets, {"checkpoint": 2, "lengths": None}))
-    train(other, (x, targets, {"checkpoint": 2}))
+    fit_mse(one, (x, targets, {"checkpoint": 2, "lengths": None}))
+    fit_mse(other, (x, targets, {"checkpoint": 2}))
     for name, array in one.state_dict().items():
         np.testing.assert_array_equal(array, other.state_dict()[name])
 
@@ -118,20 +113,22 @@ def test_keywords_that_do_not_fit_are_refused_before_anything_is_written(
     model = tagger()
     before = model.state_dict()
     with pytest.raises(kind, match=f"^{message}"):
-        train(model, (numbers(T, N, I), numbers(T, N, 1), keywords))
+        fit_mse(model, (normal(T, N, I), normal(T, N, 1), keywords))
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
     with pytest.raises(TypeError, match=r"^data: expected the keywords of a batch as a dict, got ndarray"):
-        train(model, [(numbers(T, N, I), numbers(T, N, 1), np.ones(N))])
+        fit_mse(model, [(normal(T, N, I), normal(T, N, 1), np.ones(N))])
 
 
 # Losses
 
 
-def test_losses_go_by_their_names() -> None:
-    x, targets = numbers(T, N, I), numbers(T, N, 1)
+def test_losses_may_be_named() -> None:
+    x, targets = normal(T, N, I), normal(T, N, 1)
     by_name, by_function = tagger(), tagger()
-    assert train(by_name, (x, targets)).loss == train(by_function, (x, targets), rf.losses.mse).loss
+    assert (
+        fit_mse(by_name, (x, targets)).loss == fit_quietly(by_function, (x, targets), loss=rf.losses.mse).loss
+    )
     model = tagger()
     assert rf.loss_and_grad(model, "mse", x, targets)[0] == evaluate(
         model, "mse", (x, targets), batch_size=None
@@ -141,7 +138,7 @@ def test_losses_go_by_their_names() -> None:
     for call in (
         lambda: rf.loss_and_grad(model, "l2", x, targets),
         lambda: rf.truncated_bptt(model, "l2", x, targets, 1, 1),
-        lambda: train(model, (x, targets), "l2"),
+        lambda: fit_quietly(model, (x, targets), loss="l2"),
         lambda: evaluate(model, "l2", (x, targets)),
         lambda: rf.probe(model, "l2", x, targets),
     ):
@@ -162,11 +159,11 @@ def test_losses_go_by_their_names() -> None:
     ],
 )
 def test_a_loss_that_returns_something_else_is_named(loss: Any, kind: Any, message: str) -> None:
-    model, x, targets = tagger(), numbers(T, N, I), numbers(T, N, 1)
+    model, x, targets = tagger(), normal(T, N, I), normal(T, N, 1)
     for call in (
         lambda: rf.loss_and_grad(model, loss, x, targets),
         lambda: next(rf.truncated_bptt(model, loss, x, targets, T, T)),
-        lambda: train(model, (x, targets), loss),
+        lambda: fit_quietly(model, (x, targets), loss=loss),
         lambda: evaluate(model, loss, (x, targets)),
         lambda: rf.probe(model, loss, x, targets),
         lambda: rf.check_gradients(model, loss, x, targets),
@@ -189,16 +186,16 @@ def caught(call: Any) -> list[str]:
 def test_padding_in_front_of_last_without_lengths_warns_once() -> None:
     x, lengths = padded()
     targets = lengths % 3
-    model = classifier()
+    model = last_step_classifier()
     for first in (
         lambda: rf.loss_and_grad(model, "cross_entropy", x, targets),
-        lambda: train(classifier(), (x, targets), "cross_entropy", epochs=2, batch_size=None),
+        lambda: fit_quietly(last_step_classifier(), (x, targets), epochs=2, batch_size=None),
     ):
         (message,) = caught(first)
         assert message.startswith("x: some sequences end in steps of zeros, which looks like padding")
     assert not caught(lambda: rf.loss_and_grad(model, "cross_entropy", x, targets))  # once for a model
     tokens = np.where((x == 0).all(axis=2), 0, 1 + np.arange(N) % 4)
-    words = rf.Sequential(rf.Embedding(6, I, rng=2), *classifier())
+    words = rf.Sequential(rf.Embedding(6, I, rng=2), *last_step_classifier())
     assert len(caught(lambda: rf.loss_and_grad(words, "cross_entropy", tokens, targets))) == 1
     swapped = rf.Sequential(
         rf.GRU(I, H, batch_first=True, rng=0), rf.Last(batch_first=True), rf.Linear(H, 3, rng=1)
@@ -206,20 +203,22 @@ def test_padding_in_front_of_last_without_lengths_warns_once() -> None:
     assert len(caught(lambda: rf.loss_and_grad(swapped, "cross_entropy", x.swapaxes(0, 1), targets))) == 1
 
 
-def test_what_may_be_no_padding_does_not_warn() -> None:
+def test_data_that_may_be_unpadded_gives_no_warning() -> None:
     x, lengths = padded()
     targets = lengths % 3
     some = x.copy()
     some[0, 1] = 0  # a step of zeros among others: zeros are data
-    equal = numbers(T, N, I)
+    equal = normal(T, N, I)
     equal[-3:] = 0  # all end alike: a delay
-    single = numbers(T, N, I)
+    single = normal(T, N, I)
     single[-1, ::2] = 0
-    for data in (some, equal, single, numbers(T, N, I), np.zeros((T, N, I), np.float32)):
-        assert not caught(lambda data=data: rf.loss_and_grad(classifier(), "cross_entropy", data, targets))
+    for data in (some, equal, single, normal(T, N, I), np.zeros((T, N, I), np.float32)):
+        assert not caught(
+            lambda data=data: rf.loss_and_grad(last_step_classifier(), "cross_entropy", data, targets)
+        )
     for model, how, wanted in (
-        (classifier(), {"lengths": lengths}, targets),
-        (rf.Sequential(*list(classifier())[::2]), {}, np.zeros((T, N), int)),
+        (last_step_classifier(), {"lengths": lengths}, targets),
+        (rf.Sequential(*list(last_step_classifier())[::2]), {}, np.zeros((T, N), int)),
     ):
         assert not caught(lambda m=model, h=how, w=wanted: rf.loss_and_grad(m, "cross_entropy", x, w, **h))
 
@@ -242,25 +241,25 @@ def test_what_may_be_no_padding_does_not_warn() -> None:
 def test_settings_that_change_at_resuming_are_named(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    data, path = (numbers(T, N, I), numbers(T, N, 1)), tmp_path / "run.npz"
+    data, path = (normal(T, N, I), normal(T, N, 1)), tmp_path / "run.npz"
     options = {"clip_norm": 1.0, "batch_size": 5, "truncate": (3, 4)}
-    train(tagger(), data, **options, checkpoint=path, epochs=1)
+    fit_mse(tagger(), data, **options, checkpoint=path, epochs=1)
     model = tagger()
     before = model.state_dict()
     with pytest.raises(ValueError, match=rf"run\.npz: {message}"):
-        train(model, data, **{**options, **change}, resume=path, epochs=2)
+        fit_mse(model, data, **{**options, **change}, resume=path, epochs=2)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
-    train(model, data, **options, resume=path, epochs=2, minutes=9.0, schedule=rf.schedules.step(3))
+    fit_mse(model, data, **options, resume=path, epochs=2, minutes=9.0, schedule=rf.schedules.step(3))
 
 
 def test_checkpoints_without_settings_can_be_resumed(tmp_path: Path) -> None:
-    data, path = (numbers(T, N, I), numbers(T, N, 1)), tmp_path / "run.npz"
-    train(tagger(), data, checkpoint=path, epochs=1)
+    data, path = (normal(T, N, I), normal(T, N, 1)), tmp_path / "run.npz"
+    fit_mse(tagger(), data, checkpoint=path, epochs=1)
     arrays, metadata = read_checkpoint(path)
     del metadata["fit"]["settings"]
     write_checkpoint(path, arrays, metadata)
-    assert len(train(tagger(), data, resume=path, epochs=2, clip_norm=1.0).loss) == 2
+    assert len(fit_mse(tagger(), data, resume=path, epochs=2, clip_norm=1.0).loss) == 2
     write_checkpoint(path, arrays, {"fit": {**metadata["fit"], "settings": 3}})
     with pytest.raises(ValueError, match=r"run\.npz: the run it holds is damaged \(settings 3\)"):
-        train(tagger(), data, resume=path, epochs=2)
+        fit_mse(tagger(), data, resume=path, epochs=2)

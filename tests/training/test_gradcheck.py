@@ -12,7 +12,7 @@ import rnnfast as rf
 T, B, I, H = 5, 3, 2, 4
 
 
-class Tagger(rf.Module):
+class FaultyModel(rf.Module):
     """A model whose backward pass can be wrong in several ways."""
 
     def __init__(self, dtype: str = "float64", fault: str = "") -> None:
@@ -60,7 +60,7 @@ def sum_of_cubes(y: np.ndarray, targets: np.ndarray, mask: Any = None) -> Any:
 @pytest.mark.parametrize("loss", ["mse", sum_of_cubes])
 def test_right_gradients_pass(dtype: str, loss: Any) -> None:
     x, targets, h = batch(dtype)
-    model = Tagger(dtype)
+    model = FaultyModel(dtype)
     before = model.state_dict()
     errors = rf.check_gradients(model, loss, x, targets, h)
     names = ["loss", *before, "x", "state"]
@@ -88,9 +88,9 @@ def test_right_gradients_pass(dtype: str, loss: Any) -> None:
         ("final", r"^dstate: trunk\.weight_ih_l0: backward gives "),
     ],
 )
-def test_what_is_off_is_named(dtype: str, fault: str, message: str) -> None:
+def test_the_wrong_gradient_is_named(dtype: str, fault: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        rf.check_gradients(Tagger(dtype, fault), "mse", *batch(dtype))
+        rf.check_gradients(FaultyModel(dtype, fault), "mse", *batch(dtype))
     assert ("in float32, to 2%" in str(caught.value)) == (dtype == "float32")
     if fault in ("shift", "element", "x", "state"):
         assert ";" not in str(caught.value)
@@ -101,7 +101,7 @@ def test_a_wrong_loss_is_named_and_the_model_is_not() -> None:
         return float(((y - targets) ** 2).mean()), 2 * (y - targets)
 
     with pytest.raises(ValueError, match=r"^loss: backward gives \S+ at \[\d, \d, \d\], finite differences"):
-        rf.check_gradients(Tagger(), forgets_the_count, *batch())
+        rf.check_gradients(FaultyModel(), forgets_the_count, *batch())
 
 
 def test_lengths_masks_and_integers_are_taken() -> None:
@@ -109,7 +109,7 @@ def test_lengths_masks_and_integers_are_taken() -> None:
     lengths = [5, 2, 3]
     mask = np.ones((T, B), bool)
     mask[0] = False
-    errors = rf.check_gradients(Tagger(), "mse", x, targets, lengths=lengths, mask=mask)
+    errors = rf.check_gradients(FaultyModel(), "mse", x, targets, lengths=lengths, mask=mask)
     assert max(errors.values()) < 1e-5
     table = rf.Sequential(rf.Embedding(4, I, dtype="float64", rng=0), rf.LSTM(I, H, dtype="float64", rng=1))
     tokens = np.arange(T * B).reshape(T, B) % 4
@@ -118,7 +118,7 @@ def test_lengths_masks_and_integers_are_taken() -> None:
     assert max(errors.values()) < 1e-5
 
 
-def test_a_kink_is_no_error() -> None:
+def test_a_kink_of_relu_is_accepted() -> None:
     rnn = rf.RNN(1, 1, nonlinearity="relu", dtype="float64", rng=0)
     for parameter in rnn.parameters():
         parameter.data[...] = 1
@@ -126,7 +126,7 @@ def test_a_kink_is_no_error() -> None:
     rf.check_gradients(rnn, "mse", x, np.zeros((2, 1, 1)))
 
 
-def test_arguments_that_cannot_be_are_refused() -> None:
+def test_wrong_arguments_are_refused() -> None:
     x, targets, _ = batch()
     for change, kind, message in (
         ({"model": 3}, TypeError, "model: expected a Module, got int"),
@@ -135,7 +135,7 @@ def test_arguments_that_cannot_be_are_refused() -> None:
         ({"context": 1}, TypeError, "context: expected a keyword"),
         ({"targets": targets * np.nan}, ValueError, "loss: expected a finite number"),
     ):
-        given: dict[str, Any] = {"model": Tagger(), "loss": "mse", "x": x, "targets": targets}
+        given: dict[str, Any] = {"model": FaultyModel(), "loss": "mse", "x": x, "targets": targets}
         with pytest.raises(kind, match=message):
             rf.check_gradients(**{**given, **change})
 

@@ -127,7 +127,7 @@ def test_cross_entropy_stays_exact_for_logits_whose_exponentials_overflow() -> N
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, mse])
-def test_what_does_not_count_is_never_looked_at(loss: Any) -> None:
+def test_masked_targets_are_never_read(loss: Any) -> None:
     rng = np.random.default_rng(4)
     y = rng.normal(size=(3, 4))
     targets = np.array([1, 2, 3]) if loss is cross_entropy else rng.normal(size=(3, 4))

@@ -42,7 +42,7 @@ def start(dtype: Any = np.float64) -> list[Parameter]:
     return [Parameter(STORED[f"start.{number}"].astype(dtype)) for number in range(2)]
 
 
-def build(case: str, params: list[Parameter]) -> optim.Optimizer:
+def optimizer_of(case: str, params: list[Parameter]) -> optim.Optimizer:
     kind, options = CASES[case]
     return kind(params, **options)
 
@@ -58,7 +58,7 @@ def step(optimizer: optim.Optimizer, number: int) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_step_agrees_with_torch(case: str, dtype: str) -> None:
     params = start(dtype)
-    optimizer = build(case, params)
+    optimizer = optimizer_of(case, params)
     for number in range(len(STORED["grads.0"])):
         step(optimizer, number)
         for place, param in enumerate(params):
@@ -67,12 +67,12 @@ def test_every_step_agrees_with_torch(case: str, dtype: str) -> None:
             assert np.abs(param.data - want).max() <= (1e-6 if dtype == "float32" else 1e-14)
 
 
-def test_blocks_leave_no_seam(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_block_size_changes_no_bit(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, cut = start(), start()
-    one, other = build(case, whole), build(case, cut)
+    one, other = optimizer_of(case, whole), optimizer_of(case, cut)
     for number in range(4):
         step(one, number)
-    monkeypatch.setattr(optim, "_BLOCK", 5)
+    monkeypatch.setattr(optim.base, "BLOCK", 5)
     for number in range(4):
         step(other, number)
     for a, b in zip(whole, cut, strict=True):
@@ -81,7 +81,7 @@ def test_blocks_leave_no_seam(case: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_state_through_an_npz_carries_on_to_the_same_bits(case: str) -> None:
     params = start()
-    optimizer = build(case, params)
+    optimizer = optimizer_of(case, params)
     for number in range(3):
         step(optimizer, number)
     file = io.BytesIO()
@@ -104,7 +104,7 @@ def test_a_state_through_an_npz_carries_on_to_the_same_bits(case: str) -> None:
 
 def test_a_state_is_a_copy_and_loading_copies_it() -> None:
     params = start()
-    optimizer = build("Adam", params)
+    optimizer = optimizer_of("Adam", params)
     step(optimizer, 1)
     state = optimizer.state_dict()
     kept = copy.deepcopy(state)
@@ -116,7 +116,7 @@ def test_a_state_is_a_copy_and_loading_copies_it() -> None:
 
 
 def test_optimizers_deepcopy_with_their_parameters() -> None:
-    optimizer = build("RMSprop_all", start())
+    optimizer = optimizer_of("RMSprop_all", start())
     step(optimizer, 1)
     twin = copy.deepcopy(optimizer)
     step(optimizer, 2)
@@ -138,7 +138,7 @@ def test_scratch_does_not_grow_with_the_parameter_and_gradients_stay() -> None:
 def test_zero_grad_zeroes() -> None:
     params = start()
     params[0].grad = np.ones((3, 4))
-    build("SGD", params).zero_grad()
+    optimizer_of("SGD", params).zero_grad()
     assert params[0].grad is not None
     assert not params[0].grad.any()
     assert params[1].grad is None
@@ -146,7 +146,7 @@ def test_zero_grad_zeroes() -> None:
 
 def test_states_that_do_not_fit_are_named_and_change_nothing() -> None:
     def damaged(change: Any) -> dict[str, Any]:
-        optimizer = build("Adam", start())
+        optimizer = optimizer_of("Adam", start())
         step(optimizer, 1)
         state = optimizer.state_dict()
         change(state)
@@ -175,7 +175,7 @@ def test_states_that_do_not_fit_are_named_and_change_nothing() -> None:
     }
     for message, change in cases.items():
         params = start()
-        optimizer = build("Adam", params)
+        optimizer = optimizer_of("Adam", params)
         step(optimizer, 1)
         before = optimizer.state_dict()
         with pytest.raises((TypeError, ValueError), match=message):
@@ -213,12 +213,12 @@ def test_momentum_may_be_switched_on_or_off_over_a_stored_state() -> None:
         (optim.RMSprop, {"alpha": 1.5}, ValueError, "alpha"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(kind: Any, options: Any, error: Any, message: str) -> None:
+def test_wrong_settings_are_refused(kind: Any, options: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         kind(start(), **options)
 
 
-def test_parameters_that_cannot_be_are_refused() -> None:
+def test_wrong_parameters_are_refused() -> None:
     with pytest.raises(ValueError, match="params: expected at least one"):
         optim.SGD([])
     with pytest.raises(
@@ -263,7 +263,7 @@ def test_step_falls_by_its_factor() -> None:
     assert [schedules.step(3, 0.5)(number) for number in (0, 2, 3, 5, 6)] == [1.0, 1.0, 0.5, 0.5, 0.25]
 
 
-def test_warmup_rises_and_hands_over() -> None:
+def test_warmup_rises_and_then_follows_the_next_schedule() -> None:
     schedule = schedules.warmup(4, then=schedules.step(2, 0.5), start=0.2)
     assert np.allclose([schedule(number) for number in range(8)], [0.2, 0.4, 0.6, 0.8, 1, 1, 0.5, 0.5])
     assert schedules.warmup(4)(100) == 1.0
@@ -292,7 +292,7 @@ def test_in_minutes_reads_the_clock_from_its_first_call(monkeypatch: pytest.Monk
         (lambda: schedules.warmup(1, start=-0.1), "start"),
     ],
 )
-def test_schedules_that_cannot_be_are_refused(build: Any, message: str) -> None:
+def test_wrong_schedules_are_refused(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
@@ -385,7 +385,7 @@ def test_clip_grad_value_limits_each_element() -> None:
     assert np.array_equal(params[0].grad, [-1.0, 0.5, 1.0, np.nan], equal_nan=True)
 
 
-def test_bounds_that_cannot_be_are_refused() -> None:
+def test_wrong_bounds_are_refused() -> None:
     for bound in (-1.0, math.nan):
         with pytest.raises(ValueError, match="max_norm: expected a number of at least 0"):
             rf.clip_grad_norm([], bound)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast.series.tables.dates import Zone
 
-__all__ = ["BusinessDays", "Elapsed", "Months", "Ruler", "rulers"]
+__all__ = ["DAY", "BusinessDays", "Elapsed", "Months", "Ruler", "rulers"]
 
 UNITS = {"week": 604_800_000_000, "day": 86_400_000_000, "hour": 3_600_000_000, "minute": 60_000_000}
 UNITS |= {"second": 1_000_000, "millisecond": 1_000, "microsecond": 1}  # in microseconds

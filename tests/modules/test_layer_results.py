@@ -1,0 +1,149 @@
+"""Results of RNN, LSTM, GRU and IndRNN: finite differences, the reference, evaluation, chunks of time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from arrays import as_state, assert_equal, named_parts, normal, normal64, parts
+from cases import LAYERS
+from differences import assert_gradients
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import forward_backward, state_for
+from modules.small_layers import CELLS, B, H, I, T, small_layer
+from tolerances import error, tolerance
+
+import rnnfast as rf
+from rnnfast import reference
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_layers": 2, "bidirectional": True},
+        {"num_layers": 3, "bias": False, "batch_first": True},
+        {"num_layers": 3, "dropout": 0.4, "bidirectional": True, "batch_first": True},
+    ],
+    ids=["plain", "both directions", "batch first, no bias", "dropout"],
+)
+@pytest.mark.parametrize("given", ["state", "no state"])
+def test_gradients_agree_with_finite_differences(cell: str, options: dict[str, Any], given: str) -> None:
+    layer = LAYERS[cell](3, 2, dtype="float64", rng=3, **options)
+    x = normal64(*((2, 4, 3) if layer.batch_first else (4, 2, 3)))
+    state = None if given == "no state" else state_for(layer, 2, seed=4)
+    assert_gradients(layer, x, state, rng=11)
+
+
+def test_unbatched_gradients_agree_with_finite_differences(cell: str) -> None:
+    layer = LAYERS[cell](3, 2, num_layers=2, bidirectional=True, dtype="float64", rng=3)
+    assert_gradients(layer, normal64(4, 3), state_for(layer, None, seed=4))
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "sigmoid", "identity"])
+def test_gradients_of_each_nonlinearity_agree_with_finite_differences(nonlinearity: str) -> None:
+    layer = rf.RNN(3, 4, num_layers=2, nonlinearity=nonlinearity, dtype="float64", rng=3)
+    assert_gradients(layer, normal64(4, 2, 3), normal64(2, 2, 4))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cell=st.sampled_from(CELLS),
+    sizes=st.tuples(*[st.integers(1, 20)] * 4),
+    num_layers=st.integers(1, 3),
+    bidirectional=st.booleans(),
+    bias=st.booleans(),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_a_stack_equals_the_reference_pass_by_pass(
+    cell: str, sizes: tuple[int, ...], num_layers: int, bidirectional: bool, bias: bool, dtype: str
+) -> None:
+    if dtype == "float32":  # a sum of one or two terms may cancel to a result smaller than their rounding
+        sizes = tuple(max(4, size) for size in sizes)
+    steps, batch, columns, hidden = sizes
+    layer = LAYERS[cell](columns, hidden, num_layers, bias, bidirectional=bidirectional, dtype=dtype, rng=7)
+    D = 2 if bidirectional else 1
+    x, dy = normal(steps, batch, columns, dtype=dtype), normal(steps, batch, D * hidden, dtype=dtype)
+    state, dfinal = state_for(layer, batch), state_for(layer, batch, seed=9)
+    got = forward_backward(layer, x, state, dy, dfinal)
+    want = by_reference(layer, cell, x, state, dy, dfinal)
+    assert got.keys() == want.keys()
+    for name in want:
+        allowed = D * num_layers * tolerance(name, dtype, columns + hidden)
+        assert error(got[name], want[name]) <= allowed, name
+
+
+def by_reference(layer: Any, cell: str, x: Any, state: Any, dy: Any, dfinal: Any) -> dict[str, np.ndarray]:
+    """What `forward_backward` gives, from the reference in float64 and this file's own idea of a stack."""
+    forward, backward = getattr(reference, f"{cell}_forward"), getattr(reference, f"{cell}_backward")
+    state, dfinal = ([part.astype(float) for part in parts(value)] for value in (state, dfinal))
+    y, dy = x.astype(float), dy.astype(float)
+    suffixes = [
+        [f"_l{place}", f"_l{place}_reverse"][: 2 if layer.bidirectional else 1]
+        for place in range(layer.num_layers)
+    ]
+    tapes, finals, dinitials, want = {}, [], {}, {}
+    for both in suffixes:
+        halves = []
+        for suffix in both:
+            weights = {
+                name.removesuffix(suffix): parameter.data.astype(float)
+                for name, parameter in layer.named_parameters()
+                if name.endswith(suffix)
+            }
+            initial = tuple(part[len(finals)] for part in state)
+            half, final, tapes[suffix] = forward(
+                y,
+                **weights,
+                state=as_state(initial),
+                reverse=suffix.endswith("reverse"),
+            )
+            halves.append(half)
+            finals.append(parts(final))
+        y = np.concatenate(halves, axis=-1)
+    want["y"] = y
+    order = [suffix for both in suffixes for suffix in both]
+    for both in reversed(suffixes):
+        shares = []
+        for suffix, half in zip(both, np.split(dy, len(both), axis=-1), strict=True):
+            dstate = tuple(part[order.index(suffix)] for part in dfinal)
+            share, dinitial, grads = backward(tapes[suffix], half, as_state(dstate))
+            shares.append(share)
+            dinitials[suffix] = parts(dinitial)
+            want |= {name + suffix: gradient for name, gradient in grads.items()}
+        dy = sum(shares)
+    want["dx"] = dy
+    want |= named_parts("", tuple(np.stack(part) for part in zip(*finals, strict=True)))
+    starts = zip(*(dinitials[suffix] for suffix in order), strict=True)
+    want |= named_parts("d", tuple(np.stack(part) for part in starts))
+    return want
+
+
+def test_evaluation_has_the_bits_of_training(cell: str) -> None:
+    layer = small_layer(cell, num_layers=2, bidirectional=True)
+    x, state = normal(T, B, I), state_for(layer, B)
+    y, final = layer(x, state)
+    trained, trained_final, _ = layer.forward(x, state)
+    np.testing.assert_array_equal(y, trained)
+    assert_equal(final, trained_final)
+
+
+def test_chunks_have_the_bits_of_the_whole(cell: str) -> None:
+    layer = small_layer(cell, num_layers=2)
+    x = normal(T, B, I)
+    whole, final = layer(x)
+    state, chunks = None, []
+    for chunk in (x[:2], x[2:3], x[3:3], x[3:]):
+        y, state = layer(chunk, state)
+        chunks.append(y)
+    np.testing.assert_array_equal(np.concatenate(chunks), whole)
+    assert_equal(state, final)
+
+
+def test_no_state_means_zeros(cell: str) -> None:
+    layer = small_layer(cell, num_layers=2, bidirectional=True)
+    x, dy = normal(T, B, I), normal(T, B, 2 * H)
+    zeros = tuple(np.zeros_like(part) for part in parts(state_for(layer, B)))
+    assert_equal(forward_backward(layer, x, None, dy), forward_backward(layer, x, as_state(zeros), dy))

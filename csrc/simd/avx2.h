@@ -25,33 +25,15 @@ typedef __m256d vec;
 static inline __m256i v_lanes(int n) { return _mm256_loadu_si256((const __m256i *)(avx2_lanes + 8 - 2 * n)); }
 static inline vec v_exponent(vec t) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t), 52)); }
 #endif
+#include "x86.h"
 
-static inline vec v_zero(void) { return OP(setzero)(); }
-static inline vec v_set1(real x) { return OP(set1)(x); }
-static inline vec v_load(const real *p) { return OP(loadu)(p); }
-static inline void v_store(real *p, vec x) { OP(storeu)(p, x); }
 static inline vec v_load_n(const real *p, int n) { return n == V ? v_load(p) : OP(maskload)(p, v_lanes(n)); }
 static inline void v_store_n(real *p, vec x, int n)
 {
     if (n == V) v_store(p, x);
     else OP(maskstore)(p, v_lanes(n), x);
 }
-static inline vec v_add(vec a, vec b) { return OP(add)(a, b); }
-static inline vec v_sub(vec a, vec b) { return OP(sub)(a, b); }
-static inline vec v_mul(vec a, vec b) { return OP(mul)(a, b); }
-static inline vec v_div(vec a, vec b) { return OP(div)(a, b); }
-static inline vec v_fma(vec a, vec b, vec c) { return OP(fmadd)(a, b, c); }
-static inline vec v_fnma(vec a, vec b, vec c) { return OP(fnmadd)(a, b, c); }
-static inline vec v_min(vec a, vec b) { return OP(min)(a, b); }
-static inline vec v_max(vec a, vec b) { return OP(max)(a, b); }
-static inline vec v_negative(vec a) { return OP(or)(v_set1((real)-0.0), a); }
-static inline vec v_copysign(vec magnitude, vec sign)
-{
-    const vec bit = v_set1((real)-0.0);
-    return OP(or)(OP(andnot)(bit, magnitude), OP(and)(bit, sign));
-}
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return OP(blendv)(no, yes, OP(cmp)(a, b, _CMP_LT_OQ)); }
-static inline vec v_or(vec a, vec b) { return OP(or)(a, b); }
 static inline int v_all_finite(vec a) { return !OP(movemask)(OP(cmp)(OP(sub)(a, a), OP(setzero)(), _CMP_NEQ_UQ)); }
 
 /* Interleaves the lanes of a and b, a first: low from their lower halves, high from their upper halves. */

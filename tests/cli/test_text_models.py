@@ -107,7 +107,7 @@ def test_a_beam_is_the_likeliest_and_says_how_likely(trained, capsys):
 @pytest.mark.parametrize(
     "other", [["--temperature", "1"], ["--top-k", "3"], ["--top-p", "0.5"], ["--seed", "1"]]
 )
-def test_a_beam_leaves_nothing_to_chance(trained, capsys, other):
+def test_a_beam_search_draws_no_random_numbers(trained, capsys, other):
     assert f"{other[0]}: not with --beam" in fails(capsys, "sample", "--beam", "2", *other)
 
 

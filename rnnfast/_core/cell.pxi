@@ -16,7 +16,7 @@ def cell_rows():
     for n in range(CELLS):
         info = &cell_table[n]
         rows.append((
-            info.name.decode(), info.layer.decode(), None if info.option == NULL else info.option.decode(),
+            n, info.name.decode(), info.layer.decode(), None if info.option == NULL else info.option.decode(),
             bool(info.option_value), info.gates.decode(), info.parts.decode(),
             tuple([info.gates[info.x_block[slot]:info.x_block[slot] + 1].decode() for slot in range(info.X)]),
             named(info.required), named(info.optional),
@@ -25,18 +25,23 @@ def cell_rows():
     return rows
 
 
-cdef int find_cell(layer, dict options) except -1:
-    """The row of the table for a layer with these options, which are taken out of the dict."""
-    cdef int n
-    for n in range(CELLS):
-        if cell_table[n].layer == layer.encode():
-            if cell_table[n].option == NULL:
-                return n
-            option = cell_table[n].option.decode()
-            if options.get(option, cell_table[n].option_value) == cell_table[n].option_value:
-                options.pop(option, None)
-                return n
-    raise ValueError(f"cell: expected the name of a layer, got {layer!r}")
+cpdef int find_row(str layer, dict options) except -1:
+    """The number of the row of a layer with these options; one that is left out has the value of the layer's first row."""
+    cdef bytes name = layer.encode()
+    cdef int n = find_cell(name, -1), row
+    if n < 0:
+        layers = dict.fromkeys([cell_table[row].layer.decode() for row in range(CELLS)])
+        raise ValueError(f"layer: expected one of {', '.join(layers)}, got {layer!r}")
+    if cell_table[n].option != NULL and (option := cell_table[n].option.decode()) in options:
+        n = find_cell(name, bool(options[option]))
+    return n
+
+
+def shape_of_weight(int row, str weight, Py_ssize_t I, Py_ssize_t H, Py_ssize_t P):
+    """The shape of a weight of a row of the table."""
+    cdef Py_ssize_t shape[2]
+    cdef int axes = weight_shape(&cell_table[row], _WEIGHTS.index(weight), I, H, P, shape), n
+    return tuple([shape[n] for n in range(axes)])
 
 
 cdef struct Layer:
@@ -70,7 +75,9 @@ cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, 
     p.cell, p.nonlinearity, p.cell_clip = cell, nonlinearity, cell_clip
     p.S, p.X, p.G, p.H, p.P = info.S, info.X, info.G, H, P
     p.parts = <int>strlen(info.parts)
-    p.phases = 2 if info.m_weight and weights[info.m_weight] != NULL else 1
+    for n in range(WEIGHTS):
+        if weights[n] != NULL:
+            p.given |= 1 << n
     for n in range(info.vectors):
         p.vector[n] = weights[info.vector[n].weight]
 
@@ -122,8 +129,10 @@ cdef class Cell:
     def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", cell_clip=None, **options):
         cdef void *pointers[WEIGHTS]
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
-        cdef int cell = find_cell(layer, options)
+        cdef int cell = find_row(layer, options)
         cdef Py_ssize_t H = cnp.PyArray_DIM(weight_ih, 0) // cell_table[cell].X
+        if cell_table[cell].option != NULL:
+            options.pop(cell_table[cell].option.decode(), None)
         if options:
             raise TypeError(f"Cell: unexpected options {', '.join(options)}")
         self.name = layer

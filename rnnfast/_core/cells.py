@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rnnfast._core.loops import cell_rows
+from rnnfast._core.loops import cell_rows, find_row, shape_of_weight
 
 __all__ = ["CellInfo", "cell_info", "layer_names"]
 
@@ -14,6 +14,8 @@ class CellInfo(NamedTuple):
 
     Attributes
     ----------
+    number : int
+        Of the row, from 0.
     name : str
         Of the row: "lstm", "lstm_coupled", …
     layer : str
@@ -34,6 +36,7 @@ class CellInfo(NamedTuple):
         Those of them that multiply element by element, ``[H]``.
     """
 
+    number: int
     name: str
     layer: str
     option: str | None
@@ -47,12 +50,7 @@ class CellInfo(NamedTuple):
 
     def weight_shape(self, weight: str, I: int, H: int, P: int) -> tuple[int, ...]:
         """The shape of a weight; H hidden units, P numbers of h."""
-        rows = len(self.gates) * H
-        if weight in self.vectors:
-            return (H,)
-        if weight.startswith("bias"):
-            return (rows,)
-        return {"weight_ih": (rows, I), "weight_hh": (rows, P), "weight_hr": (P, H)}[weight]
+        return shape_of_weight(self.number, weight, I, H, P)
 
     def widths(self, H: int, P: int) -> tuple[int, ...]:
         """The width of each part of the state: P of h, H of the others."""
@@ -67,12 +65,7 @@ def cell_info(layer: str, **options: Any) -> CellInfo:
 
     An option that is left out has the value of the layer's first row.
     """
-    for row in _TABLE:
-        if row.layer == layer and (
-            row.option is None or bool(options.get(row.option, row.option_value)) == row.option_value
-        ):
-            return row
-    raise ValueError(f"layer: expected one of {', '.join(layer_names())}, got {layer!r}")
+    return _TABLE[find_row(layer, options)]
 
 
 def layer_names() -> list[str]:

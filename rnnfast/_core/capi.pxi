@@ -81,10 +81,10 @@ cdef int set_batch(Network *net, Py_ssize_t T, const void *x, const void *y, con
         set_resets(&net.ragged, B, reset, B, 1, NULL, net.resets)
     return RNNFAST_OK
 
-cdef inline Rows columns_of(Network *net, const void *data, Py_ssize_t n) noexcept nogil:
+cdef inline Rows output_of(const Network *net, const void *data, Py_ssize_t n) noexcept nogil:
     """The rows of pass n's columns in a [T, B, D*P] array."""
-    cdef Py_ssize_t B = net.options.batch, P = net.stack.step.layer.p.P, D = net.directions
-    return Rows(at(data, n % D * P, net.stack.k), B, B * D * P, D * P, NULL, NULL)
+    cdef Py_ssize_t P = net.stack.step.layer.p.P, D = net.directions
+    return columns_of(packed_rows(<void *>data, net.options.batch, D * P, NULL), n, D, P, net.stack.k)
 
 cdef inline void *entry_of(const Network *net, const void *data, Py_ssize_t n, Py_ssize_t width) noexcept nogil:
     """Entry n of a [.., B, width] array; NULL of NULL."""
@@ -113,7 +113,7 @@ cdef int run_network(Network *net, Py_ssize_t T, const void *x, void *y, bint sa
         set_forward(&job, k, &step.layer, T, B)
         job.threads, job.ragged, job.given = net.stack.threads, net.ragged, &step.packed
         job.x = packed_rows(<void *>below, B, step.layer.input_size, NULL)
-        job.p.state[PART_H] = columns_of(net, out, n)
+        job.p.state[PART_H] = output_of(net, out, n)
         if save:
             job.p.save, job.p.gates.data = 1, entry_of(net, net.gates, n * T, p.S * p.H)
         for part in range(p.parts):
@@ -204,7 +204,7 @@ cdef int network_backward_pass(Network *net, const rnnfast_gradients *g, Py_ssiz
     if g.weights != NULL:
         memcpy(job.grads, &g.weights[n], sizeof(g.weights[n]))
     job.x = packed_rows(<void *>net.x if level == 0 else layer_output(net, T, level - 1), B, I, NULL)
-    job.p.state[PART_H] = columns_of(net, net.y_last if last else layer_output(net, T, level), n)
+    job.p.state[PART_H] = output_of(net, net.y_last if last else layer_output(net, T, level), n)
     job.p.gates.data = entry_of(net, net.gates, n * T, p.S * p.H)
     for part in range(p.parts):
         job.kept[part] = entry_of(net, net.steps[part], n * T, part_width(p, part))
@@ -213,7 +213,7 @@ cdef int network_backward_pass(Network *net, const rnnfast_gradients *g, Py_ssiz
         job.p.d_state[part] = entry_of(net, d_initial[part] if d_initial[part] != NULL else net.d_first[part], n,
                                        part_width(p, part))
     if dy != NULL:
-        job.p.d_steps[PART_H] = columns_of(net, dy, n)
+        job.p.d_steps[PART_H] = output_of(net, dy, n)
     if dx != NULL:
         job.dx.out = packed_rows(dx, B, I, NULL)
     return run_backward(&job, &net.workspace)

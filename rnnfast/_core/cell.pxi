@@ -196,13 +196,6 @@ cdef class Cell:
         """Uninitialised gradients of the weights, by name."""
         return {name: like(weight) for name, weight in self.weights.items()}
 
-    cdef Rows own_columns(self, cnp.ndarray array, Py_ssize_t number):
-        """The rows of this pass's columns in the [T, B, D*P] array of all directions."""
-        cdef Rows rows = rows_of(array)
-        cdef Py_ssize_t P = self.layer.p.P
-        rows.data = <char *>rows.data + number % (cnp.PyArray_DIM(array, 2) // P) * P * cnp.PyArray_ITEMSIZE(array)
-        return rows
-
 
 cdef like(cnp.ndarray array):
     """np.empty_like of a C-contiguous array, but faster for small arrays."""

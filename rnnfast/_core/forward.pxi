@@ -247,7 +247,7 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
     else:
         job.x = rows_of(x)
     p.save, p.gates.data = gates is not None, data(gates)
-    p.state[PART_H] = cell.own_columns(y, number)
+    p.state[PART_H] = columns_of(rows_of(y), number, cnp.PyArray_DIM(y, 2) // p.P, p.P, job.k)
     for part in range(p.parts):
         p.initial[part], job.final[part] = part_entry(initial, part, number), part_entry(final, part, number)
         if part > PART_H:

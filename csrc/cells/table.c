@@ -26,10 +26,19 @@ int find_cell(const char *layer, int option_value)
     return -1;
 }
 
-int weight_shape(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P, ptrdiff_t shape[2])
+int weight_axes(const CellInfo *cell, int weight, Axis axes[2])
 {
-    const int bias = weight == BIAS_IH || weight == BIAS_HH, axes = bias || is_vector(cell, weight) ? 1 : 2;
-    shape[0] = is_vector(cell, weight) ? H : weight == WEIGHT_HR ? P : cell->X * H;
-    shape[1] = axes == 1 ? 1 : weight == WEIGHT_IH ? inputs : weight == WEIGHT_HH ? P : H;
-    return axes;
+    const int vector = is_vector(cell, weight), bias = weight == BIAS_IH || weight == BIAS_HH;
+    axes[0] = vector ? (Axis){1, PER_HIDDEN} : weight == WEIGHT_HR ? (Axis){1, PER_OUTPUT} : (Axis){cell->X, PER_HIDDEN};
+    axes[1] = (Axis){1, weight == WEIGHT_IH ? PER_INPUT : weight == WEIGHT_HH ? PER_OUTPUT : PER_HIDDEN};
+    return vector || bias ? 1 : 2;
+}
+
+ptrdiff_t weight_size(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P)
+{
+    const ptrdiff_t sizes[] = {[PER_INPUT] = inputs, [PER_HIDDEN] = H, [PER_OUTPUT] = P};
+    Axis axes[2];
+    ptrdiff_t size = 1;
+    for (int n = weight_axes(cell, weight, axes) - 1; n >= 0; n--) size *= axes[n].times * sizes[axes[n].per];
+    return size;
 }

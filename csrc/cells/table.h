@@ -119,7 +119,17 @@ int is_vector(const CellInfo *cell, int weight);
 /* The number of the first row of a layer that this value of its option selects, or if it is negative, any value. -1: none. */
 int find_cell(const char *layer, int option_value);
 
-/* The number of axes of a weight: 1, or 2. Their sizes go to shape; that of an axis that is not there is 1. H, P as in pass.h. */
-int weight_shape(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P, ptrdiff_t shape[2]);
+/* An axis of a weight has `times` numbers for each input, for each of the H hidden units, or for each of the P numbers of h. */
+enum { PER_INPUT, PER_HIDDEN, PER_OUTPUT };
+
+typedef struct {
+    int times, per;
+} Axis;
+
+/* The axes of a weight: the result is how many, 1 or 2. */
+int weight_axes(const CellInfo *cell, int weight, Axis axes[2]);
+
+/* How many numbers a weight has. */
+ptrdiff_t weight_size(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P);
 
 #endif

@@ -130,12 +130,10 @@ cdef inline Py_ssize_t gradient_operand(const BackwardJob *job) noexcept nogil:
 cdef void clear_gradients(const BackwardJob *job) noexcept nogil:
     """Zeros in the gradients of all weights."""
     cdef const Pass *p = &job.p
-    cdef Py_ssize_t shape[2]
     cdef int n
     for n in range(WEIGHTS):
         if job.grads[n] != NULL:
-            weight_shape(&cell_table[p.cell], n, job.layer.input_size, p.H, p.P, shape)
-            memset(job.grads[n], 0, shape[0] * shape[1] * job.k.real_size)
+            memset(job.grads[n], 0, weight_size(&cell_table[p.cell], n, job.layer.input_size, p.H, p.P) * job.k.real_size)
 
 cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil:
     """Prepares what follows the last chunk if x is embedded: the backward pass of a dense layer over the V tokens, with the

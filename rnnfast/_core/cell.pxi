@@ -8,6 +8,14 @@ cdef tuple named(int weights):
     return tuple([name for n, name in enumerate(_WEIGHTS) if weights >> n & 1])
 
 
+cdef tuple axes_of(const CellInfo *info, int weight):
+    """Of each axis of a weight: how many numbers it has for each input, hidden unit or number of h, and of which: I, H or P."""
+    cdef Axis axes[2]
+    cdef int count = weight_axes(info, weight, axes), n
+    sizes = {PER_INPUT: "I", PER_HIDDEN: "H", PER_OUTPUT: "P"}
+    return tuple([(axes[n].times, sizes[axes[n].per]) for n in range(count)])
+
+
 def cell_rows():
     """The table of cells: the arguments of a `CellInfo` for each row."""
     rows = []
@@ -16,11 +24,12 @@ def cell_rows():
     for n in range(CELLS):
         info = &cell_table[n]
         rows.append((
-            n, info.name.decode(), info.layer.decode(), None if info.option == NULL else info.option.decode(),
+            info.name.decode(), info.layer.decode(), None if info.option == NULL else info.option.decode(),
             bool(info.option_value), info.gates.decode(), info.parts.decode(),
             tuple([info.gates[info.x_block[slot]:info.x_block[slot] + 1].decode() for slot in range(info.X)]),
             named(info.required), named(info.optional),
             tuple([_WEIGHTS[weight] for weight in range(WEIGHTS) if is_vector(info, weight)]),
+            {name: axes_of(info, weight) for weight, name in enumerate(_WEIGHTS)},
         ))
     return rows
 
@@ -35,13 +44,6 @@ cpdef int find_row(str layer, dict options) except -1:
     if cell_table[n].option != NULL and (option := cell_table[n].option.decode()) in options:
         n = find_cell(name, bool(options[option]))
     return n
-
-
-def shape_of_weight(int row, str weight, Py_ssize_t I, Py_ssize_t H, Py_ssize_t P):
-    """The shape of a weight of a row of the table."""
-    cdef Py_ssize_t shape[2]
-    cdef int axes = weight_shape(&cell_table[row], _WEIGHTS.index(weight), I, H, P, shape), n
-    return tuple([shape[n] for n in range(axes)])
 
 
 cdef struct Layer:

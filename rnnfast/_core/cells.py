@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rnnfast._core.loops import cell_rows, find_row, shape_of_weight
+from rnnfast._core.loops import cell_rows, find_row
 
 __all__ = ["CellInfo", "cell_info", "layer_names"]
 
@@ -14,8 +14,6 @@ class CellInfo(NamedTuple):
 
     Attributes
     ----------
-    number : int
-        Of the row, from 0.
     name : str
         Of the row: "lstm", "lstm_coupled", …
     layer : str
@@ -34,9 +32,10 @@ class CellInfo(NamedTuple):
         The weights that it must have, and those that it may have.
     vectors : tuple of str
         Those of them that multiply element by element, ``[H]``.
+    axes : dict of str to tuple
+        Of each axis of a weight a pair such as ``(4, "H")``, which is 4*H; sizes are I, H and P.
     """
 
-    number: int
     name: str
     layer: str
     option: str | None
@@ -47,10 +46,12 @@ class CellInfo(NamedTuple):
     required: tuple[str, ...]
     optional: tuple[str, ...]
     vectors: tuple[str, ...]
+    axes: dict[str, tuple[tuple[int, str], ...]]
 
     def weight_shape(self, weight: str, I: int, H: int, P: int) -> tuple[int, ...]:
         """The shape of a weight; H hidden units, P numbers of h."""
-        return shape_of_weight(self.number, weight, I, H, P)
+        sizes = {"I": I, "H": H, "P": P}
+        return tuple([times * sizes[size] for times, size in self.axes[weight]])
 
     def widths(self, H: int, P: int) -> tuple[int, ...]:
         """The width of each part of the state: P of h, H of the others."""

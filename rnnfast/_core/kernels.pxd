@@ -27,7 +27,7 @@ cdef extern from "rows.h" nogil:
 cdef extern from "cells/table.h" nogil:
     enum:
         MAX_PARTS, MAX_PHASES, MAX_VECTORS, PART_H, PART_C, WEIGHTS, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, CELLS
-        STEP_UNITS, NO_SLOT
+        STEP_UNITS, NO_SLOT, PER_INPUT, PER_HIDDEN, PER_OUTPUT
 
     ctypedef struct VectorWeight:
         int weight, slot, operand
@@ -51,7 +51,12 @@ cdef extern from "cells/table.h" nogil:
     const char *const weight_names[]
     bint is_vector(const CellInfo *, int weight)
     int find_cell(const char *layer, int option_value)
-    int weight_shape(const CellInfo *, int weight, Py_ssize_t I, Py_ssize_t H, Py_ssize_t P, Py_ssize_t *shape)
+
+    ctypedef struct Axis:
+        int times, per
+
+    int weight_axes(const CellInfo *, int weight, Axis *axes)
+    Py_ssize_t weight_size(const CellInfo *, int weight, Py_ssize_t I, Py_ssize_t H, Py_ssize_t P)
 
 cdef extern from "pass.h" nogil:
     enum:

@@ -302,7 +302,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     uint64_t *hash;
 
     random_state = seed;
-    void *x = numbers(T * B * I, 2), *w_ih = numbers(X * H * I, 1), *w_hh = numbers(G ? X * H * P : H, 0.5);
+    const ptrdiff_t ih_size = weight_size(cell, WEIGHT_IH, I, H, P), hh_size = weight_size(cell, WEIGHT_HH, I, H, P);
+    void *x = numbers(T * B * I, 2), *w_ih = numbers(ih_size, 1), *w_hh = numbers(hh_size, 0.5);
     void *b_ih = numbers(X * H, 1), *b_hh = numbers(X * H, 1), *dy = numbers(T * B * P, 1);
     const Blocks ih = input_window(&p, w_ih, I), hh = state_window(&p, w_hh, P, G);
     const Blocks bias_ih = input_window(&p, b_ih, 1), bias_hh = state_window(&p, b_hh, 1, X);
@@ -323,12 +324,10 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         p.m = rows(zeros(T * B * H), B, B * H, H);
         k->pack_by_rows(&m, w_m, 0, k->groups_of(P));
     }
-    if (!G) p.vector[0] = w_hh;
-    if (layer->peephole) { /* in the order of the names: ci, cf, co */
-        for (int weight = WEIGHT_CI; weight <= WEIGHT_CO; weight++)
-            for (int n = 0; n < cell->vectors; n++)
-                if (cell->vector[n].weight == weight) p.vector[n] = numbers(H, 1);
-    }
+    for (int weight = 0; weight < WEIGHTS; weight++) /* peepholes in the order of the names: ci, cf, co */
+        for (int n = 0; n < cell->vectors; n++)
+            if (cell->vector[n].weight == weight && weight == WEIGHT_HH) p.vector[n] = w_hh;
+            else if (cell->vector[n].weight == weight && layer->peephole) p.vector[n] = numbers(H, 1);
 
     k->pack_by_rows(&ih, w_project, 0, k->groups_of(X * H));
     if (G) k->pack_by_gates(&hh, w_step, 0, groups_of_units(k, &p, STEP_UNITS));
@@ -372,7 +371,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     *hash = checksum(*hash, p.d_state[PART_H], B * P);
     if (has_c) *hash = checksum(*hash, p.d_state[PART_C], B * H);
 
-    void *dw_ih = zeros(X * H * I), *dw_hh = zeros(G ? X * H * P : H), *db = zeros(padded(k, S * H)), *db_hh = zeros(X * H);
+    void *dw_ih = zeros(ih_size), *dw_hh = zeros(hh_size), *db = zeros(padded(k, S * H)), *db_hh = zeros(X * H);
     void *db_again = zeros(padded(k, S * H)), *dw_hr = layer->P ? zeros(P * H) : dw_hh;
     const Blocks dih = input_window(&p, dw_ih, I), dhh = state_window(&p, dw_hh, P, G), dbias = state_window(&p, db_hh, 1, X);
     const Rows x_back = rows(at(x, (T - 1) * B * I), B, -B * I, I), h_prev = rows(at(y, (T - 2) * B * P), B, -B * P, P);
@@ -386,12 +385,12 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     }
     k->unpack_bias(&dbias, at(db, (S - X) * H));
     hash = &hashes->gradients[in_pieces];
-    *hash = checksum(*hash, dw_ih, X * H * I);
+    *hash = checksum(*hash, dw_ih, ih_size);
     if (!G) {
         p.d_vector[0] = dw_hh;
         sum_vectors(k, &p, in_pieces);
     }
-    *hash = checksum(*hash, dw_hh, G ? X * H * P : H);
+    *hash = checksum(*hash, dw_hh, hh_size);
     *hash = checksum(*hash, db, S * H);
     *hash = checksum(*hash, db_hh, X * H);
     if (layer->P) *hash = checksum(*hash, dw_hr, P * H);

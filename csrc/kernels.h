@@ -41,7 +41,7 @@ typedef struct {
                    ptrdiff_t c1);
     void (*scatter)(const Lookup *l, const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t c0, ptrdiff_t c1);
 
-    /* One step of rows b0..b1, groups of units g0..g1, a function for each phase; defined by each cell (cells/). */
+    /* One step of rows b0..b1, groups of units g0..g1, a function for each phase of the cell's row; defined by the cell (cells/). */
     step_function *const *step_forward[CELLS];
     step_function *const *step_backward[CELLS];
 

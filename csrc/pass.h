@@ -1,6 +1,6 @@
 /* What the kernels work on: plain C, no Python. Dims T B I H P G, V lanes of a vector; row-major; strides in elements.
  *
- * The table of cells (cells/table.h) explains slots, the second product and vector weights. `gates` holds in turn
+ * The table of cells (cells/table.h) explains slots, phases, the second product and vector weights. `gates` holds in turn
  * pre-activations (the product of the input, then the step's product), activations (the forward step, if `save`) and the
  * gradients of the pre-activations (the backward step), each written over the one before.
  *
@@ -13,7 +13,7 @@
 #include "cells/table.h"
 #include "rows.h"
 
-enum { TANH, RELU, SIGMOID, IDENTITY };
+enum { TANH, RELU, SIGMOID, IDENTITY }; /* in the order of rnnfast.h */
 
 /* out[q] = bias + a[q] . W for whole rows: the product of the input, its gradient, dense layers. */
 typedef struct {
@@ -47,7 +47,7 @@ typedef struct {
 typedef struct {
     int cell;                      /* its row in the table of cells */
     int nonlinearity, save;
-    int phases;                    /* of a step: 2 with a second product, else 1 */
+    int given;                     /* the weights that are given, a bit each: 1 << WEIGHT_IH */
     int parts;                     /* of the state */
     ptrdiff_t T, B, H;
     ptrdiff_t P;                   /* width of h, and rows of W_m; H without a projection */
@@ -62,9 +62,9 @@ typedef struct {
     const void *w_back;            /* IN    W_hh packed flat over its P columns: [P/(4V)][G*H][4][V] */
     const void *w_m;               /* IN    W_m packed flat over its rows: [P/(4V)][H][4][V] */
     const void *w_m_back;          /* IN    W_m packed flat over its columns: [H/(4V)][P][4][V] */
-    Rows m;                        /* OUT   [B, H] of the present step forward, IN in its second phase; [chunk, B, H] backward;
-                                            data NULL: no second product */
-    Rows d_m;                      /* INOUT [T or a chunk, B, P] the gradient of W_m m: that of h, or of slot n */
+    Rows m;                        /* OUT   [B, H] of the present step forward, IN in the phase of W_m m; [chunk, B, H]
+                                            backward; data NULL: no second product */
+    Rows d_m;                      /* INOUT [T or a chunk, B, P] the gradient of W_m m: that of h, or of a slot */
     const void *vector[MAX_VECTORS]; /* IN  [H] the vector weights, in the order of the table; NULL: not given */
     void *d_vector[MAX_VECTORS];   /* INOUT [H] the sums of their gradients */
     Rows state[MAX_PARTS];         /* OUT   [T, B, width] forward, IN backward: each part after every step, h first, which is
@@ -76,6 +76,13 @@ typedef struct {
                                             of the state carries */
     Rows dh_steps;                 /* OUT   [T, B, P] the complete gradient of every h; data NULL: not kept */
 } Pass;
+
+/* Whether the steps have a second product, W_m m. */
+static inline int has_second_product(const Pass *p)
+{
+    const int weight = cell_table[p->cell].m_weight;
+    return weight && p->given >> weight & 1;
+}
 
 static inline ptrdiff_t part_width(const Pass *p, int part) { return part == PART_H ? p->P : p->H; }
 

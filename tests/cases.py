@@ -119,11 +119,8 @@ def make(
     info = _core.cell_info(cell, **options)
     rng = np.random.default_rng([len(info.gates), T, B, I, H])
     bound = H**-0.5
-    wanted = {"bias": bias, "weight_c": peephole, "weight_hr": P}
-    names = list(info.required)
-    names += [
-        name for name in info.optional if any(name.startswith(start) for start in wanted if wanted[start])
-    ]
+    wanted = {name: bias for name in info.optional} | dict.fromkeys(info.vectors, peephole) | {"weight_hr": P}
+    names = [*info.required, *(name for name in info.optional if wanted[name])]
     shapes = {name: info.weight_shape(name, I, H, P or H) for name in names}
     widths = info.widths(H, P or H)
     case = Case(
@@ -189,7 +186,7 @@ def cell_of(case: Case) -> _core.Cell:
 def evaluate(case: Case) -> dict[str, np.ndarray]:
     """`_core.run_stack` of a stack of one pass, as `forward` gives its outputs."""
     y, final = _core.run_stack([cell_of(case)], 1, None, case.x, case.state, False)
-    return {"y": y, **{name: part[0] for name, part in zip("hc", final, strict=False)}}
+    return {"y": y, **named_parts("", tuple(part[0] for part in final))}
 
 
 def pass_forward(case: Case, *, spare: list | None = None) -> tuple[dict[str, np.ndarray], Any]:
@@ -199,7 +196,7 @@ def pass_forward(case: Case, *, spare: list | None = None) -> tuple[dict[str, np
     y = np.full((T, B, H), np.nan, case.x.dtype)
     final = tuple(np.full_like(part, np.nan) for part in case.state)
     tape = passes.pass_forward(cell_of(case), 0, case.x, case.state, y, final, spare=spare)
-    return {"y": y, **dict(zip("hc", final, strict=False))}, tape
+    return {"y": y, **named_parts("", final)}, tape
 
 
 def pass_backward(case: Case, tape: Any, *, retain: bool = False) -> dict[str, np.ndarray]:
@@ -207,7 +204,7 @@ def pass_backward(case: Case, tape: Any, *, retain: bool = False) -> dict[str, n
     dx = np.full_like(case.x, np.nan)
     dinitial = tuple(np.full_like(part, np.nan) for part in case.state)
     grads = passes.pass_backward(tape, case.dy, case.dstate, dx, dinitial, retain=retain)
-    return {"dx": dx, **dict(zip(("dh", "dc"), dinitial, strict=False)), **grads}
+    return {"dx": dx, **named_parts("d", dinitial), **grads}
 
 
 def replaced(parts: tuple, index: int, part: np.ndarray | None) -> tuple:

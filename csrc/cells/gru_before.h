@@ -94,10 +94,10 @@ static ALWAYS_INLINE void gru_before_candidate_backward(const Pass *p, const int
     else EACH(m) gru_before_candidate_gradient(p, &at[m], dm[m], 1);
 }
 
-FORWARD_PHASE(gru_before_step_forward, 0, 2, gru_before_cell_forward)
-FORWARD_PHASE(gru_before_second_forward, 1, 1, gru_before_candidate_forward)
-BACKWARD_PHASE(gru_before_step_backward, 0, THROUGH_PRODUCT | BESIDE_PRODUCT, gru_before_cell_backward)
-BACKWARD_PHASE(gru_before_second_backward, 1, 0, gru_before_candidate_backward)
+FORWARD_PHASE(gru_before_step_forward, STATE_PRODUCT, 2, gru_before_cell_forward)
+FORWARD_PHASE(gru_before_second_forward, SECOND_PRODUCT, 1, gru_before_candidate_forward)
+BACKWARD_PHASE(gru_before_step_backward, STATE_PRODUCT, THROUGH_PRODUCT | BESIDE_PRODUCT, gru_before_cell_backward)
+BACKWARD_PHASE(gru_before_second_backward, SECOND_PRODUCT, 0, gru_before_candidate_backward)
 
 static step_function *const gru_before_forward[MAX_PHASES] = {gru_before_step_forward, gru_before_second_forward};
 static step_function *const gru_before_backward[MAX_PHASES] = {gru_before_step_backward, gru_before_second_backward};

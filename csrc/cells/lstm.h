@@ -142,27 +142,18 @@ static ALWAYS_INLINE void projected_cell_backward(const Pass *p, const int M, co
     EACH(m) v_store_at(at[m].row->d_m, &at[m], dh[m]);
 }
 
-FORWARD_PHASE(lstm_step_forward, 0, 4, lstm_cell_forward)
-FORWARD_PHASE(lstm_coupled_step_forward, 0, 3, lstm_coupled_cell_forward)
-BACKWARD_PHASE(lstm_whole_backward, 0, THROUGH_PRODUCT, lstm_cell_backward)
-BACKWARD_PHASE(lstm_coupled_whole_backward, 0, THROUGH_PRODUCT, lstm_coupled_cell_backward)
-BACKWARD_PHASE(projected_backward, 0, THROUGH_PRODUCT, projected_cell_backward)
-BACKWARD_PHASE(lstm_second_backward, 1, 0, lstm_cell_backward)
-BACKWARD_PHASE(lstm_coupled_second_backward, 1, 0, lstm_coupled_cell_backward)
-
-/* With a projection the cell waits for the second phase. */
-static void lstm_first_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1)
-{
-    (p->phases == 2 ? projected_backward : lstm_whole_backward)(p, s, b0, b1, g0, g1);
-}
-static void lstm_coupled_first_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1)
-{
-    (p->phases == 2 ? projected_backward : lstm_coupled_whole_backward)(p, s, b0, b1, g0, g1);
-}
+FORWARD_PHASE(lstm_step_forward, STATE_PRODUCT, 4, lstm_cell_forward)
+FORWARD_PHASE(lstm_coupled_step_forward, STATE_PRODUCT, 3, lstm_coupled_cell_forward)
+BACKWARD_PHASE(lstm_step_backward, STATE_PRODUCT, THROUGH_PRODUCT | LEAVES_PARTS, lstm_cell_backward)
+BACKWARD_PHASE(lstm_coupled_step_backward, STATE_PRODUCT, THROUGH_PRODUCT | LEAVES_PARTS, lstm_coupled_cell_backward)
+BACKWARD_PHASE(projected_backward, STATE_PRODUCT, THROUGH_PRODUCT, projected_cell_backward)
+BACKWARD_PHASE(lstm_second_backward, SECOND_PRODUCT, LEAVES_PARTS, lstm_cell_backward)
+BACKWARD_PHASE(lstm_coupled_second_backward, SECOND_PRODUCT, LEAVES_PARTS, lstm_coupled_cell_backward)
 
 static step_function *const lstm_forward[MAX_PHASES] = {lstm_step_forward, project_forward};
-static step_function *const lstm_backward[MAX_PHASES] = {lstm_first_backward, lstm_second_backward};
+static step_function *const lstm_backward[MAX_PHASES] = {lstm_step_backward, projected_backward, lstm_second_backward};
 static step_function *const lstm_coupled_forward[MAX_PHASES] = {lstm_coupled_step_forward, project_forward};
-static step_function *const lstm_coupled_backward[MAX_PHASES] = {lstm_coupled_first_backward, lstm_coupled_second_backward};
+static step_function *const lstm_coupled_backward[MAX_PHASES] = {lstm_coupled_step_backward, projected_backward,
+                                                                 lstm_coupled_second_backward};
 
 #endif

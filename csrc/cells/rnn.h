@@ -33,8 +33,8 @@ static ALWAYS_INLINE void rnn_cell_backward(const Pass *p, const int M, const Ce
     else EACH(m) rnn_gradient(p, &at[m], dh[m], 1);
 }
 
-FORWARD_PHASE(rnn_step_forward, 0, 1, rnn_cell_forward)
-BACKWARD_PHASE(rnn_step_backward, 0, THROUGH_PRODUCT, rnn_cell_backward)
+FORWARD_PHASE(rnn_step_forward, STATE_PRODUCT, 1, rnn_cell_forward)
+BACKWARD_PHASE(rnn_step_backward, STATE_PRODUCT, THROUGH_PRODUCT, rnn_cell_backward)
 
 static step_function *const rnn_forward[MAX_PHASES] = {rnn_step_forward};
 static step_function *const rnn_backward[MAX_PHASES] = {rnn_step_backward};

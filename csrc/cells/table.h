@@ -12,8 +12,9 @@
  *     gru_before    n r z      S 3  X 3  G 2      r acts before the product with W_hn
  *     indrnn        a          S 1  X 1  G 0      an element-wise recurrence
  *
- * Some cells need a second product within a step, which can start once all units have the first. Its operand is m, its
- * weight W_m; it makes each step two phases. lstm and lstm_coupled have it where weight_hr is given, gru_before always.
+ * A step runs in phases. A phase starts when all units of its rows have finished the phase before, so it may read whole rows
+ * of what that one wrote. Most cells have one phase. A second product within a step, W_m m, is a phase of its own: lstm and
+ * lstm_coupled have it where weight_hr is given, gru_before always.
  *
  *     lstm, lstm_coupled    m = o tanh(c)    W_m = weight_hr [P, H]             h = W_m m
  *     gru_before            m = r h_prev     W_m = block n of weight_hh [H, H]  n = tanh(slot n + W_m m)
@@ -29,7 +30,7 @@
 /* The weights of a layer in one direction, in the order of rnnfast_weights (rnnfast.h). */
 enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, WEIGHT_CI, WEIGHT_CF, WEIGHT_CO, WEIGHTS };
 
-enum { MAX_PARTS = 2, MAX_PHASES = 2, MAX_VECTORS = 3 };
+enum { MAX_PARTS = 2, MAX_PHASES = 3, MAX_VECTORS = 3 };
 enum { PART_H, PART_C }; /* parts of a state; h, which is also the output, comes first */
 
 /* Which value of the state a vector multiplies: PREVIOUS + a part before the step, PRESENT + a part after it. */
@@ -38,6 +39,18 @@ enum { PREVIOUS = 0, PRESENT = MAX_PARTS };
 typedef struct {
     int weight, slot, operand;
 } VectorWeight;
+
+/* What the groups of a phase divide: hidden units as W_hh is packed for the forward step, hidden units in a flat packing, or the
+ * P numbers of h. */
+enum { NO_PHASE, STEP_UNITS, HIDDEN_UNITS, OUTPUT_UNITS };
+
+/* A phase of a step; the cell's file has its function. */
+typedef struct {
+    int units;                /* NO_PHASE ends a list */
+    int needs, excludes;      /* it runs where all of the first weights are given and none of the second, a bit each */
+} Phase;
+
+enum { NO_SLOT = -1 };
 
 typedef struct {
     const char *name;
@@ -50,7 +63,9 @@ typedef struct {
     int x_block[MAX_SLOTS];   /* slot n of the input, n < X: block of weight_ih and bias_ih */
     int h_block[MAX_SLOTS];   /* slot S - X + n of the state, n < X: block of weight_hh and bias_hh */
     int required, optional;   /* sets of weights, a bit each: 1 << WEIGHT_IH */
+    Phase forward[MAX_PHASES], backward[MAX_PHASES]; /* in their order; the first one backward also runs at step -1 */
     int m_weight, m_block;    /* W_m is this block of this weight; m_weight 0: no second product */
+    int m_slot;               /* the slot that W_m m is added to; NO_SLOT: W_m m is h, and its gradient has a buffer of its own */
     int vectors;              /* how many weights are vectors */
     VectorWeight vector[MAX_VECTORS];
 } CellInfo;
@@ -59,26 +74,37 @@ typedef struct {
 #define DENSE (BIT(WEIGHT_IH) | BIT(WEIGHT_HH))
 #define BIASES (BIT(BIAS_IH) | BIT(BIAS_HH))
 
-/* CELL(number, name, fields): the cell's file, csrc/cells/, defines its steps as name_forward and name_backward. */
+#define ONE_PHASE .forward = {{STEP_UNITS}}, .backward = {{OUTPUT_UNITS}}
+/* The first backward phase of a projected cell keeps dh for the product with W_m; the cell follows in the second. */
+#define PROJECTION \
+    .forward = {{STEP_UNITS}, {OUTPUT_UNITS, .needs = BIT(WEIGHT_HR)}}, \
+    .backward = {{OUTPUT_UNITS, .excludes = BIT(WEIGHT_HR)}, {OUTPUT_UNITS, .needs = BIT(WEIGHT_HR)}, \
+                 {HIDDEN_UNITS, .needs = BIT(WEIGHT_HR)}}, \
+    .m_weight = WEIGHT_HR, .m_slot = NO_SLOT
+
+/* CELL(number, name, fields): the cell's file, csrc/cells/, defines the functions of its phases as name_forward and
+ * name_backward. The first rows are the cells of rnnfast.h, in its order. */
 #define CELL_TABLE(CELL) \
     CELL(RNN, rnn, .layer = "rnn", .gates = "a", .parts = "h", .S = 1, .X = 1, .G = 1, \
-         .required = DENSE, .optional = BIASES) \
+         .required = DENSE, .optional = BIASES, ONE_PHASE) \
     CELL(LSTM, lstm, .layer = "lstm", .option = "coupled_gates", .option_value = 0, .gates = "ifgo", .parts = "hc", \
          .S = 4, .X = 4, .G = 4, .x_block = {0, 1, 2, 3}, .h_block = {0, 1, 2, 3}, .required = DENSE, \
-         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CF) | BIT(WEIGHT_CO), .m_weight = WEIGHT_HR, \
+         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CF) | BIT(WEIGHT_CO), PROJECTION, \
          .vectors = 3, .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 3, PRESENT + PART_C}, \
                                   {WEIGHT_CF, 1, PREVIOUS + PART_C}}) \
     CELL(GRU, gru, .layer = "gru", .option = "reset_after", .option_value = 1, .gates = "rzn", .parts = "h", \
-         .S = 4, .X = 3, .G = 3, .x_block = {2, 0, 1}, .h_block = {0, 1, 2}, .required = DENSE, .optional = BIASES) \
+         .S = 4, .X = 3, .G = 3, .x_block = {2, 0, 1}, .h_block = {0, 1, 2}, .required = DENSE, .optional = BIASES, \
+         ONE_PHASE) \
     CELL(LSTM_COUPLED, lstm_coupled, .layer = "lstm", .option = "coupled_gates", .option_value = 1, .gates = "igo", \
          .parts = "hc", .S = 3, .X = 3, .G = 3, .x_block = {0, 1, 2}, .h_block = {0, 1, 2}, .required = DENSE, \
-         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CO), .m_weight = WEIGHT_HR, \
+         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CO), PROJECTION, \
          .vectors = 2, .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 2, PRESENT + PART_C}}) \
     CELL(GRU_BEFORE, gru_before, .layer = "gru", .option = "reset_after", .option_value = 0, .gates = "rzn", .parts = "h", \
          .S = 3, .X = 3, .G = 2, .x_block = {2, 0, 1}, .h_block = {2, 0, 1}, .required = DENSE, .optional = BIASES, \
-         .m_weight = WEIGHT_HH, .m_block = 2) \
+         .forward = {{STEP_UNITS}, {HIDDEN_UNITS}}, .backward = {{OUTPUT_UNITS}, {HIDDEN_UNITS}}, \
+         .m_weight = WEIGHT_HH, .m_block = 2, .m_slot = 0) \
     CELL(INDRNN, indrnn, .layer = "indrnn", .gates = "a", .parts = "h", .S = 1, .X = 1, .G = 0, .required = DENSE, \
-         .optional = BIT(BIAS_IH), .vectors = 1, .vector = {{WEIGHT_HH, 0, PREVIOUS + PART_H}})
+         .optional = BIT(BIAS_IH), ONE_PHASE, .vectors = 1, .vector = {{WEIGHT_HH, 0, PREVIOUS + PART_H}})
 
 #define CELL_NUMBER(number, name, ...) number,
 enum { CELL_TABLE(CELL_NUMBER) CELLS };
@@ -90,7 +116,20 @@ extern const char *const weight_names[WEIGHTS];
 /* Whether this weight of the cell multiplies element by element, and is [H]. */
 int is_vector(const CellInfo *cell, int weight);
 
-/* The shape of a weight: rows and columns of a matrix, columns 0 for a vector. H, P as in pass.h. */
-void weight_shape(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P, ptrdiff_t shape[2]);
+/* The number of the first row of a layer that this value of its option selects, or if it is negative, any value. -1: none. */
+int find_cell(const char *layer, int option_value);
+
+/* An axis of a weight has `times` numbers for each input, for each of the H hidden units, or for each of the P numbers of h. */
+enum { PER_INPUT, PER_HIDDEN, PER_OUTPUT };
+
+typedef struct {
+    int times, per;
+} Axis;
+
+/* The axes of a weight: the result is how many, 1 or 2. */
+int weight_axes(const CellInfo *cell, int weight, Axis axes[2]);
+
+/* How many numbers a weight has. */
+ptrdiff_t weight_size(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P);
 
 #endif

@@ -2,9 +2,8 @@
  *
  * The functions here know nothing of a cell but G, the number of its slots that the product of the state adds to; the cell
  * comes in as a constant function and is inlined. Hidden units come in groups: one vector of units if G > 1 (a tile then holds
- * every gate of its units), else TILE_WIDTH vectors, as in the backward step. A step with a second product has a second
- * phase, which starts when all units of its rows have finished the first. It runs the same functions, with the constant
- * `second` set.
+ * every gate of its units), else TILE_WIDTH vectors, as in the backward step. Further phases of a step run the same functions;
+ * the constant `which` says which product a phase begins with.
  */
 #ifndef RNNFAST_KERNELS_STEP_H
 #define RNNFAST_KERNELS_STEP_H
@@ -51,6 +50,9 @@ static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
     return row;
 }
 
+/* The product of a phase: of the state with W_hh, of m with W_m, or none. */
+enum { STATE_PRODUCT, SECOND_PRODUCT, NO_PRODUCT };
+
 /* The vectors of units that a panel has finished, in the order of its block: one row's, then the next row's. */
 typedef struct {
     const CellRow *row;
@@ -71,8 +73,9 @@ static ALWAYS_INLINE void take(Finished *from, const int M, const int size, Cell
 }
 
 static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
-                                       const int second, const int G, cell_forward_function *cell)
+                                       const int which, const int G, cell_forward_function *cell)
 {
+    const int second = which == SECOND_PRODUCT;
     const ptrdiff_t H = p->H, K = second ? H : p->P, units = G > 1 ? V : TILE_WIDTH * V; /* units in a whole group */
     const ptrdiff_t whole = G > 1 ? g1 : whole_groups(H, g1), sweep = sweep_of(b1 - b0, g1 - g0);
     const operand *w = second ? p->w_m : p->w_step;
@@ -147,18 +150,19 @@ static inline void drop_carried(real *carried, ptrdiff_t U, ptrdiff_t j, int cou
     memset(carried + j, 0, (size_t)(U - j < count * V ? U - j : count * V) * sizeof(real));
 }
 
-/* Ways in which the gradient of h comes from step s+1: through the product of the state, or carried by the cell, in d_state. */
-enum { THROUGH_PRODUCT = 1, BESIDE_PRODUCT = 2 };
+/* What a phase does with carried gradients. That of h comes from step s+1 through the product of the state, or beside it, in
+ * d_state. Those of the further parts are left in d_state for the step before. */
+enum { THROUGH_PRODUCT = 1, BESIDE_PRODUCT = 2, LEAVES_PARTS = 4 };
 
-/* The gradient of h of these vectors, then the cell. In the second phase, the gradient of m. */
+/* The gradient of h of these vectors, then the cell. After the second product, the gradient of m; without a product, zero. */
 static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int last, const int M, const CellVector *at,
-                                        const int second, const int carried, cell_backward_function *cell)
+                                        const int which, const int carried, cell_backward_function *cell)
 {
     const int beside = last || !(carried & THROUGH_PRODUCT);
     vec dh[ABREAST];
 
-    if (second) {
-        EACH(m) dh[m] = v_load(at[m].a);
+    if (which != STATE_PRODUCT) {
+        EACH(m) dh[m] = which == SECOND_PRODUCT ? v_load(at[m].a) : v_zero();
         cell(p, M, at, dh);
         return;
     }
@@ -176,14 +180,15 @@ static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int la
 /* Step s of the backward pass: dh = (gradients of step s+1) . W_hh [+ what the cell carries] + dy, then the cell.
  * Either all rows b0..b1 are at their last step, where dh starts as the gradient of the final state, or none of them is. A
  * reset before step s+1 stops the gradient of h, a reset before step s those of the other parts. s = -1 leaves the gradient of
- * the initial state in p->d_state. The second phase has dm = (gradients of W_m m) . W_m instead. */
+ * the initial state in p->d_state. The second product is dm = (gradients of W_m m) . W_m instead. */
 static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
-                                        const int second, const int carried, cell_backward_function *cell)
+                                        const int which, const int carried, cell_backward_function *cell)
 {
-    const ptrdiff_t U = second ? p->H : p->P, K = second ? p->P : p->G * p->H, units = TILE_WIDTH * V;
+    const int of_state = which == STATE_PRODUCT, second = which == SECOND_PRODUCT;
+    const ptrdiff_t U = of_state ? p->P : p->H, K = second ? p->P : p->G * p->H, units = TILE_WIDTH * V;
     const ptrdiff_t whole = whole_groups(U, g1), sweep = sweep_of(b1 - b0, g1 - g0);
-    const int last = !second && (s == p->T - 1 || b0 >= rows_in_step(&p->gates, s + 1));
-    const int multiplied = !last && (second || carried & THROUGH_PRODUCT);
+    const int last = of_state && (s == p->T - 1 || b0 >= rows_in_step(&p->gates, s + 1));
+    const int multiplied = !last && (second || (of_state && carried & THROUGH_PRODUCT));
     const operand *w = second ? p->w_m_back : p->w_back;
     static const real zeros[V];
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V]; /* [rows][P][N][V] the gradient through the product */
@@ -220,7 +225,7 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
                     for (int r = 0; r < rows; r++) panel.out[r] = block + r * P * N * V;
                     panel_product(&panel, rows, N, (int)P);
                 }
-                if (!last && !second && p->reset)
+                if (of_state && !last && p->reset)
                     for (int r = 0; r < rows; r++)
                         if (is_reset(p, s + 1, b + r)) {
                             if (multiplied) memset(block + r * P * N * V, 0, (size_t)(P * N * V) * sizeof(real));
@@ -228,10 +233,10 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
                         }
                 Finished done = {.row = row, .a = block, .j0 = j, .U = U, .width = (int)P * N};
                 int count = done.width * rows;
-                for (; count >= 4; count -= 4) take(&done, 4, 1, at), cell_gradient(p, s, last, 4, at, second, carried, cell);
-                if (count >= 2) take(&done, 2, 1, at), cell_gradient(p, s, last, 2, at, second, carried, cell), count -= 2;
-                if (count) take(&done, 1, 1, at), cell_gradient(p, s, last, 1, at, second, carried, cell);
-                if (s >= 0 && p->reset && p->parts > 1 && p->phases == 1 + second)
+                for (; count >= 4; count -= 4) take(&done, 4, 1, at), cell_gradient(p, s, last, 4, at, which, carried, cell);
+                if (count >= 2) take(&done, 2, 1, at), cell_gradient(p, s, last, 2, at, which, carried, cell), count -= 2;
+                if (count) take(&done, 1, 1, at), cell_gradient(p, s, last, 1, at, which, carried, cell);
+                if (s >= 0 && p->reset && carried & LEAVES_PARTS)
                     for (int r = 0; r < rows; r++)
                         for (int part = PART_H + 1; part < p->parts; part++)
                             if (is_reset(p, s, b + r)) drop_carried(row[r].d[part], U, j, (int)P * N);
@@ -240,15 +245,15 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
 }
 
 /* Each cell defines the functions of its phases with these macros. */
-#define FORWARD_PHASE(name, second, G, cell) \
+#define FORWARD_PHASE(name, which, G, cell) \
     static void name(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1) \
     { \
-        step_forward(p, s, b0, b1, g0, g1, second, G, cell); \
+        step_forward(p, s, b0, b1, g0, g1, which, G, cell); \
     }
-#define BACKWARD_PHASE(name, second, carried, cell) \
+#define BACKWARD_PHASE(name, which, carried, cell) \
     static void name(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1) \
     { \
-        step_backward(p, s, b0, b1, g0, g1, second, carried, cell); \
+        step_backward(p, s, b0, b1, g0, g1, which, carried, cell); \
     }
 
 #endif

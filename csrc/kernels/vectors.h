@@ -24,8 +24,8 @@ static void vector_gradients(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_
         for (ptrdiff_t b = 0; b < rows_in_step(&p->state[PART_H], s); b++) {
             const CellRow row = cell_row(p, s, b);
             for (int n = 0; n < cell->vectors; n++) {
-                const int operand = cell->vector[n].operand;
-                const real *x = operand < PRESENT ? row.prev[operand - PREVIOUS] : row.now[operand - PRESENT];
+                const int value = cell->vector[n].operand;
+                const real *x = value < PRESENT ? row.prev[value - PREVIOUS] : row.now[value - PRESENT];
                 if (p->d_vector[n]) add_products(row.gates + cell->vector[n].slot * p->H, x, p->d_vector[n], j0, j1);
             }
         }

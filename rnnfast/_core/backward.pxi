@@ -5,6 +5,7 @@ cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y,
     const Layer *layer
     int threads          # that may work
     Pass p
+    Phases phases
     Rows x               # [T, B, I]; then last step first
     Lookup embedded      # or, instead of x, rows of the table; in a pass, table [V, X*H]: the sum of d of each token
     Rows table           # [V, I]
@@ -21,7 +22,7 @@ cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y,
     LinearJob tokens     # from the sums over each token's rows, the gradients of W_ih and of the embedded table
     Rows h0              # [B, P]
     void *m              # [2 chunks, B, H]: a worker may start the next chunk while another sums the gradients of this one
-    void *d_m            # [2 chunks, B, P] with a projection; NULL: d_m is in gates
+    void *d_m            # [2 chunks, B, P] as m; NULL: d_m is a slot of gates, or there is no second product
     void *packed_d_m     # [GRADIENT_ROWS, P] packed, each worker in its groups
     void *db_m           # [P] a sum that is not used
     void *packed_d       # [GRADIENT_ROWS, S*H] packed, each worker in its groups
@@ -40,7 +41,7 @@ cdef void backward_pack_sizes(const Kernels *k, const Layer *layer, size_t *size
     cdef const Pass *p = &layer.p
     sizes[0] = p.X * p.H * padded_to(layer.input_size, k.lanes) * k.operand_size
     sizes[1] = p.G * p.H * padded_to(p.P, k.lanes) * k.operand_size
-    sizes[2] = p.P * padded_to(p.H, k.lanes) * k.operand_size if p.phases == 2 else 0
+    sizes[2] = p.P * padded_to(p.H, k.lanes) * k.operand_size if has_second_product(p) else 0
 
 cdef void pack_for_backward(const Kernels *k, const Layer *layer, const Packed *packed, bint dx, int worker,
                             int workers) noexcept nogil:
@@ -51,7 +52,7 @@ cdef void pack_for_backward(const Kernels *k, const Layer *layer, const Packed *
     if p.G:
         w_hh = state_window(p, layer.weights[WEIGHT_HH], p.P, p.G)
         k.pack_by_columns(&w_hh, packed.back, share(groups, worker, workers), share(groups, worker + 1, workers))
-    if p.phases == 2:
+    if has_second_product(p):
         w_m = second_window(p, second_weight(p, layer.weights))
         k.pack_by_columns(&w_m, packed.second_back, share(units, worker, workers), share(units, worker + 1, workers))
     if dx:
@@ -129,12 +130,10 @@ cdef inline Py_ssize_t gradient_operand(const BackwardJob *job) noexcept nogil:
 cdef void clear_gradients(const BackwardJob *job) noexcept nogil:
     """Zeros in the gradients of all weights."""
     cdef const Pass *p = &job.p
-    cdef Py_ssize_t shape[2]
     cdef int n
     for n in range(WEIGHTS):
         if job.grads[n] != NULL:
-            weight_shape(&cell_table[p.cell], n, job.layer.input_size, p.H, p.P, shape)
-            memset(job.grads[n], 0, shape[0] * max(1, shape[1]) * job.k.real_size)
+            memset(job.grads[n], 0, weight_size(&cell_table[p.cell], n, job.layer.input_size, p.H, p.P) * job.k.real_size)
 
 cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil:
     """Prepares what follows the last chunk if x is embedded: the backward pass of a dense layer over the V tokens, with the
@@ -154,15 +153,15 @@ cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil
 
 # ---- the loop over time --------------------------------------------------------------------------------------------
 
-cdef void step_back(const Kernels *k, const Pass *p, Py_ssize_t s, int phase, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
+cdef void step_back(step_function *run, const Pass *p, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
                     Py_ssize_t g1) noexcept nogil:
     """A phase of step s for a worker's rows: first the rows that have a step s+1, then those whose last step this is."""
     cdef Py_ssize_t rows = rows_in_step(&p.state[PART_H], max(s, 0))
     cdef Py_ssize_t on = rows_in_step(&p.state[PART_H], s + 1) if s < p.T - 1 else 0
     if b0 < min(b1, on):
-        k.step_backward[p.cell][phase](p, s, b0, min(b1, on), g0, g1)
+        run(p, s, b0, min(b1, on), g0, g1)
     if max(b0, on) < min(b1, rows):
-        k.step_backward[p.cell][phase](p, s, max(b0, on), min(b1, rows), g0, g1)
+        run(p, s, max(b0, on), min(b1, rows), g0, g1)
 
 cdef void backward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     """A worker's share of every step, and of the gradients of the weights.
@@ -174,6 +173,7 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     """
     cdef BackwardJob *job = <BackwardJob *>argument
     cdef const Kernels *k = job.k
+    cdef const Phases *phases = &job.phases
     cdef Pass own = job.p
     cdef Pass *p = &own
     cdef Py_ssize_t groups = k.groups_of(p.P), columns = k.groups_of(p.S * p.H), units = padded_to(p.H, k.lanes) // k.lanes
@@ -188,12 +188,12 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     cdef void *packed_d_m = operand_at(job.packed_d_m, m0 * k.columns * GRADIENT_ROWS, k)
     cdef void *operand = operand_at(job.operand, worker * job.operand_size, k)
     cdef bint together = workers > 1 and job.split == BY_UNITS, embedded = job.embedded.token != NULL
-    cdef bint meet = together and p.G > 0  # before each phase, which reads units of the other workers
-    cdef bint wanted = job.grads[WEIGHT_IH] != NULL
+    cdef bint meet = together and (p.G > 0 or phases.count > 1)  # before each phase, which reads units of other workers
+    cdef bint wanted = job.grads[WEIGHT_IH] != NULL, second = has_second_product(p)
     cdef int chunk = 0, phase
 
-    for phase in range(p.phases):
-        g0[phase], g1[phase] = 0, k.groups_of(p.P if phase == 0 else p.H)
+    for phase in range(phases.count):
+        g0[phase], g1[phase] = 0, phases.groups[phase]
         if together:
             g0[phase], g1[phase] = share(g1[phase], worker, workers), share(g1[phase], worker + 1, workers)
     if not together:
@@ -204,14 +204,15 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     while s1 > 0:
         s0 = max(s1 - job.chunk, 0)
         chunk += 1
-        if p.phases == 2:
+        if second:
             p.m = chunk_rows(job.m, chunk, job.chunk, s0, p.B, p.H, k)
-            p.d_m = p.gates if job.d_m == NULL else chunk_rows(job.d_m, chunk, job.chunk, s0, p.B, p.P, k)
+        if job.d_m != NULL:
+            p.d_m = chunk_rows(job.d_m, chunk, job.chunk, s0, p.B, p.P, k)
         for s in range(s1 - 1, s0 - 1, -1):
-            for phase in range(p.phases):
+            for phase in range(phases.count):
                 if meet and (phase or s < s1 - 1):
                     threads_barrier(team)
-                step_back(k, p, s, phase, b0, b1, g0[phase], g1[phase])
+                step_back(phases.run[phase], p, s, b0, b1, g0[phase], g1[phase])
         if worker == 0:
             look_for_signals(&job.interrupts, chunk)
         threads_barrier(team)
@@ -221,7 +222,7 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
         q0, q1 = rows_before(&job.d, p.T - s1), rows_before(&job.d, p.T - s0)
         if wanted:
             add_weight_gradients(job, q0, q1, w0, w1, packed_d, operand)
-        if wanted and p.phases == 2:
+        if wanted and second:
             add_second_gradient(job, p, q0, q1, m0, m1, packed_d_m, operand)
         if wanted and has_vectors(p):
             k.vector_gradients(p, s0, s1, j0, j1)
@@ -230,7 +231,7 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
         elif job.dx.out.data != NULL:
             product_share(k, &job.dx, rows_before(&p.state[PART_H], s0), rows_before(&p.state[PART_H], s1), worker, workers)
         s1 = s0
-    step_back(k, p, -1, 0, b0, b1, g0[0], g1[0])
+    step_back(phases.run[0], p, -1, b0, b1, g0[0], g1[0])
     if wanted and embedded:
         threads_barrier(team)
         linear_backward_worker(&job.tokens, team, worker, workers)
@@ -269,19 +270,15 @@ cdef void backward_sizes(const BackwardJob *job, Py_ssize_t T, int workers, size
         sizes[BACKWARD_TABLE] = V * I * size
     if job.ragged.order != NULL:
         sizes[BACKWARD_PLACES] = BACKWARD_PLACE_ARRAYS * B * sizeof(Py_ssize_t)
-    if p.phases == 2:
+    if has_second_product(p):
         sizes[BACKWARD_DB_M], sizes[BACKWARD_DW_M] = units * size, units * H * size
         sizes[BACKWARD_PACKED_D_M], sizes[BACKWARD_M] = GRADIENT_ROWS * units * operand, 2 * chunk * B * H * size
-        sizes[BACKWARD_D_M] = 2 * chunk * B * P * size if has_d_m(p) else 0
-
-cdef inline bint has_d_m(const Pass *p) noexcept nogil:
-    """Whether the gradient of W_m m has a buffer of its own: a projection's. That of a candidate is in its slot of gates."""
-    return p.phases == 2 and cell_table[p.cell].m_weight == WEIGHT_HR
+        sizes[BACKWARD_D_M] = 2 * chunk * B * P * size if cell_table[p.cell].m_slot == NO_SLOT else 0
 
 cdef void set_backward(BackwardJob *job, const Kernels *k, const Layer *layer, Py_ssize_t T, Py_ssize_t B) noexcept nogil:
     """A job of a layer, without any arrays yet."""
     memset(job, 0, sizeof(job[0]))
-    job.k, job.layer, job.p = k, layer, layer.p
+    job.k, job.layer, job.p, job.phases = k, layer, layer.p, backward_phases(k, &layer.p)
     job.p.T, job.p.B = T, B
 
 cdef void wire_weight_gradients(BackwardJob *job, void **buffers) noexcept nogil:
@@ -295,9 +292,9 @@ cdef void wire_weight_gradients(BackwardJob *job, void **buffers) noexcept nogil
     if p.G:
         job.dw_hh = GradientProduct(P, p.S * H, (p.S - p.G) * H, p.S * H, buffers[BACKWARD_DW_HH],
                                     state_window(p, job.grads[WEIGHT_HH], P, p.G))
-    if p.phases == 2:
+    if has_second_product(p):
         job.db_m, job.packed_d_m, job.m = buffers[BACKWARD_DB_M], buffers[BACKWARD_PACKED_D_M], buffers[BACKWARD_M]
-        job.d_m = buffers[BACKWARD_D_M] if has_d_m(p) else NULL
+        job.d_m = buffers[BACKWARD_D_M] if info.m_slot == NO_SLOT else NULL
         job.dw_m = GradientProduct(H, P, 0, P, buffers[BACKWARD_DW_M], second_window(p, second_weight(p, job.grads)))
     for n in range(info.vectors):
         if p.vector[n] != NULL and job.grads[info.vector[n].weight] != NULL:
@@ -316,6 +313,9 @@ cdef void wire_backward(BackwardJob *job, void **buffers) noexcept nogil:
     cdef int part
     p.zeros, p.w_back, p.w_m_back = buffers[BACKWARD_ZEROS], job.packed.back, job.packed.second_back
     p.gates = packed_rows(p.gates.data, B, p.S * p.H, ragged.start)
+    if has_second_product(p) and job.d_m == NULL:
+        p.d_m = p.gates
+        p.d_m.data = at(p.gates.data, cell_table[p.cell].m_slot * p.H, k)
     for part in range(p.parts):
         if job.kept[part] != NULL:
             p.state[part] = packed_rows(job.kept[part], B, part_width(p, part), ragged.start)
@@ -363,7 +363,7 @@ cdef int run_backward(BackwardJob *job, Workspace *workspace) noexcept nogil:
             memset(job.dtable, 0, job.table.B * job.layer.input_size * k.real_size)
         return 0
     p.T, p.order, p.reset = ragged.T, ragged.order, ragged.reset[1 if job.layer.reverse else 0]
-    planned = schedule_pass(k, job.threads, job.layer, ragged, job.table.B, 2, k.groups_of(p.P))
+    planned = schedule_pass(k, job.threads, job.layer, ragged, job.table.B, 2, &job.phases)
     job.split = planned.split
     job.chunk = chunk_steps(k, p.S * p.H, p.B, p.T, GATES_BYTES, GRADIENT_ROWS)
     job.operand_size = gradient_operand(job)
@@ -413,7 +413,8 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
     cdef Pass *p = &job.p
     cdef Cell cell = tape.cell
     cdef cnp.ndarray y = tape.y
-    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), number = tape.number
+    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), D = cnp.PyArray_DIM(y, 2) // cell.layer.p.P
+    cdef Py_ssize_t number = tape.number
     cdef int status, part
     global runs
 
@@ -430,7 +431,7 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
         if dx is not None:
             job.dx.out = rows_of(dx)
     p.gates.data = data(gates)
-    p.state[PART_H] = cell.own_columns(y, number)
+    p.state[PART_H] = columns_of(rows_of(y), number, D, p.P, job.k)
     for part in range(p.parts):
         p.initial[part], p.d_state[part] = part_entry(tape.initial, part, number), part_entry(d_initial, part, number)
         job.d_final[part] = part_entry(d_final, part, number)
@@ -439,7 +440,7 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
             if d_steps is not None and d_steps[part - 1] is not None:
                 p.d_steps[part] = rows_of(d_steps[part - 1])
     if dy is not None:
-        p.d_steps[PART_H] = cell.own_columns(dy, number)
+        p.d_steps[PART_H] = columns_of(rows_of(dy), number, D, p.P, job.k)
     if tape.dh_steps is not None:
         p.dh_steps = rows_of(tape.dh_steps)
     interrupts_begin(&job.interrupts, is_main_thread())

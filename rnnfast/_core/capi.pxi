@@ -41,7 +41,6 @@ cdef int capi_refresh(rnnfast_plan *plan, const rnnfast_weights *weights) noexce
 
 cdef int capi_step(rnnfast_plan *plan, const void *x, void *y) noexcept nogil:
     cdef Network *net = network_of(plan)
-    cdef void *further[MAX_PARTS]
     if plan == NULL:
         return refuse_pointer(b"plan", b"a pointer", plan)
     if net.directions == 2:
@@ -50,9 +49,8 @@ cdef int capi_step(rnnfast_plan *plan, const void *x, void *y) noexcept nogil:
         return refuse_pointer(b"x", b"a pointer", x)
     if y == NULL:
         return refuse_pointer(b"y", b"a pointer", y)
-    further[1] = net.c
-    take_step(&net.stack, x, net.h[net.now], net.h[1 - net.now], further, y)
-    net.now = 1 - net.now
+    take_step(&net.stack, x, net.state[PART_H], net.next_h, net.state, y)
+    net.state[PART_H], net.next_h = net.next_h, net.state[PART_H]
     return RNNFAST_OK
 
 cdef int set_batch(Network *net, Py_ssize_t T, const void *x, const void *y, const Py_ssize_t *lengths,
@@ -83,12 +81,12 @@ cdef int set_batch(Network *net, Py_ssize_t T, const void *x, const void *y, con
         set_resets(&net.ragged, B, reset, B, 1, NULL, net.resets)
     return RNNFAST_OK
 
-cdef inline Rows columns_of(Network *net, const void *data, Py_ssize_t n) noexcept nogil:
+cdef inline Rows output_of(const Network *net, const void *data, Py_ssize_t n) noexcept nogil:
     """The rows of pass n's columns in a [T, B, D*P] array."""
-    cdef Py_ssize_t B = net.options.batch, P = net.stack.step.layer.p.P, D = net.directions
-    return Rows(at(data, n % D * P, net.stack.k), B, B * D * P, D * P, NULL, NULL)
+    cdef Py_ssize_t P = net.stack.step.layer.p.P, D = net.directions
+    return columns_of(packed_rows(<void *>data, net.options.batch, D * P, NULL), n, D, P, net.stack.k)
 
-cdef inline void *part_of(const Network *net, void *data, Py_ssize_t n, Py_ssize_t width) noexcept nogil:
+cdef inline void *entry_of(const Network *net, const void *data, Py_ssize_t n, Py_ssize_t width) noexcept nogil:
     """Entry n of a [.., B, width] array; NULL of NULL."""
     return NULL if data == NULL else at(data, n * net.options.batch * width, net.stack.k)
 
@@ -96,19 +94,17 @@ cdef int run_network(Network *net, Py_ssize_t T, const void *x, void *y, bint sa
     """All passes over the batch that is set, from the state to the next one."""
     cdef const Kernels *k = net.stack.k
     cdef Py_ssize_t B = net.options.batch, L = net.options.num_layers, D = net.directions, n, level
-    cdef Py_ssize_t state = net.stack.layers * B * k.real_size
     cdef const Pass *p = &net.stack.step.layer.p
     cdef const void *below = x
     cdef void *out = y
-    cdef void *h = net.h[net.now]
-    cdef void *first_h = net.first_h if save else h
-    cdef void *first_c = net.first_c if save else net.c
+    cdef void **first = net.state
     cdef ForwardJob job
     cdef Step *step
+    cdef int part
     if save:
-        memcpy(first_h, h, state * p.P)
-        if first_c != NULL:
-            memcpy(first_c, net.c, state * p.H)
+        first = net.first
+        for part in range(p.parts):
+            memcpy(net.first[part], net.state[part], state_bytes(net, part))
     for n in range(net.stack.layers):
         step, level = &net.stack.step[n], n // D
         if n % D == 0:
@@ -117,19 +113,21 @@ cdef int run_network(Network *net, Py_ssize_t T, const void *x, void *y, bint sa
         set_forward(&job, k, &step.layer, T, B)
         job.threads, job.ragged, job.given = net.stack.threads, net.ragged, &step.packed
         job.x = packed_rows(<void *>below, B, step.layer.input_size, NULL)
-        job.p.state[0] = columns_of(net, out, n)
-        job.p.initial = [part_of(net, first_h, n, p.P), part_of(net, first_c, n, p.H)]
-        job.final = [part_of(net, h, n, p.P), part_of(net, net.c, n, p.H)]
+        job.p.state[PART_H] = output_of(net, out, n)
         if save:
-            job.p.save, job.p.gates.data = 1, part_of(net, net.gates, n * T, p.S * p.H)
-            job.kept[1] = part_of(net, net.c_steps, n * T, p.H)
+            job.p.save, job.p.gates.data = 1, entry_of(net, net.gates, n * T, p.S * p.H)
+        for part in range(p.parts):
+            job.p.initial[part] = entry_of(net, first[part], n, part_width(p, part))
+            job.final[part] = entry_of(net, net.state[part], n, part_width(p, part))
+            if save:
+                job.kept[part] = entry_of(net, net.steps[part], n * T, part_width(p, part))
         if run_forward(&job, &net.workspace) < 0:
             return refuse(RNNFAST_NO_MEMORY, b"no memory for the gates of one chunk of time")
     return RNNFAST_OK
 
 cdef inline void *layer_output(const Network *net, Py_ssize_t T, Py_ssize_t level) noexcept nogil:
     """The kept y [T, B, D*P] of a layer below the last."""
-    return part_of(net, net.ys, level * T, net.directions * net.stack.step.layer.p.P)
+    return entry_of(net, net.ys, level * T, net.directions * net.stack.step.layer.p.P)
 
 cdef int capi_run(rnnfast_plan *plan, Py_ssize_t T, const void *x, void *y, const Py_ssize_t *lengths,
                   const uint8_t *reset) noexcept nogil:
@@ -157,6 +155,14 @@ cdef int capi_forward(rnnfast_plan *plan, Py_ssize_t T, const void *x, void *y, 
         net.T, net.x, net.y_last = T, x, y
     return status
 
+cdef inline void name_parts(const void **parts, const void *h, const void *c) noexcept nogil:
+    """parts [MAX_PARTS] OUT: those that rnnfast.h names."""
+    memset(parts, 0, MAX_PARTS * sizeof(void *))
+    parts[PART_H], parts[PART_C] = h, c
+
+cdef int check_c(const Network *net, const char *name, const void *c) noexcept nogil:
+    return refuse_pointer(name, b"NULL, as the cell has no c", c) if net.state[PART_C] == NULL and c != NULL else RNNFAST_OK
+
 cdef int read_gradients(Network *net, const rnnfast_gradients *given, rnnfast_gradients *g) noexcept nogil:
     """g OUT: the checked arguments of `backward`, with their defaults filled in."""
     if given == NULL:
@@ -173,10 +179,8 @@ cdef int read_gradients(Network *net, const rnnfast_gradients *given, rnnfast_gr
             return RNNFAST_INVALID
         if check_biases(net, g.weights, b"gradients.weights") < 0:
             return RNNFAST_INVALID
-    if net.c == NULL and g.dc != NULL:
-        return refuse_pointer(b"gradients.dc", b"NULL, as the cell has no c", g.dc)
-    if net.c == NULL and g.dc_initial != NULL:
-        return refuse_pointer(b"gradients.dc_initial", b"NULL, as the cell has no c", g.dc_initial)
+    if check_c(net, b"gradients.dc", g.dc) < 0 or check_c(net, b"gradients.dc_initial", g.dc_initial) < 0:
+        return RNNFAST_INVALID
     if net.T < 0:
         return refuse(RNNFAST_ORDER, b"backward: expected a forward before it, and no run, refresh or backward between them")
     return RNNFAST_OK
@@ -189,20 +193,27 @@ cdef int network_backward_pass(Network *net, const rnnfast_gradients *g, Py_ssiz
     cdef const Pass *p = &step.layer.p
     cdef Py_ssize_t B = net.options.batch, I = step.layer.input_size, level = n // net.directions
     cdef bint last = level == net.options.num_layers - 1
+    cdef const void *d_final[MAX_PARTS]
+    cdef void *d_initial[MAX_PARTS]
     cdef BackwardJob job
+    cdef int part
+    name_parts(d_final, g.dh, g.dc)
+    name_parts(<const void **>d_initial, g.dh_initial, g.dc_initial)
     set_backward(&job, k, &step.layer, T, B)
     job.threads, job.ragged, job.given = net.stack.threads, net.ragged, &step.packed
     if g.weights != NULL:
         memcpy(job.grads, &g.weights[n], sizeof(g.weights[n]))
     job.x = packed_rows(<void *>net.x if level == 0 else layer_output(net, T, level - 1), B, I, NULL)
-    job.p.state[0] = columns_of(net, net.y_last if last else layer_output(net, T, level), n)
-    job.p.gates.data, job.kept[1] = part_of(net, net.gates, n * T, p.S * p.H), part_of(net, net.c_steps, n * T, p.H)
-    job.p.initial = [part_of(net, net.first_h, n, p.P), part_of(net, net.first_c, n, p.H)]
-    job.p.d_state = [part_of(net, g.dh_initial if g.dh_initial != NULL else net.dh, n, p.P),
-                     part_of(net, g.dc_initial if g.dc_initial != NULL else net.dc, n, p.H)]
-    job.d_final = [part_of(net, <void *>g.dh, n, p.P), part_of(net, <void *>g.dc, n, p.H)]
+    job.p.state[PART_H] = output_of(net, net.y_last if last else layer_output(net, T, level), n)
+    job.p.gates.data = entry_of(net, net.gates, n * T, p.S * p.H)
+    for part in range(p.parts):
+        job.kept[part] = entry_of(net, net.steps[part], n * T, part_width(p, part))
+        job.p.initial[part] = entry_of(net, net.first[part], n, part_width(p, part))
+        job.d_final[part] = entry_of(net, d_final[part], n, part_width(p, part))
+        job.p.d_state[part] = entry_of(net, d_initial[part] if d_initial[part] != NULL else net.d_first[part], n,
+                                       part_width(p, part))
     if dy != NULL:
-        job.p.d_steps[0] = columns_of(net, dy, n)
+        job.p.d_steps[PART_H] = output_of(net, dy, n)
     if dx != NULL:
         job.dx.out = packed_rows(dx, B, I, NULL)
     return run_backward(&job, &net.workspace)
@@ -242,46 +253,46 @@ cdef int capi_backward(rnnfast_plan *plan, const rnnfast_gradients *gradients) n
 
 # ---- the state ---------------------------------------------------------------------------------------------------
 
-cdef int check_c(const Network *net, const void *c) noexcept nogil:
-    return refuse_pointer(b"c", b"NULL, as the cell has no c", c) if net.c == NULL and c != NULL else RNNFAST_OK
-
 cdef int capi_get_state(const rnnfast_plan *plan, void *h, void *c) noexcept nogil:
     cdef Network *net = network_of(plan)
+    cdef void *out[MAX_PARTS]
+    cdef int part
     if plan == NULL:
         return refuse_pointer(b"plan", b"a pointer", plan)
-    if check_c(net, c) < 0:
+    if check_c(net, b"c", c) < 0:
         return RNNFAST_INVALID
-    if h != NULL:
-        memcpy(h, net.h[net.now], state_bytes(net, net.stack.step.layer.p.P))
-    if c != NULL:
-        memcpy(c, net.c, state_bytes(net, net.stack.step.layer.p.H))
+    name_parts(<const void **>out, h, c)
+    for part in range(MAX_PARTS):
+        if out[part] != NULL:
+            memcpy(out[part], net.state[part], state_bytes(net, part))
     return RNNFAST_OK
 
 cdef int capi_set_state(rnnfast_plan *plan, const void *h, const void *c) noexcept nogil:
     cdef Network *net = network_of(plan)
+    cdef const void *given[MAX_PARTS]
+    cdef int part
     if plan == NULL:
         return refuse_pointer(b"plan", b"a pointer", plan)
-    if check_c(net, c) < 0:
+    if check_c(net, b"c", c) < 0:
         return RNNFAST_INVALID
-    begin(net.h[net.now], h, state_bytes(net, net.stack.step.layer.p.P))
-    if net.c != NULL:
-        begin(net.c, c, state_bytes(net, net.stack.step.layer.p.H))
+    name_parts(given, h, c)
+    for part in range(net.stack.step.layer.p.parts):
+        begin(net.state[part], given[part], state_bytes(net, part))
     return RNNFAST_OK
-
-cdef inline size_t state_bytes(const Network *net, Py_ssize_t width) noexcept nogil:
-    return net.stack.layers * net.options.batch * width * net.stack.k.real_size
 
 cdef int capi_reset(rnnfast_plan *plan, const uint8_t *mask) noexcept nogil:
     cdef Network *net = network_of(plan)
-    cdef Py_ssize_t B, P, H, row
+    cdef const Pass *p
+    cdef Py_ssize_t B, row, width
+    cdef int part
     if plan == NULL:
         return refuse_pointer(b"plan", b"a pointer", plan)
-    B, P, H = net.options.batch, net.stack.step.layer.p.P, net.stack.step.layer.p.H
-    for row in range(net.stack.layers * B):
-        if mask == NULL or mask[row % B]:
-            memset(at(net.h[net.now], row * P, net.stack.k), 0, P * net.stack.k.real_size)
-            if net.c != NULL:
-                memset(at(net.c, row * H, net.stack.k), 0, H * net.stack.k.real_size)
+    B, p = net.options.batch, &net.stack.step.layer.p
+    for part in range(p.parts):
+        width = part_width(p, part)
+        for row in range(net.stack.layers * B):
+            if mask == NULL or mask[row % B]:
+                memset(at(net.state[part], row * width, net.stack.k), 0, width * net.stack.k.real_size)
     return RNNFAST_OK
 
 

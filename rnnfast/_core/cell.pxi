@@ -8,6 +8,14 @@ cdef tuple named(int weights):
     return tuple([name for n, name in enumerate(_WEIGHTS) if weights >> n & 1])
 
 
+cdef tuple axes_of(const CellInfo *info, int weight):
+    """Of each axis of a weight: how many numbers it has for each input, hidden unit or number of h, and of which: I, H or P."""
+    cdef Axis axes[2]
+    cdef int count = weight_axes(info, weight, axes), n
+    sizes = {PER_INPUT: "I", PER_HIDDEN: "H", PER_OUTPUT: "P"}
+    return tuple([(axes[n].times, sizes[axes[n].per]) for n in range(count)])
+
+
 def cell_rows():
     """The table of cells: the arguments of a `CellInfo` for each row."""
     rows = []
@@ -21,22 +29,21 @@ def cell_rows():
             tuple([info.gates[info.x_block[slot]:info.x_block[slot] + 1].decode() for slot in range(info.X)]),
             named(info.required), named(info.optional),
             tuple([_WEIGHTS[weight] for weight in range(WEIGHTS) if is_vector(info, weight)]),
+            {name: axes_of(info, weight) for weight, name in enumerate(_WEIGHTS)},
         ))
     return rows
 
 
-cdef int find_cell(layer, dict options) except -1:
-    """The row of the table for a layer with these options, which are taken out of the dict."""
-    cdef int n
-    for n in range(CELLS):
-        if cell_table[n].layer == layer.encode():
-            if cell_table[n].option == NULL:
-                return n
-            option = cell_table[n].option.decode()
-            if options.get(option, cell_table[n].option_value) == cell_table[n].option_value:
-                options.pop(option, None)
-                return n
-    raise ValueError(f"cell: expected the name of a layer, got {layer!r}")
+cpdef int find_row(str layer, dict options) except -1:
+    """The number of the row of a layer with these options; one that is left out has the value of the layer's first row."""
+    cdef bytes name = layer.encode()
+    cdef int n = find_cell(name, -1), row
+    if n < 0:
+        layers = dict.fromkeys([cell_table[row].layer.decode() for row in range(CELLS)])
+        raise ValueError(f"layer: expected one of {', '.join(layers)}, got {layer!r}")
+    if cell_table[n].option != NULL and (option := cell_table[n].option.decode()) in options:
+        n = find_cell(name, bool(options[option]))
+    return n
 
 
 cdef struct Layer:
@@ -70,7 +77,9 @@ cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, 
     p.cell, p.nonlinearity, p.cell_clip = cell, nonlinearity, cell_clip
     p.S, p.X, p.G, p.H, p.P = info.S, info.X, info.G, H, P
     p.parts = <int>strlen(info.parts)
-    p.phases = 2 if info.m_weight and weights[info.m_weight] != NULL else 1
+    for n in range(WEIGHTS):
+        if weights[n] != NULL:
+            p.given |= 1 << n
     for n in range(info.vectors):
         p.vector[n] = weights[info.vector[n].weight]
 
@@ -122,8 +131,10 @@ cdef class Cell:
     def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", cell_clip=None, **options):
         cdef void *pointers[WEIGHTS]
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
-        cdef int cell = find_cell(layer, options)
+        cdef int cell = find_row(layer, options)
         cdef Py_ssize_t H = cnp.PyArray_DIM(weight_ih, 0) // cell_table[cell].X
+        if cell_table[cell].option != NULL:
+            options.pop(cell_table[cell].option.decode(), None)
         if options:
             raise TypeError(f"Cell: unexpected options {', '.join(options)}")
         self.name = layer
@@ -186,13 +197,6 @@ cdef class Cell:
     def new_gradients(self):
         """Uninitialised gradients of the weights, by name."""
         return {name: like(weight) for name, weight in self.weights.items()}
-
-    cdef Rows own_columns(self, cnp.ndarray array, Py_ssize_t number):
-        """The rows of this pass's columns in the [T, B, D*P] array of all directions."""
-        cdef Rows rows = rows_of(array)
-        cdef Py_ssize_t P = self.layer.p.P
-        rows.data = <char *>rows.data + number % (cnp.PyArray_DIM(array, 2) // P) * P * cnp.PyArray_ITEMSIZE(array)
-        return rows
 
 
 cdef like(cnp.ndarray array):

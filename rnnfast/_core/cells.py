@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rnnfast._core.loops import cell_rows
+from rnnfast._core.loops import cell_rows, find_row
 
 __all__ = ["CellInfo", "cell_info", "layer_names"]
 
@@ -32,6 +32,8 @@ class CellInfo(NamedTuple):
         The weights that it must have, and those that it may have.
     vectors : tuple of str
         Those of them that multiply element by element, ``[H]``.
+    axes : dict of str to tuple
+        Of each axis of a weight a pair such as ``(4, "H")``, which is 4*H; sizes are I, H and P.
     """
 
     name: str
@@ -44,15 +46,12 @@ class CellInfo(NamedTuple):
     required: tuple[str, ...]
     optional: tuple[str, ...]
     vectors: tuple[str, ...]
+    axes: dict[str, tuple[tuple[int, str], ...]]
 
     def weight_shape(self, weight: str, I: int, H: int, P: int) -> tuple[int, ...]:
         """The shape of a weight; H hidden units, P numbers of h."""
-        rows = len(self.gates) * H
-        if weight in self.vectors:
-            return (H,)
-        if weight.startswith("bias"):
-            return (rows,)
-        return {"weight_ih": (rows, I), "weight_hh": (rows, P), "weight_hr": (P, H)}[weight]
+        sizes = {"I": I, "H": H, "P": P}
+        return tuple([times * sizes[size] for times, size in self.axes[weight]])
 
     def widths(self, H: int, P: int) -> tuple[int, ...]:
         """The width of each part of the state: P of h, H of the others."""
@@ -67,12 +66,7 @@ def cell_info(layer: str, **options: Any) -> CellInfo:
 
     An option that is left out has the value of the layer's first row.
     """
-    for row in _TABLE:
-        if row.layer == layer and (
-            row.option is None or bool(options.get(row.option, row.option_value)) == row.option_value
-        ):
-            return row
-    raise ValueError(f"layer: expected one of {', '.join(layer_names())}, got {layer!r}")
+    return _TABLE[find_row(layer, options)]
 
 
 def layer_names() -> list[str]:

@@ -5,6 +5,7 @@ cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y a
     const Layer *layer
     int threads          # that may work
     Pass p
+    Phases phases
     Rows x               # [T, B, I]
     Lookup embedded      # or, instead of x, rows of the table; in a pass, rows of its projections [V, S*H]
     Rows table           # [V, I]
@@ -33,32 +34,24 @@ cdef void add_biases(const Kernels *k, const Layer *layer, void *bias) noexcept 
     if b_hh.data != NULL:
         k.add_bias(&b_hh, at(bias, (p.S - p.X) * p.H, k))
 
-cdef inline Py_ssize_t hidden_groups(const Kernels *k, const Pass *p) noexcept nogil:
-    """Groups of hidden units in the forward step (csrc/kernels/step.h)."""
-    return padded_to(p.H, k.lanes) // k.lanes if p.G > 1 else k.groups_of(p.H)
-
-cdef inline Py_ssize_t forward_groups(const Kernels *k, const Pass *p, int phase) noexcept nogil:
-    """Groups of columns that a phase of the forward step is divided into."""
-    return hidden_groups(k, p) if phase == 0 else k.groups_of(p.P)
-
 cdef void forward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes) noexcept nogil:
     """sizes [FORWARD_PACKS] OUT, in bytes."""
     cdef const Pass *p = &layer.p
     sizes[0] = layer.input_size * padded_to(p.X * p.H, k.lanes) * k.operand_size
     sizes[1] = p.G * padded_to(p.H, k.lanes) * p.P * k.operand_size
     sizes[2] = p.S * p.H * k.real_size
-    sizes[3] = padded_to(p.P, k.lanes) * p.H * k.operand_size if p.phases == 2 else 0
+    sizes[3] = padded_to(p.P, k.lanes) * p.H * k.operand_size if has_second_product(p) else 0
 
 cdef void pack_for_forward(const Kernels *k, const Layer *layer, const Packed *packed, int worker, int workers) noexcept nogil:
     """A worker's share of all weights."""
     cdef const Pass *p = &layer.p
-    cdef Py_ssize_t columns = k.groups_of(p.X * p.H), units = hidden_groups(k, p), second = k.groups_of(p.P)
+    cdef Py_ssize_t columns = k.groups_of(p.X * p.H), units = groups_of_units(k, p, STEP_UNITS), second = k.groups_of(p.P)
     cdef Blocks w_ih = input_window(p, layer.weights[WEIGHT_IH], layer.input_size), w_hh, w_m
     k.pack_by_rows(&w_ih, packed.project, share(columns, worker, workers), share(columns, worker + 1, workers))
     if p.G:
         w_hh = state_window(p, layer.weights[WEIGHT_HH], p.P, p.G)
         k.pack_by_gates(&w_hh, packed.step, share(units, worker, workers), share(units, worker + 1, workers))
-    if p.phases == 2:
+    if has_second_product(p):
         w_m = second_window(p, second_weight(p, layer.weights))
         k.pack_by_rows(&w_m, packed.second, share(second, worker, workers), share(second, worker + 1, workers))
     if worker == 0:
@@ -77,6 +70,7 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
     """
     cdef ForwardJob *job = <ForwardJob *>argument
     cdef const Kernels *k = job.k
+    cdef const Phases *phases = &job.phases
     cdef Pass p = job.p
     cdef Product project = job.project
     cdef Rows out = project.out
@@ -85,11 +79,11 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
     cdef Py_ssize_t g1[MAX_PHASES]
     cdef const Py_ssize_t *start
     cdef bint together = workers > 1 and job.split == BY_UNITS, embedded = job.embedded.token != NULL
-    cdef bint meet = together and p.G > 0  # before each phase, which reads units of the other workers
+    cdef bint meet = together and (p.G > 0 or phases.count > 1)  # before each phase, which reads units of other workers
     cdef int chunk = 0, phase, mates = workers if together else 1  # how many share a flat product
 
-    for phase in range(p.phases):
-        g0[phase], g1[phase] = 0, forward_groups(k, &p, phase)
+    for phase in range(phases.count):
+        g0[phase], g1[phase] = 0, phases.groups[phase]
         if together:
             g0[phase], g1[phase] = share(g1[phase], worker, workers), share(g1[phase], worker + 1, workers)
     if together:
@@ -118,11 +112,11 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
             threads_barrier(team)
         for s in range(s0, s1):
             b = min(b1, rows_in_step(&p.state[PART_H], s))
-            for phase in range(p.phases):
+            for phase in range(phases.count):
                 if meet and (phase or s > s0):
                     threads_barrier(team)
                 if b0 < b:
-                    k.step_forward[p.cell][phase](&p, s, b0, b, g0[phase], g1[phase])
+                    phases.run[phase](&p, s, b0, b, g0[phase], g1[phase])
         if worker == 0:
             look_for_signals(&job.interrupts, chunk)
         if together:
@@ -153,12 +147,12 @@ cdef void forward_sizes(const ForwardJob *job, Py_ssize_t T, int workers, size_t
     sizes[FORWARD_PLACES] = PLACES * B * sizeof(Py_ssize_t) if ragged else 0
     sizes[FORWARD_STARTS] = workers * (T + 1) * sizeof(Py_ssize_t) if ragged else 0
     sizes[FORWARD_TABLE] = job.table.B * row
-    sizes[FORWARD_M] = B * p.H * k.real_size if p.phases == 2 else 0
+    sizes[FORWARD_M] = B * p.H * k.real_size if has_second_product(p) else 0
 
 cdef void set_forward(ForwardJob *job, const Kernels *k, const Layer *layer, Py_ssize_t T, Py_ssize_t B) noexcept nogil:
     """A job of a layer, without any arrays yet."""
     memset(job, 0, sizeof(job[0]))
-    job.k, job.layer, job.p = k, layer, layer.p
+    job.k, job.layer, job.p, job.phases = k, layer, layer.p, forward_phases(k, &layer.p)
     job.p.T, job.p.B = T, B
 
 cdef void wire_forward(ForwardJob *job, void **buffers) noexcept nogil:
@@ -171,7 +165,7 @@ cdef void wire_forward(ForwardJob *job, void **buffers) noexcept nogil:
     cdef Py_ssize_t *place = <Py_ssize_t *>buffers[FORWARD_PLACES]
     cdef int part
     p.zeros, p.w_step, p.w_m = buffers[FORWARD_ZEROS], job.packed.step, job.packed.second
-    if p.phases == 2:
+    if has_second_product(p):
         p.m = Rows(buffers[FORWARD_M], B, 0, p.H, NULL, NULL)
     p.gates = packed_rows(p.gates.data if p.save else buffers[FORWARD_GATES], B, p.S * p.H, ragged.start)
     for part in range(p.parts):
@@ -212,7 +206,7 @@ cdef int run_forward(ForwardJob *job, Workspace *workspace) noexcept nogil:
     if ragged.rows == 0:
         return 0
     p.T, p.order, p.reset = ragged.T, ragged.order, ragged.reset[1 if job.layer.reverse else 0]
-    planned = schedule_pass(k, job.threads, job.layer, ragged, job.table.B, 1, hidden_groups(k, p))
+    planned = schedule_pass(k, job.threads, job.layer, ragged, job.table.B, 1, &job.phases)
     job.split = planned.split
     job.chunk = chunk_steps(k, p.S * p.H, p.B, p.T, GATES_BYTES, LEAST_ROWS)
     forward_sizes(job, p.T, planned.workers, sizes)
@@ -253,7 +247,7 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
     else:
         job.x = rows_of(x)
     p.save, p.gates.data = gates is not None, data(gates)
-    p.state[PART_H] = cell.own_columns(y, number)
+    p.state[PART_H] = columns_of(rows_of(y), number, cnp.PyArray_DIM(y, 2) // p.P, p.P, job.k)
     for part in range(p.parts):
         p.initial[part], job.final[part] = part_entry(initial, part, number), part_entry(final, part, number)
         if part > PART_H:

@@ -19,14 +19,15 @@ cdef extern from "rows.h" nogil:
         const void *data
         Py_ssize_t height, width
         int count
-        int order[4]
+        int order[MAX_SLOTS]
 
     Py_ssize_t padded_to(Py_ssize_t n, Py_ssize_t lanes)
     Py_ssize_t share(Py_ssize_t n, Py_ssize_t i, Py_ssize_t parts)
 
 cdef extern from "cells/table.h" nogil:
     enum:
-        MAX_PARTS, MAX_PHASES, MAX_VECTORS, PART_H, WEIGHTS, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, CELLS
+        MAX_PARTS, MAX_PHASES, MAX_VECTORS, PART_H, PART_C, WEIGHTS, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, CELLS
+        STEP_UNITS, NO_SLOT, PER_INPUT, PER_HIDDEN, PER_OUTPUT
 
     ctypedef struct VectorWeight:
         int weight, slot, operand
@@ -39,17 +40,23 @@ cdef extern from "cells/table.h" nogil:
         const char *gates
         const char *parts
         int S, X, G
-        int x_block[4]
-        int h_block[4]
+        int x_block[MAX_SLOTS]
+        int h_block[MAX_SLOTS]
         int required, optional
-        int m_weight, m_block
+        int m_weight, m_block, m_slot
         int vectors
-        VectorWeight vector[3]
+        VectorWeight vector[MAX_VECTORS]
 
     const CellInfo cell_table[]
     const char *const weight_names[]
     bint is_vector(const CellInfo *, int weight)
-    void weight_shape(const CellInfo *, int weight, Py_ssize_t I, Py_ssize_t H, Py_ssize_t P, Py_ssize_t *shape)
+    int find_cell(const char *layer, int option_value)
+
+    ctypedef struct Axis:
+        int times, per
+
+    int weight_axes(const CellInfo *, int weight, Axis *axes)
+    Py_ssize_t weight_size(const CellInfo *, int weight, Py_ssize_t I, Py_ssize_t H, Py_ssize_t P)
 
 cdef extern from "pass.h" nogil:
     enum:
@@ -75,7 +82,7 @@ cdef extern from "pass.h" nogil:
         Blocks dw
 
     ctypedef struct Pass:
-        int cell, nonlinearity, save, phases, parts
+        int cell, nonlinearity, save, given, parts
         Py_ssize_t T, B, H, P, S, X, G
         double cell_clip
         const Py_ssize_t *order
@@ -89,14 +96,15 @@ cdef extern from "pass.h" nogil:
         const void *w_m_back
         Rows m
         Rows d_m
-        const void *vector[3]
-        void *d_vector[3]
-        Rows state[2]
-        const void *initial[2]
-        Rows d_steps[2]
-        void *d_state[2]
+        const void *vector[MAX_VECTORS]
+        void *d_vector[MAX_VECTORS]
+        Rows state[MAX_PARTS]
+        const void *initial[MAX_PARTS]
+        Rows d_steps[MAX_PARTS]
+        void *d_state[MAX_PARTS]
         Rows dh_steps
 
+    bint has_second_product(const Pass *)
     Py_ssize_t part_width(const Pass *, int part)
 
 cdef extern from "kernels.h" nogil:
@@ -127,14 +135,22 @@ cdef extern from "kernels.h" nogil:
                        Py_ssize_t c0, Py_ssize_t c1) noexcept nogil
         void (*scatter)(const Lookup *, const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t c0,
                         Py_ssize_t c1) noexcept nogil
-        step_function *const **step_forward   # [CELLS]
-        step_function *const **step_backward
         void (*vector_gradients)(const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil
         void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
                         double p, void *mask) noexcept nogil
         void (*add)(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*vmath[3])(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*fma_chains)(Py_ssize_t turns) noexcept nogil
+
+cdef extern from "phases.h" nogil:
+    ctypedef struct Phases:
+        int count
+        step_function *run[MAX_PHASES]
+        Py_ssize_t groups[MAX_PHASES]
+
+    Py_ssize_t groups_of_units(const Kernels *, const Pass *, int units)
+    Phases forward_phases(const Kernels *, const Pass *)
+    Phases backward_phases(const Kernels *, const Pass *)
 
 cdef extern from "dispatch.h" nogil:
     enum:

@@ -26,6 +26,11 @@ cdef inline Rows packed_rows(void *data, Py_ssize_t B, Py_ssize_t N, const Py_ss
     """Rows of N numbers without gaps."""
     return Rows(data, B, B * N, N, NULL, start)
 
+cdef inline Rows columns_of(Rows rows, Py_ssize_t number, Py_ssize_t D, Py_ssize_t P, const Kernels *k) noexcept nogil:
+    """The columns of pass `number` in rows [.., D*P], which have those of all D directions side by side."""
+    rows.data = at(rows.data, number % D * P, k)
+    return rows
+
 cdef inline Rows batch_part(Rows rows, Py_ssize_t b0, Py_ssize_t b1, const Py_ssize_t *start, const Kernels *k) noexcept nogil:
     """Rows b0..b1 of each step; `start` counts them as in Rows."""
     if rows.place == NULL:

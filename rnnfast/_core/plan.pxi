@@ -22,19 +22,16 @@ cdef struct Network:    # what a rnnfast_plan points to
     int directions
     Workspace workspace      # the scratch memory of `run`, `forward` and `backward`
     void *block              # what the pointers below point to
-    void *h[2]               # [L*D, B, P]: the state, and after a step the next one, in turn
-    int now                  # which of the two is the state
-    void *c                  # [L*D, B, H]; NULL: the cell has none
+    void *state[MAX_PARTS]   # [L*D, B, width] of each part; NULL: the cell does not have it
+    void *next_h             # [L*D, B, P]: a step writes h here, and then the two change places
     void *y[2]               # evaluation: [T, B, D*P] of two layers in turn
     Py_ssize_t *places       # of the last call's ragged batch
     unsigned char *resets
-    void *first_h            # training, of the last `forward`: [L*D, B, P] the state before it
-    void *first_c            # [L*D, B, H]
+    void *first[MAX_PARTS]   # training, of the last `forward`: the state before it
     void *ys                 # [L-1][T, B, D*P]
     void *gates              # [L*D][T, B, S*H]
-    void *c_steps            # [L*D][T, B, H]
-    void *dh                 # [L*D, B, P] the gradient of the initial state where the caller does not want it
-    void *dc                 # [L*D, B, H]
+    void *steps[MAX_PARTS]   # [L*D][T, B, H] the further parts after every step; NULL for h, which is in ys
+    void *d_first[MAX_PARTS] # the gradient of the state before it where the caller does not want it
     void *dys[3]             # [T, B, max(D*P, I)]: dy of a layer; dx of each direction
     Ragged ragged
     Py_ssize_t T             # of that `forward`; -1: no forward that `backward` could follow
@@ -107,34 +104,42 @@ cdef int read_options(const rnnfast_options *given, rnnfast_options *o) noexcept
     o.num_layers, o.batch = max(1, o.num_layers), max(1, o.batch)
     return RNNFAST_OK
 
+cdef int cell_of_options(const rnnfast_options *o) noexcept nogil:
+    """The row of the table of cells."""
+    return find_cell(cell_table[o.cell].layer, o.reset_before == 0 if o.cell == RNNFAST_GRU else o.coupled_gates != 0)
+
 cdef int check_weights(const rnnfast_weights *weights, Py_ssize_t passes, const rnnfast_options *o,
                        const rnnfast_weights *there, const char *name) noexcept nogil:
     """Whether each pass has the weights that the options and `there`, the first pass's weights, ask for. Biases are optional in
     each pass."""
+    cdef const CellInfo *info = &cell_table[cell_of_options(o)]
     cdef Py_ssize_t n
-    cdef const rnnfast_weights *w
-    cdef bint peephole, forget
+    cdef void *const *own
+    cdef const char *expected
+    cdef bint peepholes = False
+    cdef int w
     if weights == NULL:
         return refuse_pointer(name, b"a pointer", weights)
-    peephole = there.weight_co != NULL
-    forget = peephole and not o.coupled_gates
-    if peephole and o.cell != RNNFAST_LSTM:
-        return refuse_entry(name, 0, b"weight_co", b"NULL without RNNFAST_LSTM", there.weight_co)
+    for w in range(WEIGHTS):
+        if info.optional >> w & 1 and is_vector(info, w) and (<void *const *><void *>there)[w] != NULL:
+            peepholes = True
     for n in range(passes):
-        w = &weights[n]
-        if w.weight_ih == NULL:
-            return refuse_entry(name, n, b"weight_ih", b"a pointer", NULL)
-        if w.weight_hh == NULL:
-            return refuse_entry(name, n, b"weight_hh", b"a pointer", NULL)
-        if (w.weight_hr != NULL) != (o.proj_size > 0):
-            return refuse_entry(name, n, b"weight_hr", b"a pointer if there is a proj_size, else NULL", w.weight_hr)
-        if (w.weight_co != NULL) != peephole:
-            return refuse_entry(name, n, b"weight_co", b"peepholes in all passes or in none", w.weight_co)
-        if (w.weight_ci != NULL) != peephole:
-            return refuse_entry(name, n, b"weight_ci", b"all peepholes or none", w.weight_ci)
-        if (w.weight_cf != NULL) != forget:
-            return refuse_entry(name, n, b"weight_cf", b"a pointer if there are peepholes and no coupled gates, else NULL",
-                                w.weight_cf)
+        own = <void *const *><void *>&weights[n]
+        for w in range(WEIGHTS):
+            expected = NULL
+            if info.required >> w & 1:
+                if own[w] == NULL:
+                    expected = b"a pointer"
+            elif not info.optional >> w & 1:
+                if own[w] != NULL:
+                    expected = b"NULL, as the cell does not have it"
+            elif w == WEIGHT_HR:
+                if (own[w] != NULL) != (o.proj_size > 0):
+                    expected = b"a pointer if there is a proj_size, else NULL"
+            elif is_vector(info, w) and (own[w] != NULL) != peepholes:
+                expected = b"all peepholes in all passes, or none"
+            if expected != NULL:
+                return refuse_entry(name, n, weight_names[w], expected, own[w])
     return RNNFAST_OK
 
 cdef int check_biases(const Network *net, const rnnfast_weights *weights, const char *name) noexcept nogil:
@@ -152,19 +157,11 @@ cdef int check_biases(const Network *net, const rnnfast_weights *weights, const 
 
 # ---- making and freeing ------------------------------------------------------------------------------------------
 
-cdef enum:  # the parts of a plan's memory block; those of the second line are for training alone
-    NETWORK_H, NETWORK_NEXT_H, NETWORK_C, NETWORK_Y, NETWORK_NEXT_Y, NETWORK_PLACES, NETWORK_RESETS
-    NETWORK_FIRST_H, NETWORK_FIRST_C, NETWORK_YS, NETWORK_GATES, NETWORK_C_STEPS, NETWORK_DH, NETWORK_DC, NETWORK_DYS
-    NETWORK_PARTS = NETWORK_DYS + 3
-
-cdef int cell_of_options(const rnnfast_options *o) noexcept nogil:
-    """The row of the table of cells."""
-    cdef const char *layer = b"lstm" if o.cell == RNNFAST_LSTM else b"gru" if o.cell == RNNFAST_GRU else b"rnn"
-    cdef bint option = o.coupled_gates != 0 if o.cell == RNNFAST_LSTM else o.reset_before == 0
-    cdef int n = 0
-    while strcmp(cell_table[n].layer, layer) or (cell_table[n].option != NULL and cell_table[n].option_value != option):
-        n += 1
-    return n
+cdef enum:  # the buffers in a plan's memory block, one for each part of a state; those from the second line on are for training
+    NETWORK_STATE, NETWORK_NEXT_H = NETWORK_STATE + MAX_PARTS, NETWORK_Y, NETWORK_NEXT_Y, NETWORK_PLACES, NETWORK_RESETS
+    NETWORK_YS, NETWORK_GATES, NETWORK_FIRST, NETWORK_STEPS = NETWORK_FIRST + MAX_PARTS
+    NETWORK_D_FIRST = NETWORK_STEPS + MAX_PARTS, NETWORK_DYS = NETWORK_D_FIRST + MAX_PARTS
+    NETWORK_BUFFERS = NETWORK_DYS + 3
 
 cdef inline const rnnfast_weights *weights_of(const Layer *layer) noexcept nogil:
     """The weights of a layer under the names of rnnfast.h, which has them in the order of the table of cells."""
@@ -180,15 +177,9 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
     """All the memory of a plan whose options are set, and its weights. The caller calls free_network, also after an error."""
     cdef const rnnfast_options *o = &net.options
     cdef const Kernels *k = chosen.kernels[FLOAT32 if o.dtype == RNNFAST_FLOAT32 else FLOAT64]
-    cdef Py_ssize_t B = o.batch, H = o.hidden_size, P = o.proj_size if o.proj_size else H, T = o.max_steps, n, I
-    cdef int nonlinearity = (RELU if o.nonlinearity == RNNFAST_RELU else SIGMOID if o.nonlinearity == RNNFAST_SIGMOID
-                             else IDENTITY if o.nonlinearity == RNNFAST_IDENTITY else TANH)
+    cdef Py_ssize_t H = o.hidden_size, P = o.proj_size if o.proj_size else H, n, I
     cdef int D = 2 if o.bidirectional else 1, passes = <int>o.num_layers * D
-    cdef size_t sizes[NETWORK_PARTS]
-    cdef void *parts[NETWORK_PARTS]
-    cdef size_t h, c, y
     cdef Stack *stack = &net.stack
-    cdef const Pass *p
     net.directions, net.T = D, -1
     stack.threads = o.threads if o.threads else threads
     stack.step = <Step *>calloc(passes, sizeof(Step))
@@ -197,39 +188,55 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
     stack.layers = passes
     for n in range(passes):
         I = o.input_size if n < D else D * P
-        set_layer(&stack.step[n].layer, cell_of_options(o), nonlinearity, o.cell_clip or INFINITY, n % D == 1, I, H, P,
+        set_layer(&stack.step[n].layer, cell_of_options(o), o.nonlinearity, o.cell_clip or INFINITY, n % D == 1, I, H, P,
                   <void *const *>&weights[n])
-    p = &stack.step.layer.p
-    if plan_bytes(o, p, D, k.real_size) > 2.0 ** 61 or build_stack(stack, k, B, o.training) < 0:
+    if plan_bytes(o, &stack.step.layer.p, D, k.real_size) > 2.0 ** 61 or build_stack(stack, k, o.batch, o.training) < 0:
         return -1
     pack_stack(stack)
+    if allocate(net) < 0:
+        return -1
+    return reserve(net) if o.max_steps else 0
 
-    h, c, y = passes * B * P * k.real_size, passes * B * H * k.real_size, T * B * D * P * k.real_size
+cdef int allocate(Network *net) noexcept nogil:
+    """A zero state, and the buffers that are kept from call to call; -1: there is no memory."""
+    cdef const rnnfast_options *o = &net.options
+    cdef const Pass *p = &net.stack.step.layer.p
+    cdef Py_ssize_t B = o.batch, T = o.max_steps, D = net.directions, size = net.stack.k.real_size, n
+    cdef size_t y = T * B * D * p.P * size, part_size
+    cdef size_t sizes[NETWORK_BUFFERS]
+    cdef void *buffers[NETWORK_BUFFERS]
+    cdef int part
     memset(sizes, 0, sizeof(sizes))
-    sizes[NETWORK_H] = sizes[NETWORK_NEXT_H] = h
-    sizes[NETWORK_C] = c if p.parts > 1 else 0
+    for part in range(p.parts):
+        part_size = state_bytes(net, part)
+        sizes[NETWORK_STATE + part] = part_size
+        if o.training:
+            sizes[NETWORK_FIRST + part] = sizes[NETWORK_D_FIRST + part] = part_size
+            sizes[NETWORK_STEPS + part] = T * part_size if part > PART_H else 0
+    sizes[NETWORK_NEXT_H] = sizes[NETWORK_STATE]
     sizes[NETWORK_Y], sizes[NETWORK_NEXT_Y] = y if o.num_layers > 1 else 0, y if o.num_layers > 2 else 0
     sizes[NETWORK_PLACES], sizes[NETWORK_RESETS] = (2 * B + 2 * (T + 1)) * sizeof(Py_ssize_t), 2 * T * B
     if o.training:
-        sizes[NETWORK_FIRST_H] = sizes[NETWORK_DH] = h
-        sizes[NETWORK_FIRST_C] = sizes[NETWORK_DC] = sizes[NETWORK_C]
-        sizes[NETWORK_YS] = (o.num_layers - 1) * y
-        sizes[NETWORK_GATES], sizes[NETWORK_C_STEPS] = T * p.S * c, T * sizes[NETWORK_C]
-        for n in range(NETWORK_DYS, NETWORK_PARTS):
-            sizes[n] = T * B * max(D * P, o.input_size) * k.real_size
-    net.block = workspace_take(NULL, NETWORK_PARTS, sizes, parts)
+        sizes[NETWORK_YS], sizes[NETWORK_GATES] = (o.num_layers - 1) * y, net.stack.layers * T * B * p.S * p.H * size
+        for n in range(NETWORK_DYS, NETWORK_BUFFERS):
+            sizes[n] = T * B * max(D * p.P, o.input_size) * size
+    net.block = workspace_take(NULL, NETWORK_BUFFERS, sizes, buffers)
     if net.block == NULL:
         return -1
-    memset(parts[NETWORK_H], 0, h)
-    memset(parts[NETWORK_C], 0, sizes[NETWORK_C])
-    net.h, net.y = [parts[NETWORK_H], parts[NETWORK_NEXT_H]], [parts[NETWORK_Y], parts[NETWORK_NEXT_Y]]
-    net.places, net.resets = <Py_ssize_t *>parts[NETWORK_PLACES], <unsigned char *>parts[NETWORK_RESETS]
-    net.first_h, net.ys, net.gates, net.dh = parts[NETWORK_FIRST_H], parts[NETWORK_YS], parts[NETWORK_GATES], parts[NETWORK_DH]
-    net.dys = [parts[NETWORK_DYS], parts[NETWORK_DYS + 1], parts[NETWORK_DYS + 2]]
-    if sizes[NETWORK_C]:
-        net.c, net.first_c = parts[NETWORK_C], parts[NETWORK_FIRST_C]
-        net.c_steps, net.dc = parts[NETWORK_C_STEPS], parts[NETWORK_DC]
-    return reserve(net) if T else 0
+    for part in range(p.parts):
+        net.state[part], net.first[part] = buffers[NETWORK_STATE + part], buffers[NETWORK_FIRST + part]
+        net.d_first[part] = buffers[NETWORK_D_FIRST + part]
+        net.steps[part] = buffers[NETWORK_STEPS + part] if part > PART_H else NULL
+        memset(net.state[part], 0, sizes[NETWORK_STATE + part])
+    net.next_h, net.y = buffers[NETWORK_NEXT_H], [buffers[NETWORK_Y], buffers[NETWORK_NEXT_Y]]
+    net.places, net.resets = <Py_ssize_t *>buffers[NETWORK_PLACES], <unsigned char *>buffers[NETWORK_RESETS]
+    net.ys, net.gates = buffers[NETWORK_YS], buffers[NETWORK_GATES]
+    net.dys = [buffers[NETWORK_DYS], buffers[NETWORK_DYS + 1], buffers[NETWORK_DYS + 2]]
+    return 0
+
+cdef inline size_t state_bytes(const Network *net, int part) noexcept nogil:
+    """The size of a part of the state of all passes."""
+    return net.stack.layers * net.options.batch * part_width(&net.stack.step.layer.p, part) * net.stack.k.real_size
 
 cdef int reserve(Network *net) noexcept nogil:
     """Makes the workspace as large as any pass will want it; -1: there is no memory."""

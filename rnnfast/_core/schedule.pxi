@@ -44,7 +44,7 @@ cdef Schedule schedule(const Kernels *k, int most, double steps, double step_flo
     return Schedule(n_rows, BY_ROWS) if by_rows <= by_units else Schedule(n_units, BY_UNITS)
 
 cdef Schedule schedule_pass(const Kernels *k, int threads, const Layer *layer, const Ragged *ragged, Py_ssize_t V,
-                            int passes, Py_ssize_t groups) noexcept nogil:
+                            int passes, const Phases *phases) noexcept nogil:
     """Of a forward (`passes` 1) or backward (2) pass; V is the number of rows of an embedded input's table, else 0."""
     cdef const Pass *p = &layer.p
     cdef Py_ssize_t T = ragged.T
@@ -52,7 +52,8 @@ cdef Schedule schedule_pass(const Kernels *k, int threads, const Layer *layer, c
     cdef double projected = <double>V / T if V else rows       # of the product of the input
     cdef Py_ssize_t state = p.P if p.G else 0                  # its length
     return schedule(k, threads, passes * T, 2.0 * (projected * layer.input_size + rows * state) * p.X * p.H,
-                    max(1, ragged.rows // T), groups, <double>p.P * p.H * p.X * k.operand_size, p.phases, START_NS)
+                    max(1, ragged.rows // T), phases.groups[0], <double>p.P * p.H * p.X * k.operand_size, phases.count,
+                    START_NS)
 
 cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t B, Py_ssize_t T, Py_ssize_t nbytes,
                             Py_ssize_t least) noexcept nogil:

@@ -5,6 +5,7 @@ cdef struct Step:     # a layer of a stack
     Packed packed
     void *vectors     # [MAX_VECTORS, H] copies of the vector weights, to which layer.p points; NULL: none
     Pass p            # T = 1
+    Phases phases
     Product project   # [B, I] to that layer's gates
 
 cdef struct Stack:    # layers above one another, with copies of their weights
@@ -37,10 +38,10 @@ cdef void wire_step(Step *step, const Kernels *k, Py_ssize_t B, bint back, void 
         step.packed.dx, step.packed.back, step.packed.second_back = own[4], own[5], own[6]
     if has_vectors(&step.layer.p):
         step.vectors = own[STEP_VECTORS]
-    p[0] = step.layer.p
+    p[0], step.phases = step.layer.p, forward_phases(k, &step.layer.p)
     p.T, p.B, p.w_step = 1, B, step.packed.step
     p.gates = packed_rows(gates, B, p.S * p.H, NULL)
-    if p.phases == 2:
+    if has_second_product(p):
         p.w_m, p.m = step.packed.second, packed_rows(m, B, p.H, NULL)
     step.project = Product(step.layer.input_size, p.X * p.H, (p.S - p.X) * p.H, p.gates, step.packed.project,
                            step.packed.bias, p.gates)
@@ -98,16 +99,16 @@ cdef void step_worker(void *argument, const Team *team, int worker, int workers)
     cdef Stack *stack = <Stack *>argument
     cdef const Kernels *k = stack.k
     cdef Step *step
-    cdef Py_ssize_t groups
+    cdef const Phases *phases
     cdef int n, phase
     for n in range(stack.layers):
         step = &stack.step[n]
         product_share(k, &step.project, 0, step.p.B, worker, workers)
         threads_barrier(team)
-        for phase in range(step.p.phases):
-            groups = forward_groups(k, &step.p, phase)
-            k.step_forward[step.p.cell][phase](&step.p, 0, 0, step.p.B, share(groups, worker, workers),
-                                               share(groups, worker + 1, workers))
+        phases = &step.phases
+        for phase in range(phases.count):
+            phases.run[phase](&step.p, 0, 0, step.p.B, share(phases.groups[phase], worker, workers),
+                              share(phases.groups[phase], worker + 1, workers))
             threads_barrier(team)
 
 cdef void take_step(Stack *stack, const void *x, const void *before, void *after, void *const *further,
@@ -116,6 +117,7 @@ cdef void take_step(Stack *stack, const void *x, const void *before, void *after
     further[part] [layers, B, H], in place."""
     cdef const Kernels *k = stack.k
     cdef Step *step
+    cdef const Phases *phases
     cdef Pass *p
     cdef Py_ssize_t B = stack.B, nbytes = B * stack.step.p.P * k.real_size, n
     cdef const void *below = x
@@ -130,9 +132,9 @@ cdef void take_step(Stack *stack, const void *x, const void *before, void *after
         for part in range(PART_H + 1, p.parts):
             p.initial[part] = at(further[part], n * B * p.H, k)
             p.state[part] = packed_rows(<void *>p.initial[part], B, p.H, NULL)
-    p = &stack.step.p
-    planned = schedule(k, stack.threads, stack.layers, 2.0 * B * 2 * p.P * p.X * p.H, 1, hidden_groups(k, p),
-                       2.0 * p.P * p.H * p.X * k.operand_size, p.phases, STEP_START_NS)
+    p, phases = &stack.step.p, &stack.step.phases
+    planned = schedule(k, stack.threads, stack.layers, 2.0 * B * 2 * p.P * p.X * p.H, 1, phases.groups[0],
+                       2.0 * p.P * p.H * p.X * k.operand_size, phases.count, STEP_START_NS)
     threads_run(step_worker, stack, planned.workers)
     memcpy(y, below, nbytes)
 

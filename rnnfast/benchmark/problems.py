@@ -75,11 +75,11 @@ def make_problem(cell: str, T: int, B: int, I: int, H: int, dtype: str = "float3
         The same at every call with the same arguments.
     """
     rng = np.random.default_rng(0)
-    rows, bound = GATES[cell] * H, H**-0.5
-    shapes = {"weight_ih": (rows, I), "weight_hh": (rows, H), "bias_ih": (rows,), "bias_hh": (rows,)}
+    info, bound = _core.cell_info(cell), H**-0.5
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return Problem(
         cell,
-        {name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()},
+        {name: rng.uniform(-bound, bound, info.weight_shape(name, I, H, H)) for name in names},
         rng.standard_normal((T, B, I)),
         rng.standard_normal((T, B, H)),
     ).astype(dtype)

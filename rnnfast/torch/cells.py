@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 import rnnfast
+from rnnfast import _core
 from rnnfast.checks import checked_reset
 from rnnfast.torch import autocast
 from rnnfast.torch.autograd import Call
@@ -174,8 +175,8 @@ class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
         )
 
     def _weight_names(self) -> list[str]:
-        seeing = ("io" if self.coupled_gates else "ifo") if self.peephole else ""
-        return [*super()._weight_names(), *[f"weight_c{gate}" for gate in seeing]]
+        peepholes = _core.cell_info("lstm", coupled_gates=self.coupled_gates).vectors if self.peephole else ()
+        return [*super()._weight_names(), *peepholes]
 
 
 class GRUCell(Cells, torch.nn.GRUCell):

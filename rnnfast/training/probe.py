@@ -293,8 +293,9 @@ def _saturation(layer: Recurrent, own: _core.Tape) -> dict[str, float]:
     """The share of each gate's activations near an end of its range."""
     T, B, _ = own.y.shape
     H, S = own.cell.hidden_size, own.cell.slots
-    if layer.cell in ("rnn", "indrnn"):
-        ends = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}.get(getattr(layer, "nonlinearity", ""))
+    nonlinearity = getattr(layer, "nonlinearity", None)
+    if nonlinearity is not None:  # of the cell's one gate, whose activation is h
+        ends = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}.get(nonlinearity)
         h = passes.own_columns(own.y, own.number, H)
         return {} if ends is None else {"a": _near(h[np.arange(T)[:, np.newaxis] < _lengths(own)], *ends)}
     there = np.arange(T)[:, np.newaxis] < np.sort(_lengths(own))[::-1]

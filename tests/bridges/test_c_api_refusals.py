@@ -45,9 +45,9 @@ def test_weights_that_are_missing_or_too_many_are_refused(bridge):
         "weight_ih": "weights[1].weight_ih: expected a pointer, got NULL",
         "weight_hh": "weights[1].weight_hh: expected a pointer, got NULL",
         "weight_hr": "weights[1].weight_hr: expected",
-        "weight_ci": "weights[1].weight_ci: expected all peepholes or none, got a pointer",
+        "weight_ci": "weights[1].weight_ci: expected all peepholes in all passes, or none, got a pointer",
         "weight_cf": "weights[1].weight_cf: expected",
-        "weight_co": "weights[1].weight_co: expected peepholes in all passes or in none, got a pointer",
+        "weight_co": "weights[1].weight_co: expected all peepholes in all passes, or none, got a pointer",
     }.items():
         weights = pair.weights()
         weights[1][change] = None if change in weights[1] else spare

@@ -179,3 +179,23 @@ def test_spare_buffers_change_no_bit(name, dtype, isa):
         assert spare, "backward gives its buffers back"
         for buffer in spare:
             buffer.fill(np.nan)
+
+
+@pytest.mark.parametrize("cell", _core.layer_names())
+def test_a_gradient_without_columns_is_empty_where_there_are_no_steps(cell):
+    T, B, I, H = 0, 2, 0, 3
+    info = _core.cell_info(cell)
+    weights = {name: np.ones(info.weight_shape(name, I, H, H)) for name in info.required}
+    assert weights["weight_ih"].shape == (len(info.gates) * H, I)
+    own = _core.Cell(cell, weights)
+    x, y = np.empty((T, B, I)), np.empty((T, B, H))
+    state = tuple(np.ones((1, B, width)) for width in own.widths)
+    tape = passes.pass_forward(own, 0, x, state, y, tuple(map(np.empty_like, state)))
+    assert tape is not None
+    behind = np.full(4 * H * H, np.nan)  # what a write beyond the gradient of weight_ih would reach
+    grads = {name: np.full_like(weight, np.nan) for name, weight in weights.items()}
+    grads["weight_ih"] = behind[:0].reshape(weights["weight_ih"].shape)
+    d_initial = tuple(map(np.empty_like, state))
+    _core.backward(tape, tape.gates, None, None, None, None, d_initial, grads)
+    assert np.isnan(behind).all()
+    assert not grads["weight_hh"].any()

@@ -5,6 +5,7 @@
  * twice, in one go and in pieces, and a line says so if the two differ. */
 #include "dispatch.h"
 #include "fpenv.h"
+#include "phases.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -225,16 +226,17 @@ typedef struct {
     uint64_t forward[2], backward[2], gradients[2];
 } PassHashes;
 
-/* Steps all rows and units: in one go, or in pieces. */
-static void run_step(step_function *step, const Pass *p, ptrdiff_t s, ptrdiff_t groups, int in_pieces)
+/* A phase of a step over all rows and units: in one go, or in pieces. */
+static void run_phase(const Phases *phases, int phase, const Pass *p, ptrdiff_t s, int in_pieces)
 {
+    const ptrdiff_t groups = phases->groups[phase];
     int row_turn = 1;
     for (ptrdiff_t b = 0, b_end; b < p->B; b = b_end) {
         int turn = 1;
         b_end = piece_end(b, p->B, in_pieces, row_turn++);
         for (ptrdiff_t g = 0, g_end; g < groups; g = g_end) {
             g_end = piece_end(g, groups, in_pieces, turn++);
-            step(p, s, b, b_end, g, g_end);
+            phases->run[phase](p, s, b, b_end, g, g_end);
         }
     }
 }
@@ -289,16 +291,19 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
                      PassHashes *hashes)
 {
     const CellInfo *cell = &cell_table[layer->cell];
-    const int has_c = strlen(cell->parts) > PART_C, phases = layer->P || cell->m_weight == WEIGHT_HH ? 2 : 1;
+    const int has_c = strlen(cell->parts) > PART_C;
     const ptrdiff_t S = cell->S, X = cell->X, G = cell->G, P = layer->P ? layer->P : H;
-    const ptrdiff_t forward_groups = G > 1 ? padded(k, H) / k->lanes : k->groups_of(H);
-    Pass p = {.cell = layer->cell, .nonlinearity = layer->nonlinearity, .save = 1, .phases = phases,
-              .parts = (int)strlen(cell->parts), .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G,
+    Pass p = {.cell = layer->cell, .nonlinearity = layer->nonlinearity, .save = 1,
+              .given = cell->required | (layer->P ? BIT(WEIGHT_HR) : 0), .parts = (int)strlen(cell->parts),
+              .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G,
               .cell_clip = layer->cell_clip > 0 ? layer->cell_clip : INFINITY};
+    const Phases forward = forward_phases(k, &p), backward = backward_phases(k, &p);
+    const int second = has_second_product(&p);
     uint64_t *hash;
 
     random_state = seed;
-    void *x = numbers(T * B * I, 2), *w_ih = numbers(X * H * I, 1), *w_hh = numbers(G ? X * H * P : H, 0.5);
+    const ptrdiff_t ih_size = weight_size(cell, WEIGHT_IH, I, H, P), hh_size = weight_size(cell, WEIGHT_HH, I, H, P);
+    void *x = numbers(T * B * I, 2), *w_ih = numbers(ih_size, 1), *w_hh = numbers(hh_size, 0.5);
     void *b_ih = numbers(X * H, 1), *b_hh = numbers(X * H, 1), *dy = numbers(T * B * P, 1);
     const Blocks ih = input_window(&p, w_ih, I), hh = state_window(&p, w_hh, P, G);
     const Blocks bias_ih = input_window(&p, b_ih, 1), bias_hh = state_window(&p, b_hh, 1, X);
@@ -313,21 +318,19 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     p.w_step = w_step;
     void *w_second = layer->P ? numbers(P * H, 0.5) : w_hh;
     const Blocks m = second_window(&p, w_second);
-    if (p.phases == 2) {
+    if (second) {
         void *w_m = zeros(padded(k, P) * H);
         p.w_m = w_m;
         p.m = rows(zeros(T * B * H), B, B * H, H);
         k->pack_by_rows(&m, w_m, 0, k->groups_of(P));
     }
-    if (!G) p.vector[0] = w_hh;
-    if (layer->peephole) { /* in the order of the names: ci, cf, co */
-        for (int weight = WEIGHT_CI; weight <= WEIGHT_CO; weight++)
-            for (int n = 0; n < cell->vectors; n++)
-                if (cell->vector[n].weight == weight) p.vector[n] = numbers(H, 1);
-    }
+    for (int weight = 0; weight < WEIGHTS; weight++) /* peepholes in the order of the names: ci, cf, co */
+        for (int n = 0; n < cell->vectors; n++)
+            if (cell->vector[n].weight == weight && weight == WEIGHT_HH) p.vector[n] = w_hh;
+            else if (cell->vector[n].weight == weight && layer->peephole) p.vector[n] = numbers(H, 1);
 
     k->pack_by_rows(&ih, w_project, 0, k->groups_of(X * H));
-    if (G) k->pack_by_gates(&hh, w_step, 0, forward_groups);
+    if (G) k->pack_by_gates(&hh, w_step, 0, groups_of_units(k, &p, STEP_UNITS));
     k->add_bias(&bias_ih, bias);
     k->add_bias(&bias_hh, at(bias, (S - X) * H));
     const Product project = {I, X * H, (S - X) * H, rows(x, B, B * I, I), w_project, bias, p.gates};
@@ -335,10 +338,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         end = piece_end(q, T * B, in_pieces, 3);
         run_product(k, &project, q, end, in_pieces);
     }
-    for (ptrdiff_t s = 0; s < T; s++) {
-        run_step(k->step_forward[layer->cell][0], &p, s, forward_groups, in_pieces);
-        if (p.phases == 2) run_step(k->step_forward[layer->cell][1], &p, s, k->groups_of(P), in_pieces);
-    }
+    for (ptrdiff_t s = 0; s < T; s++)
+        for (int phase = 0; phase < forward.count; phase++) run_phase(&forward, phase, &p, s, in_pieces);
     hash = &hashes->forward[in_pieces];
     *hash = checksum(*hash, y, T * B * P);
     *hash = checksum(*hash, gates, T * B * S * H);
@@ -350,18 +351,18 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     if (has_c) p.d_state[PART_C] = dc;
     p.d_steps[PART_H] = rows(dy, B, B * P, P);
     p.w_back = w_back;
-    if (p.phases == 2) {
+    if (second) {
         void *w_m_back = zeros(P * padded(k, H));
         p.w_m_back = w_m_back;
-        p.d_m = layer->P ? rows(zeros(T * B * P), B, B * P, P) : p.gates;
+        p.d_m = cell->m_slot == NO_SLOT ? rows(zeros(T * B * P), B, B * P, P)
+                                        : rows(at(gates, cell->m_slot * H), B, B * S * H, S * H);
         k->pack_by_columns(&m, w_m_back, 0, k->groups_of(H));
     }
     if (G) k->pack_by_columns(&hh, w_back, 0, k->groups_of(P));
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
-    for (ptrdiff_t s = T - 1; s >= -1; s--) {
-        run_step(k->step_backward[layer->cell][0], &p, s, k->groups_of(P), in_pieces);
-        if (p.phases == 2 && s >= 0) run_step(k->step_backward[layer->cell][1], &p, s, k->groups_of(H), in_pieces);
-    }
+    for (ptrdiff_t s = T - 1; s >= 0; s--)
+        for (int phase = 0; phase < backward.count; phase++) run_phase(&backward, phase, &p, s, in_pieces);
+    run_phase(&backward, 0, &p, -1, in_pieces);
     const Product back = {X * H, I, 0, p.gates, w_dx, NULL, rows(dx, B, B * I, I)};
     run_product(k, &back, 0, T * B, in_pieces);
     hash = &hashes->backward[in_pieces];
@@ -370,26 +371,26 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     *hash = checksum(*hash, p.d_state[PART_H], B * P);
     if (has_c) *hash = checksum(*hash, p.d_state[PART_C], B * H);
 
-    void *dw_ih = zeros(X * H * I), *dw_hh = zeros(G ? X * H * P : H), *db = zeros(padded(k, S * H)), *db_hh = zeros(X * H);
+    void *dw_ih = zeros(ih_size), *dw_hh = zeros(hh_size), *db = zeros(padded(k, S * H)), *db_hh = zeros(X * H);
     void *db_again = zeros(padded(k, S * H)), *dw_hr = layer->P ? zeros(P * H) : dw_hh;
     const Blocks dih = input_window(&p, dw_ih, I), dhh = state_window(&p, dw_hh, P, G), dbias = state_window(&p, db_hh, 1, X);
     const Rows x_back = rows(at(x, (T - 1) * B * I), B, -B * I, I), h_prev = rows(at(y, (T - 2) * B * P), B, -B * P, P);
     const Rows h0 = rows((void *)p.initial[PART_H], B, B * P, P);
     weight_gradient(k, &p.gates, S * H, I, 0, X * H, &x_back, T * B, NULL, &dih, db, in_pieces);
     if (G) weight_gradient(k, &p.gates, S * H, P, (S - G) * H, S * H, &h_prev, (T - 1) * B, &h0, &dhh, db_again, in_pieces);
-    if (p.phases == 2) {
+    if (second) {
         const Rows m_back = last_first(p.m);
         const Blocks dm = second_window(&p, dw_hr);
         weight_gradient(k, &p.d_m, P, H, 0, P, &m_back, T * B, NULL, &dm, zeros(padded(k, P)), in_pieces);
     }
     k->unpack_bias(&dbias, at(db, (S - X) * H));
     hash = &hashes->gradients[in_pieces];
-    *hash = checksum(*hash, dw_ih, X * H * I);
+    *hash = checksum(*hash, dw_ih, ih_size);
     if (!G) {
         p.d_vector[0] = dw_hh;
         sum_vectors(k, &p, in_pieces);
     }
-    *hash = checksum(*hash, dw_hh, G ? X * H * P : H);
+    *hash = checksum(*hash, dw_hh, hh_size);
     *hash = checksum(*hash, db, S * H);
     *hash = checksum(*hash, db_hh, X * H);
     if (layer->P) *hash = checksum(*hash, dw_hr, P * H);

@@ -413,8 +413,7 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
     cdef Pass *p = &job.p
     cdef Cell cell = tape.cell
     cdef cnp.ndarray y = tape.y
-    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), D = cnp.PyArray_DIM(y, 2) // cell.layer.p.P
-    cdef Py_ssize_t number = tape.number
+    cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), number = tape.number
     cdef int status, part
     global runs
 
@@ -431,7 +430,7 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
         if dx is not None:
             job.dx.out = rows_of(dx)
     p.gates.data = data(gates)
-    p.state[PART_H] = columns_of(rows_of(y), number, D, p.P, job.k)
+    p.state[PART_H] = columns_of(rows_of(y), number, cnp.PyArray_DIM(y, 2) // p.P, p.P, job.k)
     for part in range(p.parts):
         p.initial[part], p.d_state[part] = part_entry(tape.initial, part, number), part_entry(d_initial, part, number)
         job.d_final[part] = part_entry(d_final, part, number)
@@ -440,7 +439,7 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
             if d_steps is not None and d_steps[part - 1] is not None:
                 p.d_steps[part] = rows_of(d_steps[part - 1])
     if dy is not None:
-        p.d_steps[PART_H] = columns_of(rows_of(dy), number, D, p.P, job.k)
+        p.d_steps[PART_H] = columns_of(rows_of(dy), number, cnp.PyArray_DIM(y, 2) // p.P, p.P, job.k)
     if tape.dh_steps is not None:
         p.dh_steps = rows_of(tape.dh_steps)
     interrupts_begin(&job.interrupts, is_main_thread())

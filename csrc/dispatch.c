@@ -5,9 +5,11 @@
 #include <unistd.h>
 #endif
 
-#define DECLARE(isa) extern const Kernels kernels_##isa##_float32, kernels_##isa##_float64;
-#define ENTRY(isa, description, runs_here) \
-    {#isa, description, {[FLOAT32] = &kernels_##isa##_float32, [FLOAT64] = &kernels_##isa##_float64}, runs_here},
+#include "simd/target.h"
+
+#define DECLARE(isa) extern const Kernels kernels_##isa##_float32, kernels_##isa##_float64, kernels_##isa##_bfloat16;
+#define KERNELS(isa) \
+    {[FLOAT32] = &kernels_##isa##_float32, [FLOAT64] = &kernels_##isa##_float64, [BFLOAT16] = &kernels_##isa##_bfloat16}
 
 static int always(void) { return 1; }
 
@@ -43,6 +45,47 @@ static int avx512_runs(void)
 
 DECLARE(avx512)
 DECLARE(avx2)
+
+#if defined(HAS_VDPBF16)
+#include <string.h>
+
+extern const Kernels kernels_avx512_vdpbf16;
+
+/* Whether the processor has VDPBF16PS, and it gives these bits: sum, two pairs of operands, result. Another order of the two
+ * products, or one rounding in place of two, would give others. */
+static int vdpbf16_runs(void)
+{
+    static const uint32_t known[][4] = {
+        {0x3e79db77, 0x4046bff3, 0xbf83c01b, 0x3fd6776e},
+        {0x3dab76ec, 0xc04bc020, 0xbf8f3ff7, 0xbf993492},
+        {0xbe674225, 0xbff6c017, 0xbf8e3f78, 0xbec24114},
+        {0x3f0d0b25, 0xc0473f5b, 0x3f9e4083, 0x3e5c0c90},
+        {0xbdadbfd6, 0x3fb54000, 0x4033c005, 0xbe927ff8},
+        {0x3f320607, 0xc050c03f, 0xc0114024, 0x3ed28c00},
+        {0xbdae83f7, 0xbf5cbf91, 0x3fddc005, 0x3f48ff82},
+        {0xbe4c8d75, 0xbf7c3ffc, 0xc000bf87, 0xbe9d66bc},
+    };
+    const unsigned bit_bf16 = 1u << 5;
+    unsigned a, b, c, d;
+
+    if (!avx512_runs() || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & bit_bf16)) return 0;
+    for (size_t n = 0; n < sizeof known / sizeof *known; n++) {
+        const uint32_t numbers[2] = {known[n][1] << 16, known[n][1] & 0xffff0000u};
+        uint32_t w[16] = {known[n][2]}, scratch, result;
+        float row[2], bias, out;
+        memcpy(row, numbers, sizeof row);
+        memcpy(&bias, &known[n][0], sizeof bias);
+        const Product p = {.K = 2, .C = 1, .a = {.data = row, .B = 1}, .w = w, .bias = &bias, .out = {.data = &out, .B = 1}};
+        kernels_avx512_vdpbf16.product(&p, 0, 1, 0, 1, &scratch);
+        memcpy(&result, &out, sizeof result);
+        if (result != known[n][3]) return 0;
+    }
+    return 1;
+}
+#define VDPBF16 {[BFLOAT16] = &kernels_avx512_vdpbf16}, {[BFLOAT16] = vdpbf16_runs}
+#else
+#define VDPBF16 {NULL}, {NULL}
+#endif
 #elif defined(__aarch64__)
 DECLARE(neon)
 #endif
@@ -50,12 +93,12 @@ DECLARE(scalar)
 
 const Implementation implementations[] = {
 #if defined(__x86_64__)
-    ENTRY(avx512, "AVX-512 F, DQ, BW, VL", avx512_runs)
-    ENTRY(avx2, "AVX2 and FMA", avx2_runs)
+    {"avx512", "AVX-512 F, DQ, BW, VL", KERNELS(avx512), avx512_runs, VDPBF16},
+    {"avx2", "AVX2 and FMA", KERNELS(avx2), avx2_runs, {NULL}, {NULL}},
 #elif defined(__aarch64__)
-    ENTRY(neon, "AArch64 NEON", always)
+    {"neon", "AArch64 NEON", KERNELS(neon), always, {NULL}, {NULL}},
 #endif
-    ENTRY(scalar, "plain C", always)
+    {"scalar", "plain C", KERNELS(scalar), always, {NULL}, {NULL}},
     {0},
 };
 

@@ -4,12 +4,14 @@
 
 #include "kernels.h"
 
-enum { FLOAT32, FLOAT64, KINDS }; /* kinds of kernels: types of elements and of operands */
+enum { FLOAT32, FLOAT64, BFLOAT16, KINDS }; /* kinds of kernels: types of elements and of operands */
 
 typedef struct {
     const char *name, *description;
     const Kernels *kernels[KINDS];
     int (*runs_here)(void);
+    const Kernels *instruction[KINDS];     /* with a further instruction for its products, whose bits are the same; or NULL */
+    int (*has_instruction[KINDS])(void);   /* whether this machine has it */
 } Implementation;
 
 /* Ends with an entry whose name is NULL. */

@@ -6,15 +6,18 @@
 
 #include "pass.h"
 
+enum { SCRATCH_ROWS = 512 }; /* rows of a flat product whose operands are copied at a time */
 enum { CHAINS = 12 }; /* vectors; enough to hide the latency of an FMA on two units */
 
-typedef void step_function(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
+/* scratch [b1 - b0][depth of the inner axis of its product], of this worker alone. */
+typedef void step_function(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1, void *scratch);
 
 typedef struct {
     int lanes;        /* V, the numbers in a vector */
     int columns;      /* 4V, the columns in a whole group of a flat pack */
     int real_size;    /* bytes of a number: a sum, a state, a gradient */
     int operand_size; /* bytes of an operand of a product, as it is packed */
+    int depth;        /* numbers of the inner axis in an operand */
 
     /* Packing: kernels/pack.h. */
     void (*pack_by_rows)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
@@ -24,14 +27,15 @@ typedef struct {
     void (*unpack_bias)(const Blocks *bias, const void *in);
 
     /* Flat products over many rows: kernels/product.h. */
-    void (*product)(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1);
+    void (*product)(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *scratch);
     ptrdiff_t (*groups_of)(ptrdiff_t C);      /* groups in a flat pack of C columns */
     ptrdiff_t (*operand_stride)(ptrdiff_t K); /* operands in a row that pack_operand writes */
 
     /* The gradients of the weights: kernels/gradient.h. */
     void (*pack_gradient)(const Rows *d, ptrdiff_t C, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *out,
                           void *db);
-    int (*pack_operand)(const Rows *a, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out);
+    int (*pack_operand)(const Rows *a, ptrdiff_t inner, const Rows *rest, ptrdiff_t K, ptrdiff_t q0, ptrdiff_t q1, void *out);
+    void (*clear_operand)(ptrdiff_t K, ptrdiff_t q, void *a);
     void (*drop_operand)(const GradientProduct *p, const Rows *d, ptrdiff_t q0, ptrdiff_t q1, void *a);
     void (*gradient_product)(const GradientProduct *p, ptrdiff_t rows, int first, int last, ptrdiff_t g0, ptrdiff_t g1,
                              const void *d, const void *a);

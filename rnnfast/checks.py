@@ -43,6 +43,7 @@ __all__ = [
     "limit_above_zero",
     "one_of",
     "positive",
+    "precision",
     "probability",
     "real",
     "refuse_masked",
@@ -268,6 +269,14 @@ def cell_clip(bound: Any) -> float | None:
         return float(bound)
     except OverflowError:  # of an integer: larger than any c
         return float("inf")
+
+
+def precision(name: str, value: Any, dtype: np.dtype) -> str:
+    """`value` as a precision of products that arrays of this dtype may have."""
+    one_of(name, value, _core.PRECISIONS)
+    if dtype != np.float32 and value != "float32":
+        raise ValueError(f"{name}: expected 'float32' (its default) with dtype {dtype}, got {value!r}")
+    return value
 
 
 def flag(name: str, value: Any) -> bool:

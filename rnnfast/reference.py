@@ -87,6 +87,23 @@ _NONLINEARITIES: dict[str, tuple[Callable, Callable]] = {
 }
 
 
+def round_to_bfloat16(array: np.ndarray) -> np.ndarray:
+    """The numbers of a float array, rounded to bfloat16: to nearest, ties to even; subnormal floats to zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import reference
+    >>> reference.round_to_bfloat16(np.array([1 + 2.0**-8, 1 + 3 * 2.0**-8, 0.1]))
+    array([1.        , 1.015625  , 0.10009766])
+    """
+    bits = array.astype(np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+    rounded = np.where((bits & 0x7FFFFFFF) < 0x00800000, bits & 0x80000000, rounded)
+    rounded = np.where((bits & 0x7FFFFFFF) > 0x7F800000, 0x7FC00000, rounded)  # NaN
+    return rounded.astype(np.uint32).view(np.float32).astype(array.dtype)
+
+
 class Tape:
     """What a forward pass leaves for its backward pass; it may be used any number of times.
 
@@ -116,6 +133,8 @@ class Tape:
         Where step t is valid and no reset cuts it off from the state before it; None for everywhere.
     h_prev : ndarray [T, B, P]
         ``h_prev[t]`` is the h that went into step t.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products.
     steps : list of tuple
         ``steps[t]``: the arrays [B, H] of step t that its backward step needs, in the order each cell says.
     """
@@ -128,6 +147,7 @@ class Tape:
         "extra",
         "h_prev",
         "linked",
+        "matmul_precision",
         "options",
         "order",
         "steps",
@@ -149,10 +169,15 @@ class Tape:
         reverse: bool,
         lengths: np.ndarray | None,
         reset: np.ndarray | None,
+        matmul_precision: str,
         extra: dict[str, np.ndarray | None] | None = None,
         element_wise: bool = False,
         **options: Any,
     ) -> None:
+        if matmul_precision not in ("float32", "bfloat16"):
+            raise ValueError(
+                f"matmul_precision: expected one of 'float32', 'bfloat16', got {matmul_precision!r}"
+            )
         x = _plain("x", x)
         if x.dtype not in (np.float32, np.float64):
             raise TypeError(f"x: expected dtype float32 or float64, got {x.dtype}")
@@ -172,6 +197,7 @@ class Tape:
 
         self.cell = cell
         self.options = options
+        self.matmul_precision = matmul_precision
         self.valid = None if lengths is None else _valid(lengths, T, B)
         self.linked = self.valid if reset is None else _linked(reset, reverse, self.valid, T, B)
         self.x = self.within(x)
@@ -188,14 +214,31 @@ class Tape:
         self.h_prev = np.empty((T, B, P), x.dtype)
         self.steps: list[tuple[np.ndarray, ...]] = [()] * T
 
+    def operand(self, array: np.ndarray) -> np.ndarray:
+        """What a product reads of an array: the array, or its numbers rounded to bfloat16."""
+        return array if self.matmul_precision == "float32" else round_to_bfloat16(array)
+
+    def product(self, a: np.ndarray, W: np.ndarray) -> np.ndarray:
+        """a·W of operands."""
+        return self.operand(a) @ self.operand(W)
+
+    def outer_products(self, d: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """The sum of the outer products of all rows of the operands `d` [..., C] and `a` [..., K]: [C, K].
+
+        A row of zeros in `d` adds nothing, whatever `a` holds there.
+        """
+        axes = tuple(range(d.ndim - 1))
+        used = np.where(d.any(axis=-1, keepdims=True), a, 0)
+        return np.tensordot(self.operand(d), self.operand(used), axes=(axes, axes))
+
     def from_x(self) -> np.ndarray:
         """The input's part of every pre-activation, W_ih·x + b_ih, of all steps at once: [T, B, G*H]."""
-        product = self.x @ self.weight_ih.T
+        product = self.product(self.x, self.weight_ih.T)
         return product if self.bias_ih is None else product + self.bias_ih
 
     def from_h(self, h: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
         """The state's part of one step's pre-activations, W_hh·h + b_hh, of these rows of W_hh: [B, G*H]."""
-        product = h @ self.weight_hh[rows].T
+        product = self.product(h, self.weight_hh[rows].T)
         return product if self.bias_hh is None else product + self.bias_hh[rows]
 
     def within(self, array: np.ndarray, t: Any = ...) -> np.ndarray:
@@ -228,16 +271,16 @@ class Tape:
         self, d_from_x: np.ndarray, d_from_h: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The gradients of x and the weights, from those of `from_x` and `from_h`, zero past the lengths."""
-        grads = {"weight_ih": _outer_products(d_from_x, self.x)}
+        grads = {"weight_ih": self.outer_products(d_from_x, self.x)}
         if self.weight_hh.ndim == 2:
-            grads["weight_hh"] = _outer_products(d_from_h, self.h_prev)
+            grads["weight_hh"] = self.outer_products(d_from_h, self.h_prev)
         else:
             grads["weight_hh"] = (d_from_h * _used(d_from_h, self.h_prev)).sum(axis=(0, 1))
         if self.bias_ih is not None:
             grads["bias_ih"] = d_from_x.sum(axis=(0, 1))
         if self.bias_hh is not None:
             grads["bias_hh"] = d_from_h.sum(axis=(0, 1))
-        return self.within(d_from_x @ self.weight_ih), grads
+        return self.within(self.product(d_from_x, self.weight_ih)), grads
 
 
 def rnn_forward(
@@ -253,6 +296,7 @@ def rnn_forward(
     lengths: np.ndarray | None = None,
     reset: np.ndarray | None = None,
     return_states: bool = False,
+    matmul_precision: str = "float32",
 ) -> tuple[Any, ...]:
     """Run a plain recurrent layer over time: ``h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)``.
 
@@ -275,6 +319,8 @@ def rnn_forward(
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
     return_states : bool
         Give the state at every step too.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products. In bfloat16 they are rounded; sums and all else stay as they are.
 
     Returns
     -------
@@ -316,7 +362,7 @@ def rnn_forward(
         raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
     f, _ = _NONLINEARITIES[nonlinearity]
     weights = weight_ih, weight_hh, bias_ih, bias_hh
-    tape = Tape("rnn", 1, x, *weights, reverse, lengths, reset, nonlinearity=nonlinearity)
+    tape = Tape("rnn", 1, x, *weights, reverse, lengths, reset, matmul_precision, nonlinearity=nonlinearity)
     h = tape.state("state", state, tape.H)
     h_steps = np.empty_like(tape.h_prev)
 
@@ -385,7 +431,7 @@ def rnn_backward(
         (h_t,) = tape.steps[t]
         dh_t = tape.within(dh + dh_steps[t], t)
         d_gates[t] = dh_t * _used(dh_t, slope(h_t))
-        dh = tape.d_before(t, d_gates[t] @ tape.weight_hh, dh)
+        dh = tape.d_before(t, tape.product(d_gates[t], tape.weight_hh), dh)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, dh, grads
 
@@ -402,6 +448,7 @@ def indrnn_forward(
     lengths: np.ndarray | None = None,
     reset: np.ndarray | None = None,
     return_states: bool = False,
+    matmul_precision: str = "float32",
 ) -> tuple[Any, ...]:
     """Run an IndRNN layer over time: ``h_t = f(W_ih·x_t + b_ih + w_hh * h_{t-1})``.
 
@@ -417,7 +464,7 @@ def indrnn_forward(
     state : ndarray [B, H] or None
         The initial h; None is zero.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
-    reverse, lengths, reset, return_states
+    reverse, lengths, reset, return_states, matmul_precision
         As in `rnn_forward`.
 
     Returns
@@ -451,7 +498,16 @@ def indrnn_forward(
     f, _ = _NONLINEARITIES[nonlinearity]
     weights = weight_ih, weight_hh, bias_ih, None
     tape = Tape(
-        "indrnn", 1, x, *weights, reverse, lengths, reset, element_wise=True, nonlinearity=nonlinearity
+        "indrnn",
+        1,
+        x,
+        *weights,
+        reverse,
+        lengths,
+        reset,
+        matmul_precision,
+        element_wise=True,
+        nonlinearity=nonlinearity,
     )
     h = tape.state("state", state, tape.H)
     h_steps = np.empty_like(tape.h_prev)
@@ -540,6 +596,7 @@ def lstm_forward(
     lengths: np.ndarray | None = None,
     reset: np.ndarray | None = None,
     return_states: bool = False,
+    matmul_precision: str = "float32",
 ) -> tuple[Any, ...]:
     """Run an LSTM layer over time; its equations head this module.
 
@@ -572,6 +629,8 @@ def lstm_forward(
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
     return_states : bool
         Give the state at every step too.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products. In bfloat16 they are rounded; sums and all else stay as they are.
 
     Returns
     -------
@@ -607,7 +666,17 @@ def lstm_forward(
     cell_clip = _checked_clip(cell_clip, _plain("x", x).dtype)
     extra = {"weight_hr": weight_hr, **peepholes}
     tape = Tape(
-        "lstm", len(gates), x, *weights, reverse, lengths, reset, extra, gates=gates, cell_clip=cell_clip
+        "lstm",
+        len(gates),
+        x,
+        *weights,
+        reverse,
+        lengths,
+        reset,
+        matmul_precision,
+        extra,
+        gates=gates,
+        cell_clip=cell_clip,
     )
     W_P, w_ci, w_cf, w_co = map(tape.extra.get, extra)
     T, B, P = tape.h_prev.shape
@@ -626,7 +695,7 @@ def lstm_forward(
         c_t = c_free if cell_clip is None else np.clip(c_free, -cell_clip, cell_clip)
         o = _sigmoid(a["o"] + _peep(w_co, c_t))
         m = o * np.tanh(c_t)
-        h_t = m if W_P is None else m @ W_P.T
+        h_t = m if W_P is None else tape.product(m, W_P.T)
         tape.h_prev[t] = h_prev
         tape.steps[t] = (i, f, g, o, c_prev, c_free, c_t)
         h = h_steps[t] = tape.after(t, h_t, h)
@@ -698,8 +767,8 @@ def lstm_backward(
         i, f, g, o, c_prev, c_free, c_t = tape.steps[t]
         tanh_c = np.tanh(c_t)
         dh_t, dc_t = tape.within(dh + dh_steps[t], t), tape.within(dc + dc_steps[t], t)
-        dm = dh_t if W_P is None else dh_t @ W_P
-        dW_P = None if W_P is None else _outer_products(dh_t, o * tanh_c)
+        dm = dh_t if W_P is None else tape.product(dh_t, W_P)
+        dW_P = None if W_P is None else tape.outer_products(dh_t, o * tanh_c)
         tanh_c, o = _used(dm, tanh_c), _used(dm, o)
         d_o = dm * tanh_c * o * (1 - o)
         dc_t = dc_t + dm * o * (1 - tanh_c * tanh_c) + _peep(w_co, d_o)
@@ -717,7 +786,7 @@ def lstm_backward(
                     d_extra["weight_c" + gate] += (d[gate] * _used(d[gate], c_seen)).sum(axis=0)
         if dW_P is not None:
             d_extra["weight_hr"] += dW_P
-        dh = tape.d_before(t, d_gates[t] @ tape.weight_hh, dh)
+        dh = tape.d_before(t, tape.product(d_gates[t], tape.weight_hh), dh)
         dc = tape.d_before(t, dc_t * f + _peep(w_ci, d["i"]) + _peep(w_cf, d["f"]), dc)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, (dh, dc), grads | d_extra
@@ -736,6 +805,7 @@ def gru_forward(
     lengths: np.ndarray | None = None,
     reset: np.ndarray | None = None,
     return_states: bool = False,
+    matmul_precision: str = "float32",
 ) -> tuple[Any, ...]:
     """Run a GRU layer over time; its equations head this module.
 
@@ -760,6 +830,8 @@ def gru_forward(
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
     return_states : bool
         Give the state at every step too.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products. In bfloat16 they are rounded; sums and all else stay as they are.
 
     Returns
     -------
@@ -789,7 +861,7 @@ def gru_forward(
     ((5, 2, 4), (2, 4), True)
     """
     weights = weight_ih, weight_hh, bias_ih, bias_hh
-    tape = Tape("gru", 3, x, *weights, reverse, lengths, reset, reset_after=reset_after)
+    tape = Tape("gru", 3, x, *weights, reverse, lengths, reset, matmul_precision, reset_after=reset_after)
     h = tape.state("state", state, tape.H)
     h_steps = np.empty_like(tape.h_prev)
     of_rz, of_n = slice(0, 2 * tape.H), slice(2 * tape.H, None)  # rows of W_hh
@@ -874,7 +946,7 @@ def gru_backward(
         d_n = dh_t * (1 - z) * (1 - n * n)
         d_z = dh_t * (h_seen - n) * z * (1 - z)
         d_q = d_n * _used(d_n, r) if reset_after else d_n
-        d_read = d_q @ W_n  # of what q is a product with: h_prev, or r * h_prev
+        d_read = tape.product(d_q, W_n)  # of what q is a product with: h_prev, or r * h_prev
         read = r * h_prev
         d_product, seen = (d_n, q) if reset_after else (d_read, h_prev)
         r = _used(d_product, r)
@@ -882,9 +954,9 @@ def gru_backward(
         d_from_x[t] = np.concatenate((d_r, d_z, d_n), axis=1)
         d_from_h[t] = np.concatenate((d_r, d_z, d_q), axis=1)
         if not reset_after:
-            dW_n += _outer_products(d_q, read)
+            dW_n += tape.outer_products(d_q, read)
             d_read = d_read * r
-        dh_prev = dh_t * z + np.concatenate((d_r, d_z), axis=1) @ W_rz + d_read
+        dh_prev = dh_t * z + tape.product(np.concatenate((d_r, d_z), axis=1), W_rz) + d_read
         dh = tape.d_before(t, dh_prev, dh)
     dx, grads = tape.gradients(d_from_x, d_from_h)
     if not reset_after:
@@ -895,15 +967,6 @@ def gru_backward(
 def _used(d: np.ndarray, array: np.ndarray) -> np.ndarray:
     """What a gradient `d` is multiplied with; 1 where `d` is zero, so that zero times NaN is zero."""
     return np.where(d == 0, 1, array)
-
-
-def _outer_products(d: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """The sum of the outer products of all rows of `d` [..., C] and `a` [..., K]: [C, K].
-
-    A row of zeros in `d` adds nothing, whatever `a` holds there.
-    """
-    axes = tuple(range(d.ndim - 1))
-    return np.tensordot(d, np.where(d.any(axis=-1, keepdims=True), a, 0), axes=(axes, axes))
 
 
 def _plain(name: str, value: Any) -> np.ndarray:

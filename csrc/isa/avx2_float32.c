@@ -3,6 +3,6 @@
 #define REAL_BITS 32
 #include "../simd/avx2.h"
 #include "../kernels/template.h"
-TABLE(avx2, 32)
+TABLE(avx2, float32)
 TARGET_END
 #endif

@@ -3,6 +3,6 @@
 #define REAL_BITS 64
 #include "../simd/avx2.h"
 #include "../kernels/template.h"
-TABLE(avx2, 64)
+TABLE(avx2, float64)
 TARGET_END
 #endif

@@ -3,6 +3,6 @@
 #define REAL_BITS 32
 #include "../simd/avx512.h"
 #include "../kernels/template.h"
-TABLE(avx512, 32)
+TABLE(avx512, float32)
 TARGET_END
 #endif

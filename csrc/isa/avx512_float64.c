@@ -3,6 +3,6 @@
 #define REAL_BITS 64
 #include "../simd/avx512.h"
 #include "../kernels/template.h"
-TABLE(avx512, 64)
+TABLE(avx512, float64)
 TARGET_END
 #endif

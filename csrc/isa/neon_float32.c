@@ -3,5 +3,5 @@
 #define REAL_BITS 32
 #include "../simd/neon.h"
 #include "../kernels/template.h"
-TABLE(neon, 32)
+TABLE(neon, float32)
 #endif

@@ -3,5 +3,5 @@
 #define REAL_BITS 64
 #include "../simd/neon.h"
 #include "../kernels/template.h"
-TABLE(neon, 64)
+TABLE(neon, float64)
 #endif

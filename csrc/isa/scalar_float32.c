@@ -2,4 +2,4 @@
 #define REAL_BITS 32
 #include "../simd/scalar.h"
 #include "../kernels/template.h"
-TABLE(scalar, 32)
+TABLE(scalar, float32)

@@ -2,4 +2,4 @@
 #define REAL_BITS 64
 #include "../simd/scalar.h"
 #include "../kernels/template.h"
-TABLE(scalar, 64)
+TABLE(scalar, float64)

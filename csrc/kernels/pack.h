@@ -1,4 +1,5 @@
-/* Packing: weights copied once per call into the order in which the tile reads them (columns.h). */
+/* Packing: weights copied once per call into the order in which the tile reads them (columns.h). depth = depth_of(K), the
+ * operands along the inner axis. */
 #ifndef RNNFAST_KERNELS_PACK_H
 #define RNNFAST_KERNELS_PACK_H
 
@@ -22,19 +23,22 @@ static ALWAYS_INLINE void v_transpose(vec *x)
     }
 }
 
-/* One packed vector column, transposed: out[k * stride + l] = rows[l][k], zero from `lanes` on. */
+/* One packed vector column, transposed: out[k * stride + l] = rows[l][k], for K numbers in rows; zero from `lanes` on. */
 static void pack_vector(ptrdiff_t K, const real *const *rows, int lanes, operand *out, ptrdiff_t stride)
 {
-    for (ptrdiff_t k = 0; k < K; k += V) {
-        const int length = at_most(K - k, V);
-        vec square[V];
-        for (int l = 0; l < V; l++) square[l] = l < lanes ? v_load_n(rows[l] + k, length) : v_zero();
-        v_transpose(square);
-        for (int i = 0; i < length; i++) v_store_operand(out + (k + i) * stride, square[i]);
+    for (ptrdiff_t k = 0; k < K; k += V * DEPTH) {
+        const int length = at_most(K - k, V * DEPTH);
+        vec columns[V * DEPTH];
+        for (int d = 0; d < DEPTH; d++) {
+            const int part = length < d * V ? 0 : at_most(length - d * V, V);
+            for (int l = 0; l < V; l++) columns[d * V + l] = l < lanes ? v_load_n(rows[l] + k + d * V, part) : v_zero();
+            v_transpose(columns + d * V);
+        }
+        for (int i = 0; i < length; i += DEPTH) v_store_operand(out + (k + i) / DEPTH * stride, columns + i);
     }
 }
 
-/* Groups g0..g1, flat over the window's rows, K = width. w [.., K] IN, out [C/(4V)][K][4][V] OUT. */
+/* Groups g0..g1, flat over the window's rows, K = width. w [.., K] IN, out [C/(4V)][depth][4][V] OUT. */
 static void pack_by_rows(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     operand *out = out_;
@@ -45,11 +49,11 @@ static void pack_by_rows(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1
         const ptrdiff_t group = c / (TILE_WIDTH * V), n = c / V % TILE_WIDTH;
         const int N = group_width(group, C), lanes = lanes_at(c, C);
         for (int l = 0; l < lanes; l++) rows[l] = block_row(w, c + l);
-        pack_vector(K, rows, lanes, out + group * TILE_WIDTH * V * K + n * V, N * V);
+        pack_vector(K, rows, lanes, out + group * TILE_WIDTH * V * depth_of(K) + n * V, N * V);
     }
 }
 
-/* Groups g0..g1, one vector of each gate a group. w [.., H] IN, out [H/V][H][G][V] OUT. */
+/* Groups g0..g1, one vector of each gate a group. w [.., H] IN, out [H/V][depth][G][V] OUT. */
 static void pack_by_gates(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     operand *out = out_;
@@ -64,23 +68,25 @@ static void pack_by_gates(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g
             const real *rows[V] = {NULL};
             const int lanes = lanes_at(j, H);
             for (int l = 0; l < lanes; l++) rows[l] = block_row(w, g * H + j + l);
-            pack_vector(K, rows, lanes, out + (j * K * G + g * V), G * V);
+            pack_vector(K, rows, lanes, out + (j * depth_of(K) * G + g * V), G * V);
         }
 }
 
-/* Groups g0..g1, flat over the columns, K = the window's rows. w [.., C] IN, out [C/(4V)][K][4][V] OUT. */
+/* Groups g0..g1, flat over the columns, K = the window's rows. w [.., C] IN, out [C/(4V)][depth][4][V] OUT. */
 static void pack_by_columns(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     const ptrdiff_t C = w->width, K = w->count * w->height;
 
     for (ptrdiff_t group = g0; group < g1; group++) {
         const int N = group_width(group, C);
-        operand *out = (operand *)out_ + group * TILE_WIDTH * V * K;
-        for (ptrdiff_t k = 0; k < K; k++, out += N * V) {
-            const real *row = block_row(w, k) + group * TILE_WIDTH * V;
-            for (int n = 0; n < N; n++)
-                v_store_operand(out + n * V, v_load_n(row + n * V, lanes_at((group * TILE_WIDTH + n) * V, C)));
-        }
+        operand *out = (operand *)out_ + group * TILE_WIDTH * V * depth_of(K);
+        for (ptrdiff_t k = 0; k < K; k += DEPTH, out += N * V)
+            for (int n = 0; n < N; n++) {
+                const ptrdiff_t c = (group * TILE_WIDTH + n) * V;
+                vec x[DEPTH];
+                for (int d = 0; d < DEPTH; d++) x[d] = k + d < K ? v_load_n(block_row(w, k + d) + c, lanes_at(c, C)) : v_zero();
+                v_store_operand(out + n * V, x);
+            }
     }
 }
 

@@ -15,7 +15,7 @@
 static inline ptrdiff_t sweep_of(ptrdiff_t rows, ptrdiff_t groups) { return rows <= PANEL_ROWS ? groups : 1; }
 
 typedef struct {
-    ptrdiff_t K;
+    ptrdiff_t K;                     /* operands along the inner axis */
     const operand *a[PANEL_ROWS]; /* IN  [K] each */
     const operand *w, *w_end;        /* IN  [P][K][N][V] packed, group p at w + p * w_group; end of the whole pack */
     ptrdiff_t w_group;

@@ -23,11 +23,12 @@ static inline void rows_at(const Rows *rows, ptrdiff_t q, int R, const real **ou
     }
 }
 
-/* out = bias + a . W for rows q0..q1 and groups g0..g1 of W's columns; the extra columns go with the last group. */
-static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1)
+/* `product` of up to SCRATCH_ROWS rows, or of any number where operands are reals. */
+static void product_rows(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, operand *scratch)
 {
-    const ptrdiff_t K = p->K, C = p->C, whole = whole_groups(C, g1), sweep = sweep_of(q1 - q0, g1 - g0);
+    const ptrdiff_t K = depth_of(p->K), C = p->C, whole = whole_groups(C, g1), sweep = sweep_of(q1 - q0, g1 - g0);
     static const real zeros[V];
+    const real *a[PANEL_ROWS];
     Panel panel;
 
     panel.K = K;
@@ -41,9 +42,12 @@ static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, 
     for (ptrdiff_t first = g0; first < g1; first += sweep)
         for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
             const int rows = at_most(q1 - q, PANEL_ROWS);
-            rows_at(&p->a, q, rows, panel.a);
+            rows_at(&p->a, q, rows, a);
             rows_at(&p->out, q, rows, (const real **)panel.out);
-            for (int r = 0; r < rows; r++) panel.init[r] = p->bias ? p->bias : zeros;
+            for (int r = 0; r < rows; r++) {
+                panel.a[r] = row_operands(a[r], p->K, scratch, q - q0 + r, first == g0);
+                panel.init[r] = p->bias ? p->bias : zeros;
+            }
             for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
                 const ptrdiff_t c = group * TILE_WIDTH * V;
                 const int N = group_width(group, C);
@@ -55,6 +59,16 @@ static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, 
                 panel_product(&panel, rows, N, (int)P);
             }
         }
+}
+
+/* out = bias + a . W for rows q0..q1 and groups g0..g1 of W's columns; the extra columns go with the last group.
+ * scratch [SCRATCH_ROWS][depth of K] for operands that are no reals. */
+static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *scratch)
+{
+    const ptrdiff_t C = p->C, most = DEPTH > 1 ? SCRATCH_ROWS : q1 - q0;
+    Panel panel;
+
+    for (ptrdiff_t q = q0; q < q1; q += most) product_rows(p, q, q1 - q < most ? q1 : q + most, g0, g1, scratch);
     if (p->extra && g1 == groups_of(C))
         for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
             const int rows = at_most(q1 - q, PANEL_ROWS);

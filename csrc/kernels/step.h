@@ -73,10 +73,11 @@ static ALWAYS_INLINE void take(Finished *from, const int M, const int size, Cell
 }
 
 static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
-                                       const int which, const int G, cell_forward_function *cell)
+                                       void *scratch, const int which, const int G, cell_forward_function *cell)
 {
     const int second = which == SECOND_PRODUCT;
-    const ptrdiff_t H = p->H, K = second ? H : p->P, units = G > 1 ? V : TILE_WIDTH * V; /* units in a whole group */
+    const ptrdiff_t H = p->H, inner = second ? H : p->P, K = depth_of(inner);
+    const ptrdiff_t units = G > 1 ? V : TILE_WIDTH * V; /* units in a whole group */
     const ptrdiff_t whole = G > 1 ? g1 : whole_groups(H, g1), sweep = sweep_of(b1 - b0, g1 - g0);
     const operand *w = second ? p->w_m : p->w_step;
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V];               /* [rows][P][N][V] finished pre-activations */
@@ -99,7 +100,8 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
             const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
                 row[r] = cell_row(p, s, b + r);
-                panel.a[r] = second ? row[r].m : row[r].prev[PART_H];
+                if (G)
+                    panel.a[r] = row_operands(second ? row[r].m : row[r].prev[PART_H], inner, scratch, b - b0 + r, first == g0);
                 panel.init[r] = row[r].gates + (second ? 0 : (p->S - G) * H);
             }
             for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
@@ -125,12 +127,12 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
 }
 
 /* h of rows b0..b1 at step s, groups g0..g1 of its P numbers: the projection of m. */
-static void project_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1)
+static void project_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1, void *scratch)
 {
     Product h = {.K = p->H, .C = p->P, .a = p->m, .w = p->w_m, .out = p->state[PART_H]};
     h.out.data = (real *)h.out.data + s * h.out.s_stride;
     h.out.start = NULL;
-    product(&h, b0, b1, g0, g1);
+    product(&h, b0, b1, g0, g1, scratch);
 }
 
 /* Prefetches what the cells will read of these units after the product: the gates of a long sequence are in main memory. */
@@ -182,10 +184,11 @@ static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int la
  * reset before step s+1 stops the gradient of h, a reset before step s those of the other parts. s = -1 leaves the gradient of
  * the initial state in p->d_state. The second product is dm = (gradients of W_m m) . W_m instead. */
 static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
-                                        const int which, const int carried, cell_backward_function *cell)
+                                        void *scratch, const int which, const int carried, cell_backward_function *cell)
 {
     const int of_state = which == STATE_PRODUCT, second = which == SECOND_PRODUCT;
-    const ptrdiff_t U = of_state ? p->P : p->H, K = second ? p->P : p->G * p->H, units = TILE_WIDTH * V;
+    const ptrdiff_t U = of_state ? p->P : p->H, units = TILE_WIDTH * V;
+    const ptrdiff_t inner = second ? p->P : p->G * p->H, K = depth_of(inner);
     const ptrdiff_t whole = whole_groups(U, g1), sweep = sweep_of(b1 - b0, g1 - g0);
     const int last = of_state && (s == p->T - 1 || b0 >= rows_in_step(&p->gates, s + 1));
     const int multiplied = !last && (second || (of_state && carried & THROUGH_PRODUCT));
@@ -212,7 +215,10 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
             for (int r = 0; r < rows; r++) {
                 row[r] = cell_row(p, s, b + r);
                 panel.init[r] = zeros;
-                if (multiplied) panel.a[r] = second ? row[r].d_m : gates_row(p, s + 1, b + r) + (p->S - p->G) * p->H;
+                if (multiplied) {
+                    const real *a = second ? row[r].d_m : gates_row(p, s + 1, b + r) + (p->S - p->G) * p->H;
+                    panel.a[r] = row_operands(a, inner, scratch, b - b0 + r, first == g0);
+                }
             }
             for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
                 const ptrdiff_t j = group * units;
@@ -246,14 +252,16 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
 
 /* Each cell defines the functions of its phases with these macros. */
 #define FORWARD_PHASE(name, which, G, cell) \
-    static void name(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1) \
+    static void name(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1, \
+                     void *scratch) \
     { \
-        step_forward(p, s, b0, b1, g0, g1, which, G, cell); \
+        step_forward(p, s, b0, b1, g0, g1, scratch, which, G, cell); \
     }
 #define BACKWARD_PHASE(name, which, carried, cell) \
-    static void name(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1) \
+    static void name(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1, \
+                     void *scratch) \
     { \
-        step_backward(p, s, b0, b1, g0, g1, which, carried, cell); \
+        step_backward(p, s, b0, b1, g0, g1, scratch, which, carried, cell); \
     }
 
 #endif

@@ -59,13 +59,14 @@ static void fma_chains(ptrdiff_t turns)
 
 #define FORWARD_OF(number, name, ...) [number] = name##_forward,
 #define BACKWARD_OF(number, name, ...) [number] = name##_backward,
-#define TABLE(isa, bits) \
-    const Kernels kernels_##isa##_float##bits = { \
-        .lanes = V, .columns = TILE_WIDTH * V, .real_size = sizeof(real), .operand_size = sizeof(operand), \
+#define TABLE(isa, kind) \
+    const Kernels kernels_##isa##_##kind = { \
+        .lanes = V, .columns = TILE_WIDTH * V, .real_size = sizeof(real), .operand_size = sizeof(operand), .depth = DEPTH, \
         .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .pack_by_columns = pack_by_columns, \
         .add_bias = add_bias, .unpack_bias = unpack_bias, \
         .product = product, .groups_of = groups_of, .operand_stride = operand_stride, \
-        .pack_gradient = pack_gradient, .pack_operand = pack_operand, .drop_operand = drop_operand, \
+        .pack_gradient = pack_gradient, .pack_operand = pack_operand, .clear_operand = clear_operand, \
+        .drop_operand = drop_operand, \
         .gradient_product = gradient_product, .gather = gather, .scatter = scatter, \
         .step_forward = {CELL_TABLE(FORWARD_OF)}, .step_backward = {CELL_TABLE(BACKWARD_OF)}, \
         .vector_gradients = vector_gradients, .dropout = dropout, .add = add, \

@@ -2,6 +2,8 @@
  *
  *     out[r][n] = init[r][n] + sum over k, ascending, of a[r][k] * w[k][n]      r < R rows, n < N vectors of V columns
  *
+ * a and w are operands (simd/operand.h), and K counts operands.
+ *
  * R*N accumulators stay in registers for the whole loop over k. Each is one chain of fused multiply-adds, so the division of
  * rows and columns into tiles never changes a bit. With few rows, a tile takes P groups of columns side by side, so that enough
  * chains run at once to hide the latency of the FMA unit. R, N and P are compile-time constants.
@@ -37,7 +39,7 @@ typedef struct {
 static ALWAYS_INLINE operand_vec v_load_for(const int R, const operand *w)
 {
     operand_vec x = v_load_operand(w);
-    if (R > 1) IN_REGISTER(x);
+    if (R > 1) HOLD_OPERAND(x);
     return x;
 }
 

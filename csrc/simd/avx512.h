@@ -1,6 +1,10 @@
 /* The vector vocabulary in AVX-512: 16 floats or 8 doubles a vector, 32 registers. */
 #include "target.h"
+#if defined(BFLOAT16_INSTRUCTION)
+TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma")
+#else
 TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+#endif
 #include <immintrin.h>
 
 #define TILE_ACCUMULATORS 24

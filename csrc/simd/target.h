@@ -2,6 +2,11 @@
 #ifndef RNNFAST_TARGET_H
 #define RNNFAST_TARGET_H
 
+/* Whether the compiler knows AVX-512 BF16. */
+#if defined(__clang__) ? __clang_major__ >= 9 : __GNUC__ >= 10
+#define HAS_VDPBF16
+#endif
+
 #define TARGET_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
 #define TARGET_BEGIN(features) \

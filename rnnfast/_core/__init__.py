@@ -4,6 +4,7 @@ try:
     from rnnfast._core.loops import (
         _C_API,
         NONLINEARITIES,
+        PRECISIONS,
         Arithmetic,
         Cell,
         Embedded,
@@ -25,6 +26,7 @@ try:
         get_num_threads,
         linear_backward,
         linear_forward,
+        product_instructions,
         run_stack,
         runs_so_far,
         set_num_threads,
@@ -40,6 +42,7 @@ from rnnfast._core.cells import CellInfo, cell_info, layer_names
 
 __all__ = [
     "NONLINEARITIES",
+    "PRECISIONS",
     "_C_API",
     "Arithmetic",
     "Cell",
@@ -65,6 +68,7 @@ __all__ = [
     "layer_names",
     "linear_backward",
     "linear_forward",
+    "product_instructions",
     "run_stack",
     "runs_so_far",
     "set_num_threads",

@@ -28,6 +28,7 @@ cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y,
     void *packed_d       # [GRADIENT_ROWS, S*H] packed, each worker in its groups
     void *operand        # [workers][GRADIENT_ROWS][operand_stride]
     Py_ssize_t operand_size
+    void *scratch        # [workers][backward_scratch] operands: copies of the rows that a product reads
     void *db             # [S*H] sum of d
     Py_ssize_t chunk
     int split
@@ -39,9 +40,9 @@ cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y,
 cdef void backward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes) noexcept nogil:
     """sizes [BACKWARD_PACKS] OUT, in bytes."""
     cdef const Pass *p = &layer.p
-    sizes[0] = p.X * p.H * padded_to(layer.input_size, k.lanes) * k.operand_size
-    sizes[1] = p.G * p.H * padded_to(p.P, k.lanes) * k.operand_size
-    sizes[2] = p.P * padded_to(p.H, k.lanes) * k.operand_size if has_second_product(p) else 0
+    sizes[0] = depth_of(k, p.X * p.H) * padded_to(layer.input_size, k.lanes) * k.operand_size
+    sizes[1] = depth_of(k, p.G * p.H) * padded_to(p.P, k.lanes) * k.operand_size
+    sizes[2] = depth_of(k, p.P) * padded_to(p.H, k.lanes) * k.operand_size if has_second_product(p) else 0
 
 cdef void pack_for_backward(const Kernels *k, const Layer *layer, const Packed *packed, bint dx, int worker,
                             int workers) noexcept nogil:
@@ -67,7 +68,7 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
     of the biases'."""
     cdef const Kernels *k = job.k
     cdef Pass *p = &job.p
-    cdef Py_ssize_t q, end, steps, n
+    cdef Py_ssize_t q, end, n
     cdef bint finite
     # The rows whose previous state is in y come first, then those whose previous state is the initial one.
     cdef Py_ssize_t inner = job.ragged.rows - rows_in_step(&p.state[PART_H], 0)
@@ -77,15 +78,11 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
         n = end - q
         k.pack_gradient(&job.d, p.S * p.H, q, end, g0, g1, packed_d, job.db)
         if job.embedded.token == NULL:
-            if not k.pack_operand(&job.x, job.dw_ih.K, q, end, operand):
+            if not k.pack_operand(&job.x, job.ragged.rows, NULL, job.dw_ih.K, q, end, operand):
                 k.drop_operand(&job.dw_ih, &job.d, q, end, operand)
             k.gradient_product(&job.dw_ih, n, q == 0, end == job.ragged.rows, g0, g1, packed_d, operand)
         if p.G:
-            steps = max(0, min(end, inner) - q)
-            finite = steps == 0 or k.pack_operand(&job.h_prev, p.P, q, q + steps, operand)
-            if steps < n:
-                finite &= k.pack_operand(&job.h0, p.P, q + steps - inner, end - inner,
-                                         operand_at(operand, steps * k.operand_stride(p.P), k))
+            finite = k.pack_operand(&job.h_prev, inner, &job.h0, p.P, q, end, operand)
             if p.reset != NULL:
                 clear_reset(job, q, end, operand)
             if not finite:
@@ -96,7 +93,7 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
 cdef void clear_reset(BackwardJob *job, Py_ssize_t q, Py_ssize_t end, void *operand) noexcept nogil:
     """Zeros in the operand's rows q..end (last step first) whose previous state a reset set to zero."""
     cdef Pass *p = &job.p
-    cdef Py_ssize_t s = p.T - 1, b, row = job.k.operand_stride(p.P)
+    cdef Py_ssize_t s = p.T - 1, b, row = 0
     while rows_before(&job.d, p.T - s) <= q:
         s -= 1
     b = q - rows_before(&job.d, p.T - 1 - s)
@@ -104,9 +101,8 @@ cdef void clear_reset(BackwardJob *job, Py_ssize_t q, Py_ssize_t end, void *oper
         while b == rows_in_step(&p.state[PART_H], s):
             b, s = 0, s - 1
         if p.reset[s * p.B + b]:
-            memset(operand, 0, row * job.k.operand_size)
-        operand = operand_at(operand, row, job.k)
-        b, q = b + 1, q + 1
+            job.k.clear_operand(p.P, row, operand)
+        b, q, row = b + 1, q + 1, row + 1
 
 cdef void add_second_gradient(BackwardJob *job, const Pass *p, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1,
                               void *packed_d, void *operand) noexcept nogil:
@@ -117,15 +113,20 @@ cdef void add_second_gradient(BackwardJob *job, const Pass *p, Py_ssize_t q0, Py
     while q < q1:
         end = min(q + GRADIENT_ROWS, q1)
         k.pack_gradient(&d, p.P, q, end, g0, g1, packed_d, job.db_m)
-        if not k.pack_operand(&m, p.H, q, end, operand):
+        if not k.pack_operand(&m, job.ragged.rows, NULL, p.H, q, end, operand):
             k.drop_operand(&job.dw_m, &d, q, end, operand)
         k.gradient_product(&job.dw_m, end - q, q == 0, end == job.ragged.rows, g0, g1, packed_d, operand)
         q = end
 
 cdef inline Py_ssize_t gradient_operand(const BackwardJob *job) noexcept nogil:
-    """Numbers of a worker's operand."""
+    """Operands of a worker's copied rows."""
     cdef const Kernels *k = job.k
-    return GRADIENT_ROWS * max(k.operand_stride(job.layer.input_size), k.operand_stride(job.p.H), k.operand_stride(job.p.P))
+    return depth_of(k, GRADIENT_ROWS) * max(k.operand_stride(job.layer.input_size), k.operand_stride(job.p.H), k.operand_stride(job.p.P))
+
+cdef inline Py_ssize_t backward_scratch(const Kernels *k, const Layer *layer, Py_ssize_t B) noexcept nogil:
+    """Operands of a worker's scratch memory: for a step of B rows, and for flat products."""
+    cdef const Pass *p = &layer.p
+    return max(copies_of(k, B, max(p.G * p.H, p.P)), copies_of(k, SCRATCH_ROWS, p.X * p.H))
 
 cdef void clear_gradients(const BackwardJob *job) noexcept nogil:
     """Zeros in the gradients of all weights."""
@@ -146,6 +147,7 @@ cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil
     tokens.d, tokens.x = packed_rows(job.embedded.table, V, C, NULL), table
     tokens.dw = GradientProduct(I, C, 0, C, job.dw_ih.sum, job.dw_ih.dw)
     tokens.packed_d, tokens.operand, tokens.operand_size, tokens.db = job.packed_d, job.operand, job.operand_size, db
+    tokens.scratch, tokens.scratch_size = job.scratch, backward_scratch(job.k, job.layer, p.B)
     if job.dtable != NULL:
         tokens.packed_w = job.packed.dx
         tokens.product = Product(C, I, 0, tokens.d, job.packed.dx, NULL, packed_rows(job.dtable, V, I, NULL))
@@ -154,14 +156,14 @@ cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil
 # ---- the loop over time --------------------------------------------------------------------------------------------
 
 cdef void step_back(step_function *run, const Pass *p, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
-                    Py_ssize_t g1) noexcept nogil:
+                    Py_ssize_t g1, void *scratch) noexcept nogil:
     """A phase of step s for a worker's rows: first the rows that have a step s+1, then those whose last step this is."""
     cdef Py_ssize_t rows = rows_in_step(&p.state[PART_H], max(s, 0))
     cdef Py_ssize_t on = rows_in_step(&p.state[PART_H], s + 1) if s < p.T - 1 else 0
     if b0 < min(b1, on):
-        run(p, s, b0, min(b1, on), g0, g1)
+        run(p, s, b0, min(b1, on), g0, g1, scratch)
     if max(b0, on) < min(b1, rows):
-        run(p, s, max(b0, on), min(b1, rows), g0, g1)
+        run(p, s, max(b0, on), min(b1, rows), g0, g1, scratch)
 
 cdef void backward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     """A worker's share of every step, and of the gradients of the weights.
@@ -184,9 +186,10 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     cdef Py_ssize_t b0 = 0, b1 = p.B, s0, s1 = p.T, s, q0, q1
     cdef Py_ssize_t g0[MAX_PHASES]
     cdef Py_ssize_t g1[MAX_PHASES]
-    cdef void *packed_d = operand_at(job.packed_d, w0 * k.columns * GRADIENT_ROWS, k)
-    cdef void *packed_d_m = operand_at(job.packed_d_m, m0 * k.columns * GRADIENT_ROWS, k)
+    cdef void *packed_d = operand_at(job.packed_d, w0 * k.columns * depth_of(k, GRADIENT_ROWS), k)
+    cdef void *packed_d_m = operand_at(job.packed_d_m, m0 * k.columns * depth_of(k, GRADIENT_ROWS), k)
     cdef void *operand = operand_at(job.operand, worker * job.operand_size, k)
+    cdef void *scratch = operand_at(job.scratch, worker * backward_scratch(k, job.layer, p.B), k)
     cdef bint together = workers > 1 and job.split == BY_UNITS, embedded = job.embedded.token != NULL
     cdef bint meet = together and (p.G > 0 or phases.count > 1)  # before each phase, which reads units of other workers
     cdef bint wanted = job.grads[WEIGHT_IH] != NULL, second = has_second_product(p)
@@ -212,7 +215,7 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
             for phase in range(phases.count):
                 if meet and (phase or s < s1 - 1):
                     threads_barrier(team)
-                step_back(phases.run[phase], p, s, b0, b1, g0[phase], g1[phase])
+                step_back(phases.run[phase], p, s, b0, b1, g0[phase], g1[phase], scratch)
         if worker == 0:
             look_for_signals(&job.interrupts, chunk)
         threads_barrier(team)
@@ -229,9 +232,10 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
         if embedded:
             k.scatter(&job.embedded, p, s0, s1, share(p.X * p.H, worker, workers), share(p.X * p.H, worker + 1, workers))
         elif job.dx.out.data != NULL:
-            product_share(k, &job.dx, rows_before(&p.state[PART_H], s0), rows_before(&p.state[PART_H], s1), worker, workers)
+            product_share(k, &job.dx, rows_before(&p.state[PART_H], s0), rows_before(&p.state[PART_H], s1), worker, workers,
+                          scratch)
         s1 = s0
-    step_back(phases.run[0], p, -1, b0, b1, g0[0], g1[0])
+    step_back(phases.run[0], p, -1, b0, b1, g0[0], g1[0], scratch)
     if wanted and embedded:
         threads_barrier(team)
         linear_backward_worker(&job.tokens, team, worker, workers)
@@ -245,7 +249,7 @@ cdef inline Rows chunk_rows(void *data, int chunk, Py_ssize_t steps, Py_ssize_t 
 # ---- one pass: its scratch memory, its job ---------------------------------------------------------------------------
 
 cdef enum:  # the scratch memory of a pass: the packed weights, then; the second line starts as zeros
-    BACKWARD_PACKED_D = BACKWARD_PACKS, BACKWARD_OPERAND
+    BACKWARD_PACKED_D = BACKWARD_PACKS, BACKWARD_OPERAND, BACKWARD_SCRATCH
     BACKWARD_DB, BACKWARD_ZEROS, BACKWARD_SUMS, BACKWARD_TOKENS_DB, BACKWARD_DB_M
     BACKWARD_DW_IH, BACKWARD_DW_HH, BACKWARD_DW_M, BACKWARD_TABLE, BACKWARD_PLACES, BACKWARD_PACKED_D_M, BACKWARD_M, BACKWARD_D_M, BACKWARD_BUFFERS
     BACKWARD_CLEARED = BACKWARD_DB, BACKWARD_KEPT = BACKWARD_DW_IH
@@ -261,7 +265,8 @@ cdef void backward_sizes(const BackwardJob *job, Py_ssize_t T, int workers, size
     memset(sizes, 0, BACKWARD_BUFFERS * sizeof(size_t))
     if job.given == NULL:
         backward_pack_sizes(k, job.layer, sizes)
-    sizes[BACKWARD_PACKED_D] = GRADIENT_ROWS * columns * operand
+    sizes[BACKWARD_PACKED_D] = depth_of(k, GRADIENT_ROWS) * columns * operand
+    sizes[BACKWARD_SCRATCH] = workers * backward_scratch(k, job.layer, B) * operand
     sizes[BACKWARD_OPERAND] = workers * gradient_operand(job) * operand
     sizes[BACKWARD_DB], sizes[BACKWARD_ZEROS] = columns * size, max(H, P) * size
     sizes[BACKWARD_DW_IH], sizes[BACKWARD_DW_HH] = columns * I * size, columns * P * size if p.G else 0
@@ -272,7 +277,7 @@ cdef void backward_sizes(const BackwardJob *job, Py_ssize_t T, int workers, size
         sizes[BACKWARD_PLACES] = BACKWARD_PLACE_ARRAYS * B * sizeof(Py_ssize_t)
     if has_second_product(p):
         sizes[BACKWARD_DB_M], sizes[BACKWARD_DW_M] = units * size, units * H * size
-        sizes[BACKWARD_PACKED_D_M], sizes[BACKWARD_M] = GRADIENT_ROWS * units * operand, 2 * chunk * B * H * size
+        sizes[BACKWARD_PACKED_D_M], sizes[BACKWARD_M] = depth_of(k, GRADIENT_ROWS) * units * operand, 2 * chunk * B * H * size
         sizes[BACKWARD_D_M] = 2 * chunk * B * P * size if cell_table[p.cell].m_slot == NO_SLOT else 0
 
 cdef void set_backward(BackwardJob *job, const Kernels *k, const Layer *layer, Py_ssize_t T, Py_ssize_t B) noexcept nogil:
@@ -288,6 +293,7 @@ cdef void wire_weight_gradients(BackwardJob *job, void **buffers) noexcept nogil
     cdef Py_ssize_t H = p.H, P = p.P, I = job.layer.input_size
     cdef int n
     job.packed_d, job.operand, job.db = buffers[BACKWARD_PACKED_D], buffers[BACKWARD_OPERAND], buffers[BACKWARD_DB]
+    job.scratch = buffers[BACKWARD_SCRATCH]
     job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, buffers[BACKWARD_DW_IH], input_window(p, job.grads[WEIGHT_IH], I))
     if p.G:
         job.dw_hh = GradientProduct(P, p.S * H, (p.S - p.G) * H, p.S * H, buffers[BACKWARD_DW_HH],
@@ -418,7 +424,7 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
     global runs
 
     runs += 1
-    set_backward(&job, kernels_for(y), &cell.layer, T, B)
+    set_backward(&job, kernels_for(y, cell.precision), &cell.layer, T, B)
     job.threads = threads
     set_pointers(job.grads, grads)
     job.ragged = whole(T, B) if tape.sequences is None else tape.sequences.ragged

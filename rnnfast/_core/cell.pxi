@@ -117,6 +117,8 @@ cdef class Cell:
         Whether it runs from the last step to the first.
     nonlinearity, cell_clip
         Of the cells that have them.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products; "float32" for float64 weights.
     **options
         The options that select a row of the table: ``coupled_gates``, ``reset_after``.
     """
@@ -127,8 +129,10 @@ cdef class Cell:
     cdef const Kernels *k       # those that packed the weights
     cdef Packed packed
     cdef void *block            # the memory of `packed`; NULL: each forward pass packs the weights
+    cdef int precision          # the kind of kernels for float32 arrays
 
-    def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", cell_clip=None, **options):
+    def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", cell_clip=None,
+                 matmul_precision="float32", **options):
         cdef void *pointers[WEIGHTS]
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
         cdef int cell = find_row(layer, options)
@@ -137,7 +141,7 @@ cdef class Cell:
             options.pop(cell_table[cell].option.decode(), None)
         if options:
             raise TypeError(f"Cell: unexpected options {', '.join(options)}")
-        self.name = layer
+        self.name, self.precision = layer, PRECISIONS[matmul_precision]
         # Views of its own: the shape of the caller's array may be set in place.
         self.weights = {name: weight.view() for name, weight in weights.items() if weight is not None}
         set_pointers(pointers, self.weights)
@@ -159,7 +163,7 @@ cdef class Cell:
         cdef uint64_t before
         if self.block != NULL:
             return
-        self.k = kernels_for(self.weights["weight_ih"])
+        self.k = kernels_for(self.weights["weight_ih"], self.precision)
         forward_pack_sizes(self.k, &self.layer, sizes)
         self.block = workspace_take(NULL, FORWARD_PACKS, sizes, buffers)
         if self.block == NULL:

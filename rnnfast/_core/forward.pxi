@@ -17,6 +17,7 @@ cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y a
     Ragged ragged
     Product project      # all rows of x and of gates, a worker takes a part; if x is embedded, the V rows of both tables
     Py_ssize_t *starts   # [workers, T + 1] if the batch is ragged
+    void *scratch        # [workers][forward_scratch] operands: copies of the rows that a product reads
     Py_ssize_t chunk     # steps projected at once
     int split
     Interrupts interrupts
@@ -37,10 +38,15 @@ cdef void add_biases(const Kernels *k, const Layer *layer, void *bias) noexcept 
 cdef void forward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes) noexcept nogil:
     """sizes [FORWARD_PACKS] OUT, in bytes."""
     cdef const Pass *p = &layer.p
-    sizes[0] = layer.input_size * padded_to(p.X * p.H, k.lanes) * k.operand_size
-    sizes[1] = p.G * padded_to(p.H, k.lanes) * p.P * k.operand_size
+    sizes[0] = depth_of(k, layer.input_size) * padded_to(p.X * p.H, k.lanes) * k.operand_size
+    sizes[1] = p.G * padded_to(p.H, k.lanes) * depth_of(k, p.P) * k.operand_size
     sizes[2] = p.S * p.H * k.real_size
-    sizes[3] = padded_to(p.P, k.lanes) * p.H * k.operand_size if has_second_product(p) else 0
+    sizes[3] = padded_to(p.P, k.lanes) * depth_of(k, p.H) * k.operand_size if has_second_product(p) else 0
+
+cdef inline Py_ssize_t forward_scratch(const Kernels *k, const Layer *layer, Py_ssize_t B) noexcept nogil:
+    """Operands of a worker's scratch memory: for a step of B rows, and for flat products."""
+    cdef const Pass *p = &layer.p
+    return max(copies_of(k, B, max(p.P, p.H)), copies_of(k, SCRATCH_ROWS, max(layer.input_size, p.H)))
 
 cdef void pack_for_forward(const Kernels *k, const Layer *layer, const Packed *packed, int worker, int workers) noexcept nogil:
     """A worker's share of all weights."""
@@ -78,6 +84,7 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
     cdef Py_ssize_t g0[MAX_PHASES]
     cdef Py_ssize_t g1[MAX_PHASES]
     cdef const Py_ssize_t *start
+    cdef void *scratch = operand_at(job.scratch, worker * forward_scratch(k, job.layer, p.B), k)
     cdef bint together = workers > 1 and job.split == BY_UNITS, embedded = job.embedded.token != NULL
     cdef bint meet = together and (p.G > 0 or phases.count > 1)  # before each phase, which reads units of other workers
     cdef int chunk = 0, phase, mates = workers if together else 1  # how many share a flat product
@@ -96,7 +103,7 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
         pack_for_forward(k, job.layer, &job.packed, worker, workers)
         threads_barrier(team)
     if embedded:
-        product_share(k, &job.project, 0, job.table.B, worker, workers)
+        product_share(k, &job.project, 0, job.table.B, worker, workers, scratch)
         threads_barrier(team)
     while s0 < p.T:
         s1 = min(s0 + job.chunk, p.T)
@@ -107,7 +114,8 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
             k.gather(&job.embedded, &p, s0, s1, b0, b1, c0, c1)
         else:
             project.out = from_step(out, -p.first, k)
-            product_share(k, &project, rows_before(&project.a, s0), rows_before(&project.a, s1), worker % mates, mates)
+            product_share(k, &project, rows_before(&project.a, s0), rows_before(&project.a, s1), worker % mates, mates,
+                          scratch)
         if together:
             threads_barrier(team)
         for s in range(s0, s1):
@@ -116,7 +124,7 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
                 if meet and (phase or s > s0):
                     threads_barrier(team)
                 if b0 < b:
-                    phases.run[phase](&p, s, b0, b, g0[phase], g1[phase])
+                    phases.run[phase](&p, s, b0, b, g0[phase], g1[phase], scratch)
         if worker == 0:
             look_for_signals(&job.interrupts, chunk)
         if together:
@@ -129,7 +137,8 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
 # ---- one pass: its scratch memory, its job ---------------------------------------------------------------------------
 
 cdef enum:  # the scratch memory of a pass: the packed weights, then
-    FORWARD_ZEROS = FORWARD_PACKS, FORWARD_GATES, FORWARD_PLACES, FORWARD_STARTS, FORWARD_TABLE, FORWARD_M, FORWARD_BUFFERS
+    FORWARD_ZEROS = FORWARD_PACKS, FORWARD_GATES, FORWARD_PLACES, FORWARD_STARTS, FORWARD_TABLE, FORWARD_M
+    FORWARD_SCRATCH, FORWARD_BUFFERS
     PLACES = MAX_PARTS + 1  # arrays of places: of each part of the state, and of x
 
 cdef void forward_sizes(const ForwardJob *job, Py_ssize_t T, int workers, size_t *sizes) noexcept nogil:
@@ -148,6 +157,7 @@ cdef void forward_sizes(const ForwardJob *job, Py_ssize_t T, int workers, size_t
     sizes[FORWARD_STARTS] = workers * (T + 1) * sizeof(Py_ssize_t) if ragged else 0
     sizes[FORWARD_TABLE] = job.table.B * row
     sizes[FORWARD_M] = B * p.H * k.real_size if has_second_product(p) else 0
+    sizes[FORWARD_SCRATCH] = workers * forward_scratch(k, job.layer, B) * k.operand_size
 
 cdef void set_forward(ForwardJob *job, const Kernels *k, const Layer *layer, Py_ssize_t T, Py_ssize_t B) noexcept nogil:
     """A job of a layer, without any arrays yet."""
@@ -177,7 +187,7 @@ cdef void wire_forward(ForwardJob *job, void **buffers) noexcept nogil:
             p.state[part] = in_order(Rows(job.final[part], B, 0, part_width(p, part), NULL, NULL), ragged, False,
                                      place + part * B, k)
     place += MAX_PARTS * B
-    job.starts = <Py_ssize_t *>buffers[FORWARD_STARTS]
+    job.starts, job.scratch = <Py_ssize_t *>buffers[FORWARD_STARTS], buffers[FORWARD_SCRATCH]
     job.project = Product(I, p.X * p.H, (p.S - p.X) * p.H, job.table, job.packed.project, job.packed.bias, p.gates)
     if job.embedded.token != NULL:
         job.project.out = packed_rows(buffers[FORWARD_TABLE], job.table.B, p.S * p.H, NULL)
@@ -237,7 +247,7 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
     global runs
 
     runs += 1
-    set_forward(&job, kernels_for(y) if cell.block == NULL else cell.k, &cell.layer, T, B)
+    set_forward(&job, kernels_for(y, cell.precision) if cell.block == NULL else cell.k, &cell.layer, T, B)
     job.threads = threads
     if cell.block != NULL:
         job.given = &cell.packed

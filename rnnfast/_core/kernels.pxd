@@ -109,25 +109,29 @@ cdef extern from "pass.h" nogil:
 
 cdef extern from "kernels.h" nogil:
     enum:
-        CHAINS
+        CHAINS, SCRATCH_ROWS
     ctypedef void step_function(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
-                                Py_ssize_t g1) noexcept nogil
+                                Py_ssize_t g1, void *scratch) noexcept nogil
     ctypedef struct Kernels:
         int lanes
         int columns
         int real_size
         int operand_size
+        int depth
         void (*pack_by_rows)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_gates)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_columns)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*add_bias)(const Blocks *, void *) noexcept nogil
         void (*unpack_bias)(const Blocks *, const void *) noexcept nogil
-        void (*product)(const Product *, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
+        void (*product)(const Product *, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1,
+                        void *scratch) noexcept nogil
         Py_ssize_t (*groups_of)(Py_ssize_t C) noexcept nogil
         Py_ssize_t (*operand_stride)(Py_ssize_t K) noexcept nogil
         void (*pack_gradient)(const Rows *d, Py_ssize_t C, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1,
                               void *out, void *db) noexcept nogil
-        bint (*pack_operand)(const Rows *a, Py_ssize_t K, Py_ssize_t q0, Py_ssize_t q1, void *out) noexcept nogil
+        bint (*pack_operand)(const Rows *a, Py_ssize_t inner, const Rows *rest, Py_ssize_t K, Py_ssize_t q0, Py_ssize_t q1,
+                             void *out) noexcept nogil
+        void (*clear_operand)(Py_ssize_t K, Py_ssize_t q, void *a) noexcept nogil
         void (*drop_operand)(const GradientProduct *, const Rows *d, Py_ssize_t q0, Py_ssize_t q1, void *a) noexcept nogil
         void (*gradient_product)(const GradientProduct *, Py_ssize_t rows, bint first, bint last, Py_ssize_t g0,
                                  Py_ssize_t g1, const void *d, const void *a) noexcept nogil
@@ -154,12 +158,14 @@ cdef extern from "phases.h" nogil:
 
 cdef extern from "dispatch.h" nogil:
     enum:
-        FLOAT32, FLOAT64
+        FLOAT32, FLOAT64, BFLOAT16, KINDS
     ctypedef struct Implementation:
         const char *name
         const char *description
-        const Kernels *kernels[2]
+        const Kernels *kernels[3]
         int (*runs_here)() noexcept nogil
+        const Kernels *instruction[3]
+        int (*has_instruction[3])() noexcept nogil
     const Implementation implementations[]
     long l2_bytes()
 

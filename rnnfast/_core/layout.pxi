@@ -8,6 +8,14 @@ cdef inline void *operand_at(const void *data, Py_ssize_t n, const Kernels *k) n
     """The n-th packed operand after data."""
     return <char *>data + n * k.operand_size
 
+cdef inline Py_ssize_t depth_of(const Kernels *k, Py_ssize_t K) noexcept nogil:
+    """Operands along an inner axis of K numbers."""
+    return (K + k.depth - 1) // k.depth
+
+cdef inline Py_ssize_t copies_of(const Kernels *k, Py_ssize_t rows, Py_ssize_t K) noexcept nogil:
+    """Operands in the copies of so many rows of K numbers, which the kernels need where operands are no numbers."""
+    return rows * depth_of(k, K) if k.depth > 1 else 0
+
 cdef inline void *data(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
@@ -61,8 +69,9 @@ cdef inline void begin(void *state, const void *given, size_t nbytes) noexcept n
     elif given != state:
         memcpy(state, given, nbytes)
 
-cdef const Kernels *kernels_for(array) noexcept:
-    return chosen.kernels[FLOAT32 if cnp.PyArray_TYPE(<cnp.ndarray>array) == cnp.NPY_FLOAT32 else FLOAT64]
+cdef const Kernels *kernels_for(array, int precision=FLOAT32) noexcept:
+    """Those of the array's dtype, in this precision if that is float32."""
+    return in_use[precision if cnp.PyArray_TYPE(<cnp.ndarray>array) == cnp.NPY_FLOAT32 else FLOAT64]
 
 
 # ---- the blocks of weights, in the order of the slots (csrc/cells/table.h) -----------------------------------------

@@ -11,6 +11,8 @@ cdef struct LinearJob:
     void *packed_d       # [GRADIENT_ROWS, N] packed, each worker in its groups
     void *operand        # [workers][GRADIENT_ROWS][operand_stride]
     Py_ssize_t operand_size
+    void *scratch        # [workers][scratch_size] operands
+    Py_ssize_t scratch_size
     void *db             # [N] sum of dy
 
 cdef void linear_forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
@@ -18,7 +20,7 @@ cdef void linear_forward_worker(void *argument, const Team *team, int worker, in
     cdef Py_ssize_t groups = job.k.groups_of(job.product.C)
     job.k.pack_by_rows(&job.w, job.packed_w, share(groups, worker, workers), share(groups, worker + 1, workers))
     threads_barrier(team)
-    product_share(job.k, &job.product, 0, job.M, worker, workers)
+    product_share(job.k, &job.product, 0, job.M, worker, workers, operand_at(job.scratch, worker * job.scratch_size, job.k))
 
 cdef void linear_backward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef LinearJob *job = <LinearJob *>argument
@@ -26,18 +28,18 @@ cdef void linear_backward_worker(void *argument, const Team *team, int worker, i
     cdef Py_ssize_t groups = k.groups_of(job.dw.C), g0 = share(groups, worker, workers), g1 = share(groups, worker + 1, workers)
     cdef Py_ssize_t q, end
     cdef void *operand = operand_at(job.operand, worker * job.operand_size, k)
-    cdef void *packed_d = operand_at(job.packed_d, g0 * k.columns * GRADIENT_ROWS, k)
+    cdef void *packed_d = operand_at(job.packed_d, g0 * k.columns * depth_of(k, GRADIENT_ROWS), k)
 
     if job.packed_w != NULL:
         q = k.groups_of(job.product.C)
         k.pack_by_columns(&job.w, job.packed_w, share(q, worker, workers), share(q, worker + 1, workers))
         threads_barrier(team)
-        product_share(k, &job.product, 0, job.M, worker, workers)
+        product_share(k, &job.product, 0, job.M, worker, workers, operand_at(job.scratch, worker * job.scratch_size, k))
     q = 0
     while q < job.M:
         end = min(q + GRADIENT_ROWS, job.M)
         k.pack_gradient(&job.d, job.dw.C, q, end, g0, g1, packed_d, job.db)
-        if not k.pack_operand(&job.x, job.dw.K, q, end, operand):
+        if not k.pack_operand(&job.x, job.M, NULL, job.dw.K, q, end, operand):
             k.drop_operand(&job.dw, &job.d, q, end, operand)
         k.gradient_product(&job.dw, end - q, q == 0, end == job.M, g0, g1, packed_d, operand)
         q = end
@@ -51,43 +53,45 @@ cdef Blocks one_block(cnp.ndarray array) noexcept:
     return w
 
 
-def linear_forward(x, weight, bias, y):
+def linear_forward(x, weight, bias, y, matmul_precision="float32"):
     """y = x weight^T + bias. x [M, K], weight [N, K], bias [N] or None, y [M, N] OUT; C-contiguous, one dtype."""
     cdef LinearJob job
-    cdef const Kernels *k = kernels_for(y)
+    cdef const Kernels *k = kernels_for(y, PRECISIONS[matmul_precision])
     cdef Py_ssize_t M = x.shape[0], K = weight.shape[1], N = weight.shape[0], size = k.real_size
-    cdef size_t sizes[2]
-    cdef void *parts[2]
+    cdef size_t sizes[3]
+    cdef void *parts[3]
     cdef void *block
     cdef Schedule planned
     if M == 0:
         return
     memset(&job, 0, sizeof(job))
-    sizes = [K * padded_to(N, k.lanes) * k.operand_size, N * size]
-    block = workspace_take(&shared_workspace, 2, sizes, parts)
+    planned = schedule(k, threads, 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
+    job.scratch_size = copies_of(k, min(M, SCRATCH_ROWS), K)
+    sizes = [depth_of(k, K) * padded_to(N, k.lanes) * k.operand_size, N * size,
+             planned.workers * job.scratch_size * k.operand_size]
+    block = workspace_take(&shared_workspace, 3, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weight")
-    job.k, job.M, job.w, job.packed_w = k, M, one_block(weight), parts[0]
+    job.k, job.M, job.w, job.packed_w, job.scratch = k, M, one_block(weight), parts[0], parts[2]
     job.product = Product(K, N, 0, packed_rows(data(x), M, K, NULL), job.packed_w, NULL,
                           packed_rows(data(y), M, N, NULL))
     if bias is not None:
         memcpy(parts[1], data(bias), N * size)
         job.product.bias = parts[1]
-    planned = schedule(k, threads, 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
     with nogil:
         threads_run(linear_forward_worker, &job, planned.workers)
         workspace_give(&shared_workspace, block)
 
 
-def linear_backward(x, weight, dy, dx, dweight, dbias):
+def linear_backward(x, weight, dy, dx, dweight, dbias, matmul_precision="float32"):
     """The gradients of linear_forward. dy [M, N] IN; dx [M, K] OUT or None, dweight [N, K] OUT, dbias [N] OUT or None."""
     cdef LinearJob job
-    cdef const Kernels *k = kernels_for(dy)
+    cdef const Kernels *k = kernels_for(dy, PRECISIONS[matmul_precision])
     cdef Py_ssize_t M = x.shape[0], K = weight.shape[1], N = weight.shape[0], size = k.real_size
     cdef Py_ssize_t operand = k.operand_size
     cdef Blocks db
-    cdef size_t sizes[5]
-    cdef void *parts[5]
+    cdef size_t sizes[6]
+    cdef void *parts[6]
     cdef void *block
     cdef Schedule planned
     if M == 0:
@@ -97,15 +101,17 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
         return
     memset(&job, 0, sizeof(job))
     planned = schedule(k, threads, 2, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
-    job.operand_size = GRADIENT_ROWS * k.operand_stride(K)
-    sizes = [0 if dx is None else N * padded_to(K, k.lanes) * operand, GRADIENT_ROWS * padded_to(N, k.lanes) * operand,
-             planned.workers * job.operand_size * operand, padded_to(N, k.lanes) * size, padded_to(N, k.lanes) * K * size]
-    block = workspace_take(&shared_workspace, 5, sizes, parts)
+    job.operand_size = depth_of(k, GRADIENT_ROWS) * k.operand_stride(K)
+    job.scratch_size = 0 if dx is None else copies_of(k, min(M, SCRATCH_ROWS), N)
+    sizes = [0 if dx is None else depth_of(k, N) * padded_to(K, k.lanes) * operand,
+             depth_of(k, GRADIENT_ROWS) * padded_to(N, k.lanes) * operand, planned.workers * job.operand_size * operand,
+             padded_to(N, k.lanes) * size, padded_to(N, k.lanes) * K * size, planned.workers * job.scratch_size * operand]
+    block = workspace_take(&shared_workspace, 6, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weight and the sum of its gradient")
     memset(parts[3], 0, sizes[3])
     job.k, job.M, job.w = k, M, one_block(weight)
-    job.packed_d, job.operand, job.db = parts[1], parts[2], parts[3]
+    job.packed_d, job.operand, job.db, job.scratch = parts[1], parts[2], parts[3], parts[5]
     job.dw = GradientProduct(K, N, 0, N, parts[4], one_block(dweight))
     job.d, job.x = packed_rows(data(dy), M, N, NULL), packed_rows(data(x), M, K, NULL)
     if dx is not None:

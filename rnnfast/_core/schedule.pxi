@@ -62,13 +62,13 @@ cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t
     return max(1, min(steps, T))
 
 cdef inline void product_share(const Kernels *k, const Product *p, Py_ssize_t q0, Py_ssize_t q1, int worker,
-                               int workers) noexcept nogil:
-    """A worker's share of flat rows q0..q1; of the columns where the rows are few."""
+                               int workers, void *scratch) noexcept nogil:
+    """A worker's share of flat rows q0..q1; of the columns where the rows are few. scratch: of this worker alone."""
     cdef Py_ssize_t groups = k.groups_of(p.C), q = q1 - q0
     if q >= ROWS_WORTH_SHARING * workers:
-        k.product(p, q0 + share(q, worker, workers), q0 + share(q, worker + 1, workers), 0, groups)
+        k.product(p, q0 + share(q, worker, workers), q0 + share(q, worker + 1, workers), 0, groups, scratch)
     else:
-        k.product(p, q0, q1, share(groups, worker, workers), share(groups, worker + 1, workers))
+        k.product(p, q0, q1, share(groups, worker, workers), share(groups, worker + 1, workers), scratch)
 
 cdef void look_for_signals(Interrupts *interrupts, int chunk) noexcept nogil:
     """Worker 0, the thread that holds the caller's Python state, calls this before the barrier at the end of a chunk. Signal

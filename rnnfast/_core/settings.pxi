@@ -2,6 +2,7 @@
 # outlives a call.
 
 cdef const Implementation *chosen = NULL
+cdef const Kernels *in_use[KINDS]
 cdef int threads = 1
 cdef int cores = min(threads_available(), quota.cores(1 << 16))
 cdef double l2 = l2_bytes()
@@ -19,6 +20,9 @@ def adopt_main_thread():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=adopt_main_thread)
+
+PRECISIONS = {"float32": FLOAT32, "bfloat16": BFLOAT16}  # of the operands of products, where arrays are float32
+
 
 cdef inline bint is_main_thread() noexcept:
     return PyThread_get_thread_ident() == main_thread
@@ -59,10 +63,23 @@ def available_isas():
     return [name for n, name in enumerate(compiled_isas()) if implementations[<int>n].runs_here()]
 
 
-def force_isa(name):
-    """Makes every later call use these kernels. For tests: users set RNNFAST_ISA before they import."""
+def force_isa(name, instructions=True):
+    """Makes every later call use these kernels. For tests: users set RNNFAST_ISA before they import.
+
+    Without `instructions`, products use no instruction that some processors of this instruction set lack.
+    """
     global chosen
+    cdef int kind
     chosen = find(name)
+    for kind in range(KINDS):
+        in_use[kind] = chosen.kernels[kind]
+        if instructions and chosen.instruction[kind] != NULL and chosen.has_instruction[kind]():
+            in_use[kind] = chosen.instruction[kind]
+
+
+def product_instructions():
+    """The precisions whose products have an instruction of their own here, of those that some processors lack."""
+    return [name for name, kind in PRECISIONS.items() if in_use[<int>kind] != chosen.kernels[<int>kind]]
 
 
 def get_isa():

@@ -14,12 +14,15 @@ cdef struct Stack:    # layers above one another, with copies of their weights
     int layers
     int threads       # that may work
     Py_ssize_t B
-    void *block       # the packed weights of all layers, and one layer's gates and m
+    void *block       # the packed weights of all layers, one layer's gates and m, and scratch memory
+    void *scratch     # [workers][scratch_size] operands: copies of the rows that a product reads
+    Py_ssize_t scratch_size
+    int workers       # the most, as there is scratch memory for so many
 
 
 # ---- building a stack ------------------------------------------------------------------------------------------------
 
-cdef enum:  # the buffers of a layer; two more follow those of all layers
+cdef enum:  # the buffers of a layer; three more follow those of all layers
     STEP_VECTORS = FORWARD_PACKS + BACKWARD_PACKS, STEP_BUFFERS
 
 cdef void step_sizes(const Kernels *k, const Layer *layer, bint back, size_t *sizes) noexcept nogil:
@@ -49,19 +52,23 @@ cdef void wire_step(Step *step, const Kernels *k, Py_ssize_t B, bint back, void 
 cdef int build_stack(Stack *stack, const Kernels *k, Py_ssize_t B, bint back) noexcept nogil:
     """Allocates memory for the weights of the layers in `step` [layers], which calloc made; `back`: for backward passes too.
     -1: there is no memory; the caller must call free_stack also then."""
-    cdef int layers = stack.layers, count = STEP_BUFFERS * layers + 2, n
+    cdef int layers = stack.layers, count = STEP_BUFFERS * layers + 3, n
     cdef Py_ssize_t B_H = B * stack.step.layer.p.H * k.real_size
     cdef size_t *sizes = <size_t *>calloc(count, sizeof(size_t))
     cdef void **buffers = <void **>malloc(count * sizeof(void *))
-    stack.k, stack.B = k, B
+    stack.k, stack.B, stack.workers = k, B, max(threads, cores)
+    for n in range(layers):
+        stack.scratch_size = max(stack.scratch_size, forward_scratch(k, &stack.step[n].layer, B))
     if sizes != NULL and buffers != NULL:
         for n in range(layers):
             step_sizes(k, &stack.step[n].layer, back, sizes + STEP_BUFFERS * n)
-        sizes[count - 2], sizes[count - 1] = MAX_SLOTS * B_H, B_H
+        sizes[count - 3], sizes[count - 2] = MAX_SLOTS * B_H, B_H
+        sizes[count - 1] = stack.workers * stack.scratch_size * k.operand_size
         stack.block = workspace_take(NULL, count, sizes, buffers)
     if stack.block != NULL:
         for n in range(layers):
-            wire_step(&stack.step[n], k, B, back, buffers + STEP_BUFFERS * n, buffers[count - 2], buffers[count - 1])
+            wire_step(&stack.step[n], k, B, back, buffers + STEP_BUFFERS * n, buffers[count - 3], buffers[count - 2])
+        stack.scratch = buffers[count - 1]
     free(sizes)
     free(buffers)
     return 0 if stack.block != NULL else -1
@@ -101,14 +108,15 @@ cdef void step_worker(void *argument, const Team *team, int worker, int workers)
     cdef Step *step
     cdef const Phases *phases
     cdef int n, phase
+    cdef void *scratch = operand_at(stack.scratch, worker * stack.scratch_size, k)
     for n in range(stack.layers):
         step = &stack.step[n]
-        product_share(k, &step.project, 0, step.p.B, worker, workers)
+        product_share(k, &step.project, 0, step.p.B, worker, workers, scratch)
         threads_barrier(team)
         phases = &step.phases
         for phase in range(phases.count):
             phases.run[phase](&step.p, 0, 0, step.p.B, share(phases.groups[phase], worker, workers),
-                              share(phases.groups[phase], worker + 1, workers))
+                              share(phases.groups[phase], worker + 1, workers), scratch)
             threads_barrier(team)
 
 cdef void take_step(Stack *stack, const void *x, const void *before, void *after, void *const *further,
@@ -133,7 +141,7 @@ cdef void take_step(Stack *stack, const void *x, const void *before, void *after
             p.initial[part] = at(further[part], n * B * p.H, k)
             p.state[part] = packed_rows(<void *>p.initial[part], B, p.H, NULL)
     p, phases = &stack.step.p, &stack.step.phases
-    planned = schedule(k, stack.threads, stack.layers, 2.0 * B * 2 * p.P * p.X * p.H, 1, phases.groups[0],
+    planned = schedule(k, min(stack.threads, stack.workers), stack.layers, 2.0 * B * 2 * p.P * p.X * p.H, 1, phases.groups[0],
                        2.0 * p.P * p.H * p.X * k.operand_size, phases.count, STEP_START_NS)
     threads_run(step_worker, stack, planned.workers)
     memcpy(y, below, nbytes)
@@ -177,7 +185,7 @@ cdef class Stepper:
         if self.stack.step != NULL:
             for n in range(self.stack.layers):
                 self.stack.step[n].layer = (<Cell>cells[n]).layer
-        if self.stack.step == NULL or build_stack(&self.stack, kernels_for(self.hs), B, False) < 0:
+        if self.stack.step == NULL or build_stack(&self.stack, kernels_for(self.hs, cell.precision), B, False) < 0:
             raise MemoryError("no memory for the packed weights")
         pack_stack(&self.stack)
 

@@ -25,6 +25,7 @@ def gru_forward(
     lengths: Array | None = None,
     reset: Array | None = None,
     return_states: bool = False,
+    matmul_precision: str = "float32",
 ) -> tuple[Any, ...]:
     """Run a GRU layer over time, in one direction.
 
@@ -50,6 +51,8 @@ def gru_forward(
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
     return_states : bool
         Give the state at every step too.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products. In bfloat16 they are rounded; sums and all else stay float32.
 
     Returns
     -------
@@ -93,6 +96,7 @@ def gru_forward(
         lengths,
         reset,
         return_states,
+        matmul_precision,
         reset_after=checks.flag("reset_after", reset_after),
         reverse=checks.flag("reverse", reverse),
     )

@@ -24,6 +24,7 @@ def indrnn_forward(
     lengths: Array | None = None,
     reset: Array | None = None,
     return_states: bool = False,
+    matmul_precision: str = "float32",
 ) -> tuple[Any, ...]:
     """Run an IndRNN layer over time: ``h_t = f(W_ih·x_t + b_ih + w_hh * h_{t-1})``.
 
@@ -39,7 +40,7 @@ def indrnn_forward(
     state : ndarray [B, H] or None
         The initial h; None is zero.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
-    reverse, lengths, reset, return_states
+    reverse, lengths, reset, return_states, matmul_precision
         As in `rnn_forward`.
 
     Returns
@@ -82,6 +83,7 @@ def indrnn_forward(
         lengths,
         reset,
         return_states,
+        matmul_precision,
         reverse=checks.flag("reverse", reverse),
         nonlinearity=checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES),
     )

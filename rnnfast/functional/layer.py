@@ -25,6 +25,7 @@ def run_forward(
     lengths,
     reset,
     return_states,
+    matmul_precision,
     extra: dict[str, Any] | None = None,
     **keywords,
 ):
@@ -36,6 +37,7 @@ def run_forward(
     x = _floats("x", x, (None, None, None))
     T, B, I = x.shape
     dtype = x.dtype
+    checks.precision("matmul_precision", matmul_precision, dtype)
     info = _core.cell_info(cell, **keywords)
     given = {
         "weight_ih": weight_ih,
@@ -57,7 +59,14 @@ def run_forward(
     final = tuple(np.empty((B, width), dtype) for width in widths)
     steps = tuple(np.zeros((T, B, H), dtype) for _ in widths[1:]) if return_states else None
     tape = pass_forward(
-        _core.Cell(cell, given, **keywords), 0, x, initial, y, final, sequences=sequences, steps=steps
+        _core.Cell(cell, given, matmul_precision=matmul_precision, **keywords),
+        0,
+        x,
+        initial,
+        y,
+        final,
+        sequences=sequences,
+        steps=steps,
     )
     y.flags.writeable = False  # of its owner too: no view can be unlocked
     y = y.view()

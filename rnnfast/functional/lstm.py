@@ -42,6 +42,7 @@ def lstm_forward(
     lengths: Array | None = None,
     reset: Array | None = None,
     return_states: bool = False,
+    matmul_precision: str = "float32",
 ) -> tuple[Any, ...]:
     """Run an LSTM layer over time, in one direction.
 
@@ -75,6 +76,8 @@ def lstm_forward(
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
     return_states : bool
         Give the state at every step too.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products. In bfloat16 they are rounded; sums and all else stay float32.
 
     Returns
     -------
@@ -122,6 +125,7 @@ def lstm_forward(
         lengths,
         reset,
         return_states,
+        matmul_precision,
         {"weight_hr": weight_hr, **peepholes},
         coupled_gates=bool(coupled_gates),
         cell_clip=checks.cell_clip(cell_clip),

@@ -25,6 +25,7 @@ def rnn_forward(
     lengths: Array | None = None,
     reset: Array | None = None,
     return_states: bool = False,
+    matmul_precision: str = "float32",
 ) -> tuple[Any, ...]:
     """Run a plain recurrent layer over time: ``h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)``.
 
@@ -48,6 +49,8 @@ def rnn_forward(
         True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
     return_states : bool
         Give the state at every step too.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products. In bfloat16 they are rounded; sums and all else stay float32.
 
     Returns
     -------
@@ -89,6 +92,7 @@ def rnn_forward(
         lengths,
         reset,
         return_states,
+        matmul_precision,
         reverse=checks.flag("reverse", reverse),
         nonlinearity=checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES),
     )

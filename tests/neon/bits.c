@@ -1,5 +1,6 @@
 /* Drives the kernels of one instruction set over inputs that are the same on every machine, and prints one checksum of
- * the bits of each result: lines "name hash", which bits.txt keeps. Usage: bits ISA.
+ * the bits of each result: lines "name hash", which bits.txt keeps. Usage: bits ISA [plain]; plain: without the instructions
+ * that some processors of this instruction set lack.
  *
  * Every buffer has the documented size to the byte, so that a sanitizer sees any access beyond it; every result is made
  * twice, in one go and in pieces, and a line says so if the two differ. */
@@ -17,6 +18,7 @@ enum { T = 4, I = 5, MOST_BUFFERS = 64 };
 
 /* ---- memory, inputs, checksums: numbers are float or double, after `size` ---------------------------------------- */
 
+static const char *kind_name;         /* of the kernels in this run */
 static int size;                      /* bytes of a number in this run */
 static void *buffers[MOST_BUFFERS];   /* what the present case allocated */
 static int buffer_count;
@@ -85,11 +87,17 @@ static const uint64_t EMPTY = 0xCBF29CE484222325u; /* the checksum of nothing */
 /* `hash` has two checksums: of the results made in one go, and made in pieces. */
 static void report(const char *name, const uint64_t hash[2])
 {
-    printf("%s float%d %016llx\n", name, 8 * size, (unsigned long long)hash[0]);
-    if (hash[0] != hash[1]) printf("%s float%d DIFFERS IN PIECES\n", name, 8 * size);
+    printf("%s %s %016llx\n", name, kind_name, (unsigned long long)hash[0]);
+    if (hash[0] != hash[1]) printf("%s %s DIFFERS IN PIECES\n", name, kind_name);
 }
 
 static ptrdiff_t padded(const Kernels *k, ptrdiff_t n) { return padded_to(n, k->lanes); }
+
+/* Memory for the copies of so many rows of K numbers as operands. */
+static void *copies(const Kernels *k, ptrdiff_t count, ptrdiff_t K)
+{
+    return zeros(k->depth > 1 ? count * ((K + k->depth - 1) / k->depth) : 0);
+}
 
 /* Where the pieces of n things start: one piece, or one of each size in turn, 1, 2, 3 ... */
 static ptrdiff_t piece_end(ptrdiff_t start, ptrdiff_t n, int in_pieces, int turn)
@@ -158,8 +166,10 @@ static void check_dropout(const Kernels *k)
 static void run_product(const Kernels *k, const Product *p, ptrdiff_t q0, ptrdiff_t q1, int in_pieces)
 {
     const ptrdiff_t groups = k->groups_of(p->C), middle = in_pieces ? groups / 2 : 0;
-    k->product(p, q0, q1, 0, middle);
-    k->product(p, q0, q1, middle, groups);
+    void *scratch = copies(k, at_most(q1 - q0, SCRATCH_ROWS), p->K);
+    k->product(p, q0, q1, 0, middle, scratch);
+    k->product(p, q0, q1, middle, groups, scratch);
+    free(buffers[--buffer_count]);
 }
 
 static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
@@ -227,7 +237,7 @@ typedef struct {
 } PassHashes;
 
 /* A phase of a step over all rows and units: in one go, or in pieces. */
-static void run_phase(const Phases *phases, int phase, const Pass *p, ptrdiff_t s, int in_pieces)
+static void run_phase(const Kernels *k, const Phases *phases, int phase, const Pass *p, ptrdiff_t s, int in_pieces)
 {
     const ptrdiff_t groups = phases->groups[phase];
     int row_turn = 1;
@@ -236,7 +246,9 @@ static void run_phase(const Phases *phases, int phase, const Pass *p, ptrdiff_t 
         b_end = piece_end(b, p->B, in_pieces, row_turn++);
         for (ptrdiff_t g = 0, g_end; g < groups; g = g_end) {
             g_end = piece_end(g, groups, in_pieces, turn++);
-            phases->run[phase](p, s, b, b_end, g, g_end);
+            void *scratch = copies(k, b_end - b, p->G * p->H > p->P ? p->G * p->H : p->P > p->H ? p->P : p->H);
+            phases->run[phase](p, s, b, b_end, g, g_end, scratch);
+            free(buffers[--buffer_count]);
         }
     }
 }
@@ -258,11 +270,9 @@ static void weight_gradient(const Kernels *k, const Rows *all_d, ptrdiff_t C, pt
     int turn = 1;
 
     for (ptrdiff_t q = 0, end; q < count; q = end) {
-        end = piece_end(q, count, in_pieces, turn++);
+        end = piece_end(q, count, in_pieces, turn++ * k->depth);
         void *operand = zeros((end - q) * stride);
-        const ptrdiff_t middle = inner < q ? q : inner < end ? inner : end;
-        k->pack_operand(a, K, q, middle, operand);
-        if (middle < end) k->pack_operand(rest, K, middle - inner, end - inner, at(operand, (middle - q) * stride));
+        k->pack_operand(a, inner, rest, K, q, end, operand);
         for (ptrdiff_t g = 0, g_end; g < groups; g = g_end) {
             g_end = piece_end(g, groups, in_pieces, 1);
             void *packed = zeros((end - q) * padded(k, (g_end * k->columns < C ? g_end * k->columns : C) - g * k->columns));
@@ -339,7 +349,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         run_product(k, &project, q, end, in_pieces);
     }
     for (ptrdiff_t s = 0; s < T; s++)
-        for (int phase = 0; phase < forward.count; phase++) run_phase(&forward, phase, &p, s, in_pieces);
+        for (int phase = 0; phase < forward.count; phase++) run_phase(k, &forward, phase, &p, s, in_pieces);
     hash = &hashes->forward[in_pieces];
     *hash = checksum(*hash, y, T * B * P);
     *hash = checksum(*hash, gates, T * B * S * H);
@@ -361,8 +371,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     if (G) k->pack_by_columns(&hh, w_back, 0, k->groups_of(P));
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
     for (ptrdiff_t s = T - 1; s >= 0; s--)
-        for (int phase = 0; phase < backward.count; phase++) run_phase(&backward, phase, &p, s, in_pieces);
-    run_phase(&backward, 0, &p, -1, in_pieces);
+        for (int phase = 0; phase < backward.count; phase++) run_phase(k, &backward, phase, &p, s, in_pieces);
+    run_phase(k, &backward, 0, &p, -1, in_pieces);
     const Product back = {X * H, I, 0, p.gates, w_dx, NULL, rows(dx, B, B * I, I)};
     run_product(k, &back, 0, T * B, in_pieces);
     hash = &hashes->backward[in_pieces];
@@ -444,8 +454,10 @@ static void check(const Kernels *k)
 
     size = k->real_size;
     random_state = 1;
-    check_vmath(k);
-    check_dropout(k);
+    if (k->depth == 1) {
+        check_vmath(k);
+        check_dropout(k);
+    }
     check_product(k, 1, 1);
     check_product(k, 3, 17);
     check_product(k, 16, 64);
@@ -457,10 +469,12 @@ static void check(const Kernels *k)
 /* 0: done; 2: no such instruction set in this build; 3: this machine does not run it. */
 int main(int count, char **arguments)
 {
+    static const char *const names[KINDS] = {"float32", "float64", "bfloat16"};
     const Implementation *chosen = implementations;
-    while (chosen->name && (count != 2 || strcmp(chosen->name, arguments[1]))) chosen++;
+    const int plain = count == 3 && !strcmp(arguments[2], "plain");
+    while (chosen->name && (count != 2 + plain || strcmp(chosen->name, arguments[1]))) chosen++;
     if (!chosen->name) {
-        fprintf(stderr, "usage: bits ISA, with one of");
+        fprintf(stderr, "usage: bits ISA [plain], with one of");
         for (chosen = implementations; chosen->name; chosen++) fprintf(stderr, " %s", chosen->name);
         fprintf(stderr, "\n");
         return 2;
@@ -470,6 +484,10 @@ int main(int count, char **arguments)
         return 3;
     }
     fp_enter();
-    for (int kind = 0; kind < KINDS; kind++) check(chosen->kernels[kind]);
+    for (int kind = 0; kind < KINDS; kind++) {
+        const int instruction = !plain && chosen->instruction[kind] && chosen->has_instruction[kind]();
+        kind_name = names[kind];
+        check(instruction ? chosen->instruction[kind] : chosen->kernels[kind]);
+    }
     return 0;
 }

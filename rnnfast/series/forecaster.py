@@ -227,7 +227,7 @@ class Forecaster(Learner):
         >>> model.predict(series[:-1], 2).mean.tolist()    # what comes after 1 and 5
         [2.0, 1.0]
         """
-        here = [len(np.atleast_1d(history))]
+        here = [len(np.atleast_1d(checks.as_array("history", history)))]
         rolled = self.roll(history, here, horizon, level=level, covariates=covariates)
         return Forecast(*(part[0] for part in rolled))
 
@@ -269,12 +269,12 @@ class Forecaster(Learner):
         >>> model.quantiles(series, [0.5]).tolist(), model.bias.tolist()
         ([[100.0, 101.0]], [1.0, 2.0])
         """
-        if not np.size(probabilities):
+        asked = np.atleast_1d(checks.as_array("probabilities", probabilities))
+        if not asked.size:
             raise ValueError("probabilities: expected at least one, got none")
-        shares = [
-            _share("probabilities", value) for value in np.atleast_1d(np.asarray(probabilities)).tolist()
-        ]
-        past, origins, horizon = self._checked(history, [len(np.atleast_1d(history))], horizon, covariates)
+        shares = [checks.share("probabilities", value) for value in asked.tolist()]
+        here = [len(np.atleast_1d(checks.as_array("history", history)))]
+        past, origins, horizon = self._checked(history, here, horizon, covariates)
         means = self._forecasts(past, origins, horizon)
         found = np.stack([self._quantile(past.values, origins, means, share)[0] for share in shares])
         return self._shaped(found)
@@ -320,7 +320,7 @@ class Forecaster(Learner):
         >>> model.roll(series, [50, 100]).mean.tolist()
         [[49.0, 49.0], [99.0, 99.0]]
         """
-        level = _share("level", level)
+        level = checks.share("level", level)
         history, places, horizon = self._checked(series, origins, horizon, covariates)
         means = self._forecasts(history, places, horizon)
         lower = np.minimum(self._quantile(history.values, places, means, (1 - level) / 2), means)
@@ -342,7 +342,7 @@ class Forecaster(Learner):
         OSError
             The file cannot be written.
         TypeError
-            `metadata` holds what JSON cannot.
+            `metadata` is no mapping, or holds what JSON cannot.
         ValueError
             Before `fit`.
 
@@ -358,6 +358,7 @@ class Forecaster(Learner):
         'AR(2)'
         """
         self._check_fitted()
+        kept = {} if metadata is None else checks.instance("metadata", metadata, Mapping)  # type: ignore[type-abstract]
         arrays = {f"own.{name}": array for name, array in self._numbers().items()}
         arrays |= {"mean": self._scale.mean, "std": self._scale.std}
         arrays |= {"residuals": self._residuals.values, "rounding": self._residuals.rounding}
@@ -365,7 +366,7 @@ class Forecaster(Learner):
             arrays |= {"covariates.mean": self._known_scale.mean, "covariates.std": self._known_scale.std}
         own = {"class": type(self).__name__, "settings": self.settings, "flat": self.flat}
         own |= {"difference": self.difference, "non_negative": self.non_negative}
-        write_checkpoint(path, arrays, {**(metadata or {}), "kind": KIND, "forecaster": own})
+        write_checkpoint(path, arrays, {**kept, "kind": KIND, "forecaster": own})
 
     def restore(self, arrays: Mapping[str, NDArray], own: Mapping[str, Any]) -> None:
         """Take over what :meth:`save` wrote; a ValueError or KeyError where it does not fit this model.
@@ -441,7 +442,7 @@ class Forecaster(Learner):
         horizon = self.horizon if horizon is None else checks.positive("horizon", horizon)
         if horizon > self.horizon:
             raise ValueError(f"horizon: expected at most that of fit, {self.horizon}, got {horizon}")
-        places = np.asarray(origins)
+        places = checks.as_array("origins", origins)
         if places.ndim != 1 or places.dtype.kind not in "iu":
             raise TypeError(f"origins: expected integers of shape [O], got {places.dtype} {places.shape}")
         if len(places) and (places.min() < self.memory or places.max() > len(values)):
@@ -482,10 +483,3 @@ class Forecaster(Learner):
     def _check_fitted(self) -> None:
         if not self.horizon:
             raise ValueError(f"{self.name}: expected a fitted forecaster, got one before its fit")
-
-
-def _share(name: str, value: Any) -> float:
-    """A number strictly between 0 and 1."""
-    if not 0.0 < checks.real(name, value) < 1.0:
-        raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}")
-    return float(value)

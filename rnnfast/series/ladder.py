@@ -184,6 +184,7 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
     lags = max(LAGS, covered + BEYOND)
     if rows is None:
         return lags
+    rows = checks.integer("rows", rows, 0)
     before = rows - round(TEST * rows)
     training = before - round(HELD_OUT * before)
     least = covered if AutoRegression(max(1, covered)).least <= training else 0
@@ -209,7 +210,8 @@ def longest_horizon(rows: int, test: float = TEST) -> int:
     >>> [rf.series.longest_horizon(rows) for rows in (10, 40, 120)]
     [0, 2, 15]
     """
-    start = rows - round(test * rows)
+    rows = checks.integer("rows", rows, 0)
+    start = rows - round(checks.probability("test", test) * rows)
     held_out = round(HELD_OUT * start)
     if start - held_out < LEAST_TRAINING:
         return 0
@@ -278,6 +280,8 @@ def backtest(
     True
     """
     values = checked_series("series", series)
+    level = checks.share("level", level)
+    checks.check_rng(rng)
     horizon = checks.positive("horizon", horizon)
     N, S = values.shape
     start = N - round(checks.probability("test", test) * N)
@@ -322,7 +326,8 @@ def _those_that_fit(
 ) -> Iterator[Forecaster]:
     """The forecasters, fitted; those that need a longer series are left out, but not all."""
     any_fit, left_out = False, None
-    for forecaster in forecasters:
+    for forecaster in checks.iterated("forecasters", forecasters, "an iterable of Forecaster"):
+        checks.instance("forecasters", forecaster, Forecaster)
         try:
             forecaster.fit(series, **keywords)
         except TooShort as error:
@@ -365,6 +370,16 @@ def _checked_observed(
     return seen.reshape(values.shape)
 
 
+def _checked_scores(scores: Iterable[Score]) -> list[Score]:
+    each = [
+        checks.instance("scores", score, Score)
+        for score in checks.iterated("scores", scores, "a list of Score")
+    ]
+    if not each:
+        raise ValueError("scores: expected at least one, got none")
+    return each
+
+
 def best_score(scores: Sequence[Score]) -> Score:
     """The score with the lowest error over all steps; of those that are level, that of fewest parameters.
 
@@ -379,6 +394,11 @@ def best_score(scores: Sequence[Score]) -> Score:
     -------
     Score
 
+    Raises
+    ------
+    TypeError, ValueError
+        Scores of another kind, or none.
+
     Examples
     --------
     >>> import numpy as np, rnnfast as rf
@@ -387,7 +407,8 @@ def best_score(scores: Sequence[Score]) -> Score:
     >>> rf.series.best_score(scores).forecaster.name
     'last season(4)'
     """
-    return min(scores, key=lambda s: (np.inf if np.isnan(s.all_steps) else s.all_steps, s.parameters))
+    each = _checked_scores(scores)
+    return min(each, key=lambda s: (np.inf if np.isnan(s.all_steps) else s.all_steps, s.parameters))
 
 
 def simplest_score(scores: Sequence[Score]) -> Score:
@@ -403,6 +424,11 @@ def simplest_score(scores: Sequence[Score]) -> Score:
     Score
         Of those with as few parameters, the one with the lowest error over all steps.
 
+    Raises
+    ------
+    TypeError, ValueError
+        Scores of another kind, or none.
+
     Examples
     --------
     >>> import numpy as np, rnnfast as rf
@@ -411,8 +437,9 @@ def simplest_score(scores: Sequence[Score]) -> Score:
     >>> rf.series.simplest_score(scores).forecaster.name
     'Markov(2)'
     """
-    best = best_score(scores)
-    close = [s for s in scores if s.all_steps <= CLOSE * best.all_steps]
+    each = _checked_scores(scores)
+    best = best_score(each)
+    close = [s for s in each if s.all_steps <= CLOSE * best.all_steps]
     return min(close or [best], key=lambda s: (s.parameters, s.all_steps))
 
 
@@ -429,6 +456,11 @@ def score_table(scores: Sequence[Score]) -> str:
     str
         Lines without a line end after the last.
 
+    Raises
+    ------
+    TypeError, ValueError
+        Scores of another kind, or none.
+
     Examples
     --------
     >>> import numpy as np, rnnfast as rf
@@ -440,13 +472,14 @@ def score_table(scores: Sequence[Score]) -> str:
       last value                         0
     * last season(4)                     0
     """
-    horizon = len(scores[0].by_step)
+    each = _checked_scores(scores)
+    best, horizon = best_score(each), len(each[0].by_step)
     columns = ["1 step", f"{horizon} steps"] if horizon > 1 else ["1 step"]
     heads = "".join(f"{column:>11}" for column in columns)
-    width = max(20, *(len(score.forecaster.label) for score in scores))
+    width = max(20, *(len(score.forecaster.label) for score in each))
     lines = [f"  {'':<{width}}  {'parameters':>14}  {'seconds':>8}{heads}  {'covered':>8}"]
-    for score in scores:
-        mark = "*" if score is best_score(scores) else " "
+    for score in each:
+        mark = "*" if score is best else " "
         errors = [score.one_step, score.all_steps][: len(columns)]
         cells = "".join(f"{error:>11.4g}" for error in errors)
         lines.append(

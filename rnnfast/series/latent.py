@@ -85,9 +85,7 @@ class LatentAutoregression(NetworkForecaster):
         updates: int = 1500,
         difference: Any = 0,
     ) -> None:
-        if cell not in CELLS:
-            raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {cell!r}")
-        self.cell = cell
+        self.cell = checks.one_of("cell", cell, CELLS)
         self.hidden = checks.positive("hidden", hidden)
         self.steps = checks.positive("steps", steps)
         super().__init__(cell=cell, hidden=hidden, steps=steps, updates=updates, difference=difference)

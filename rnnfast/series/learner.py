@@ -65,7 +65,9 @@ class Learner:
     examples: int = 10
 
     def __init__(self, *, difference: Any = None, **settings: Any) -> None:
-        several = isinstance(difference, (Sequence, np.ndarray)) and not isinstance(difference, str)
+        if isinstance(difference, np.ndarray):
+            difference = difference.tolist()
+        several = isinstance(difference, Sequence) and not isinstance(difference, str)
         asked = difference if several else [0 if difference is None else difference]
         self.differences = [checks.integer("difference", d, 0) for d in asked]
         if not self.differences or len(set(self.differences)) < len(self.differences):

@@ -50,7 +50,8 @@ def draw_forecast(
     OSError
         The file cannot be written.
     TypeError, ValueError
-        A forecast of another number of series, a level that is none, or a suffix of no known format.
+        An argument of another kind, a forecast of another number of series, a level that is none, or a suffix
+        of no known format.
 
     Examples
     --------
@@ -66,6 +67,9 @@ def draw_forecast(
     True
     >>> folder.cleanup()
     """
+    checks.instance("data", data, Data)
+    checks.instance("forecast", forecast, Forecast)
+    checks.string("name", name)
     file, S = file_name(path), len(data.names)
     horizon = len(forecast.mean)
     if np.shape(forecast.mean) not in ((horizon, S), *([(horizon,)] if S == 1 else [])):

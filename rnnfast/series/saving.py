@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast import checks
 from rnnfast.series.autoregression import AutoRegression
 from rnnfast.series.convolution import Convolution
 from rnnfast.series.forecaster import KIND, Forecaster
@@ -78,7 +79,7 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
             if own["settings"][name] > largest:  # before so much memory is taken
                 raise ValueError(f"{name} {own['settings'][name]}, and no array of such a size")
         _check_arrays(arrays, own["flat"])
-        forecaster = CLASSES[own["class"]](**own["settings"])
+        forecaster = CLASSES[checks.one_of("class", own["class"], CLASSES)](**own["settings"])
         forecaster.restore(arrays, own)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: damaged: {error}") from error

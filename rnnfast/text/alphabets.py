@@ -73,7 +73,7 @@ class Alphabet:
 
     def decode(self, numbers: Iterable[int]) -> Iterator[str]:
         """The text of numbers, piece by piece as they come; a ValueError for one without text."""
-        return self._decoded(self._with_text(numbers))
+        return self._decoded(self._with_text(checks.iterated("numbers", numbers, "integers")))
 
     def missing(self, text: str) -> list[str]:
         """The different symbols of a text that are not known."""
@@ -83,7 +83,7 @@ class Alphabet:
     def _decoded(self, numbers: Iterable[int]) -> Iterator[str]:
         raise NotImplementedError
 
-    def _with_text(self, numbers: Iterable[int]) -> Iterator[int]:
+    def _with_text(self, numbers: Iterator[int]) -> Iterator[int]:
         """The numbers, each of them checked as it comes."""
         known = len(self.known)
         for number in numbers:

@@ -14,8 +14,8 @@ from rnnfast import checks
 from rnnfast.files import file_name
 from rnnfast.nn import Sequential, losses
 from rnnfast.text import sampling
-from rnnfast.text.alphabets import Alphabet, restored
-from rnnfast.text.network import CELLS, name_of, network
+from rnnfast.text.alphabets import ALPHABETS, Alphabet, restored
+from rnnfast.text.network import CELLS, name_of, network, parameters_at_least
 from rnnfast.text.reading import streams
 from rnnfast.training.checkpoint import model_arrays, read_checkpoint, save
 from rnnfast.training.fit import evaluate
@@ -25,6 +25,7 @@ __all__ = ["KIND", "TextBeam", "TextModel", "build", "load"]
 KIND = "text model"  # metadata["kind"] of the files
 KINDS = (KIND, "character model")  # the second is from before there were bytes and words
 NOT_IN_THOSE = {"symbols": "characters", "vocabulary": None, "window": 8}  # options that the second may lack
+BUILT_FROM = {"symbols", "cell", "window", "hidden", "layers", "dropout", "seed"}  # what `build` chooses
 CHUNK = 2000  # steps that are evaluated at a time
 
 
@@ -92,15 +93,12 @@ class TextModel:
     def __init__(
         self, model: Sequential, alphabet: Alphabet, options: Mapping[str, Any] | None = None
     ) -> None:
-        if not isinstance(model, Sequential):
-            raise TypeError(f"model: expected a Sequential, got {checks.shown(model)}")
-        if not isinstance(alphabet, Alphabet):
-            raise TypeError(f"alphabet: expected an Alphabet, got {checks.shown(alphabet)}")
-        self.model = model
-        self.alphabet = alphabet
+        self.model = checks.instance("model", model, Sequential)
+        self.alphabet = checks.instance("alphabet", alphabet, Alphabet)
+        options = {} if options is None else checks.instance("options", options, Mapping)  # type: ignore[type-abstract]
         self.metadata: dict[str, Any] = {
             "kind": KIND,
-            "options": dict(options or {}),
+            "options": dict(options),
             "alphabet": alphabet.recorded,
         }
 
@@ -113,7 +111,7 @@ class TextModel:
     @property
     def name(self) -> str:
         """A short name, such as "LSTM, 320 units"."""
-        return name_of(self.options) if "cell" in self.options else type(self.model).__name__
+        return name_of(self.options) if self.options.keys() >= BUILT_FROM else type(self.model).__name__
 
     @property
     def size(self) -> int:
@@ -294,7 +292,8 @@ class TextModel:
         OSError
             If the file cannot be written.
         ValueError
-            If the network is not one of :func:`rnnfast.text.build`.
+            If the network is not one of :func:`rnnfast.text.build`, or the alphabet is of a class that is not
+            this library's.
 
         Examples
         --------
@@ -304,8 +303,13 @@ class TextModel:
         save(path, self.model, metadata={key: self.metadata[key] for key in self.metadata if key != "fit"})
 
     def check_built(self) -> None:
-        """Raise a ValueError if the options do not say how the network is built."""
-        if "cell" not in self.options:
+        """Raise a ValueError if :func:`load` could not build the network or the alphabet again."""
+        if ALPHABETS.get(self.alphabet.symbols) is not type(self.alphabet):
+            raise ValueError(
+                "alphabet: expected Characters, Bytes or Words, which load makes again, got "
+                f"{checks.shown(self.alphabet)}; rf.save saves any network"
+            )
+        if not self.options.keys() >= BUILT_FROM:
             raise ValueError(
                 "options: expected those of rf.text.build, from which load builds the network again, got "
                 f"{checks.shown(self.options)}; rf.save saves any network"
@@ -373,8 +377,7 @@ def build(
     >>> rf.text.build(text.alphabet, cell="gru", hidden=32, rng=0)
     TextModel(GRU, 32 units; 16 symbols)
     """
-    if not isinstance(alphabet, Alphabet):
-        raise TypeError(f"alphabet: expected an Alphabet, got {checks.shown(alphabet)}")
+    checks.instance("alphabet", alphabet, Alphabet)
     checks.check_rng(rng)
     options = {
         "symbols": alphabet.symbols,
@@ -429,8 +432,14 @@ def load(path: str | os.PathLike[str]) -> TextModel:
     try:
         options = NOT_IN_THOSE | metadata["options"]
         alphabet = restored(options["symbols"], metadata["alphabet"])
+        weights = model_arrays(arrays)
+        held = sum(array.size for array in weights.values())
+        if (least := parameters_at_least(len(alphabet), options)) > held:
+            raise ValueError(
+                f"options: expected a network of {held:,} parameters, got one of at least {least:,}"
+            )
         sequential = network(len(alphabet), options)
-        sequential.load_state_dict(model_arrays(arrays))
+        sequential.load_state_dict(weights)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: damaged: {error}") from error
     model = TextModel(sequential, alphabet, options)

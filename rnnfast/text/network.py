@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast import checks
 from rnnfast.nn import Dropout, Embedding, Linear, Sequential
 from rnnfast.recurrent import GRU, LSTM, RNN
 from rnnfast.text.window import window_model
 
-__all__ = ["CELLS", "name_of", "network"]
+__all__ = ["CELLS", "name_of", "network", "parameters_at_least"]
 
 CELLS = ("window", "rnn", "gru", "lstm")
 RECURRENT = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
@@ -49,6 +50,20 @@ def network(symbols: int, options: Mapping[str, Any]) -> Sequential:
         Dropout(dropout, rng=rng),
         Linear(hidden, symbols, rng=rng),
     )
+
+
+def parameters_at_least(symbols: int, options: Mapping[str, Any]) -> int:
+    """A lower bound of the parameters of :func:`network`, before it takes any memory.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If the options lack one, or one is of the wrong kind or out of range.
+    """
+    cell = checks.one_of("cell", options["cell"], CELLS)
+    window, hidden, layers = (checks.positive(name, options[name]) for name in ("window", "hidden", "layers"))
+    width = EMBEDDING * window if cell == "window" else hidden
+    return hidden * (width + hidden * (layers - 1) + symbols)
 
 
 def name_of(options: Mapping[str, Any]) -> str:

@@ -225,7 +225,7 @@ def _vocabulary(vocabulary: int) -> int:
 
 
 def _smoothing(smoothing: str) -> str:
-    if smoothing not in SMOOTHINGS:
+    if not isinstance(smoothing, str) or smoothing not in SMOOTHINGS:
         raise ValueError(f"smoothing: expected {' or '.join(SMOOTHINGS)}, got {smoothing!r}")
     return smoothing
 

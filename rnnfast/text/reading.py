@@ -41,7 +41,7 @@ class Text:
         How many words are known with "words", the most frequent of the training part; by default all.
     name : str
         What messages call the text.
-    files : sequence of str
+    files : path, or sequence of paths
         The files that it was read from.
 
     Attributes
@@ -78,12 +78,12 @@ class Text:
         vocabulary: int | None = None,
         *,
         name: str = "content",
-        files: Sequence[str] = (),
+        files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         if len(checks.string("content", content)) < LEAST:
             raise ValueError(f"{name}: {len(content)} characters are too short a text to train on")
-        self.name = name
-        self.files = list(files)
+        self.name = checks.string("name", name)
+        self.files = _names(files)
         self.content = content
         self.crc32 = zlib.crc32(_encoded(content))
         self.cut = len(content) - len(content) // 10
@@ -102,7 +102,7 @@ class Text:
 
         Unknown words are spelt out, at the cost of `spelling_bits`.
         """
-        bits = bits_per_symbol * len(self.held_out) + self.spelling_bits
+        bits = checks.number("bits_per_symbol", bits_per_symbol) * len(self.held_out) + self.spelling_bits
         return bits / (len(self.content) - self.cut)
 
     @cached_property
@@ -244,6 +244,8 @@ def read_text(
     [' is', ' twice', ' written']
     """
     names = _names(files)
+    if not names:
+        raise ValueError("files: expected at least one, got none")
     content = "\n".join(_content(name) for name in names)
     return Text(content, symbols, vocabulary, name=", ".join(names), files=names)
 
@@ -272,8 +274,6 @@ def _names(files: Any) -> list[str]:
         files = [files]
     if not isinstance(files, Sequence) or not all(isinstance(file, (str, os.PathLike)) for file in files):
         raise TypeError(f"files: expected the name of a file, or several, got {checks.shown(files)}")
-    if not files:
-        raise ValueError("files: expected at least one, got none")
     return [os.fsdecode(file) for file in files]
 
 

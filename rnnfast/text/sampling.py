@@ -5,7 +5,7 @@ A model here is a `Sequential` whose stream gives logits of the next symbol: ``s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -262,9 +262,7 @@ def _allowed(scores: NDArray, exclude: Sequence[int]) -> NDArray[np.float64]:
     allowed = scores.astype(np.float64)
     if not (allowed < np.inf).all():
         raise ValueError("logits: expected numbers (or -inf), got NaN or +inf")
-    if not isinstance(exclude, Iterable):
-        raise TypeError(f"exclude: expected a sequence of symbols, got {exclude!r}")
-    for symbol in exclude:
+    for symbol in checks.iterated("exclude", exclude, "a sequence of symbols"):
         checks.integer("exclude", symbol)
         if not 0 <= symbol < scores.shape[-1]:
             raise ValueError(f"exclude: expected symbols in 0..{scores.shape[-1] - 1}, got {symbol}")

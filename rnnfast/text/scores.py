@@ -78,6 +78,7 @@ def ngram_score(text: Text, order: int = 5, smoothing: str = "witten-bell") -> N
     >>> bits[0] > bits[1] > bits[2]
     True
     """
+    checks.instance("text", text, Text)
     model = NGram(text.training, len(text.alphabet), order, smoothing)
     return NGramScore(model.order, smoothing, model.bits_per_symbol(text.held_out))
 
@@ -108,6 +109,7 @@ def best_ngram(text: Text, longest: int = LONGEST) -> NGramScore:
     >>> best.bits < rf.text.ngram_score(text, 1).bits
     True
     """
+    checks.instance("text", text, Text)
     longest = checks.positive("longest", longest)
     scores = bits_by_order(text.training, len(text.alphabet), text.held_out)
     return min(
@@ -129,12 +131,18 @@ def perplexity(bits: float) -> float:
     float
         ``2**bits``; infinity from 64 bits on, which no trained model has.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `bits` is no number.
+
     Examples
     --------
     >>> import rnnfast as rf
     >>> rf.text.perplexity(3.0)
     8.0
     """
+    bits = checks.number("bits", bits)
     return 2.0**bits if bits < 64.0 else math.inf
 
 

@@ -157,6 +157,8 @@ def check_converged(model: TextModel, history: History) -> None:
     ------
     FloatingPointError
         If the last epoch's loss is more than one bit per symbol above that of a uniform guess.
+    TypeError
+        If an argument is of the wrong kind.
 
     Examples
     --------
@@ -169,6 +171,8 @@ def check_converged(model: TextModel, history: History) -> None:
     ...
     FloatingPointError: the last epoch's loss is 7.213 bits/char, a uniform guess over 4 symbols has 2.000
     """
+    checks.instance("model", model, TextModel)
+    checks.instance("history", history, History)
     bits = history.loss[-1] / math.log(2) if history.loss else 0.0
     guess = math.log2(len(model.alphabet))
     if bits > guess + 1.0:
@@ -190,10 +194,8 @@ def windows_of(text: Text, seq_len: int, batch: int) -> int:
 
 
 def _check_model(model: Any, text: Any) -> None:
-    if not isinstance(model, TextModel):
-        raise TypeError(f"model: expected a TextModel, got {checks.shown(model)}")
-    if not isinstance(text, Text):
-        raise TypeError(f"text: expected a Text, got {checks.shown(text)}")
+    checks.instance("model", model, TextModel)
+    checks.instance("text", text, Text)
     if not text.alphabet.same_as(model.alphabet):
         raise ValueError(
             f"text: expected one in the model's alphabet of {len(model.alphabet):,} {model.alphabet.unit}s, "

@@ -55,6 +55,9 @@ def test_a_damaged_file_is_refused(tmp_path, name, value):
         write_checkpoint(path, own, {**metadata, "forecaster": {**metadata["forecaster"], "flat": flat}})
         with pytest.raises(ValueError, match="flat: expected a bool that fits"):
             load_forecaster(path)
+    write_checkpoint(path, arrays, {**metadata, "forecaster": {**metadata["forecaster"], "class": "Mine"}})
+    with pytest.raises(ValueError, match=r"damaged: class: expected one of LastValue, .* got 'Mine'"):
+        load_forecaster(path)
     write_checkpoint(path, arrays, {"kind": "other"})
     with pytest.raises(ValueError, match="not one of a forecaster"):
         load_forecaster(path)

@@ -282,4 +282,18 @@ def test_a_forecast_is_drawn(folder, flat):
         rf.series.draw_forecast("o.svg", data, rf.series.Forecast(*[np.zeros((3, 2))] * 3))
     with pytest.raises(ValueError, match="level: expected a number"):
         rf.series.draw_forecast("o.svg", data, forecast, level=90)
+    with pytest.raises(TypeError, match=r"data: expected a Data, got 'data\.csv'"):
+        rf.series.draw_forecast("o.svg", "data.csv", forecast)
+    with pytest.raises(TypeError, match="forecast: expected a Forecast, got 5"):
+        rf.series.draw_forecast("o.svg", data, 5)
+    with pytest.raises(TypeError, match="name: expected a str, got 5"):
+        rf.series.draw_forecast("o.svg", data, forecast, name=5)
     assert not (folder / "o.svg").exists()
+
+
+def test_a_clock_goes_on_for_a_number_of_steps():
+    clock = rf.series.Clock("hour", np.array([0, 6, 12]))
+    assert clock.after(0).labels() == []
+    for count, error in ((-1, ValueError), ("x", TypeError)):
+        with pytest.raises(error, match="count: expected "):
+            clock.after(count)

@@ -161,6 +161,7 @@ def test_known_bits_of_the_default_text():
         (([0, 1], 0), "vocabulary: expected at least 1, got 0"),
         (([0, 1], 2, 0), "order: expected at least 1, got 0"),
         (([0, 1], 2, 2, "add-one"), "smoothing: expected witten-bell or kneser-ney, got 'add-one'"),
+        (([0, 1], 2, 2, np.ones(2)), "smoothing: expected witten-bell or kneser-ney, got array"),
         (([], 2), "symbols: expected at least 1 symbol, got none"),
         (([[0, 1]], 2), r"symbols: expected one axis, got shape \(1, 2\)"),
         (([0, 2], 2), r"symbols: expected symbols in 0\.\.1, got 0\.\.2"),

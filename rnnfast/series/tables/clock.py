@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast import checks
 from rnnfast.series.tables.dates import Reading, is_clock_time, readings
 from rnnfast.series.tables.errors import Argument, TableError
 from rnnfast.series.tables.rulers import DAY, BusinessDays, Elapsed, Ruler, rulers
@@ -94,7 +95,7 @@ class Clock:
 
     def after(self, count: int) -> Clock:
         """The clock that goes on for `count` steps: at the positions that are known, then at equal steps."""
-        known = self._ahead[:count]
+        known = self._ahead[: checks.integer("count", count, 0)]
         last = known[-1] if len(known) else self.positions[-1]
         return self.moved(np.append(known, last + self.step * np.arange(1, count - len(known) + 1)))
 

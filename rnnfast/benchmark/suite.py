@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import rnnfast as rf
+from rnnfast import checks
 from rnnfast.benchmark import report
 from rnnfast.benchmark.cases import CASES, CELLS, STEPS
 from rnnfast.benchmark.compare import WORKS, Row, race, race_steps
@@ -57,9 +58,18 @@ def run_suite(
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range, before anything is written.
     AssertionError
         If a result of rnnfast differs from the reference's. A peer whose results do is left out, with a note.
     """
+    for name in checks.iterated("cases", cases, "a list of names"):
+        checks.one_of("cases", name, CASES)
+    for cell in checks.iterated("cells", cells, "a list of names"):
+        checks.one_of("cells", cell, CELLS)
+    for n in checks.iterated("threads", threads, "a list of integers"):
+        checks.positive("threads", n)
+    seconds = checks.above_zero("seconds", seconds)
     output.mkdir(parents=True, exist_ok=True)
     peak_seconds = statistics.median(interleave({"peak": fma_peak}, 0.5, alone=True)["peak"])
     results: dict[str, Any] = {
@@ -143,11 +153,15 @@ def _scaling(
         call()
 
     found = []
-    for work, call in (("evaluation", layer.evaluate), ("training", layer.train)):
-        times = interleave({str(n): partial(with_threads, n, call) for n in counts}, seconds / 2)
-        speedups = {f"{b} over {a}": median_ratio(times[str(a)], times[str(b)]) for a, b in pairwise(counts)}
-        found.append({"cell": cell, "case": name, "work": work, "speedups": speedups})
-    rf.set_num_threads(before)
+    try:
+        for work, call in (("evaluation", layer.evaluate), ("training", layer.train)):
+            times = interleave({str(n): partial(with_threads, n, call) for n in counts}, seconds / 2)
+            speedups = {
+                f"{b} over {a}": median_ratio(times[str(a)], times[str(b)]) for a, b in pairwise(counts)
+            }
+            found.append({"cell": cell, "case": name, "work": work, "speedups": speedups})
+    finally:
+        rf.set_num_threads(before)
     return found
 
 

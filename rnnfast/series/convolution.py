@@ -126,3 +126,6 @@ class Convolution(WindowNetwork):
             Flatten(),
             Linear((self.reads - self.size + 1) * self.channels, 1, rng=source),
         )
+
+    def _least_parameters(self) -> int:
+        return self.channels * (self.reads + 1)

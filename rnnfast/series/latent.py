@@ -99,6 +99,9 @@ class LatentAutoregression(NetworkForecaster):
             Linear(self.hidden, 1, rng=source),
         )
 
+    def _least_parameters(self) -> int:
+        return self.hidden * (self.hidden + self.covariates)
+
     def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
         if stop is None:
             self._network = self._build(rng)

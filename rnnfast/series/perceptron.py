@@ -52,3 +52,6 @@ class Perceptron(WindowNetwork):
         source = checks.generator(rng)
         width = self.reads + self.covariates
         return Sequential(Linear(width, self.hidden, rng=source), ReLU(), Linear(self.hidden, 1, rng=source))
+
+    def _least_parameters(self) -> int:
+        return self.hidden * (self.reads + self.covariates)

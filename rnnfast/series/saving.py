@@ -33,7 +33,6 @@ CLASSES: dict[str, type[Forecaster]] = {
         LatentAutoregression,
     )
 }
-SIZES = {"lags", "window", "hidden", "channels"}  # settings that the size of some array is not below
 
 
 def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str, Any]]:
@@ -74,10 +73,6 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
         raise ValueError(f"{os.fspath(path)}: an rnnfast checkpoint, but not one of a forecaster")
     try:
         own = metadata.pop("forecaster")
-        largest = max(array.size for array in arrays.values())
-        for name in SIZES & own["settings"].keys():
-            if own["settings"][name] > largest:  # before so much memory is taken
-                raise ValueError(f"{name} {own['settings'][name]}, and no array of such a size")
         _check_arrays(arrays, own["flat"])
         forecaster = CLASSES[checks.one_of("class", own["class"], CLASSES)](**own["settings"])
         forecaster.restore(arrays, own)

@@ -28,7 +28,8 @@ CLIP_NORM = 1.0
 
 
 class NetworkForecaster(Forecaster):
-    """A forecaster whose numbers are the parameters of its network. A subclass gives `_build`.
+    """A forecaster whose numbers are the parameters of its network. A subclass gives `_build` and
+    `_least_parameters`.
 
     Parameters
     ----------
@@ -48,6 +49,10 @@ class NetworkForecaster(Forecaster):
         """The network, for as many covariates as there are."""
         raise NotImplementedError
 
+    def _least_parameters(self) -> int:
+        """A lower bound of the parameters of `_build`, before it takes any memory."""
+        raise NotImplementedError
+
     @property
     def parameters(self) -> int:
         return sum(parameter.data.size for parameter in self._network.parameters())
@@ -56,6 +61,11 @@ class NetworkForecaster(Forecaster):
         return self._network.state_dict()
 
     def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
+        held, least = sum(array.size for array in numbers.values()), self._least_parameters()
+        if least > held:
+            raise ValueError(
+                f"settings: expected a network of {held:,} parameters, got one of at least {least:,}"
+            )
         network = self._build(None)
         network.load_state_dict(numbers)
         self._network = network

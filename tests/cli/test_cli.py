@@ -233,6 +233,39 @@ def test_the_suite_writes_tables_and_figures(folder, capsys):
 
 
 @pytest.mark.usefixtures("no_peers")
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"cases": ["odd", "even"]}, ValueError, "cases: expected one of .*, got 'even'"),
+        ({"cells": 5}, TypeError, "cells: expected a list of names, got 5"),
+        ({"threads": (1, 0)}, ValueError, "threads: expected at least 1, got 0"),
+        ({"seconds": 0}, ValueError, "seconds: expected a number above 0, got 0"),
+    ],
+)
+def test_a_suite_of_wrong_arguments_writes_nothing(folder, keywords, error, message):
+    with pytest.raises(error, match=message):
+        suite.run_suite(folder / "results", **keywords)
+    assert not (folder / "results").exists()
+
+
+def test_a_suite_that_is_stopped_leaves_the_number_of_threads(folder, monkeypatch):
+    before = rf.get_num_threads()
+
+    def stopped(calls, *_, alone=False):
+        if not alone:
+            calls["2"]()
+            raise KeyboardInterrupt
+        return {"peak": [1.0]}
+
+    monkeypatch.setattr(suite, "interleave", stopped)
+    monkeypatch.setattr(suite, "race", lambda *_: [])
+    rf.set_num_threads(1)
+    with pytest.raises(KeyboardInterrupt):
+        suite.run_suite(folder / "results", cases=["step-8"], cells=["rnn"], threads=[1], seconds=0.02)
+    assert rf.get_num_threads() == 1
+    rf.set_num_threads(before)
+
+
 def test_a_suite_that_is_stopped_keeps_what_it_has(folder, monkeypatch):
     exact = suite.exact_results
     monkeypatch.setattr(

@@ -63,6 +63,24 @@ def test_a_damaged_file_is_refused(tmp_path, name, value):
         load_forecaster(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("gru", {"hidden": 400}), ("mlp", {"window": 40, "hidden": 400}), ("convolution", {"channels": 400})],
+)
+def test_a_small_file_asks_for_no_large_network(name, settings, tmp_path, monkeypatch):
+    """Even if some array is as long as each setting."""
+    path = tmp_path / "model.npz"
+    forecaster = made(name).fit(wave(), horizon=3, rng=0)
+    forecaster.save(path)
+    arrays, metadata = read_checkpoint(path)
+    own = metadata["forecaster"]
+    own["settings"] |= settings
+    write_checkpoint(path, arrays, metadata)
+    monkeypatch.setattr(type(forecaster), "_build", lambda *_: pytest.fail("memory is taken"))
+    with pytest.raises(ValueError, match="damaged: settings: expected a network of"):
+        load_forecaster(path)
+
+
 @pytest.mark.parametrize("change", [{"low": 9.0}, {"begins": 9.0}, {"p": 0.7}])
 def test_a_damaged_chain_is_refused(change, tmp_path):
     path = tmp_path / "model.npz"

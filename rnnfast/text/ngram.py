@@ -97,7 +97,7 @@ class NGram:
         self.vocabulary = _vocabulary(vocabulary)
         self.order = int(order)
         self.smoothing = _smoothing(smoothing)
-        past = _checked("symbols", symbols, self.vocabulary, least=1)
+        past = _past(symbols, self.vocabulary)
         lengths = islice(_counted(past, self.vocabulary), self.order)
         grams = next(lengths)
         self._levels: list[_Level] = []
@@ -202,7 +202,7 @@ def bits_by_order(
     [1.181, 0.702, 0.676]
     """
     vocabulary, smoothing = _vocabulary(vocabulary), _smoothing(smoothing)
-    past = _checked("symbols", symbols, vocabulary, least=1)
+    past = _past(symbols, vocabulary)
     ahead = _checked("held_out", held_out, vocabulary, least=1)
 
     def scores() -> Iterator[float]:
@@ -243,6 +243,17 @@ def _checked(name: str, symbols: ArrayLike, vocabulary: int, least: int) -> NDAr
     if array.min() < 0 or array.max() >= vocabulary:
         raise ValueError(f"{name}: expected symbols in 0..{vocabulary - 1}, got {array.min()}..{array.max()}")
     return array.astype(np.int64)
+
+
+def _past(symbols: ArrayLike, vocabulary: int) -> NDArray[np.int64]:
+    """The training symbols, whose grams have keys that int64 holds."""
+    past = _checked("symbols", symbols, vocabulary, least=1)
+    most = np.iinfo(np.int64).max // len(past)
+    if vocabulary > most:
+        raise ValueError(
+            f"vocabulary: expected at most {most} with {len(past)} training symbols, got {vocabulary}"
+        )
+    return past
 
 
 def _bits(p: NDArray[np.float64]) -> float:

@@ -258,6 +258,10 @@ def test_a_suite_that_is_stopped_leaves_the_number_of_threads(folder, monkeypatc
         return {"peak": [1.0]}
 
     monkeypatch.setattr(suite, "interleave", stopped)
+    monkeypatch.setattr(suite, "contenders", lambda *_, **__: [])
+    monkeypatch.setattr(suite, "read_bandwidths", dict)
+    monkeypatch.setattr(suite, "describe", lambda _: {})
+    monkeypatch.setattr(suite, "absent_peers", dict)
     monkeypatch.setattr(suite, "race", lambda *_: [])
     rf.set_num_threads(1)
     with pytest.raises(KeyboardInterrupt):

@@ -9,7 +9,7 @@ import numpy as np
 
 import rnnfast as rf
 
-T, B = 64, 16  # steps of a window, streams of the text side by side
+T, B = 64, 16  # steps of a truncation window, parallel sequences of the text
 H, EPOCHS = 128, 3  # hidden units, readings of the text
 
 text = rf.text.read_text(sys.argv[1:]) if sys.argv[1:] else rf.text.default_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import rnnfast as rf
-from rnnfast.cli import compare
+from rnnfast.cli import text_ladder
 from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.files import check_place, check_plot, check_replaced
 from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
@@ -76,14 +76,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--batch",
         type=positive_integer,
         metavar="B",
-        help=f"streams of the text read side by side (default: {DEFAULTS['batch']})",
+        help=f"parallel sequences that the text is divided into (default: {DEFAULTS['batch']})",
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--epochs",
         type=positive_integer,
         metavar="N",
-        help=f"passes over the text, in total (default: {DEFAULTS['epochs']})",
+        help=f"epochs in total (default: {DEFAULTS['epochs']})",
     )
     length.add_argument(
         "--minutes", type=positive, metavar="X", help="minutes to train, in place of --epochs"
@@ -157,7 +157,7 @@ def _compare(options: argparse.Namespace) -> int:
     text, chosen = _new_run(options)
     _print_text(text)
     cells = [cell for cell in CELLS if options.cell in (None, cell) or cell == "window"]
-    return compare.compare(text, chosen | {"lr": options.lr}, cells=cells)
+    return text_ladder.compare(text, chosen | {"lr": options.lr}, cells=cells)
 
 
 def _check_files(options: argparse.Namespace, output: str) -> None:
@@ -242,7 +242,7 @@ def _check_length(text: Text, chosen: dict[str, Any]) -> None:
     needed = symbols_needed(chosen["seq_len"], chosen["batch"])
     if len(text.training) < needed:
         raise CommandError(
-            f"{text.name}: too short: {chosen['batch']} streams (--batch) of {chosen['seq_len']} steps"
+            f"{text.name}: too short: {chosen['batch']} sequences (--batch) of {chosen['seq_len']} steps"
             f" (--seq-len) take {needed:,} {text.alphabet.unit}s,"
             f" its first nine tenths have {len(text.training):,}"
         )
@@ -282,7 +282,7 @@ def _print_plan(model: TextModel, text: Text, chosen: dict[str, Any], output: st
     print(f"model       {model.name}; {model.size:,} parameters; dropout {chosen['dropout']:g}")
     print(
         f"training    {length}, {windows} windows each:"
-        f" {chosen['batch']} streams x {chosen['seq_len']} {text.alphabet.unit}s;"
+        f" {chosen['batch']} sequences x {chosen['seq_len']} {text.alphabet.unit}s;"
         f" threads: {rf.get_num_threads()}"
     )
     replaces = " (replaces the one there)" if Path(output).exists() else ""
@@ -304,9 +304,9 @@ def _print_result(model: TextModel, text: Text, counts: list[NGramScore]) -> Non
             + ("" if by_character else f"  {perplexity(value):8.2f}  {fixed(text.bits_per_character(value))}")
         )
     five, best = longer[0], min(longer, key=lambda score: score.bits)
-    print(f"  {compare.margin(bits, five.bits)} the {five.name}")
+    print(f"  {text_ladder.margin(bits, five.bits)} the {five.name}")
     if best is not five:
-        print(f"  {compare.margin(bits, best.bits)} the best count model, the {best.name}")
+        print(f"  {text_ladder.margin(bits, best.bits)} the best count model, the {best.name}")
 
 
 def _plot(history: History, text: Text, counts: list[NGramScore], path: str) -> None:

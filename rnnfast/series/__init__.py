@@ -11,7 +11,7 @@ markov          levels and the probabilities between them
 perceptron      a multilayer perceptron on a window
 convolution     a convolution on a window
 latent          a state in place of a window: RNN, GRU, LSTM
-training        what the networks share, and how they are trained
+network         what the networks share: base classes, and one way of training
 ladder          all of them backtested on one split, their scores as a table
 saving          reads the files that forecasters write
 plot            draws a forecast

@@ -13,7 +13,7 @@ from rnnfast.nn.linear import Linear
 from rnnfast.nn.sequential import Sequential
 from rnnfast.recurrent import GRU, LSTM, RNN
 from rnnfast.series.arrays import History
-from rnnfast.series.training import BATCH, NetworkForecaster, train
+from rnnfast.series.network import BATCH, NetworkForecaster, train
 
 __all__ = ["CELLS", "LatentAutoregression"]
 

@@ -4,7 +4,7 @@
     print(model.generate("The ", length=200, rng=1))
 
 alphabets  characters, bytes or words as numbers, and back
-reading    texts from files: their symbols, the held-out part, streams side by side
+reading    texts from files: their symbols, the held-out part, parallel sequences
 network    the networks that predict the next symbol
 model      a network with its alphabet: text from a prompt, beam search, bits per symbol, files
 training   the training of such a model

@@ -1,4 +1,4 @@
-"""Texts for a model: where they come from, their symbols, the held-out part, streams side by side."""
+"""Texts for a model: where they come from, their symbols, the held-out part, parallel sequences."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Text:
 
 
 def streams(symbols: ArrayLike, batch: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Symbols laid out as `batch` streams of equal length side by side, and the symbols one step later.
+    """Symbols laid out as `batch` parallel sequences of equal length, and the symbols one step later.
 
     Fewer than `batch` symbols are left over at the end.
 

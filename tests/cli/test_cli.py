@@ -328,7 +328,7 @@ def test_texts_that_cannot_be_trained_on(folder, capsys):
     assert "nowhere.txt: No such file" in fails(capsys, "train", "nowhere.txt")
     assert "Is a directory" in fails(capsys, "train", folder)
     assert "empty.txt: 0 characters are too short" in fails(capsys, "train", "empty.txt")
-    assert "16 streams (--batch) of 64 steps (--seq-len) take 1,025" in fails(capsys, "train", "short.txt")
+    assert "16 sequences (--batch) of 64 steps (--seq-len) take 1,025" in fails(capsys, "train", "short.txt")
     assert "latin.txt: not UTF-8 text (byte 1)" in fails(capsys, "train", "latin.txt")
     assert "null" in fails(capsys, "train", "nul\0l.txt")
     assert not (folder / "rnnfast-model.npz").exists()

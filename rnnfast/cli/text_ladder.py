@@ -90,7 +90,7 @@ def _print_terms(text: Text, chosen: dict[str, Any], rates: dict[str, float]) ->
     unit = text.alphabet.short
     length = f"{chosen['minutes']:g} minutes each" if chosen["minutes"] else f"{chosen['epochs']} epochs each"
     print(
-        f"networks    {length}, {chosen['batch']} streams x {chosen['seq_len']} {text.alphabet.unit}s;"
+        f"networks    {length}, {chosen['batch']} sequences x {chosen['seq_len']} {text.alphabet.unit}s;"
         f" dropout {chosen['dropout']:g}; threads: {rf.get_num_threads()}\n"
         f"            learning rates: {', '.join(f'{cell} {rate:g}' for cell, rate in rates.items())};"
         f" the held-out text is read once, at the end"

@@ -23,8 +23,8 @@ from rnnfast.training import History
 
 __all__ = ["add_options", "run", "writes_files"]
 
-ON_RESUME = {"lr", "epochs", "minutes"}  # what a resumed run may change; the rest stays as it was
-VOCABULARY = 4000  # words known, unless --vocabulary says otherwise
+ON_RESUME = {"lr", "epochs", "minutes"}  # options that a resumed run may change
+VOCABULARY = 4000  # the default of --vocabulary
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +161,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _check_files(options: argparse.Namespace, output: str) -> None:
-    """What would fail only after the training, or write over other things than checkpoints, fails before."""
+    """Refuse output files now that could not be written after the training, or are no checkpoints."""
     check_place("--resume" if options.resume and not options.output else "--output", output)
     if output != options.resume:
         check_replaced("--output", output)
@@ -183,7 +183,7 @@ def _model_and_text(options: argparse.Namespace) -> tuple[TextModel, Text, dict[
 
 
 def _new_run(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:
-    """The text and all options: the command line's, and the defaults where that is silent."""
+    """The text and all options: those of the command line, and defaults for the others."""
     given = _given(options)
     chosen = _combine(DEFAULTS, given)
     if chosen["symbols"] == "words":
@@ -198,7 +198,7 @@ def _new_run(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:
 
 
 def _resumed_run(options: argparse.Namespace) -> tuple[TextModel, Text, dict[str, Any]]:
-    """The model, the text and all options of a checkpoint, with what the command line may change of them."""
+    """The model, the text and all options of a checkpoint; the command line may change some options."""
     given, model = _given(options), load_model(options.resume)
     try:
         recorded = {name: model.options[name] for name in DEFAULTS}
@@ -220,7 +220,7 @@ def _resumed_run(options: argparse.Namespace) -> tuple[TextModel, Text, dict[str
 
 
 def _check_recorded(resume: str, recorded: dict[str, Any], files: Any) -> None:
-    """Refuse what `rnnfast train` never records; `load_model` has checked what the model is built of."""
+    """Refuse options that `rnnfast train` never records; `load_model` has checked those of the model."""
     for name in ("vocabulary", "seq_len", "batch", "epochs", "lr", "minutes"):
         value = recorded[name]
         kinds = (int, float) if name in ("lr", "minutes") else (int,)
@@ -267,7 +267,7 @@ def _print_text(text: Text) -> None:
 
 
 def _print_count_models(text: Text) -> list[NGramScore]:
-    """Count models by their held-out bits per symbol, printed and returned; Kneser-Ney's is the last."""
+    """Print and return the scores of count models; the best Kneser-Ney model is the last."""
     counts = [ngram_score(text, order) for order in (1, 2, 5)]
     scores = "   ".join(f"{score.gram} {score.bits:.3f}" for score in counts)
     print(f"counting    {scores}   held-out bits/{text.alphabet.short}, Witten-Bell")
@@ -290,7 +290,7 @@ def _print_plan(model: TextModel, text: Text, chosen: dict[str, Any], output: st
 
 
 def _print_result(model: TextModel, text: Text, counts: list[NGramScore]) -> None:
-    """Under the count models' figures the model's own, over the held-out text read from end to end."""
+    """Print the scores of the count models and the model, which reads the held-out text as one sequence."""
     unit, bits = text.alphabet.unit, model.bits_per_symbol(text.held_out_from_before)
     unigram, bigram, *longer = counts
     rows = {"unigram": unigram.bits, "bigram": bigram.bits} | {score.name: score.bits for score in longer}

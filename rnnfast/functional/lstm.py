@@ -15,7 +15,7 @@ PEEPHOLES = ("weight_ci", "weight_cf", "weight_co")
 
 
 def _check_peepholes(peepholes: dict[str, Array | None], coupled_gates: bool) -> None:
-    """Refuse one for a forget gate that coupled gates lack, and some without the others."""
+    """Refuse peepholes of which some are missing, and one for the forget gate that coupled gates lack."""
     if coupled_gates and peepholes["weight_cf"] is not None:
         raise ValueError("weight_cf: expected None with coupled_gates, got an array")
     wanted = [name for name in peepholes if not (coupled_gates and name == "weight_cf")]

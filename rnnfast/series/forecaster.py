@@ -1,4 +1,4 @@
-"""What every rung of the ladder shares: fit, forecasts from many origins, intervals, its file."""
+"""The base class of all rungs: fit, forecasts from many origins, intervals, the file."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ class Forecaster(Learner):
         if (~flat & (ranges < SMALLEST)).any():
             raise ValueError(f"series: expected ranges of at least {SMALLEST:g}, got {ranges.min():g}")
 
-        self.horizon = 0  # until all is learnt
+        self.horizon = 0  # until everything is learnt
         self.non_negative = bool(non_negative)
         self.covariates = known.shape[2] if self.reads_covariates else 0
         history = History(values, known[:, :, : self.covariates])
@@ -368,9 +368,9 @@ class Forecaster(Learner):
         write_checkpoint(path, arrays, {**(metadata or {}), "kind": KIND, "forecaster": own})
 
     def restore(self, arrays: Mapping[str, NDArray], own: Mapping[str, Any]) -> None:
-        """Take over what :meth:`save` wrote; a ValueError or KeyError where it does not fit this model.
+        """Take over what :meth:`save` wrote; a ValueError or KeyError if it does not fit this model.
 
-        `load_forecaster` has checked what all models have in common.
+        `load_forecaster` has checked the contents that all models share.
         """
         std, residuals, difference = arrays["std"], arrays["residuals"], own["difference"]
         if difference not in self.differences or isinstance(difference, bool):
@@ -391,7 +391,7 @@ class Forecaster(Learner):
 
     @property
     def bounded(self) -> float:
-        """The highest level that the residuals of `fit` are enough for: (R - 1) / (R + 1) with R of them.
+        """The highest level of an interval that R residuals of `fit` can give: (R - 1) / (R + 1).
 
         Intervals of a higher level are no wider than those of this one.
         """
@@ -416,7 +416,7 @@ class Forecaster(Learner):
     def exact(self) -> NDArray[np.bool_]:
         """Which series have intervals of width 0: [S].
 
-        Their residuals were the same for each step, to rounding, as where a model meets a straight line. Such
+        The residuals of each step were equal to rounding, as those of a model on a straight line. Such
         intervals promise nothing.
         """
         self._check_fitted()
@@ -424,7 +424,7 @@ class Forecaster(Learner):
 
     @property
     def series(self) -> int:
-        """How many series it was fitted on."""
+        """The number of series that it was fitted on."""
         return len(self._scale.std)
 
     # ---- the parts of predict and roll
@@ -462,7 +462,7 @@ class Forecaster(Learner):
         return History(values, known), places, horizon
 
     def _shaped(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``[…, S]`` as the caller's series is shaped."""
+        """``[…, S]`` in the shape of the caller's series."""
         return values[..., 0] if self.flat else values
 
     def _quantile(
@@ -474,7 +474,7 @@ class Forecaster(Learner):
     ) -> NDArray[np.float64]:
         """A quantile [O, horizon, S] in the series' own unit: the means, and that of their step's residuals.
 
-        (`roll` moves a bound that this leaves on the wrong side of the mean.)
+        (It may put a bound on the wrong side of the mean; `roll` moves that to the mean.)
         """
         residuals = self._residuals.quantile(probability, means.shape[1])
         return self._bounded_below(means + residuals)

@@ -43,18 +43,18 @@ __all__ = [
 ]
 
 TEST = 0.2  # the test part's share of a series
-ORIGINS = 2000  # of the test part, at most: evenly spaced
+ORIGINS = 2000  # the most rows of the test part that are origins, evenly spaced
 HELD_OUT = 0.2  # the validation part's share of the values before the test part
-CLOSE = 1.05  # an error this many times the lowest counts as about as good
-LAGS = 24  # of windows, unless a season asks for more
-BEYOND = 8  # lags behind a season, by default
-LONGEST_SEASON = 400  # that a default window covers: least squares on more lags is slow
-MOST_ROWS = 2**50  # that an error may ask for
-LEAST_TRAINING = LastValue.reads + LastValue.examples  # values that the plainest rung needs
+CLOSE = 1.05  # an error below this times the lowest counts as about as good
+LAGS = 24  # the least default window
+BEYOND = 8  # lags of a default window beside a season
+LONGEST_SEASON = 400  # the longest season of a default window: least squares on more lags is slow
+MOST_ROWS = 2**50  # the most values that an error asks for
+LEAST_TRAINING = LastValue.reads + LastValue.examples  # values that the simplest rung needs
 
 
 class Score(NamedTuple):
-    """What one forecaster costs, and what it does on the test part.
+    """The cost of one forecaster, and its errors on the test part.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ def ladder(
     difference: str | int | Sequence[int] = "auto",
     shared: bool = False,
 ) -> dict[str, Forecaster]:
-    """One of each forecaster, the plainest first.
+    """One of each forecaster, the simplest first.
 
     Parameters
     ----------
@@ -366,7 +366,7 @@ def _checked_observed(
 
 
 def best_score(scores: Sequence[Score]) -> Score:
-    """The score with the lowest error over all steps; of those that are level, that of fewest parameters.
+    """The score with the lowest error over all steps; among equal errors, the one with the fewest parameters.
 
     An error that is no number counts as the highest: it is of forecasts that grow beyond all numbers.
 

@@ -1,4 +1,4 @@
-"""The latent-state autoregression: each recurrent rung of the ladder is one with its own cell."""
+"""The latent-state autoregression: each recurrent rung of the ladder is one, with a cell of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnnfast.series.network import BATCH, NetworkForecaster, train
 
 __all__ = ["CELLS", "LatentAutoregression"]
 
-CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the table's name, the layer
+CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the name in tables, the layer
     "linear": ("linear latent state", RNN, {"nonlinearity": "identity"}),
     "sigmoid": ("RNN, sigmoid", RNN, {"nonlinearity": "sigmoid"}),
     "tanh": ("RNN, tanh", RNN, {"nonlinearity": "tanh"}),
@@ -26,10 +26,10 @@ CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the tabl
 }
 
 CHUNK = 4096  # steps of all series whose states are in memory at once
-LONGEST = 10  # times `steps`: the length of a stretch of the training part, at most
+LONGEST = 10  # the most steps of a stretch of the training part, in multiples of `steps`
 SHARE = 4  # a stretch is at most this fraction of the training part: 1 / SHARE
-OVERLAP = 4  # stretches that each of its steps is in, at least
-STRETCHES = 2 * BATCH  # of a long series, at least
+OVERLAP = 4  # the least number of stretches that each step is in
+STRETCHES = 2 * BATCH  # the least number of stretches of a long series
 
 
 class LatentAutoregression(NetworkForecaster):
@@ -115,7 +115,7 @@ class LatentAutoregression(NetworkForecaster):
             np.concatenate([part[begin : begin + length] for begin in begins], axis=1)
             for part in (x, targets)
         )
-        # Validation is the later task: one pass from the first value of the series on.
+        # Validation is as forecasting: one sequence from the first value of the series on.
         counts = np.broadcast_to(np.arange(1, len(series))[:, np.newaxis] >= start, x.shape[:2])
         held_out = [(x, targets, {"mask": counts})] if start < len(series) else None
         return train(self._network, data, held_out, stop or self.updates, rng, truncate=self.steps)
@@ -137,7 +137,7 @@ class LatentAutoregression(NetworkForecaster):
         return np.concatenate(means).reshape(horizon, O, S).swapaxes(0, 1).astype(np.float64)
 
     def _states(self, x: NDArray[np.float32], origins: NDArray[np.integer]) -> Any:
-        """The layer's state in front of each origin, of all series: its parts are [1, O*S, hidden]."""
+        """The layer's state before each origin, for all series: its parts are [1, O*S, hidden]."""
         layer: Any
         layer, _ = self._network
         S, O = x.shape[1], len(origins)
@@ -155,7 +155,7 @@ class LatentAutoregression(NetworkForecaster):
 
 
 def _inputs(series: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float32]:
-    """What the layer reads: each value [N, S], and the covariates [N, S, K] of the step behind it."""
+    """The layer's input: each value [N, S], and the covariates [N, S, K] of the step after it."""
     return np.concatenate([series[:, :, np.newaxis], known], axis=2).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Reads back what `Forecaster.save` wrote."""
+"""Reads files of `Forecaster.save`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CLASSES: dict[str, type[Forecaster]] = {
         LatentAutoregression,
     )
 }
-SIZES = {"lags", "window", "hidden", "channels"}  # settings that the size of some array is not below
+SIZES = {"lags", "window", "hidden", "channels"}  # settings that some array is at least as large as
 
 
 def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str, Any]]:
@@ -75,7 +75,7 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
         own = metadata.pop("forecaster")
         largest = max(array.size for array in arrays.values())
         for name in SIZES & own["settings"].keys():
-            if own["settings"][name] > largest:  # before so much memory is taken
+            if own["settings"][name] > largest:  # before the memory is allocated
                 raise ValueError(f"{name} {own['settings'][name]}, and no array of such a size")
         _check_arrays(arrays, own["flat"])
         forecaster = CLASSES[own["class"]](**own["settings"])

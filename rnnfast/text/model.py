@@ -1,4 +1,4 @@
-"""A model of a text: a network and its alphabet, which write text and score it; its file."""
+"""A text model: a network and its alphabet, which generate text and score it; its file."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from rnnfast.training.fit import evaluate
 __all__ = ["KIND", "TextBeam", "TextModel", "build", "load"]
 
 KIND = "text model"  # metadata["kind"] of the files
-KINDS = (KIND, "character model")  # the second is from before there were bytes and words
-NOT_IN_THOSE = {"symbols": "characters", "vocabulary": None, "window": 8}  # options that the second may lack
+KINDS = (KIND, "character model")  # the second is of older files, which have characters only
+NOT_IN_THOSE = {"symbols": "characters", "vocabulary": None, "window": 8}  # may be missing there
 CHUNK = 2000  # steps that are evaluated at a time
 
 
@@ -244,7 +244,7 @@ class TextModel:
         return [TextBeam("".join(self.alphabet.decode(beam.symbols)), *beam) for beam in found]
 
     def bits_per_symbol(self, text: str | ArrayLike) -> float:
-        """The mean of -log2 p over the symbols of a text: to how much the model could compress it.
+        """The mean of -log2 p over the symbols of a text: the size to which the model could compress it.
 
         Parameters
         ----------
@@ -304,7 +304,7 @@ class TextModel:
         save(path, self.model, metadata={key: self.metadata[key] for key in self.metadata if key != "fit"})
 
     def check_built(self) -> None:
-        """Raise a ValueError if the options do not say how the network is built."""
+        """Raise a ValueError unless `options` has what :func:`build` needs."""
         if "cell" not in self.options:
             raise ValueError(
                 "options: expected those of rf.text.build, from which load builds the network again, got "
@@ -312,7 +312,7 @@ class TextModel:
             )
 
     def _read_first(self, prompt: str) -> NDArray[np.int64]:
-        """The numbers of the prompt, or of what is read in place of an empty one."""
+        """The numbers of the prompt; for an empty prompt, of the text that is read instead."""
         missing = self.alphabet.missing(checks.string("prompt", prompt))
         if missing:
             unit, came = self.alphabet.unit, ", ".join(map(repr, missing))

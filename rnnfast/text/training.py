@@ -145,7 +145,7 @@ def train(
 
 
 def check_converged(model: TextModel, history: History) -> None:
-    """Refuse a training that ended worse than a guess.
+    """Raise an error if a training ended worse than a guess.
 
     Parameters
     ----------

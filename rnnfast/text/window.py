@@ -1,7 +1,7 @@
 """The neural language model of a fixed window: vectors of the last symbols, a hidden layer, a softmax.
 
-What a recurrent network is to be compared with: the same vectors and the same logits, and between them no
-state but the last few symbols.
+It is a baseline for recurrent networks: it has the same vectors and the same logits, but no state except the
+last few symbols.
 """
 
 from __future__ import annotations
@@ -194,11 +194,11 @@ class Window(Module):
         return np.split(y, self.size, axis=-1)
 
     def _lags(self) -> np.ndarray:
-        """How far each step of the final state is before the next step, [size-1, 1]."""
+        """The distance of each step in the final state from the next step, [size-1, 1]."""
         return np.arange(self.size - 1, 0, -1)[:, np.newaxis]
 
     def _sight(self, reset: ArrayLike | None, T: int, B: int) -> np.ndarray:
-        """How many steps back each step can see, [T+1, B]; the last row is the step to come."""
+        """How many steps back each step can see, [T+1, B]; the last row is the step after x."""
         if reset is None:
             return np.full((T + 1, B), self.size)
         mask = checks.as_array("reset", reset)
@@ -248,7 +248,7 @@ class WindowStream:
     ----------
     window : Window
     batch : int
-        B, the sequences that go on side by side.
+        B, the number of parallel sequences.
 
     Examples
     --------

@@ -11,7 +11,7 @@ import pytest
 from tables import days, fails, forecast, pandas, rows, write
 
 from rnnfast.cli.main import main
-from rnnfast.series import Markov, training
+from rnnfast.series import Markov, network
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
 NAIVE = ["--rung", "last", "--rung", "markov", "--horizon", "3"]
@@ -47,7 +47,7 @@ def test_a_kept_model_forecasts_the_same_without_training(folder, capsys, monkey
     write("data.csv", {"day": days(), "y": VALUES})
     options = ["--rung", rung, "--lags", "6", "--horizon", "3", "--difference", "none"]
     forecast(capsys, "data.csv", *options, "--save", "m.npz", "--output", "first.csv")
-    monkeypatch.setattr(training, "fit", None)  # what would be needed to train
+    monkeypatch.setattr(network, "fit", None)  # what would be needed to train
     forecast(capsys, "data.csv", "--model", "m.npz", "--output", "again.csv")
     assert rows("again.csv") == rows("first.csv")
     write("later.csv", {"day": days(125), "y": np.append(VALUES, np.ones(5))})
@@ -428,8 +428,8 @@ def test_ctrl_c_ends_the_ladder_and_writes_nothing(folder, capsys, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         return mse(*arguments)
 
-    mse = training.mse
-    monkeypatch.setattr(training, "mse", interrupted)
+    mse = network.mse
+    monkeypatch.setattr(network, "mse", interrupted)
     write("data.csv", {"day": days(), "y": VALUES})
     arguments = ["data.csv", "--rung", "gru", "--horizon", "3", "--save", "m.npz", "--output", "out.csv"]
     before = set(folder.iterdir())

@@ -93,7 +93,7 @@ class Optimizer:
         Raises
         ------
         ValueError
-            A parameter is read-only; none has been changed then.
+            If a parameter is read-only. No parameter has been changed then.
         """
         updated: list[tuple[int, NDArray, NDArray]] = []
         for index, param in enumerate(self.params):

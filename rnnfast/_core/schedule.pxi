@@ -16,7 +16,7 @@ cdef struct Schedule:
     int workers, split
 
 cdef double efficiency(Py_ssize_t rows) noexcept nogil:
-    """The share of the peak that a tile of so many rows reaches, measured: with few rows it waits for weights."""
+    """The share of the peak that a tile of this number of rows reaches, as measured. With few rows it waits for weights."""
     return 0.5 if rows <= 1 else 0.7 if rows == 2 else 0.8 if rows == 3 else 0.9
 
 cdef Schedule schedule(const Kernels *k, int most, double steps, double step_flops, Py_ssize_t B, Py_ssize_t groups,

@@ -111,7 +111,7 @@ class Contender:
         raise NotImplementedError
 
     def stepper(self) -> Callable[[], Any]:
-        """A function that reads x[0], goes on from the state of its last call (at first zero) and gives y."""
+        """A function that takes a step with x[0], from the state of its last call (first zero); it gives y."""
         raise NotImplementedError
 
     def arrays(self, result: Any) -> Arrays:

@@ -44,7 +44,7 @@ def run_suite(
     cells : sequence of {"rnn", "gru", "lstm"}
         All by default.
     threads : sequence of int, default (1, 2)
-        Every contender gets so many, one number after the other.
+        Numbers of threads, for every contender, one after the other.
     seconds : float, default 3.0
         For each kind of work at each shape, cell and number of threads, roughly.
     note : callable

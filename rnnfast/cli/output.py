@@ -28,7 +28,7 @@ class Output:
     Attributes
     ----------
     goes_on : bool
-        Whether the command goes on without a reader, because it writes files too.
+        Whether the command continues without a reader, because it writes files too.
     reader_left : bool
         Whether the reader left.
     """

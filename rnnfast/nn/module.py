@@ -109,7 +109,7 @@ class Module(Members):
     ``backward(self, tape, dy=None, dstate=None)``
         dx and the gradient of the initial state. It calls the members' `backward`, which add to their
         parameters' gradients, and `Parameter.add_grad` for parameters of its own. None for dy or dstate means
-        zero. It may take ``input_grad``, ``retain`` and ``grads`` too, which are then handed on to it.
+        zero. It may also take ``input_grad``, ``retain`` and ``grads``.
 
     ``m(x, state)`` runs `forward` with ``training=False`` (if it takes that), unless there is a `__call__`.
 
@@ -117,7 +117,7 @@ class Module(Members):
     ----------
     takes : frozenset of str
         The keywords that this module's `forward` takes. Of these, ``lengths``, ``reset``, ``training``,
-        ``rng`` and ``checkpoint`` are handed on by a `Sequential`.
+        ``rng`` and ``checkpoint`` also come from a `Sequential`.
     causal : bool
         Whether y at a step needs no later step, so that a stream can take one step at a time.
     mask_seed : int or None

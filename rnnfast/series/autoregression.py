@@ -16,7 +16,7 @@ __all__ = ["AutoRegression"]
 
 
 class AutoRegression(Windowed):
-    """AR(τ) by least squares, with covariates u_t where there are some:
+    """AR(τ) by least squares, with covariates u_t if there are any:
 
         x̂_t = c + φ_1 x_{t-1} + … + φ_τ x_{t-τ} + β · u_t.
 

@@ -55,9 +55,9 @@ class Forecaster(Learner):
     reads_covariates : bool
         Whether the model reads covariates; the others ignore them.
     reads : int
-        How many values, or differences, a forecast reads at least.
+        The least number of values, or differences, that a forecast reads.
     examples : int
-        How many of the training part's values must have so many in front of them.
+        The least number of values of the training part that have `reads` values before them.
     settings : dict
         The constructor's arguments.
     seconds : float
@@ -109,10 +109,10 @@ class Forecaster(Learner):
     ) -> Self:
         """Learn from the training part of a series, then refit on all of it.
 
-        The last part of the series is the validation part. There networks find how many updates they need,
-        several differences are compared, and the residuals are measured that the intervals are made of. The
-        refit learns from the whole series, its scale included: networks go on from the weights of the lowest
-        validation error, and make as many updates again as had led there.
+        The last part of the series is the validation part. It decides how many updates networks make, and
+        which of several differences is taken. Its residuals give the intervals. The refit learns from the
+        whole series, its scale included. Networks start from the weights of the lowest validation error, and
+        make as many updates again as led to them.
 
         Parameters
         ----------

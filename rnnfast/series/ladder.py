@@ -163,10 +163,10 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
     Parameters
     ----------
     season : int, optional
-        Steps of a season. One of more than 400 steps is left to differences.
+        Steps of a season. A window does not cover a season of more than 400 steps.
     rows : int, optional
         Values of the series: the window is at most a third of the training part, or a season if AR can learn
-        from so many lags.
+        from that many lags.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
 
 
 def longest_horizon(rows: int, test: float = TEST) -> int:
-    """The longest horizon that :func:`backtest` can measure on a series of so many values.
+    """The longest horizon that :func:`backtest` can measure on a series of `rows` values.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def longest_horizon(rows: int, test: float = TEST) -> int:
     Returns
     -------
     int
-        0 where there are too few values for a training, a validation and a test part.
+        0 if there are too few values for a training, a validation and a test part.
 
     Examples
     --------

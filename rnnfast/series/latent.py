@@ -33,23 +33,22 @@ STRETCHES = 2 * BATCH  # the least number of stretches of a long series
 
 
 class LatentAutoregression(NetworkForecaster):
-    """An autoregression on a state that sums up the whole past, in place of a window of it:
+    """An autoregression on a state, which sums up the whole past, instead of a window:
 
         h_t = f(h_{t-1}, x_{t-1}, u_t),    x̂_t = v · h_t + b,
 
-    u_t being the covariates of step t, where there are some.
+    where u_t are the covariates of step t, if any. The cell is f. Each recurrent rung of the ladder is this
+    model with a cell of its own:
 
-    The cell is f, and each recurrent rung of the ladder is this model with its own:
-
-    - "linear": h_t = W h_{t-1} + u x_{t-1} + a, the plain form, a linear filter;
-    - "sigmoid", "tanh": the same, then the function, unit by unit: the vanilla RNN (Elman 1990);
-    - "gru", "lstm": gates that decide how much of the state stays (Cho et al. 2014, Hochreiter and
+    - "linear": h_t = W h_{t-1} + u x_{t-1} + a, a linear filter;
+    - "sigmoid", "tanh": the function of that sum, unit by unit: the vanilla RNN (Elman 1990);
+    - "gru", "lstm": gates decide how much of the state is kept (Cho et al. 2014, Hochreiter and
       Schmidhuber 1997).
 
-    It learns from one-step errors, on overlapping stretches of the training part that each start from a zero
-    state; in long series they are ten times as long as gradients flow back, so that the state has to last. A
-    forecast reads the whole history; from the second step on it reads its own forecasts. The number
-    of parameters depends on the units alone, however far back the state remembers.
+    It learns from one-step errors, on overlapping stretches of the training part, each from a zero state. In
+    long series, a stretch has up to ten times `steps`, so that the model learns to keep its state for long. A
+    forecast reads the whole history, and from its second step on its own forecasts. The number of parameters
+    depends on the units alone, not on how far back the state remembers.
 
     Parameters
     ----------
@@ -57,9 +56,9 @@ class LatentAutoregression(NetworkForecaster):
     hidden : int, default 32
         Units of the state.
     steps : int, default 100
-        How far gradients flow back: an update is made after so many.
+        Steps of a truncation window: how far gradients flow back, with an update after each.
     updates : int, default 1500
-        Updates of the weights, at most.
+        The most updates of the weights.
     difference : int or sequence of int, default 0
         As for :class:`Forecaster`.
 

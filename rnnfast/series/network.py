@@ -113,7 +113,7 @@ def train(
         The number of updates: the most with validation, the exact number without.
     rng : numpy.random.Generator
     truncate : int, optional
-        Update after every so many steps of a batch, from the state that the steps before left.
+        The steps of a truncation window, which starts from the final state of the one before.
 
     Returns
     -------

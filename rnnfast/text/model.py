@@ -395,7 +395,7 @@ def load(path: str | os.PathLike[str]) -> TextModel:
     Parameters
     ----------
     path : str or path-like
-        The file; ``rnnfast train`` writes ``rnnfast-model.npz`` unless told otherwise.
+        The file; ``rnnfast train`` writes ``rnnfast-model.npz`` by default.
 
     Returns
     -------

@@ -98,7 +98,7 @@ class Text:
         return np.concatenate([self.training[-1:], self.held_out])
 
     def bits_per_character(self, bits_per_symbol: float) -> float:
-        """The bits per character of the held-out part at so many bits per held-out symbol.
+        """The bits per character of the held-out part, from the bits per held-out symbol.
 
         Unknown words also cost `spelling_bits`.
         """

@@ -64,7 +64,7 @@ def train(
         A file written after each epoch, every ten minutes, and at the end. :func:`rnnfast.text.load` reads
         it, and so does ``rnnfast sample``.
     resume : path, optional
-        A checkpoint from which the run goes on, as if it had not stopped. The text, `seq_len` and `batch`
+        A checkpoint from which the run continues, as if it had not stopped. The text, `seq_len` and `batch`
         must be the same.
     progress : bool, default True
         Show progress on stderr.

@@ -151,7 +151,7 @@ class Window(Module):
         y : numpy.ndarray
             [T, B, size * N].
         state : numpy.ndarray
-            [size-1, B, N], for the call that goes on from here.
+            [size-1, B, N], the state for the next call.
 
         Raises
         ------

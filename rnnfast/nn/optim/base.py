@@ -143,7 +143,7 @@ class Optimizer:
             param.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all that a later run needs to go on: numbers, text and arrays that an ``.npz`` holds.
+        """Copies of everything that a later run needs to continue: numbers, text and arrays for an ``.npz``.
 
         Returns
         -------

@@ -43,8 +43,8 @@ class Dates(NamedTuple):
 class Clock:
     """The times of rows: positions on an axis, the step between them, and both as text.
 
-    :func:`read_data` makes it. Positions are whole numbers of a unit that suits the step where the times are
-    dates, or the numbers of a column of numbers, or the rows' own numbers where there is no time.
+    :func:`read_data` makes it. The positions of dates are whole numbers of a unit that suits the step. The
+    positions of numbers are the numbers. Without a time, they are the numbers of the rows.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Clock:
         return Clock(self.name, positions, self._ruler, self.step, self.reading)
 
     def after(self, count: int) -> Clock:
-        """The clock that goes on for `count` steps: at the positions that are known, then at equal steps."""
+        """The clock of the next `count` steps: at the known positions, then at equal steps."""
         known = self._ahead[:count]
         last = known[-1] if len(known) else self.positions[-1]
         return self.moved(np.append(known, last + self.step * np.arange(1, count - len(known) + 1)))

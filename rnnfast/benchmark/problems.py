@@ -111,7 +111,7 @@ class Contender:
         raise NotImplementedError
 
     def stepper(self) -> Callable[[], Any]:
-        """A function that takes a step with x[0], from the state of its last call (first zero); it gives y."""
+        """A function that takes a step with x[0] from its last state (zero at first), and gives y."""
         raise NotImplementedError
 
     def arrays(self, result: Any) -> Arrays:

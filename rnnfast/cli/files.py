@@ -46,7 +46,7 @@ def check_apart(files: Mapping[str, str | None]) -> None:
         if file is not None:
             first = known.setdefault(os.path.realpath(file), option)
             if first != option:
-                raise CommandError(f"{option} {file}: is the file of {first} too")
+                raise CommandError(f"{option} {file}: is the same file as {first}")
 
 
 def check_replaced(option: str, file: str, kind: str | None = None) -> None:
@@ -56,7 +56,7 @@ def check_replaced(option: str, file: str, kind: str | None = None) -> None:
     try:
         _, metadata = read_checkpoint(file)
     except (OSError, ValueError):
-        raise CommandError(f"{option} {file}: exists, and is no checkpoint to be replaced") from None
+        raise CommandError(f"{option} {file}: exists, is no checkpoint, and is not replaced") from None
     if kind is not None and metadata.get("kind") != kind:
         raise CommandError(f"{option} {file}: exists, and is a checkpoint, but not of a {kind}")
 

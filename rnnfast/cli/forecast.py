@@ -150,7 +150,7 @@ def _check_files(options: argparse.Namespace) -> None:
         for name in OF_TRAINING:
             if getattr(options, name) is not None:
                 option = name.replace("_", "-")
-                raise CommandError(f"--{option}: is of training, and --model {options.model} is trained")
+                raise CommandError(f"--{option}: not with --model {options.model}, which is trained already")
 
 
 # ---- the table
@@ -330,7 +330,9 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
         )
     for name in options.only or []:
         if name not in only:
-            raise CommandError(f"--only {name}: the model forecasts {', '.join(only) or 'no --series'}")
+            raise CommandError(
+                f"--only {name}: the model forecasts {', '.join(only) or 'a table without --series'}"
+            )
     by = None if time == "row" else time
     anew = options.date_format is not None or options.day_first
     data = _data(

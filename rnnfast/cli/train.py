@@ -189,9 +189,9 @@ def _new_run(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:
     if chosen["symbols"] == "words":
         chosen["vocabulary"] = chosen["vocabulary"] or VOCABULARY
     elif "vocabulary" in given:
-        raise CommandError(f"--vocabulary {given['vocabulary']}: goes with --symbols words")
+        raise CommandError(f"--vocabulary {given['vocabulary']}: needs --symbols words")
     if "window" in given and not options.compare and chosen["cell"] != "window":
-        raise CommandError(f"--window {given['window']}: goes with --cell window")
+        raise CommandError(f"--window {given['window']}: needs --cell window")
     text = read(options.files, chosen["symbols"], chosen["vocabulary"])
     _check_length(text, chosen)
     return text, chosen

@@ -93,7 +93,9 @@ class Sequential(Module):
 
     def _check_member(self, name: str, value: Any) -> None:
         if name.isdecimal() and name in self._modules:
-            raise AttributeError(f"{name}: a Sequential keeps its modules; make a new one of others")
+            raise AttributeError(
+                f"{name}: the modules of a Sequential cannot be replaced; make a new Sequential"
+            )
 
     def __call__(
         self,

@@ -76,7 +76,7 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
         largest = max(array.size for array in arrays.values())
         for name in SIZES & own["settings"].keys():
             if own["settings"][name] > largest:  # before the memory is allocated
-                raise ValueError(f"{name} {own['settings'][name]}, and no array of such a size")
+                raise ValueError(f"{name} {own['settings'][name]}, but no array is that large")
         _check_arrays(arrays, own["flat"])
         forecaster = CLASSES[own["class"]](**own["settings"])
         forecaster.restore(arrays, own)

@@ -396,7 +396,9 @@ def test_what_a_resumed_run_cannot_change(trained, capsys):
 def test_places_that_cannot_be_written(folder, capsys):
     assert "its folder does not exist" in fails(capsys, "train", "text.txt", "--output", "nowhere/model.npz")
     assert "is a folder" in fails(capsys, "train", "text.txt", "--output", folder)
-    assert "no checkpoint to be replaced" in fails(capsys, "train", "text.txt", "--output", "text.txt")
+    assert "is no checkpoint, and is not replaced" in fails(
+        capsys, "train", "text.txt", "--output", "text.txt"
+    )
     assert (folder / "text.txt").read_text() == TEXT
 
 

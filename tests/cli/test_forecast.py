@@ -280,12 +280,12 @@ def test_a_table_that_cannot_be_read_is_explained(folder, capsys, content, argum
             "data.csv: too short for convolution(70): ",
         ),
         (["--season", "90", "--rung", "season", "--horizon", "3"], "too short for last season(90): "),
-        (["--save", "other.csv"], "--save other.csv: exists, and is no checkpoint"),
+        (["--save", "other.csv"], "--save other.csv: exists, is no checkpoint"),
         (["--save", "absent/m.npz"], "--save absent/m.npz: its folder does not exist"),
         (["--output", "."], "--output .: is a folder"),
         (["--model", "absent.npz"], "--model absent.npz: No such file"),
         (["--model", "other.csv"], "--model other.csv: no readable rnnfast checkpoint"),
-        (["--model", "m.npz", "--lags", "3"], "--lags: is of training, and --model m.npz is trained"),
+        (["--model", "m.npz", "--lags", "3"], "--lags: not with --model m.npz, which is trained already"),
     ],
 )
 def test_options_that_cannot_be_are_explained(folder, capsys, arguments, words):
@@ -339,11 +339,11 @@ def test_intervals_of_a_short_series_say_what_they_hold(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--output", "data.csv"], "--output data.csv: is the file of the data too"),
-        (["--output", "link.csv"], "--output link.csv: is the file of the data too"),
-        (["--model", "m.npz", "--output", "./m.npz"], "--output ./m.npz: is the file of --model too"),
-        (["--save", "n.npz", "--output", "n.npz"], "--output n.npz: is the file of --save too"),
-        (["--output", "a.png", "--plot", "a.png"], "--plot a.png: is the file of --output too"),
+        (["--output", "data.csv"], "--output data.csv: is the same file as the data"),
+        (["--output", "link.csv"], "--output link.csv: is the same file as the data"),
+        (["--model", "m.npz", "--output", "./m.npz"], "--output ./m.npz: is the same file as --model"),
+        (["--save", "n.npz", "--output", "n.npz"], "--output n.npz: is the same file as --save"),
+        (["--output", "a.png", "--plot", "a.png"], "--plot a.png: is the same file as --output"),
         (["--save", "text.npz"], "--save text.npz: exists, and is a checkpoint, but not of a forecaster"),
     ],
 )

@@ -213,8 +213,8 @@ def test_options_that_contradict(folder, capsys):
     train = ["train", "text.txt", *SMALL]
     for option in ("--output", "--resume", "--plot"):
         assert f"{option}: not with --compare" in fails(capsys, *train, "--compare", option, "x.npz")
-    assert "--vocabulary 9: goes with --symbols words" in fails(capsys, *train, "--vocabulary", "9")
-    assert "--window 9: goes with --cell window" in fails(capsys, *train, "--window", "9")
+    assert "--vocabulary 9: needs --symbols words" in fails(capsys, *train, "--vocabulary", "9")
+    assert "--window 9: needs --cell window" in fails(capsys, *train, "--window", "9")
     few = ["--symbols", "words", "--batch", "99"]
     assert "take 1,585 words, its first nine tenths have" in fails(capsys, *train, *few)
     assert "take 1,585 words" in fails(capsys, *train, *few, "--compare")

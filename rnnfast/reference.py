@@ -272,16 +272,16 @@ def rnn_forward(
     lengths : ndarray [B] of integers, or None
         How many steps each sequence has, 0..T; None means T.
     reset : ndarray [T, B] of bool, or None
-        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+        True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
-        Give the state at every step too.
+        Return the state at every step too.
 
     Returns
     -------
     y : ndarray [T, B, H]
         h after every step; zero past the lengths.
     state : ndarray [B, H]
-        h after each sequence's last step run; without any, the initial one.
+        h after the last step that ran of each sequence; the initial one if none ran.
     tape : Tape
         For `rnn_backward`.
     states : ndarray [T, B, H]
@@ -569,16 +569,16 @@ def lstm_forward(
     lengths : ndarray [B] of integers, or None
         How many steps each sequence has, 0..T; None means T.
     reset : ndarray [T, B] of bool, or None
-        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+        True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
-        Give the state at every step too.
+        Return the state at every step too.
 
     Returns
     -------
     y : ndarray [T, B, P]
         h after every step; zero past the lengths.
     state : (ndarray [B, P], ndarray [B, H])
-        (h, c) after each sequence's last step run; without any, the initial one.
+        (h, c) after the last step that ran of each sequence; the initial one if none ran.
     tape : Tape
         For `lstm_backward`.
     states : (ndarray [T, B, P], ndarray [T, B, H])
@@ -757,16 +757,16 @@ def gru_forward(
     lengths : ndarray [B] of integers, or None
         How many steps each sequence has, 0..T; None means T.
     reset : ndarray [T, B] of bool, or None
-        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+        True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
-        Give the state at every step too.
+        Return the state at every step too.
 
     Returns
     -------
     y : ndarray [T, B, H]
         h after every step; zero past the lengths.
     state : ndarray [B, H]
-        h after each sequence's last step run; without any, the initial one.
+        h after the last step that ran of each sequence; the initial one if none ran.
     tape : Tape
         For `gru_backward`.
     states : ndarray [T, B, H]

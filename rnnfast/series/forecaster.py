@@ -34,24 +34,24 @@ Self = TypeVar("Self", bound="Forecaster")
 class Forecaster(Learner):
     """A model of one series, or of several, that forecasts from any point of it.
 
-    Several series are side by side, ``[N, S]``. Each is scaled by its own mean and standard deviation, and
-    forecast from its own past alone. Models with a handful of numbers have these for each series, or
-    ``shared=True`` one set for all; the networks have one set of weights that all series share.
+    Several series are an array ``[N, S]``. Each is scaled by its own mean and standard deviation, and
+    forecast from its own past alone. Small models have parameters for each series, or with ``shared=True``
+    one set for all. A network has one set of weights for all series.
 
     Parameters
     ----------
     difference : int or sequence of int, optional
         The model learns the differences ``x[t] - x[t-d]`` and its forecasts add them up: 1 for a series with
-        a trend, a season's steps for one with a season, 0 for the values themselves. Of several, `fit` keeps
-        the one with the lowest error on the validation part. A later one has to be 15% better than
-        those before it, as validation parts are short.
+        a trend, the steps of a season for a series with one, 0 for the values themselves. Of several, `fit`
+        keeps the one with the lowest error on the validation part. A later one must be 15% better than those
+        before it, because validation parts are short.
     **settings
-        What the subclass was made with, as JSON can hold it.
+        The arguments of the subclass, as JSON can hold them.
 
     Attributes
     ----------
     name : str
-        The model's.
+        The name of the model.
     reads_covariates : bool
         Whether the model reads covariates; the others ignore them.
     reads : int
@@ -65,13 +65,13 @@ class Forecaster(Learner):
     horizon : int
         The furthest step whose intervals `fit` has measured; 0 before it.
     difference : int
-        The one that `fit` kept.
+        The difference that `fit` kept.
     covariates : int
-        How many covariates it learnt from.
+        The number of covariates that it learnt from.
     non_negative : bool
-        As `fit` was told.
+        The argument of `fit`.
     flat : bool
-        The series of `fit` was [N], not [N, S].
+        Whether the series of `fit` was [N], not [N, S].
 
     Examples
     --------
@@ -119,30 +119,30 @@ class Forecaster(Learner):
         series : array_like of real numbers
             ``[N]``, or ``[N, S]`` for S series; oldest first.
         horizon : int, default 1
-            The furthest step ahead that will be asked for.
+            The furthest step ahead that will be forecast.
         held_out : float, default 0.2
             The validation part's share of the series.
         covariates : array_like of real numbers, optional
-            What is known of each step in advance, such as a calendar or a planned price: ``[N]``, ``[N, K]``,
-            or ``[N, S, K]`` where each series has its own. Row t is about ``series[t]``. More rows are left
-            out. A model that does not read covariates ignores them.
+            Values of each step that are known in advance, such as a calendar or a planned price: ``[N]``,
+            ``[N, K]``, or ``[N, S, K]`` if each series has its own. Row t belongs to ``series[t]``. Further
+            rows are ignored. A model that does not read covariates ignores them.
         non_negative : bool, default False
             Forecasts and intervals below 0 become 0.
         constant : bool, default False
-            Accept series none of which varies: all forecasts are their value then.
+            Accept series of which none varies. Forecasts then repeat their values.
         rng : int, numpy.random.Generator or None
-            Seeds what is random: first weights and the order of examples.
+            The seed of initial weights and of the order of examples.
 
         Returns
         -------
         Forecaster
-            This one.
+            The same object.
 
         Raises
         ------
         TypeError, ValueError
-            A series that is no array of finite numbers, does not vary, or has values below 0 with
-            `non_negative`; an argument that does not fit it.
+            If the series is no array of finite numbers, does not vary, or has values below 0 with
+            `non_negative`, or an argument does not fit it.
         TooShort
             A ValueError: the training part has fewer values than the model needs.
 

@@ -230,43 +230,43 @@ def backtest(
 ) -> Iterator[Score]:
     """Fit forecasters on the first part of a series, and score each by rolling its origin through the rest.
 
-    All have the same training, validation and test part. A forecast from an origin of the test part reads
-    the values before that origin; what was learnt stays as it is.
+    All have the same training, validation and test part. A forecast from an origin of the test part reads the
+    values before that origin. Nothing is learnt there.
 
     Parameters
     ----------
     series : array_like of real numbers
         ``[N]`` or ``[N, S]``.
     forecasters : iterable of Forecaster
-        Not yet fitted ones; they are when their score is there. One that the series is too short for is left
-        out with a warning, unless it is the only one.
+        They are fitted when their score is yielded. A forecaster that needs a longer series is left out with
+        a warning, unless it is the only one.
     horizon : int, default 1
         Steps to forecast from each origin.
     test : float, default 0.2
         The test part's share of the series. Of the rest, each forecaster holds out a fifth.
     level : float, default 0.9
-        The share of outcomes that the intervals are to hold.
+        The intended share of outcomes within the intervals.
     observed : array_like of bool, optional
-        Shaped as `series`: the values that count as outcomes; by default all. Values that were filled in
-        are better left out: they are where a forecast expects them.
+        In the shape of `series`: the values that count as outcomes, by default all. Leave out values that
+        were filled in, because they are easy to forecast.
     covariates : array_like of real numbers, optional
         As for :meth:`Forecaster.fit`.
     non_negative : bool, default False
         As for :meth:`Forecaster.fit`.
     rng : int or None, default 0
-        Seeds each forecaster's training anew.
+        The seed of each forecaster's training.
 
     Yields
     ------
     Score
-        One by one. The errors are in the series' unit; those of several series, each in units of its own
+        One by one. The errors are in the unit of the series; of several series, each in units of its own
         standard deviation. A forecast within rounding of the outcome has the error 0, and an outcome within
         rounding of an interval is covered.
 
     Raises
     ------
     TypeError, ValueError
-        As :meth:`Forecaster.fit`; or a series too short for the horizon.
+        As :meth:`Forecaster.fit`, or if the series is too short for the horizon.
 
     Examples
     --------

@@ -58,8 +58,8 @@ class TextModel:
         From integers [T, B] to logits [T, B, V], with V the size of the alphabet.
     alphabet : Alphabet
     options : mapping, optional
-        What :func:`build` made the network from. Without it the model can be neither saved nor loaded, but
-        `rf.save` can save the network.
+        The arguments with which :func:`build` made the network. Without them the model can be neither saved
+        nor loaded, but `rf.save` can save the network.
 
     Attributes
     ----------
@@ -67,10 +67,10 @@ class TextModel:
         The network.
     alphabet : Alphabet
     options : dict
-        What the network was built and trained with.
+        The settings with which the network was built and trained.
     metadata : dict
-        What its file keeps: ``metadata["options"]``, ``metadata["alphabet"]``, and the name, files and CRC-32
-        of the text that it was trained on, ``metadata["text"]``.
+        The contents of its file beside the weights: ``metadata["options"]``, ``metadata["alphabet"]``, and
+        the name, files and CRC-32 of the text that it was trained on, ``metadata["text"]``.
 
     Raises
     ------

@@ -53,7 +53,7 @@ static void fma_chains(ptrdiff_t turns)
     for (ptrdiff_t turn = 0; turn < turns; turn++) UNROLL for (int l = 0; l < CHAINS; l++) a[l] = v_fma(a[l], x, y);
     for (int l = 1; l < CHAINS; l++) a[0] = v_add(a[0], a[l]);
     v_store(lanes, a[0]);
-    kept = lanes[0]; /* so that the loop is not dead */
+    kept = lanes[0]; /* so that the compiler keeps the loop */
     (void)kept;
 }
 

@@ -25,7 +25,7 @@ cdef inline bint is_main_thread() noexcept:
 
 
 def runs_so_far():
-    """How many passes and single steps of layers and streams the kernels have run: which shows that a call reached them."""
+    """The number of passes and single steps that the kernels have run. It shows whether a call reached them."""
     return runs
 
 

@@ -12,7 +12,7 @@ cdef struct Stack:    # layers above one another, with copies of their weights
     const Kernels *k
     Step *step        # [layers]
     int layers
-    int threads       # that may work
+    int threads       # the most workers
     Py_ssize_t B
     void *block       # the packed weights of all layers, and one layer's gates and m
 

@@ -1,4 +1,4 @@
-"""All named shapes, cells and kinds of work against the installed peers, written down after each shape."""
+"""All named shapes, cells and kinds of work beside the installed peers; it writes its files after each."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_suite(
     cells : sequence of {"rnn", "gru", "lstm"}
         All by default.
     threads : sequence of int, default (1, 2)
-        Every contender gets so many, one number after the other.
+        Numbers of threads, for every contender, one after the other.
     seconds : float, default 3.0
         For each kind of work at each shape, cell and number of threads, roughly.
     note : callable
@@ -127,7 +127,7 @@ def _check(contender: Contender, expected: dict[str, Any]) -> None:
 def _agreeing(
     competing: Iterable[Contender], check: Callable[[Contender], None], results: dict[str, Any], where: str
 ) -> list[Contender]:
-    """Those whose results are the reference's; the others are noted, rnnfast is an error."""
+    """The contenders whose results agree with the reference. Others are noted; for rnnfast it is an error."""
     right = []
     for contender in competing:
         try:
@@ -144,7 +144,7 @@ def _agreeing(
 def _scaling(
     problem: Problem, cell: str, name: str, counts: Sequence[int], seconds: float
 ) -> list[dict[str, Any]]:
-    """rnnfast with several numbers of threads in the same rounds."""
+    """Time rnnfast with several numbers of threads in the same rounds."""
     layer = Rnnfast(problem)
     before = rf.get_num_threads()
 
@@ -170,7 +170,7 @@ def _named(rows: Iterable[Row], cell: str, case: str) -> list[dict[str, Any]]:
 
 
 def _write(results: dict[str, Any], output: Path) -> None:
-    """Both files, each whole or as it was before."""
+    """Write both files, each whole or not at all."""
     texts = {
         "results.json": json.dumps(results, indent=1) + "\n",
         "results.md": report.markdown(results),

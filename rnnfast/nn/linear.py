@@ -89,7 +89,7 @@ class Linear(Stateless):
             self.bias = None
 
     def _check_member(self, name: str, value: Any) -> None:
-        if name in ("weight", "bias"):  # the kernels rely on their shapes
+        if name in ("weight", "bias"):  # the kernels do not check shapes
             check_same_form(name, self._parameters.get(name), value)
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray | None]:

@@ -302,7 +302,7 @@ class Recurrent(Module):
         Parameters
         ----------
         batch : int
-            B, the sequences that go on side by side.
+            B, the number of parallel sequences.
 
         Returns
         -------

@@ -13,7 +13,7 @@ from rnnfast.nn.activation import ReLU
 from rnnfast.nn.linear import Linear
 from rnnfast.nn.module import Stateless
 from rnnfast.nn.sequential import Sequential
-from rnnfast.series.training import WindowNetwork
+from rnnfast.series.network import WindowNetwork
 
 __all__ = ["Convolution", "Flatten", "SlidingWindows"]
 

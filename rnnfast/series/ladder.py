@@ -43,18 +43,18 @@ __all__ = [
 ]
 
 TEST = 0.2  # the test part's share of a series
-ORIGINS = 2000  # of the test part, at most: evenly spaced
+ORIGINS = 2000  # the most rows of the test part that are origins, evenly spaced
 HELD_OUT = 0.2  # the validation part's share of the values before the test part
-CLOSE = 1.05  # an error this many times the lowest counts as about as good
-LAGS = 24  # of windows, unless a season asks for more
-BEYOND = 8  # lags behind a season, by default
-LONGEST_SEASON = 400  # that a default window covers: least squares on more lags is slow
-MOST_ROWS = 2**50  # that an error may ask for
-LEAST_TRAINING = LastValue.reads + LastValue.examples  # values that the plainest rung needs
+CLOSE = 1.05  # an error below this times the lowest counts as about as good
+LAGS = 24  # the least default window
+BEYOND = 8  # lags of a default window beside a season
+LONGEST_SEASON = 400  # the longest season of a default window: least squares on more lags is slow
+MOST_ROWS = 2**50  # the most values that an error asks for
+LEAST_TRAINING = LastValue.reads + LastValue.examples  # values that the simplest rung needs
 
 
 class Score(NamedTuple):
-    """What one forecaster costs, and what it does on the test part.
+    """The cost of one forecaster, and its errors on the test part.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ def ladder(
     difference: str | int | Sequence[int] = "auto",
     shared: bool = False,
 ) -> dict[str, Forecaster]:
-    """One of each forecaster, the plainest first.
+    """One of each forecaster, the simplest first.
 
     Parameters
     ----------
@@ -163,10 +163,10 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
     Parameters
     ----------
     season : int, optional
-        Steps of a season. One of more than 400 steps is left to differences.
+        Steps of a season. A window does not cover a season of more than 400 steps.
     rows : int, optional
         Values of the series: the window is at most a third of the training part, or a season if AR can learn
-        from so many lags.
+        from that many lags.
 
     Returns
     -------
@@ -192,7 +192,7 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
 
 
 def longest_horizon(rows: int, test: float = TEST) -> int:
-    """The longest horizon that :func:`backtest` can measure on a series of so many values.
+    """The longest horizon that :func:`backtest` can measure on a series of `rows` values.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def longest_horizon(rows: int, test: float = TEST) -> int:
     Returns
     -------
     int
-        0 where there are too few values for a training, a validation and a test part.
+        0 if there are too few values for a training, a validation and a test part.
 
     Examples
     --------
@@ -232,43 +232,43 @@ def backtest(
 ) -> Iterator[Score]:
     """Fit forecasters on the first part of a series, and score each by rolling its origin through the rest.
 
-    All have the same training, validation and test part. A forecast from an origin of the test part reads
-    the values before that origin; what was learnt stays as it is.
+    All have the same training, validation and test part. A forecast from an origin of the test part reads the
+    values before that origin. Nothing is learnt there.
 
     Parameters
     ----------
     series : array_like of real numbers
         ``[N]`` or ``[N, S]``.
     forecasters : iterable of Forecaster
-        Not yet fitted ones; they are when their score is there. One that the series is too short for is left
-        out with a warning, unless it is the only one.
+        They are fitted when their score is yielded. A forecaster that needs a longer series is left out with
+        a warning, unless it is the only one.
     horizon : int, default 1
         Steps to forecast from each origin.
     test : float, default 0.2
         The test part's share of the series. Of the rest, each forecaster holds out a fifth.
     level : float, default 0.9
-        The share of outcomes that the intervals are to hold.
+        The intended share of outcomes within the intervals.
     observed : array_like of bool, optional
-        Shaped as `series`: the values that count as outcomes; by default all. Values that were filled in
-        are better left out: they are where a forecast expects them.
+        In the shape of `series`: the values that count as outcomes, by default all. Leave out values that
+        were filled in, because they are easy to forecast.
     covariates : array_like of real numbers, optional
         As for :meth:`Forecaster.fit`.
     non_negative : bool, default False
         As for :meth:`Forecaster.fit`.
     rng : int or None, default 0
-        Seeds each forecaster's training anew.
+        The seed of each forecaster's training.
 
     Yields
     ------
     Score
-        One by one. The errors are in the series' unit; those of several series, each in units of its own
+        One by one. The errors are in the unit of the series; of several series, each in units of its own
         standard deviation. A forecast within rounding of the outcome has the error 0, and an outcome within
         rounding of an interval is covered.
 
     Raises
     ------
     TypeError, ValueError
-        As :meth:`Forecaster.fit`; or a series too short for the horizon.
+        As :meth:`Forecaster.fit`, or if the series is too short for the horizon.
 
     Examples
     --------
@@ -381,7 +381,7 @@ def _checked_scores(scores: Iterable[Score]) -> list[Score]:
 
 
 def best_score(scores: Sequence[Score]) -> Score:
-    """The score with the lowest error over all steps; of those that are level, that of fewest parameters.
+    """The score with the lowest error over all steps; among equal errors, the one with the fewest parameters.
 
     An error that is no number counts as the highest: it is of forecasts that grow beyond all numbers.
 

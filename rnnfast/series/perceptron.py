@@ -8,7 +8,7 @@ from rnnfast import checks
 from rnnfast.nn.activation import ReLU
 from rnnfast.nn.linear import Linear
 from rnnfast.nn.sequential import Sequential
-from rnnfast.series.training import WindowNetwork
+from rnnfast.series.network import WindowNetwork
 
 __all__ = ["Perceptron"]
 

@@ -1,4 +1,4 @@
-"""The picture of a forecast: the end of each series, the means that follow it, and their intervals."""
+"""The plot of a forecast: the end of each series, the means after it, and their intervals."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from rnnfast.series.tables.packages import package
 
 __all__ = ["draw_forecast"]
 
-PANELS = 8  # series, at most
-SHOWN = 6  # times the horizon is shown of the past, and at least
-LEAST = 60  # rows
+PANELS = 8  # the most series
+SHOWN = 6  # the rows of the past that are shown, in multiples of the horizon
+LEAST = 60  # the least rows of the past that are shown
 
 
 def draw_forecast(
@@ -28,7 +28,7 @@ def draw_forecast(
     name: str = "forecast",
     level: float = 0.9,
 ) -> None:
-    """Draw a forecast behind the end of its series, with its intervals; the first eight series.
+    """Draw a forecast after the end of its series, with its intervals, for the first eight series.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Reads back what `Forecaster.save` wrote."""
+"""Reads files of `Forecaster.save`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of a text: a network and its alphabet, which write text and score it; its file."""
+"""A text model: a network and its alphabet, which generate text and score it; its file."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from rnnfast.training.fit import evaluate
 __all__ = ["KIND", "TextBeam", "TextModel", "build", "load"]
 
 KIND = "text model"  # metadata["kind"] of the files
-KINDS = (KIND, "character model")  # the second is from before there were bytes and words
-NOT_IN_THOSE = {"symbols": "characters", "vocabulary": None, "window": 8}  # options that the second may lack
+KINDS = (KIND, "character model")  # the second is of older files, which have characters only
+NOT_IN_THOSE = {"symbols": "characters", "vocabulary": None, "window": 8}  # may be missing there
 BUILT_FROM = {"symbols", "cell", "window", "hidden", "layers", "dropout", "seed"}  # what `build` chooses
 CHUNK = 2000  # steps that are evaluated at a time
 
@@ -59,8 +59,8 @@ class TextModel:
         From integers [T, B] to logits [T, B, V], with V the size of the alphabet.
     alphabet : Alphabet
     options : mapping, optional
-        What :func:`build` made the network from. Without it the model can be neither saved nor loaded, but
-        `rf.save` can save the network.
+        The arguments with which :func:`build` made the network. Without them the model can be neither saved
+        nor loaded, but `rf.save` can save the network.
 
     Attributes
     ----------
@@ -68,10 +68,10 @@ class TextModel:
         The network.
     alphabet : Alphabet
     options : dict
-        What the network was built and trained with.
+        The settings with which the network was built and trained.
     metadata : dict
-        What its file keeps: ``metadata["options"]``, ``metadata["alphabet"]``, and the name, files and CRC-32
-        of the text that it was trained on, ``metadata["text"]``.
+        The contents of its file beside the weights: ``metadata["options"]``, ``metadata["alphabet"]``, and
+        the name, files and CRC-32 of the text that it was trained on, ``metadata["text"]``.
 
     Raises
     ------
@@ -242,7 +242,7 @@ class TextModel:
         return [TextBeam("".join(self.alphabet.decode(beam.symbols)), *beam) for beam in found]
 
     def bits_per_symbol(self, text: str | ArrayLike) -> float:
-        """The mean of -log2 p over the symbols of a text: to how much the model could compress it.
+        """The mean of -log2 p over the symbols of a text: the size to which the model could compress it.
 
         Parameters
         ----------
@@ -316,7 +316,7 @@ class TextModel:
             )
 
     def _read_first(self, prompt: str) -> NDArray[np.int64]:
-        """The numbers of the prompt, or of what is read in place of an empty one."""
+        """The numbers of the prompt; for an empty prompt, of the text that is read instead."""
         missing = self.alphabet.missing(checks.string("prompt", prompt))
         if missing:
             unit, came = self.alphabet.unit, ", ".join(map(repr, missing))
@@ -398,7 +398,7 @@ def load(path: str | os.PathLike[str]) -> TextModel:
     Parameters
     ----------
     path : str or path-like
-        The file; ``rnnfast train`` writes ``rnnfast-model.npz`` unless told otherwise.
+        The file; ``rnnfast train`` writes ``rnnfast-model.npz`` by default.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The networks that predict a text: from the numbers of its symbols to a logit for each next symbol."""
+"""The networks of text models: they read the numbers of symbols and give logits of the next symbol."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def parameters_at_least(symbols: int, options: Mapping[str, Any]) -> int:
 
 
 def name_of(options: Mapping[str, Any]) -> str:
-    """The name of the network of these options, as tables print it."""
+    """The name of a network with these options, as tables print it."""
     layers = "" if options["layers"] == 1 else f"{options['layers']} layers of "
     cell = f"window of {options['window']}" if options["cell"] == "window" else options["cell"].upper()
     return f"{cell}, {layers}{options['hidden']} units"

@@ -13,7 +13,7 @@ from rnnfast.text.reading import Text
 __all__ = ["LONGEST", "SMOOTHINGS", "NGramScore", "best_ngram", "fixed", "ngram_score", "perplexity"]
 
 LONGEST = 20  # the longest grams that `best_ngram` tries
-SMOOTHINGS = {"witten-bell": "Witten-Bell", "kneser-ney": "Kneser-Ney"}  # their names in print
+SMOOTHINGS = {"witten-bell": "Witten-Bell", "kneser-ney": "Kneser-Ney"}  # their printed names
 
 
 class NGramScore(NamedTuple):
@@ -42,12 +42,12 @@ class NGramScore(NamedTuple):
 
     @property
     def gram(self) -> str:
-        """What grams of this order are called."""
+        """The name of grams of this order."""
         return {1: "unigram", 2: "bigram"}.get(self.order, f"{self.order}-gram")
 
     @property
     def name(self) -> str:
-        """The grams and their smoothing, as tables print them."""
+        """The name of the grams and of their smoothing, as tables print it."""
         return f"{self.gram}, {SMOOTHINGS[self.smoothing]}"
 
 
@@ -119,7 +119,7 @@ def best_ngram(text: Text, longest: int = LONGEST) -> NGramScore:
 
 
 def perplexity(bits: float) -> float:
-    """The number of equally likely symbols among which a model would be as undecided.
+    """The number of equally likely symbols among which a choice is as uncertain.
 
     Parameters
     ----------
@@ -147,5 +147,5 @@ def perplexity(bits: float) -> float:
 
 
 def fixed(value: float, decimals: int = 3) -> str:
-    """A score with so many decimals, or in scientific notation from a million on."""
+    """A score with a fixed number of decimals; from a million on, in scientific notation."""
     return f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.{decimals}e}"

@@ -365,7 +365,7 @@ def test_texts_that_cannot_be_trained_on(folder, capsys):
     assert "nowhere.txt: No such file" in fails(capsys, "train", "nowhere.txt")
     assert "Is a directory" in fails(capsys, "train", folder)
     assert "empty.txt: 0 characters are too short" in fails(capsys, "train", "empty.txt")
-    assert "16 streams (--batch) of 64 steps (--seq-len) take 1,025" in fails(capsys, "train", "short.txt")
+    assert "16 sequences (--batch) of 64 steps (--seq-len) take 1,025" in fails(capsys, "train", "short.txt")
     assert "latin.txt: not UTF-8 text (byte 1)" in fails(capsys, "train", "latin.txt")
     assert "null" in fails(capsys, "train", "nul\0l.txt")
     assert not (folder / "rnnfast-model.npz").exists()
@@ -433,7 +433,9 @@ def test_what_a_resumed_run_cannot_change(trained, capsys):
 def test_places_that_cannot_be_written(folder, capsys):
     assert "its folder does not exist" in fails(capsys, "train", "text.txt", "--output", "nowhere/model.npz")
     assert "is a folder" in fails(capsys, "train", "text.txt", "--output", folder)
-    assert "no checkpoint to be replaced" in fails(capsys, "train", "text.txt", "--output", "text.txt")
+    assert "is no checkpoint, and is not replaced" in fails(
+        capsys, "train", "text.txt", "--output", "text.txt"
+    )
     assert (folder / "text.txt").read_text() == TEXT
 
 

@@ -1,4 +1,4 @@
-"""Texts: their split, their symbols, the files that they come from, streams side by side."""
+"""Texts: their split, their symbols, the files that they come from, parallel sequences."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Optimizer:
         Raises
         ------
         ValueError
-            A parameter is read-only; none has been changed then.
+            If a parameter is read-only. No parameter has been changed then.
         """
         updated: list[tuple[int, NDArray, NDArray]] = []
         for index, param in enumerate(self.params):
@@ -141,7 +141,7 @@ class Optimizer:
             param.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all that a later run needs to go on: numbers, text and arrays that an ``.npz`` holds.
+        """Copies of everything that a later run needs to continue: numbers, text and arrays for an ``.npz``.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What the networks of the ladder share: one way of training, so that only the networks differ."""
+"""What the networks of the ladder share: their base classes, and one way of training them."""
 
 from __future__ import annotations
 
@@ -120,20 +120,20 @@ def train(
     data, validation
         As for :func:`rnnfast.fit`: `data` a pair of arrays; `validation` may be None.
     updates : int
-        Of the weights, at most; without validation, so many.
+        The number of updates: the most with validation, the exact number without.
     rng : numpy.random.Generator
     truncate : int, optional
-        Update after every so many steps of a batch, from the state that the steps before left.
+        The steps of a truncation window, which starts from the final state of the one before.
 
     Returns
     -------
     int
-        After how many updates the weights were those that it ends with.
+        The number of updates after which the network had its final weights.
 
     Raises
     ------
     KeyboardInterrupt
-        After Ctrl-C, at the end of the update it came in.
+        After Ctrl-C, at the end of the present update.
     """
     x, _ = data
     examples = x.shape[-2] if truncate is not None else len(x)
@@ -166,6 +166,6 @@ def train(
 
 
 def _epochs_and_patience(count: int, updates: int) -> tuple[int, int]:
-    """The epochs of `count` updates that make so many, and the patience in epochs."""
+    """The epochs of `count` updates each that `updates` take, and the patience in epochs."""
     epochs = -(-updates // count)
     return epochs, max(5, epochs // 5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rnnfast.benchmark.cases import CASES
 from rnnfast.benchmark.contenders import limited_threads
 
 torch = pytest.importorskip("torch")
@@ -15,11 +16,11 @@ torch = pytest.importorskip("torch")
 import rnnfast as rf  # noqa: E402
 import rnnfast.torch  # noqa: E402
 
-SHAPES = {"small": (1000, 8, 64, 64), "policy": (100, 16, 32, 64), "large": (50, 32, 512, 512)}
+SHAPES = {"series": CASES["series"], "policy": (100, 16, 32, 64), "layer-512": (50, 32, 512, 512)}
 
 
 class Empty(torch.autograd.Function):
-    """A node of as many tensors that does nothing: what torch itself takes."""
+    """A node of as many tensors as a GRU's, which does nothing: the time that torch itself takes."""
 
     @staticmethod
     def forward(ctx, x, h, *weights):

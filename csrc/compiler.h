@@ -1,4 +1,4 @@
-/* What compilers spell differently, and the assertions of a debug build. */
+/* Names for what compilers spell differently, and the assertions of a debug build. */
 #ifndef RNNFAST_COMPILER_H
 #define RNNFAST_COMPILER_H
 

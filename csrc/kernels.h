@@ -6,7 +6,6 @@
 
 #include "pass.h"
 
-enum { SCRATCH_ROWS = 512 }; /* rows of a flat product whose operands are copied at a time */
 enum { CHAINS = 12 }; /* vectors; enough to hide the latency of an FMA on two units */
 
 /* scratch [b1 - b0][depth of the inner axis of its product], of this worker alone. */
@@ -17,7 +16,8 @@ typedef struct {
     int columns;      /* 4V, the columns in a whole group of a flat pack */
     int real_size;    /* bytes of a number: a sum, a state, a gradient */
     int operand_size; /* bytes of an operand of a product, as it is packed */
-    int depth;        /* numbers of the inner axis in an operand */
+    int together;     /* numbers of the inner axis that are stored together ... */
+    int places;       /* ... in so many operands */
 
     /* Packing: kernels/pack.h. */
     void (*pack_by_rows)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);

@@ -25,6 +25,8 @@ typedef struct {
     Rows out;         /* OUT [.., C + extra] */
 } Product;
 
+enum { SCRATCH_ROWS = 512 }; /* rows of a product whose operands are copied at a time, where operands are no reals */
+
 /* The rows of an embedded input are rows of a table: row b of step s is number token[s*s_stride + b*b_stride]. */
 typedef struct {
     const ptrdiff_t *token; /* IN [T, B]; NULL: the input is not embedded */

@@ -50,7 +50,7 @@ typedef struct {
 
 static inline int at_most(ptrdiff_t n, int most) { return n < most ? (int)n : most; }
 
-/* n rounded up to whole vectors of so many lanes. */
+/* n rounded up to whole vectors of `lanes` numbers. */
 static inline ptrdiff_t padded_to(ptrdiff_t n, ptrdiff_t lanes) { return (n + lanes - 1) / lanes * lanes; }
 
 /* The start of part i when n items are divided into `parts` of nearly equal size. */

@@ -9,7 +9,7 @@ import numpy as np
 
 import rnnfast as rf
 
-T, B = 64, 16  # steps of a window, streams of the text side by side
+T, B = 64, 16  # steps of a truncation window, parallel sequences of the text
 H, EPOCHS = 128, 3  # hidden units, readings of the text
 
 text = rf.text.read_text(sys.argv[1:]) if sys.argv[1:] else rf.text.default_text()
@@ -21,7 +21,7 @@ model = rf.text.TextModel(network, text.alphabet)
 optimizer = rf.optim.Adam(network.parameters(), lr=0.005)
 for epoch in range(EPOCHS):
     losses = []
-    # The state goes on from window to window, gradients end at its beginning.
+    # The state is carried from window to window; gradients end at the beginning of a window.
     for loss, _ in rf.truncated_bptt(network, rf.losses.cross_entropy, x, targets, k1=T, k2=T):
         rf.clip_grad_norm(network.parameters(), 1.0)
         optimizer.step()
@@ -30,7 +30,7 @@ for epoch in range(EPOCHS):
     bits = np.mean(losses) / np.log(2)
     print(f"epoch {epoch + 1}: {bits:.3f} bits per character, held out {held_out:.3f}", flush=True)
 
-start = text.content[:40]  # the model reads the beginning of the text, and goes on from there
+start = text.content[:40]  # the model reads the beginning of the text, and continues it
 print(start, end="")
 for piece in model.pieces(start, 300, temperature=0.7, rng=0):  # one character a call
     print(piece, end="", flush=True)

@@ -9,8 +9,8 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Collection
-from typing import Any, TypeAlias
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -38,9 +38,12 @@ __all__ = [
     "fraction",
     "function",
     "generator",
+    "instance",
     "integer",
+    "iterated",
     "limit",
     "limit_above_zero",
+    "number",
     "one_of",
     "positive",
     "precision",
@@ -51,11 +54,14 @@ __all__ = [
     "rows",
     "seed",
     "shaped",
+    "share",
     "shown",
     "string",
 ]
 
 Rng: TypeAlias = "int | np.random.Generator | None"
+Kind = TypeVar("Kind")
+Entry = TypeVar("Entry")
 
 _SHOWN = 120  # characters of a value that an error shows
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -130,6 +136,14 @@ def real(name: str, value: Any) -> float:
     return number
 
 
+def number(name: str, value: Any) -> float:
+    """`value` as a float, which may be infinite."""
+    number = _float(name, value)
+    if math.isnan(number):
+        raise ValueError(f"{name}: expected a number, got {shown(value)}")
+    return number
+
+
 def at_least_zero(name: str, value: Any) -> float:
     """`value` as a finite float of at least 0."""
     number = real(name, value)
@@ -162,6 +176,14 @@ def fraction(name: str, value: Any) -> float:
     return number
 
 
+def share(name: str, value: Any) -> float:
+    """`value` as a float strictly between 0 and 1."""
+    number = real(name, value)
+    if not 0.0 < number < 1.0:
+        raise ValueError(f"{name}: expected a share between 0 and 1, got {shown(value)}")
+    return number
+
+
 def limit(name: str, value: Any) -> float:
     """`value` as a float of at least 0, which may be infinite."""
     number = _float(name, value)
@@ -190,6 +212,22 @@ def string(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected a str, got {shown(value)}")
     return value
+
+
+def instance(name: str, value: Any, kind: type[Kind]) -> Kind:
+    """`value` itself, which is of this class."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name}: expected {article} {kind.__name__}, got {shown(value)}")
+    return value
+
+
+def iterated(name: str, value: Iterable[Entry], expected: str) -> Iterator[Entry]:
+    """An iterator over `value`, which is described by `expected`."""
+    try:
+        return iter(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected {expected}, got {shown(value)}") from None
 
 
 def function(name: str, value: Any) -> Any:

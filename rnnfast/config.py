@@ -37,6 +37,7 @@ def config() -> dict[str, object]:
     return {
         "version": __version__,
         "kernels": _core.get_isa(),
+        "bfloat16 products": "VDPBF16PS" if _core.product_instructions() else "float32 multiply-adds",
         "kernels compiled": _core.compiled_isas(),
         "kernels this machine runs": _core.available_isas(),
         "threads": _core.get_num_threads(),

@@ -96,10 +96,10 @@ def open_regular(path: str | os.PathLike[str], most: int | None = None) -> IO[by
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A new file to write into, which takes the name `path` once all is written and on the disk.
+    """A new file to write into. It gets the name `path` when everything is written and on the disk.
 
-    Until then it is beside `path` under another name. Whatever happens, `path` is the old file or the
-    whole new one; a link goes on pointing where it did, and the new file has the old one's mode.
+    Until then it has another name in the same folder. In every case, `path` is the old file or the whole new
+    one. A link still points to the same place, and the new file has the mode of the old one.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Recurrent cells in plain NumPy, written as in the papers: what the fast code is judged by.
+"""Recurrent cells in plain NumPy, written as in the papers. The fast code is tested against it.
 
 One layer, one direction. Time runs over t; at every step the state before it (``h``, for the LSTM also ``c``)
 and the input ``x_t`` give the state after it, and ``y_t = h_t``. With s the logistic function, · a matrix
@@ -12,9 +12,9 @@ IndRNN (Li et al. 2018), with the same f and a vector w_hh::
 
     h_t = f(W_ih·x_t + b_ih + w_hh * h_{t-1})
 
-LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000). What is in
-brackets is there on request: peepholes w_c (Gers and Schmidhuber 2000), a bound on c, and a projection W_P,
-``weight_hr`` (Sak, Senior and Beaufays 2014)::
+LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000). Options
+are in brackets: peepholes w_c (Gers and Schmidhuber 2000), a bound on c, and a projection W_P, ``weight_hr``
+(Sak, Senior and Beaufays 2014)::
 
     i = s(W_ii·x_t + b_ii + W_hi·h_{t-1} + b_hi [+ w_ci * c_{t-1}])     input gate
     f = s(W_if·x_t + b_if + W_hf·h_{t-1} + b_hf [+ w_cf * c_{t-1}])     forget gate; if coupled, 1 - i
@@ -70,6 +70,7 @@ __all__ = [
     "lstm_forward",
     "rnn_backward",
     "rnn_forward",
+    "round_to_bfloat16",
 ]
 
 
@@ -316,9 +317,9 @@ def rnn_forward(
     lengths : ndarray [B] of integers, or None
         How many steps each sequence has, 0..T; None means T.
     reset : ndarray [T, B] of bool, or None
-        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+        True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
-        Give the state at every step too.
+        Return the state at every step too.
     matmul_precision : {"float32", "bfloat16"}
         Of the operands of products. In bfloat16 they are rounded; sums and all else stay as they are.
 
@@ -327,7 +328,7 @@ def rnn_forward(
     y : ndarray [T, B, H]
         h after every step; zero past the lengths.
     state : ndarray [B, H]
-        h after each sequence's last step run; without any, the initial one.
+        h after the last step that ran of each sequence; the initial one if none ran.
     tape : Tape
         For `rnn_backward`.
     states : ndarray [T, B, H]
@@ -626,9 +627,9 @@ def lstm_forward(
     lengths : ndarray [B] of integers, or None
         How many steps each sequence has, 0..T; None means T.
     reset : ndarray [T, B] of bool, or None
-        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+        True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
-        Give the state at every step too.
+        Return the state at every step too.
     matmul_precision : {"float32", "bfloat16"}
         Of the operands of products. In bfloat16 they are rounded; sums and all else stay as they are.
 
@@ -637,7 +638,7 @@ def lstm_forward(
     y : ndarray [T, B, P]
         h after every step; zero past the lengths.
     state : (ndarray [B, P], ndarray [B, H])
-        (h, c) after each sequence's last step run; without any, the initial one.
+        (h, c) after the last step that ran of each sequence; the initial one if none ran.
     tape : Tape
         For `lstm_backward`.
     states : (ndarray [T, B, P], ndarray [T, B, H])
@@ -827,9 +828,9 @@ def gru_forward(
     lengths : ndarray [B] of integers, or None
         How many steps each sequence has, 0..T; None means T.
     reset : ndarray [T, B] of bool, or None
-        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+        True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
-        Give the state at every step too.
+        Return the state at every step too.
     matmul_precision : {"float32", "bfloat16"}
         Of the operands of products. In bfloat16 they are rounded; sums and all else stay as they are.
 
@@ -838,7 +839,7 @@ def gru_forward(
     y : ndarray [T, B, H]
         h after every step; zero past the lengths.
     state : ndarray [B, H]
-        h after each sequence's last step run; without any, the initial one.
+        h after the last step that ran of each sequence; the initial one if none ran.
     tape : Tape
         For `gru_backward`.
     states : ndarray [T, B, H]
@@ -1077,5 +1078,5 @@ def _select(mask: np.ndarray | None, t: Any, array: np.ndarray, otherwise: Any) 
 
 
 def _peep(weight: np.ndarray | None, array: np.ndarray) -> Any:
-    """A peephole's product with c, or with a gradient on its way back; nothing to add where there is none."""
+    """The product of a peephole with c or with a gradient; 0 without a peephole."""
     return 0 if weight is None else weight * array

@@ -14,7 +14,7 @@ static inline int lanes_at(ptrdiff_t column, ptrdiff_t columns) { return at_most
 static inline ptrdiff_t groups_of(ptrdiff_t C) { return (vectors(C) + TILE_WIDTH - 1) / TILE_WIDTH; }
 static inline int group_width(ptrdiff_t group, ptrdiff_t C) { return at_most(vectors(C) - group * TILE_WIDTH, TILE_WIDTH); }
 
-/* The number of groups of full width before group g1: a tile takes several groups at once only of these. */
+/* The number of groups of full width before group g1. A tile takes several groups at once only if all have full width. */
 static inline ptrdiff_t whole_groups(ptrdiff_t C, ptrdiff_t g1)
 {
     const ptrdiff_t whole = vectors(C) / TILE_WIDTH;

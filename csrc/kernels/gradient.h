@@ -18,14 +18,14 @@ static ALWAYS_INLINE void pack_group(const Rows *d, ptrdiff_t q0, ptrdiff_t q1, 
         const int count = at_most(q1 - q, PANEL_ROWS);
         const real *rows[PANEL_ROWS];
         rows_at(d, q, count, rows);
-        for (int r = 0; r < count; r += DEPTH, out += N * V)
+        for (int r = 0; r < count; r += TOGETHER, out += PLACES * N * V)
             UNROLL for (int n = 0; n < N; n++) {
-                vec x[DEPTH];
-                for (int e = 0; e < DEPTH; e++) {
+                vec x[TOGETHER];
+                for (int e = 0; e < TOGETHER; e++) {
                     x[e] = r + e < count ? v_load_n(rows[r + e] + c + n * V, n == N - 1 ? lanes : V) : v_zero();
                     if (r + e < count) sum[n] = v_add(sum[n], x[e]);
                 }
-                v_store_operand(out + n * V, x);
+                v_store_operands(out + n * V, N * V, x);
             }
     }
     UNROLL for (int n = 0; n < N; n++) v_store(db + n * V, sum[n]);
@@ -62,14 +62,14 @@ static int pack_operand(const Rows *a, ptrdiff_t inner, const Rows *rest, ptrdif
         const real *rows[PANEL_ROWS];
         if (of_a) rows_at(a, q, of_a, rows);
         if (of_a < count) rows_at(rest, q + of_a - inner, count - of_a, rows + of_a);
-        for (int r = 0; r < count; r += DEPTH, out += operand_stride(K))
+        for (int r = 0; r < count; r += TOGETHER, out += PLACES * operand_stride(K))
             for (ptrdiff_t k = 0; k < K; k += V) {
-                vec x[DEPTH];
-                for (int e = 0; e < DEPTH; e++) {
+                vec x[TOGETHER];
+                for (int e = 0; e < TOGETHER; e++) {
                     x[e] = r + e < count ? v_load_n(rows[r + e] + k, lanes_at(k, K)) : v_zero();
                     seen = v_or(seen, v_mul(x[e], v_zero()));
                 }
-                v_store_operand(out + k, x);
+                v_store_operands(out + k, operand_stride(K), x);
             }
     }
     return v_all_finite(seen);
@@ -78,8 +78,7 @@ static int pack_operand(const Rows *a, ptrdiff_t inner, const Rows *rest, ptrdif
 /* Sets row q of the packed operand, a [depth][operand_stride(K)] INOUT, to zero. */
 static void clear_operand(ptrdiff_t K, ptrdiff_t q, void *a)
 {
-    operand *row = (operand *)a + q / DEPTH * operand_stride(K);
-    for (ptrdiff_t k = 0; k < K; k++) clear_number(row + k, (int)(q % DEPTH));
+    for (ptrdiff_t k = 0; k < K; k++) clear_number((operand *)a + k, operand_stride(K), q);
 }
 
 static inline int row_is_zero(const real *d, ptrdiff_t C)

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "rows.h"
 
-#define COUNTERS 16 /* run side by side: straight lines that the compiler turns into vectors */
+#define COUNTERS 16 /* computed at once, in loops that the compiler turns into vector code */
 
 /* Threefry 4x32 with 20 rounds (Salmon, Moraes, Dror and Shaw 2011): four random words of a key and a counter. */
 #define MIX(a, b, left) (a += b, b = (b << (left) | b >> (32 - (left))) ^ a)

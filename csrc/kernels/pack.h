@@ -26,15 +26,15 @@ static ALWAYS_INLINE void v_transpose(vec *x)
 /* One packed vector column, transposed: out[k * stride + l] = rows[l][k], for K numbers in rows; zero from `lanes` on. */
 static void pack_vector(ptrdiff_t K, const real *const *rows, int lanes, operand *out, ptrdiff_t stride)
 {
-    for (ptrdiff_t k = 0; k < K; k += V * DEPTH) {
-        const int length = at_most(K - k, V * DEPTH);
-        vec columns[V * DEPTH];
-        for (int d = 0; d < DEPTH; d++) {
+    for (ptrdiff_t k = 0; k < K; k += V * TOGETHER) {
+        const int length = at_most(K - k, V * TOGETHER);
+        vec columns[V * TOGETHER];
+        for (int d = 0; d < TOGETHER; d++) {
             const int part = length < d * V ? 0 : at_most(length - d * V, V);
             for (int l = 0; l < V; l++) columns[d * V + l] = l < lanes ? v_load_n(rows[l] + k + d * V, part) : v_zero();
             v_transpose(columns + d * V);
         }
-        for (int i = 0; i < length; i += DEPTH) v_store_operand(out + (k + i) / DEPTH * stride, columns + i);
+        for (int i = 0; i < length; i += TOGETHER) v_store_operands(out + depth_of(k + i) * stride, stride, columns + i);
     }
 }
 
@@ -80,12 +80,12 @@ static void pack_by_columns(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t
     for (ptrdiff_t group = g0; group < g1; group++) {
         const int N = group_width(group, C);
         operand *out = (operand *)out_ + group * TILE_WIDTH * V * depth_of(K);
-        for (ptrdiff_t k = 0; k < K; k += DEPTH, out += N * V)
+        for (ptrdiff_t k = 0; k < K; k += TOGETHER, out += PLACES * N * V)
             for (int n = 0; n < N; n++) {
                 const ptrdiff_t c = (group * TILE_WIDTH + n) * V;
-                vec x[DEPTH];
-                for (int d = 0; d < DEPTH; d++) x[d] = k + d < K ? v_load_n(block_row(w, k + d) + c, lanes_at(c, C)) : v_zero();
-                v_store_operand(out + n * V, x);
+                vec x[TOGETHER];
+                for (int d = 0; d < TOGETHER; d++) x[d] = k + d < K ? v_load_n(block_row(w, k + d) + c, lanes_at(c, C)) : v_zero();
+                v_store_operands(out + n * V, N * V, x);
             }
     }
 }

@@ -1,7 +1,7 @@
 /* The panel: many rows that read the same groups of columns, whose weights stay in the cache for all of them.
  *
- * A panel has up to PANEL_ROWS rows of P groups of columns. Its rows are divided evenly into tiles, and a long k into lengths
- * whose weights stay in the L2 cache until all rows have read them. */
+ * A panel has up to PANEL_ROWS rows of P groups of columns. Its rows are divided evenly into tiles. A long sum over k is
+ * divided into parts, whose weights stay in the L2 cache until all rows have read them. */
 #ifndef RNNFAST_KERNELS_PANEL_H
 #define RNNFAST_KERNELS_PANEL_H
 

@@ -65,7 +65,7 @@ static void product_rows(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t
  * scratch [SCRATCH_ROWS][depth of K] for operands that are no reals. */
 static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *scratch)
 {
-    const ptrdiff_t C = p->C, most = DEPTH > 1 ? SCRATCH_ROWS : q1 - q0;
+    const ptrdiff_t C = p->C, most = TOGETHER > 1 ? SCRATCH_ROWS : q1 - q0;
     Panel panel;
 
     for (ptrdiff_t q = q0; q < q1; q += most) product_rows(p, q, q1 - q < most ? q1 : q + most, g0, g1, scratch);

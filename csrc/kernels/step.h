@@ -1,9 +1,9 @@
 /* One step in time: the product of the state tile by tile, and the cell on each tile while it is in the cache.
  *
- * The functions here know nothing of a cell but G, the number of its slots that the product of the state adds to; the cell
- * comes in as a constant function and is inlined. Hidden units come in groups: one vector of units if G > 1 (a tile then holds
- * every gate of its units), else TILE_WIDTH vectors, as in the backward step. Further phases of a step run the same functions;
- * the constant `which` says which product a phase begins with.
+ * The functions here know only one number of a cell: G, the number of slots that the product of the state adds to. The cell
+ * itself is a constant argument, a function that is inlined. Hidden units come in groups: one vector of units if G > 1 (a tile
+ * then holds every gate of its units), else TILE_WIDTH vectors, as in the backward step. Further phases of a step run the same
+ * functions; the constant `which` says which product a phase begins with.
  */
 #ifndef RNNFAST_KERNELS_STEP_H
 #define RNNFAST_KERNELS_STEP_H
@@ -53,7 +53,7 @@ static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
 /* The product of a phase: of the state with W_hh, of m with W_m, or none. */
 enum { STATE_PRODUCT, SECOND_PRODUCT, NO_PRODUCT };
 
-/* The vectors of units that a panel has finished, in the order of its block: one row's, then the next row's. */
+/* The vectors of units that a panel has finished, in the order of its block: row by row. */
 typedef struct {
     const CellRow *row;
     const real *a;      /* [rows][width][size][V] */
@@ -61,7 +61,7 @@ typedef struct {
     int width, v;       /* vectors of units in a row, and the next of them to take */
 } Finished;
 
-/* The next M of them, each with `size` vectors in the block. */
+/* Takes the next M finished vectors; each has `size` vectors in the block. */
 static ALWAYS_INLINE void take(Finished *from, const int M, const int size, CellVector *at)
 {
     EACH(m) {
@@ -152,11 +152,12 @@ static inline void drop_carried(real *carried, ptrdiff_t U, ptrdiff_t j, int cou
     memset(carried + j, 0, (size_t)(U - j < count * V ? U - j : count * V) * sizeof(real));
 }
 
-/* What a phase does with carried gradients. That of h comes from step s+1 through the product of the state, or beside it, in
- * d_state. Those of the further parts are left in d_state for the step before. */
+/* How a phase carries gradients from step s+1 to step s. The gradient of h goes through the product of the state, or beside it,
+ * in d_state. LEAVES_PARTS: the gradients of further parts stay in d_state for the step before. */
 enum { THROUGH_PRODUCT = 1, BESIDE_PRODUCT = 2, LEAVES_PARTS = 4 };
 
-/* The gradient of h of these vectors, then the cell. After the second product, the gradient of m; without a product, zero. */
+/* Computes the gradient of h for these vectors, then runs the cell. After the second product it is the gradient of m instead;
+ * without a product, zero. */
 static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int last, const int M, const CellVector *at,
                                         const int which, const int carried, cell_backward_function *cell)
 {

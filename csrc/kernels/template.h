@@ -53,7 +53,7 @@ static void fma_chains(ptrdiff_t turns)
     for (ptrdiff_t turn = 0; turn < turns; turn++) UNROLL for (int l = 0; l < CHAINS; l++) a[l] = v_fma(a[l], x, y);
     for (int l = 1; l < CHAINS; l++) a[0] = v_add(a[0], a[l]);
     v_store(lanes, a[0]);
-    kept = lanes[0]; /* so that the loop is not dead */
+    kept = lanes[0]; /* so that the compiler keeps the loop */
     (void)kept;
 }
 
@@ -61,7 +61,7 @@ static void fma_chains(ptrdiff_t turns)
 #define BACKWARD_OF(number, name, ...) [number] = name##_backward,
 #define TABLE(isa, kind) \
     const Kernels kernels_##isa##_##kind = { \
-        .lanes = V, .columns = TILE_WIDTH * V, .real_size = sizeof(real), .operand_size = sizeof(operand), .depth = DEPTH, \
+        .lanes = V, .columns = TILE_WIDTH * V, .real_size = sizeof(real), .operand_size = sizeof(operand), .together = TOGETHER, .places = PLACES, \
         .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .pack_by_columns = pack_by_columns, \
         .add_bias = add_bias, .unpack_bias = unpack_bias, \
         .product = product, .groups_of = groups_of, .operand_stride = operand_stride, \

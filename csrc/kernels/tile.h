@@ -39,7 +39,7 @@ typedef struct {
 static ALWAYS_INLINE operand_vec v_load_for(const int R, const operand *w)
 {
     operand_vec x = v_load_operand(w);
-    if (R > 1) HOLD_OPERAND(x);
+    if (R > 1) IN_REGISTER(x);
     return x;
 }
 
@@ -94,7 +94,7 @@ static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, 
 /* Rows of a tile N vectors wide that the registers hold. */
 static inline int tile_rows(int N) { return TILE_ACCUMULATORS / N < TILE_ROWS ? TILE_ACCUMULATORS / N : TILE_ROWS; }
 
-/* Groups to put side by side for so many rows of N vectors where `left` whole groups remain. */
+/* The number of groups to put side by side, for this number of rows of N vectors, if `left` whole groups remain. */
 static inline int tile_groups(ptrdiff_t rows, int N, ptrdiff_t left)
 {
     ptrdiff_t P = rows == 1 ? TILE_GROUPS : rows == 2 ? 2 : 1;

@@ -1,9 +1,13 @@
-/* Operands in bfloat16, the upper half of a float: two to an operand, the first in its lower half.
+/* Operands in bfloat16, the upper half of a float. Two numbers of the inner axis are stored together, and a product takes the
+ * second of them first:
  *
- *     sum + a * w    two fused multiply-adds, that of the second number first, each rounded to float
+ *     sum = second(a) * second(w) + sum;  sum = first(a) * first(w) + sum      each a fused multiply-add, rounded to float
  *
- * These are the bits of VDPBF16PS, which the kernels use if BFLOAT16_INSTRUCTION is defined. Numbers are rounded to nearest
- * even, subnormal floats to zero; NaN stays NaN. All of that is integer arithmetic, the same on every machine. */
+ * These are the bits of VDPBF16PS. With BFLOAT16_INSTRUCTION, an operand is a pair, and the kernels use that instruction. Without
+ * it, an operand is a rounded number as a float, the second of each pair before the first, and the kernels are those of floats.
+ *
+ * Numbers are rounded to nearest even, subnormal floats to zero; NaN stays NaN. All of that is integer arithmetic, the same on
+ * every machine. */
 #ifndef RNNFAST_SIMD_BFLOAT16_H
 #define RNNFAST_SIMD_BFLOAT16_H
 
@@ -12,106 +16,100 @@
 #include <string.h>
 #include "compiler.h"
 
-#define DEPTH 2
-typedef uint32_t operand;
+#define TOGETHER 2
+
+/* The bits of V floats. */
+#if V == 1
+typedef uint32_t vec_bits;
+#define MASK(condition) (-(vec_bits)(condition))
+#else
+typedef uint32_t vec_bits __attribute__((vector_size(4 * V)));
+#define MASK(condition) ((vec_bits)(condition))
+#endif
+
+/* The same, rounded to the bits of bfloat16 in the upper halves. */
+static inline vec_bits v_round_bits(vec_bits x)
+{
+    const vec_bits magnitude = x & 0x7fffffffu, number = x + 0x7fffu + (x >> 16 & 1);
+    const vec_bits tiny = MASK(magnitude < 0x00800000u), nan = MASK(magnitude > 0x7f800000u);
+    return ((tiny & x & 0x80000000u) | (nan & (x | 0x400000u)) | (~(tiny | nan) & number)) & 0xffff0000u;
+}
+static inline vec_bits v_rounded(vec x)
+{
+    vec_bits bits_of_x;
+    memcpy(&bits_of_x, &x, sizeof bits_of_x);
+    return v_round_bits(bits_of_x);
+}
 
 #if defined(BFLOAT16_INSTRUCTION)
+#define PLACES 1
+typedef uint32_t operand; /* the first number in the lower half */
 typedef __m512i operand_vec;
-#define HOLD_OPERAND(x) IN_REGISTER(x)
+
 static inline operand_vec v_load_operand(const operand *p) { return _mm512_loadu_si512(p); }
 static inline operand_vec v_set1_operand(const operand *p) { return _mm512_set1_epi32((int)*p); }
 static ALWAYS_INLINE vec v_multiply_add(operand_vec a, operand_vec w, vec sum)
 {
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)w);
 }
+static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x)
+{
+    const vec_bits pairs = v_rounded(x[0]) >> 16 | v_rounded(x[1]);
+    (void)step;
+    memcpy(p, &pairs, sizeof pairs);
+}
+static inline void clear_number(operand *p, ptrdiff_t step, ptrdiff_t q) { p[q / 2 * step] &= q % 2 ? 0x0000ffffu : 0xffff0000u; }
+
+/* V numbers that follow each other along the inner axis as operands. */
+static inline void v_store_along(operand *p, vec x)
+{
+    const __m512i rounded = (__m512i)v_rounded(x), first = _mm512_srli_epi64(rounded, 16), second = _mm512_srli_epi64(rounded, 32);
+    const __m512i pairs = _mm512_or_si512(_mm512_and_si512(first, _mm512_set1_epi64(0xffff)), second);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi64_epi32(pairs));
+}
 #else
-/* The tile splits each vector of operands into two of reals, which takes registers. */
-#if TILE_ACCUMULATORS > 16
-#undef TILE_ACCUMULATORS
-#define TILE_ACCUMULATORS 16
-#elif TILE_ACCUMULATORS > 8
-#undef TILE_ACCUMULATORS
-#define TILE_ACCUMULATORS 8
-#endif
+#define PLACES 2
+typedef real operand;
+typedef vec operand_vec;
 
-typedef struct {
-    vec first, second;
-} operand_vec;
-#define HOLD_OPERAND(x) do { IN_REGISTER((x).first); IN_REGISTER((x).second); } while (0)
+static inline operand_vec v_load_operand(const operand *p) { return v_load(p); }
+static inline operand_vec v_set1_operand(const operand *p) { return v_set1(*p); }
+static ALWAYS_INLINE vec v_multiply_add(operand_vec a, operand_vec w, vec sum) { return v_fma(a, w, sum); }
+static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x)
+{
+    const vec_bits first = v_rounded(x[0]), second = v_rounded(x[1]);
+    memcpy(p, &second, sizeof second);
+    memcpy(p + step, &first, sizeof first);
+}
+static inline void clear_number(operand *p, ptrdiff_t step, ptrdiff_t q) { p[(q ^ 1) * step] = 0; }
 
-#if V == 1
-static inline vec v_of_word(uint32_t u)
+#if V > 1
+static inline void v_store_along(operand *p, vec x)
 {
-    vec x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
-static inline operand_vec v_split(uint32_t pair)
-{
-    return (operand_vec){v_of_word(pair << 16), v_of_word(pair & 0xffff0000u)};
-}
-static inline operand_vec v_load_operand(const operand *p) { return v_split(*p); }
-#else
-typedef uint32_t word_vec __attribute__((vector_size(4 * V)));
-static inline operand_vec v_split(word_vec pairs) { return (operand_vec){(vec)(pairs << 16), (vec)(pairs & 0xffff0000u)}; }
-static inline operand_vec v_load_operand(const operand *p)
-{
-    word_vec pairs;
-    memcpy(&pairs, p, sizeof pairs);
-    return v_split(pairs);
+    typedef uint64_t pair_vec __attribute__((vector_size(4 * V)));
+    pair_vec pairs = (pair_vec)v_rounded(x);
+    pairs = pairs << 32 | pairs >> 32;
+    memcpy(p, &pairs, sizeof pairs);
 }
 #endif
-static inline operand_vec v_set1_operand(const operand *p)
-{
-    const uint32_t first = *p << 16, second = *p & 0xffff0000u;
-    real numbers[2];
-    memcpy(&numbers[0], &first, sizeof first);
-    memcpy(&numbers[1], &second, sizeof second);
-    return (operand_vec){v_set1(numbers[0]), v_set1(numbers[1])};
-}
-static ALWAYS_INLINE vec v_multiply_add(operand_vec a, operand_vec w, vec sum)
-{
-    return v_fma(a.first, w.first, v_fma(a.second, w.second, sum));
-}
 #endif
 
-/* The bits of a float, rounded to those of a bfloat16 in the lower half. */
-static inline uint32_t bfloat16_of(uint32_t x)
-{
-    const uint32_t magnitude = x & 0x7fffffffu, rounded = (x + 0x7fffu + (x >> 16 & 1)) >> 16;
-    const uint32_t number = magnitude < 0x00800000u ? x >> 16 & 0x8000u : rounded;
-    return magnitude > 0x7f800000u ? x >> 16 | 0x40u : number;
-}
-
-static inline operand operand_of(const real *first, const real *second)
-{
-    uint32_t lower, upper;
-    memcpy(&lower, first, sizeof lower);
-    memcpy(&upper, second, sizeof upper);
-    return bfloat16_of(lower) | bfloat16_of(upper) << 16;
-}
-
-/* V operands, one a column, of x[DEPTH], vectors that follow each other along the inner axis. */
-static inline void v_store_operand(operand *p, const vec *x)
-{
-    ALIGNED real first[V], second[V];
-    v_store(first, x[0]);
-    v_store(second, x[1]);
-    for (int l = 0; l < V; l++) p[l] = operand_of(first + l, second + l);
-}
-
-/* A row of K reals as operands: copy n of those in `copies` [..][depth], which `make` makes. */
+/* As in simd/operand.h. */
 static inline const operand *row_operands(const real *row, ptrdiff_t K, operand *copies, ptrdiff_t n, int make)
 {
-    static const real zero;
-    operand *copy = copies + n * ((K + 1) / 2);
+    const ptrdiff_t whole = V > 1 ? K / V * V : 0;
+    operand *copy = copies + n * ((K + 1) / 2 * PLACES);
     if (!make) return copy;
-    for (ptrdiff_t k = 0; k + 1 < K; k += 2) copy[k / 2] = operand_of(row + k, row + k + 1);
-    if (K % 2) copy[K / 2] = operand_of(row + K - 1, &zero);
+#if V > 1
+    for (ptrdiff_t k = 0; k < whole; k += V) v_store_along(copy + k / 2 * PLACES, v_load(row + k));
+#endif
+    for (ptrdiff_t k = whole; k < K; k += 2) {
+        operand pairs[2 * V];
+        const vec x[2] = {v_load_n(row + k, 1), k + 1 < K ? v_load_n(row + k + 1, 1) : v_zero()};
+        v_store_operands(pairs, V, x);
+        for (int place = 0; place < PLACES; place++) copy[k / 2 * PLACES + place] = pairs[place * V];
+    }
     return copy;
 }
-
-/* Number `place` of an operand becomes zero. */
-static inline void clear_number(operand *p, int place) { *p &= place ? 0x0000ffffu : 0xffff0000u; }
 
 #endif

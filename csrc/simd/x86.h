@@ -1,4 +1,4 @@
-/* What AVX2 and AVX-512 name alike: OP(name) is the intrinsic for the vectors of the file that includes this. */
+/* Operations that AVX2 and AVX-512 name alike: OP(name) is the intrinsic for the vectors of the file that includes this. */
 
 static inline vec v_zero(void) { return OP(setzero)(); }
 static inline vec v_set1(real x) { return OP(set1)(x); }

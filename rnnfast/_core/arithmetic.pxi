@@ -1,7 +1,7 @@
 # The floating-point environment of arithmetic in NumPy.
 
 cdef enum:
-    ADDED_AT_ONCE = 1 << 16  # numbers: NumPy adds more than these just as fast, and lets other threads run
+    ADDED_AT_ONCE = 1 << 16  # the most numbers; NumPy adds larger arrays as fast, and releases the GIL
 
 @cython.auto_pickle(False)
 cdef class Arithmetic:
@@ -21,7 +21,8 @@ cdef class Arithmetic:
 
 
 def first_unfit(list arrays, list likes):
-    """The number of the first array that cannot be written, or has another shape or type than its like; -1: none. None fits."""
+    """The number of the first array that cannot be written, or differs from its like in shape or type. -1: there is none. An
+    entry None is skipped."""
     cdef Py_ssize_t n
     cdef int axis
     cdef cnp.ndarray array, like
@@ -39,8 +40,8 @@ def first_unfit(list arrays, list likes):
 
 
 def add_arrays(list sums, list arrays):
-    """sums[n] += arrays[n], in the environment of `Arithmetic`: float32 or float64, of one shape. For many small arrays: where
-    both are C-contiguous and aligned, the kernels add them."""
+    """sums[n] += arrays[n], in the environment of `Arithmetic`; both are float32 or float64, of one shape. The kernels add small
+    arrays that are C-contiguous and aligned, NumPy adds the others."""
     cdef Py_ssize_t n
     cdef cnp.ndarray total, array
     cdef uint64_t before = fp_enter_default()

@@ -3,7 +3,7 @@
 cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y, the states and gradients into the order of the pass
     const Kernels *k
     const Layer *layer
-    int threads          # that may work
+    int threads          # the most workers
     Pass p
     Phases phases
     Rows x               # [T, B, I]; then last step first
@@ -11,7 +11,8 @@ cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y,
     Rows table           # [V, I]
     void *kept[MAX_PARTS]          # [T*B, width] as in ForwardJob
     const void *d_final[MAX_PARTS] # [B, width] the gradient of the final state; NULL: zero
-    Product dx           # all rows of gates and of dx, a worker takes a part; out, until then the caller's: data NULL: not wanted
+    Product dx           # over all rows of gates and dx, a worker takes a part; `out` is the caller's dx until `run_backward`;
+                         # data NULL: not wanted
     void *dtable         # [V, I] OUT for an embedded x, in place of dx; NULL: not wanted
     void *grads[WEIGHTS] # OUT in the order of the table; all NULL: not wanted (only without an embedded x)
     const Packed *given  # weights that are packed; NULL: this job packs them

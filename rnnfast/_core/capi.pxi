@@ -55,7 +55,7 @@ cdef int capi_step(rnnfast_plan *plan, const void *x, void *y) noexcept nogil:
 
 cdef int set_batch(Network *net, Py_ssize_t T, const void *x, const void *y, const Py_ssize_t *lengths,
                    const uint8_t *reset) noexcept nogil:
-    """The checked arguments of `run` and `forward`; then their batch."""
+    """Checks the arguments of `run` and `forward`, and sets the batch of the call."""
     cdef Py_ssize_t B = net.options.batch, b
     if T > 0 and net.options.max_steps == 0:
         snprintf(last_message, sizeof(last_message),
@@ -87,11 +87,11 @@ cdef inline Rows output_of(const Network *net, const void *data, Py_ssize_t n) n
     return columns_of(packed_rows(<void *>data, net.options.batch, D * P, NULL), n, D, P, net.stack.k)
 
 cdef inline void *entry_of(const Network *net, const void *data, Py_ssize_t n, Py_ssize_t width) noexcept nogil:
-    """Entry n of a [.., B, width] array; NULL of NULL."""
+    """Entry n of a [.., B, width] array; NULL if data is NULL."""
     return NULL if data == NULL else at(data, n * net.options.batch * width, net.stack.k)
 
 cdef int run_network(Network *net, Py_ssize_t T, const void *x, void *y, bint save) noexcept nogil:
-    """All passes over the batch that is set, from the state to the next one."""
+    """Runs all passes over the batch that `set_batch` has set, from the present state to the next."""
     cdef const Kernels *k = net.stack.k
     cdef Py_ssize_t B = net.options.batch, L = net.options.num_layers, D = net.directions, n, level
     cdef const Pass *p = &net.stack.step.layer.p

@@ -9,7 +9,7 @@ cdef tuple named(int weights):
 
 
 cdef tuple axes_of(const CellInfo *info, int weight):
-    """Of each axis of a weight: how many numbers it has for each input, hidden unit or number of h, and of which: I, H or P."""
+    """A pair for each axis of a weight: a factor, and the size that it multiplies: "I", "H" or "P"."""
     cdef Axis axes[2]
     cdef int count = weight_axes(info, weight, axes), n
     sizes = {PER_INPUT: "I", PER_HIDDEN: "H", PER_OUTPUT: "P"}

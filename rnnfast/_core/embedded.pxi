@@ -11,7 +11,7 @@ cdef class Embedded:
     cdef readonly cnp.ndarray table, tokens
 
     def __init__(self, cnp.ndarray table, cnp.ndarray tokens):
-        self.table, self.tokens = table.view(), tokens.view()  # of its own, whatever is done to the shapes of those given
+        self.table, self.tokens = table.view(), tokens.view()  # own views: the caller may set its arrays' shapes in place
 
     @property
     def shape(self):

@@ -3,7 +3,7 @@
 cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y and the states into the order of the pass
     const Kernels *k
     const Layer *layer
-    int threads          # that may work
+    int threads          # the most workers
     Pass p
     Phases phases
     Rows x               # [T, B, I]
@@ -15,7 +15,7 @@ cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y a
     const Packed *given  # weights that are packed; NULL: this job packs them
     Packed packed
     Ragged ragged
-    Product project      # all rows of x and of gates, a worker takes a part; if x is embedded, the V rows of both tables
+    Product project      # over all rows of x and gates, a worker takes a part; if x is embedded, over the V rows of both tables
     Py_ssize_t *starts   # [workers, T + 1] if the batch is ragged
     void *scratch        # [workers][forward_scratch] operands: copies of the rows that a product reads
     Py_ssize_t chunk     # steps projected at once

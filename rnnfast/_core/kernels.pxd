@@ -69,6 +69,9 @@ cdef extern from "pass.h" nogil:
         const void *bias
         Rows out
 
+    enum:
+        SCRATCH_ROWS
+
     ctypedef struct Lookup:
         const Py_ssize_t *token
         Py_ssize_t s_stride, b_stride
@@ -109,7 +112,7 @@ cdef extern from "pass.h" nogil:
 
 cdef extern from "kernels.h" nogil:
     enum:
-        CHAINS, SCRATCH_ROWS
+        CHAINS
     ctypedef void step_function(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
                                 Py_ssize_t g1, void *scratch) noexcept nogil
     ctypedef struct Kernels:
@@ -117,7 +120,8 @@ cdef extern from "kernels.h" nogil:
         int columns
         int real_size
         int operand_size
-        int depth
+        int together
+        int places
         void (*pack_by_rows)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_gates)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_columns)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
@@ -166,6 +170,7 @@ cdef extern from "dispatch.h" nogil:
         int (*runs_here)() noexcept nogil
         const Kernels *instruction[3]
         int (*has_instruction[3])() noexcept nogil
+        int (*pays[3])() noexcept nogil
     const Implementation implementations[]
     long l2_bytes()
 

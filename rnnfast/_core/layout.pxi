@@ -10,11 +10,11 @@ cdef inline void *operand_at(const void *data, Py_ssize_t n, const Kernels *k) n
 
 cdef inline Py_ssize_t depth_of(const Kernels *k, Py_ssize_t K) noexcept nogil:
     """Operands along an inner axis of K numbers."""
-    return (K + k.depth - 1) // k.depth
+    return (K + k.together - 1) // k.together * k.places
 
 cdef inline Py_ssize_t copies_of(const Kernels *k, Py_ssize_t rows, Py_ssize_t K) noexcept nogil:
     """Operands in the copies of so many rows of K numbers, which the kernels need where operands are no numbers."""
-    return rows * depth_of(k, K) if k.depth > 1 else 0
+    return rows * depth_of(k, K) if k.together > 1 else 0
 
 cdef inline void *data(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The time loops, forward and backpropagation through time, over the C kernels, without the GIL.
 
-Everything here takes arrays that the Python above has checked. A call lays out its scratch memory, packs the weights, and
+Python callers have checked all arrays that come here. A call lays out its scratch memory, packs the weights, and
 hands one job to a team of workers; a worker runs its share of every chunk of time. Work is split over the rows of the batch
 (no worker waits for another) or over the hidden units (a barrier at each step, and each worker's slice of the weights stays
 in its own cache). No split changes a bit of any result.

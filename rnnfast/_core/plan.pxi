@@ -168,13 +168,14 @@ cdef inline const rnnfast_weights *weights_of(const Layer *layer) noexcept nogil
     return <const rnnfast_weights *>layer.weights
 
 cdef double plan_bytes(const rnnfast_options *o, const Pass *p, int directions, Py_ssize_t size) noexcept nogil:
-    """An upper bound of what the sizes of a plan's buffers add up to."""
+    """An upper bound of the total size of a plan's buffers."""
     cdef double passes = o.num_layers * directions, rows = (o.max_steps + 1.0) * o.batch
     cdef double width = max(directions * p.P, o.input_size) + 64.0, H = p.H + 64.0
     return size * (passes * 8 * p.S * H * (width + H) + rows * (passes * (p.S + 1) * H + (o.num_layers + 6) * width * 2))
 
 cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nogil:
-    """All the memory of a plan whose options are set, and its weights. The caller calls free_network, also after an error."""
+    """Allocates the memory of a plan whose options are set, and packs its weights. The caller calls free_network, also after an
+    error."""
     cdef const rnnfast_options *o = &net.options
     cdef const Kernels *k = chosen.kernels[FLOAT32 if o.dtype == RNNFAST_FLOAT32 else FLOAT64]
     cdef Py_ssize_t H = o.hidden_size, P = o.proj_size if o.proj_size else H, n, I

@@ -1,7 +1,7 @@
 # The thread schedule: how many workers a call gets, how they share it, and when a long call looks for signals.
 
 cdef enum:
-    FLOPS_PER_NS = 14           # of one lane of a core at its best
+    FLOPS_PER_NS = 14           # of one lane of a core, at most
     L3_BYTES_PER_NS = 60        # to one core
     BARRIER_NS = 600
     START_NS = 40000            # what several threads must save at least: the cost of their start, and of waiting for a core
@@ -16,7 +16,7 @@ cdef struct Schedule:
     int workers, split
 
 cdef double efficiency(Py_ssize_t rows) noexcept nogil:
-    """The share of the peak that a tile of so many rows reaches, measured: with few rows it waits for weights."""
+    """The share of the peak that a tile of this number of rows reaches, as measured. With few rows it waits for weights."""
     return 0.5 if rows <= 1 else 0.7 if rows == 2 else 0.8 if rows == 3 else 0.9
 
 cdef Schedule schedule(const Kernels *k, int most, double steps, double step_flops, Py_ssize_t B, Py_ssize_t groups,
@@ -45,19 +45,19 @@ cdef Schedule schedule(const Kernels *k, int most, double steps, double step_flo
 
 cdef Schedule schedule_pass(const Kernels *k, int threads, const Layer *layer, const Ragged *ragged, Py_ssize_t V,
                             int passes, const Phases *phases) noexcept nogil:
-    """Of a forward (`passes` 1) or backward (2) pass; V is the number of rows of an embedded input's table, else 0."""
+    """The schedule of a forward (`passes` 1) or backward (2) pass. V is the rows of an embedded input's table, else 0."""
     cdef const Pass *p = &layer.p
     cdef Py_ssize_t T = ragged.T
-    cdef double rows = <double>ragged.rows / T                 # of the product of the state in each step, on average
-    cdef double projected = <double>V / T if V else rows       # of the product of the input
-    cdef Py_ssize_t state = p.P if p.G else 0                  # its length
+    cdef double rows = <double>ragged.rows / T                 # in the product of the state of a step, on average
+    cdef double projected = <double>V / T if V else rows       # in the product of the input of a step
+    cdef Py_ssize_t state = p.P if p.G else 0                  # the length of the state's product
     return schedule(k, threads, passes * T, 2.0 * (projected * layer.input_size + rows * state) * p.X * p.H,
                     max(1, ragged.rows // T), phases.groups[0], <double>p.P * p.H * p.X * k.operand_size, phases.count,
                     START_NS)
 
 cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t B, Py_ssize_t T, Py_ssize_t nbytes,
                             Py_ssize_t least) noexcept nogil:
-    """Steps whose rows of so many numbers fill about nbytes, and have no fewer than `least` rows."""
+    """The number of steps whose rows of `row_numbers` numbers fill about nbytes, but at least `least` rows."""
     cdef Py_ssize_t steps = max(nbytes // (B * row_numbers * k.real_size), least // B)
     return max(1, min(steps, T))
 

@@ -29,7 +29,7 @@ cdef inline bint is_main_thread() noexcept:
 
 
 def runs_so_far():
-    """How many passes and single steps of layers and streams the kernels have run: which shows that a call reached them."""
+    """The number of passes and single steps that the kernels have run. It shows whether a call reached them."""
     return runs
 
 
@@ -63,17 +63,20 @@ def available_isas():
     return [name for n, name in enumerate(compiled_isas()) if implementations[<int>n].runs_here()]
 
 
-def force_isa(name, instructions=True):
+def force_isa(name, instructions=None):
     """Makes every later call use these kernels. For tests: users set RNNFAST_ISA before they import.
 
-    Without `instructions`, products use no instruction that some processors of this instruction set lack.
+    `instructions`: whether products use instructions that some processors of this instruction set lack. None: where such an
+    instruction is faster.
     """
     global chosen
     cdef int kind
     chosen = find(name)
     for kind in range(KINDS):
         in_use[kind] = chosen.kernels[kind]
-        if instructions and chosen.instruction[kind] != NULL and chosen.has_instruction[kind]():
+        if instructions is False or chosen.instruction[kind] == NULL or not chosen.has_instruction[kind]():
+            continue
+        if instructions or chosen.pays[kind]():
             in_use[kind] = chosen.instruction[kind]
 
 

@@ -12,7 +12,7 @@ cdef struct Stack:    # layers above one another, with copies of their weights
     const Kernels *k
     Step *step        # [layers]
     int layers
-    int threads       # that may work
+    int threads       # the most workers
     Py_ssize_t B
     void *block       # the packed weights of all layers, one layer's gates and m, and scratch memory
     void *scratch     # [workers][scratch_size] operands: copies of the rows that a product reads

@@ -1,10 +1,10 @@
-"""Comparison with peers: rnnfast and installed libraries on the same numbers, verified, then timed in turns.
+"""Comparison with peers: rnnfast and installed libraries on the same numbers, checked, then timed in turns.
 
-`rnnfast bench` and the benchmarks in bench/ share it.
+`rnnfast bench` and the benchmarks in bench/ use it.
 
 cases       the named shapes
-problems    the numbers of a shape; results compared with the reference in float64
-contenders  all who can run a problem, and their threads
+problems    the random numbers of a shape, and the check of results against the reference in float64
+contenders  everything that can run a problem here, and the number of threads
 peers       other libraries
 loop        the NumPy loop
 timing      calls interleaved, medians, ratios

@@ -10,7 +10,7 @@ CELLS = ("rnn", "gru", "lstm")
 
 
 class Case(NamedTuple):
-    """T steps of B sequences side by side, I inputs, H hidden units."""
+    """A shape: T steps, B sequences, I inputs, H hidden units."""
 
     T: int
     B: int
@@ -22,7 +22,7 @@ CASES = {
     "step-8": Case(1, 1, 8, 8),  # latency: one step of one sequence
     "step-32": Case(1, 1, 32, 32),
     "step-64": Case(1, 1, 64, 64),
-    "sensor": Case(1000, 1, 8, 16),  # long, narrow, alone: the work around the product is what counts
+    "sensor": Case(1000, 1, 8, 16),  # one long, narrow sequence: the work around the products counts most
     "stream": Case(1000, 1, 8, 40),
     "series": Case(1000, 8, 64, 64),
     "odd": Case(37, 5, 13, 47),  # no multiple of any vector or tile

@@ -21,19 +21,19 @@ from rnnfast.benchmark.timing import interleave, median_ratio
 
 __all__ = ["WORKS", "Row", "compare", "race", "race_steps"]
 
-WORKS = {"evaluation": 1, "training": 3}  # and how often each takes the forward pass's products
+WORKS = {"evaluation": 1, "training": 3}  # kinds of work, and their products over the forward pass's
 
 
 class Row(NamedTuple):
-    """What one contender took for one kind of work."""
+    """The time of one contender for one kind of work."""
 
     work: str  # "evaluation" | "training" | "step"
     contender: str
     threads: int
     seconds: float  # median
-    ratio: float  # of its time to rnnfast's in the same round; median
+    ratio: float  # its time in multiples of rnnfast's in the same round; median
     gflops: float  # 1e9 floating-point operations a second, matrix products only
-    share: float  # of so many times what one thread reaches in `fma_peak`, in the same round; median
+    share: float  # share of the peak of all threads, from `fma_peak` in the same round; median
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""Who runs: rnnfast's layer, its reference, a NumPy loop and the installed peers, on as many threads each."""
+"""The contenders: rnnfast's layer, its reference, a NumPy loop and the installed peers, on equal threads."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Rnnfast(Contender):
 
 
 def installed(dtype: str, *, with_numpy: bool = True) -> list[type[Contender]]:
-    """Who can run here in a dtype: rnnfast first, then what runs on NumPy if wanted, then peers."""
+    """The contenders that can run a dtype here: rnnfast first, then those on NumPy if wanted, then peers."""
     known = [Rnnfast, *((Reference, NumpyLoop) if with_numpy else ()), *PEERS]
     return [Known for Known in known if dtype in Known.dtypes and _installed(*Known.needs)]
 
@@ -62,7 +62,7 @@ def absent_peers() -> dict[str, str]:
 
 @contextlib.contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
-    """Let rnnfast, torch and (with threadpoolctl) NumPy's BLAS use so many threads inside the block."""
+    """In the block, rnnfast, torch and (with threadpoolctl) NumPy's BLAS use this number of threads."""
     with contextlib.ExitStack() as undo:
         undo.callback(rf.set_num_threads, rf.get_num_threads())
         rf.set_num_threads(threads)

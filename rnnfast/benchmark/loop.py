@@ -157,7 +157,7 @@ def gru_forward(x: Array, w: Arrays, h: Array | None) -> Run:
 
 
 def gru_backward(dy: Array, w: Arrays, run: Run) -> tuple[Array, Array]:
-    """The gradients of all pre-activations, of their input's and their state's part: n's differ by r."""
+    """The gradients of all pre-activations, of their input's and their state's part; n's differ by r."""
     gates, qs = run.saved
     d_ih, d_hh = np.empty_like(gates), np.empty_like(gates)
     H, dh = dy.shape[2], np.zeros_like(dy[0])

@@ -1,4 +1,4 @@
-"""What the machine can do: multiply-adds on registers, and reading from memory of several sizes."""
+"""The speed of the machine: multiply-adds on registers, and reading of arrays of several sizes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rnnfast import _core
 
 __all__ = ["describe", "fma_peak", "read_bandwidths"]
 
-TURNS = 200_000  # of the loop whose speed is the peak: a fraction of a millisecond
+TURNS = 200_000  # rounds of the loop whose speed is the peak: a fraction of a millisecond
 READ = {"256 KB": 2**18, "8 MB": 2**23, "128 MB": 2**27}
 ENOUGH = 0.2  # seconds to read memory of one size
 
 
 def fma_peak(dtype: str = "float32") -> float:
-    """Multiply-adds on registers alone, on one thread: how many flops that were. Its speed is the peak.
+    """Run multiply-adds on registers alone, on one thread, and return the number of flops.
 
-    The number of threads is put back.
+    Their speed is the peak. The number of threads is restored.
     """
     threads = rf.get_num_threads()
     rf.set_num_threads(1)
@@ -32,7 +32,7 @@ def fma_peak(dtype: str = "float32") -> float:
 
 
 def read_bandwidths() -> dict[str, float]:
-    """GB/s at which a dot product reads float32 arrays that take so much memory together, on one thread."""
+    """GB/s at which a dot product reads two float32 arrays of each total size, on one thread."""
     found = {}
     for name, size in READ.items():
         a, b = np.ones((2, size // 8), np.float32)

@@ -143,7 +143,7 @@ class OpenVino(Contender):
 class Jax(Contender):
     """A cell under `lax.scan`, the input's products before it, compiled by `jit`.
 
-    Its number of threads cannot be set once it is loaded: it takes what it likes.
+    Its number of threads cannot be set once it is loaded; it chooses the number itself.
     """
 
     name = "jax"

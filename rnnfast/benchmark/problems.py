@@ -1,4 +1,4 @@
-"""One recurrent layer with its numbers, what a contender does with them, and what the reference gives."""
+"""One recurrent layer with its numbers, the protocol of contenders, and the results of the reference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 GATES = {cell: len(_core.cell_info(cell).gates) for cell in ("rnn", "gru", "lstm")}
-# Relative to the largest magnitude; the tests hold rnnfast to less.
+# Relative to the largest magnitude. The tests of rnnfast use smaller tolerances.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 CHECKED_STEPS = 3
 
@@ -88,13 +88,13 @@ def make_problem(cell: str, T: int, B: int, I: int, H: int, dtype: str = "float3
 class Contender:
     """Something that runs the layer: `evaluate`, `train` and what `stepper` gives are timed.
 
-    Results are in types of its own, as its users get them; `arrays` makes them comparable. A contender that
-    cannot train has `trains` false, one that takes no single steps has `steps` false. Those that are compared
-    are made of a problem and a number of threads, which `limited_threads` has set for most.
+    Results are of the contender's own types, as its users get them; `arrays` converts them. One that cannot
+    train has `trains` false; one that takes no single steps has `steps` false. A contender is made of a
+    problem and a number of threads, which `limited_threads` has already set for most.
     """
 
     name: str
-    needs: ClassVar[tuple[str, ...]] = ()  # packages
+    needs: ClassVar[tuple[str, ...]] = ()  # packages that it needs
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
     trains = True
     steps = True
@@ -111,7 +111,7 @@ class Contender:
         raise NotImplementedError
 
     def stepper(self) -> Callable[[], Any]:
-        """A function that reads x[0], goes on from the state of its last call (at first zero) and gives y."""
+        """A function that takes a step with x[0] from its last state (zero at first), and gives y."""
         raise NotImplementedError
 
     def arrays(self, result: Any) -> Arrays:
@@ -162,7 +162,7 @@ class Reference(Functions):
 
 
 def exact_results(problem: Problem) -> Arrays:
-    """What the reference gives in float64: all results and all gradients."""
+    """All results and all gradients of the reference in float64."""
     exact = Reference(problem.astype("float64"))
     return exact.arrays(exact.train())
 
@@ -173,7 +173,7 @@ def check_equal(found: Arrays, expected: Arrays, who: str) -> None:
     Raises
     ------
     AssertionError
-        That names the contender and the array which differs by more than the tolerance of its dtype.
+        If an array differs by more than the tolerance of its dtype; the error names it and the contender.
     """
     for name, array in found.items():
         scale = np.abs(expected[name]).max(initial=0.0) or 1.0
@@ -195,5 +195,5 @@ def check_steps(problem: Problem, contender: Contender) -> None:
 
 
 def parts(state: Any) -> tuple[Any, ...]:
-    """(h,) or (h, c) from what a contender calls a state."""
+    """(h,) or (h, c) from a contender's state."""
     return tuple(state) if isinstance(state, (tuple, list)) else (state,)

@@ -12,7 +12,7 @@ from rnnfast.benchmark.problems import GATES
 
 __all__ = ["class_table", "draw", "markdown"]
 
-# Whom evaluation is measured against; JAX takes as many threads as it likes.
+# The peers of evaluation. JAX is not among them, because it chooses its own number of threads.
 FASTEST_OF = ("torch", "onnxruntime", "openvino")
 
 # Shapes that belong together: name, cells, whether H is in the class.
@@ -33,7 +33,7 @@ CLASSES: dict[str, list[tuple[str, tuple[str, ...], Callable[[int], bool]]]] = {
 
 Rows = list[dict[str, Any]]
 
-BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0}  # behind text that crosses a line
+BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0}  # the background of text that crosses a line
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -154,8 +154,8 @@ def _scaling_table(rows: Rows) -> list[str]:
 def intensity(cell: str, shape: Case, work: str) -> float:
     """Floating-point operations for each byte that has to move.
 
-    Counted are the recurrent weights once in every step (they stay in some cache), x, y and the gates of each
-    step and sequence, and in training their gradients and the second reading.
+    The bytes are those of the recurrent weights once in every step (they stay in some cache), and of x, y and
+    the gates of each step and sequence. Training adds their gradients, and reads them again.
     """
     T, B, I, H = shape
     G = GATES[cell]
@@ -166,7 +166,7 @@ def intensity(cell: str, shape: Case, work: str) -> float:
 
 
 def draw(results: dict[str, Any], output: Path) -> None:
-    """ratios.png, if there is something to draw, and roofline.png. Needs matplotlib."""
+    """Draw ratios.png, if there are ratios, and roofline.png. Needs matplotlib."""
     if any(against(results["rows"], work) for work in CLASSES):
         _draw_ratios(results["rows"]).savefig(output / "ratios.png", dpi=100)
     _draw_roofline(results).savefig(output / "roofline.png", dpi=110)

@@ -1,4 +1,4 @@
-"""All named shapes, cells and kinds of work against the installed peers, written down after each shape."""
+"""All named shapes, cells and kinds of work beside the installed peers; it writes its files after each."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import rnnfast as rf
+from rnnfast import checks
 from rnnfast.benchmark import report
 from rnnfast.benchmark.cases import CASES, CELLS, STEPS
 from rnnfast.benchmark.compare import WORKS, Row, race, race_steps
@@ -44,7 +45,7 @@ def run_suite(
     cells : sequence of {"rnn", "gru", "lstm"}
         All by default.
     threads : sequence of int, default (1, 2)
-        Every contender gets so many, one number after the other.
+        Numbers of threads, for every contender, one after the other.
     seconds : float, default 3.0
         For each kind of work at each shape, cell and number of threads, roughly.
     note : callable
@@ -57,9 +58,18 @@ def run_suite(
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range, before anything is written.
     AssertionError
         If a result of rnnfast differs from the reference's. A peer whose results do is left out, with a note.
     """
+    for name in checks.iterated("cases", cases, "a list of names"):
+        checks.one_of("cases", name, CASES)
+    for cell in checks.iterated("cells", cells, "a list of names"):
+        checks.one_of("cells", cell, CELLS)
+    for n in checks.iterated("threads", threads, "a list of integers"):
+        checks.positive("threads", n)
+    seconds = checks.above_zero("seconds", seconds)
     output.mkdir(parents=True, exist_ok=True)
     peak_seconds = statistics.median(interleave({"peak": fma_peak}, 0.5, alone=True)["peak"])
     results: dict[str, Any] = {
@@ -117,7 +127,7 @@ def _check(contender: Contender, expected: dict[str, Any]) -> None:
 def _agreeing(
     competing: Iterable[Contender], check: Callable[[Contender], None], results: dict[str, Any], where: str
 ) -> list[Contender]:
-    """Those whose results are the reference's; the others are noted, rnnfast is an error."""
+    """The contenders whose results agree with the reference. Others are noted; for rnnfast it is an error."""
     right = []
     for contender in competing:
         try:
@@ -134,7 +144,7 @@ def _agreeing(
 def _scaling(
     problem: Problem, cell: str, name: str, counts: Sequence[int], seconds: float
 ) -> list[dict[str, Any]]:
-    """rnnfast with several numbers of threads in the same rounds."""
+    """Time rnnfast with several numbers of threads in the same rounds."""
     layer = Rnnfast(problem)
     before = rf.get_num_threads()
 
@@ -143,11 +153,15 @@ def _scaling(
         call()
 
     found = []
-    for work, call in (("evaluation", layer.evaluate), ("training", layer.train)):
-        times = interleave({str(n): partial(with_threads, n, call) for n in counts}, seconds / 2)
-        speedups = {f"{b} over {a}": median_ratio(times[str(a)], times[str(b)]) for a, b in pairwise(counts)}
-        found.append({"cell": cell, "case": name, "work": work, "speedups": speedups})
-    rf.set_num_threads(before)
+    try:
+        for work, call in (("evaluation", layer.evaluate), ("training", layer.train)):
+            times = interleave({str(n): partial(with_threads, n, call) for n in counts}, seconds / 2)
+            speedups = {
+                f"{b} over {a}": median_ratio(times[str(a)], times[str(b)]) for a, b in pairwise(counts)
+            }
+            found.append({"cell": cell, "case": name, "work": work, "speedups": speedups})
+    finally:
+        rf.set_num_threads(before)
     return found
 
 
@@ -156,7 +170,7 @@ def _named(rows: Iterable[Row], cell: str, case: str) -> list[dict[str, Any]]:
 
 
 def _write(results: dict[str, Any], output: Path) -> None:
-    """Both files, each whole or as it was before."""
+    """Write both files, each whole or not at all."""
     texts = {
         "results.json": json.dumps(results, indent=1) + "\n",
         "results.md": report.markdown(results),

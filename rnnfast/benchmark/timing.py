@@ -10,9 +10,9 @@ from typing import Any
 
 __all__ = ["interleave", "median_ratio"]
 
-SAMPLE = 1e-3  # seconds that a sample lasts at least, by repetition
+SAMPLE = 1e-3  # least seconds of a sample; shorter calls are repeated
 PAUSE = 5e-3  # seconds before each sample: idle workers of the contender before it may still be spinning
-WARM = 3e-3  # seconds of untimed calls, at least one, after it: workers that sleep take that long to be back
+WARM = 3e-3  # seconds of untimed calls after the pause, at least one call: sleeping workers wake up
 FEWEST, MOST = 5, 51  # rounds
 
 
@@ -52,7 +52,7 @@ def interleave(
         once = _seconds(call, 1, alone)
         repeats[name] = max(1, math.ceil(SAMPLE / max(once, 1e-9)))
         round_seconds += PAUSE + WARM + once * (1 + repeats[name])
-    rounds = min(max(int(seconds / round_seconds), FEWEST), MOST) | 1  # odd: the median is one of the figures
+    rounds = min(max(int(seconds / round_seconds), FEWEST), MOST) | 1  # odd: the median is one of the times
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():

@@ -1,16 +1,16 @@
-"""How a command ends when it does not end well: the error that becomes a line on stderr, the exit codes."""
+"""The errors of a command, which become a line on stderr, and its exit codes."""
 
 from __future__ import annotations
 
 __all__ = ["FAILED", "INTERRUPTED", "READER_LEFT", "CommandError", "Diverged"]
 
 FAILED = 2  # the exit code after a CommandError
-INTERRUPTED = 130  # after Ctrl-C: what shells give a program that it ended
-READER_LEFT = 141  # what shells give a program that a closed pipe ended
+INTERRUPTED = 130  # after Ctrl-C, as in shells: 128 + SIGINT
+READER_LEFT = 141  # after a closed pipe, as in shells: 128 + SIGPIPE
 
 
 class CommandError(Exception):
-    """Something the user can put right: an unreadable file, a foreign checkpoint, options that contradict."""
+    """An error that the user can correct: an unreadable file, a foreign checkpoint, contradicting options."""
 
 
 class Diverged(CommandError):

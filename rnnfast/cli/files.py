@@ -1,4 +1,4 @@
-"""The files that a command is to write: what would fail at its end fails at its beginning."""
+"""Checks of the files that a command will write, so that it fails at its beginning and not at its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["check_apart", "check_place", "check_plot", "check_replaced", "write_
 
 
 def check_place(option: str, file: str) -> None:
-    """Refuse a file in no folder, in one that cannot be written to, or a name of something else."""
+    """Refuse a path whose folder is missing or cannot be written to, or which is not a regular file."""
     folder = Path(file).absolute().parent
     if not folder.is_dir():
         raise CommandError(f"{option} {file}: its folder does not exist")
@@ -40,29 +40,29 @@ def check_place(option: str, file: str) -> None:
 
 
 def check_apart(files: Mapping[str, str | None]) -> None:
-    """Refuse files, by what they are to the command, of which two are one."""
+    """Refuse options that name the same file; `files` has the path of each option."""
     known: dict[str, str] = {}
     for option, file in files.items():
         if file is not None:
             first = known.setdefault(os.path.realpath(file), option)
             if first != option:
-                raise CommandError(f"{option} {file}: is the file of {first} too")
+                raise CommandError(f"{option} {file}: is the same file as {first}")
 
 
 def check_replaced(option: str, file: str, kind: str | None = None) -> None:
-    """Refuse to write a checkpoint over anything that is none, or is none of this kind."""
+    """Refuse to replace a file that is no checkpoint, or a checkpoint of another kind."""
     if not Path(file).exists():
         return
     try:
         _, metadata = read_checkpoint(file)
     except (OSError, ValueError):
-        raise CommandError(f"{option} {file}: exists, and is no checkpoint to be replaced") from None
+        raise CommandError(f"{option} {file}: exists, is no checkpoint, and is not replaced") from None
     if kind is not None and metadata.get("kind") != kind:
         raise CommandError(f"{option} {file}: exists, and is a checkpoint, but not of a {kind}")
 
 
 def check_plot(file: str, extra: str) -> None:
-    """Refuse a plot in no folder, of an unknown format, or without matplotlib, which `extra` brings."""
+    """Refuse a plot whose folder is missing, whose format is unknown, or without matplotlib (of `extra`)."""
     check_place("--plot", file)
     if importlib.util.find_spec("matplotlib") is None:
         raise CommandError(f'--plot needs matplotlib: pip install "rnnfast[{extra}]"')

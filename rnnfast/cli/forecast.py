@@ -41,7 +41,7 @@ from rnnfast.series.tables.rows import IRREGULAR, MISSING
 __all__ = ["add_options", "run", "writes_files"]
 
 RUNGS = ("last", "season", "markov", "ar", "mlp", "convolution", "linear", "sigmoid", "tanh", "gru", "lstm")
-DIFFERENCES = {  # what --difference may be, and what models learn from then
+DIFFERENCES = {  # the choices of --difference, and the differences that models learn from
     "auto": "the one of the lowest validation error",
     "none": "the values themselves",
     "trend": "steps from row to row",
@@ -106,7 +106,7 @@ def writes_files(options: argparse.Namespace) -> bool:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Forecast columns of a table: the ladder of models, the cost and error of each, the best one used."""
+    """Forecast columns of a table: compare the ladder of models, and forecast with the best."""
     _check_files(options)
     if options.model is None:
         data = _read(options)
@@ -150,14 +150,14 @@ def _check_files(options: argparse.Namespace) -> None:
         for name in OF_TRAINING:
             if getattr(options, name) is not None:
                 option = name.replace("_", "-")
-                raise CommandError(f"--{option}: is of training, and --model {options.model} is trained")
+                raise CommandError(f"--{option}: not with --model {options.model}, which is trained already")
 
 
 # ---- the table
 
 
 def _data(path: str, note: str = "", **how: Any) -> Data:
-    """The series of a file; an error names options, and `note` ends one about a column that is not there."""
+    """The series of a file. Errors name options; an error about a missing column ends with `note`."""
     try:
         return read_data(path, **how)
     except MissingColumn as error:
@@ -175,7 +175,7 @@ def _data(path: str, note: str = "", **how: Any) -> Data:
 
 
 def _in_options(error: TableError) -> str:
-    """An error of the library with this command's options in place of arguments."""
+    """An error of the library, which then names this command's options instead of arguments."""
     return "".join(_option(part) if isinstance(part, Argument) else part for part in error.args)
 
 
@@ -234,7 +234,7 @@ def _trained(data: Data, options: argparse.Namespace) -> Forecaster:
 def _backtested(
     data: Data, series: NDArray[np.float64], options: argparse.Namespace, how: dict[str, Any]
 ) -> tuple[list[Score], list[TooShort]]:
-    """The scores of the rungs asked for, and why others have none."""
+    """The scores of the chosen rungs, and the reasons why others have none."""
     scores: list[Score] = []
     left_out: list[TooShort] = []
     for forecaster in _rungs(data, options):
@@ -245,19 +245,20 @@ def _backtested(
         except TooShort as error:
             left_out.append(error)
         except ValueError as error:
-            raise CommandError(_too_much(data, str(error))) from None
+            raise CommandError(_ladder_error(data, str(error))) from None
         except FloatingPointError as error:
             print(f"{forecaster.name} left out: {error}", file=sys.stderr)
         finally:
             _show_progress("")
     if not scores:
-        reason = _too_much(data, str(left_out[0])) if left_out else f"{data.path}: no model could be trained"
+        none = f"{data.path}: no model could be trained"
+        reason = _ladder_error(data, str(left_out[0])) if left_out else none
         raise CommandError(reason)
     return scores, left_out
 
 
 def _horizon(data: Data, options: argparse.Namespace) -> int:
-    """The steps asked for, or the default, as far as the rows and the future ones allow."""
+    """The horizon of the options, or the default, no longer than the rows and future rows allow."""
     future = data.future
     if data.covariates is not None:
         if not future:
@@ -281,7 +282,7 @@ def _horizon(data: Data, options: argparse.Namespace) -> int:
 
 
 def _rungs(data: Data, options: argparse.Namespace) -> list[Forecaster]:
-    """The rungs asked for, or all for which there is a season."""
+    """The rungs of --rung, or all; without a season, all that need none."""
     season = options.season or data.season
     wanted = options.difference or "auto"
     if season is None and ("season" in (options.rung or []) or wanted == "season"):
@@ -304,8 +305,8 @@ def _save(forecaster: Forecaster, data: Data, options: argparse.Namespace) -> No
         raise CommandError(f"--save {options.save}: {error.strerror or error}") from None
 
 
-def _too_much(data: Data, message: str) -> str:
-    """A ValueError of the ladder as an error of the command."""
+def _ladder_error(data: Data, message: str) -> str:
+    """The text of a ValueError of the ladder, in words of the command."""
     name, _, rest = message.partition(": ")
     if name in ("horizon", "non_negative"):
         return f"--{name.replace('_', '-')}: {rest}"
@@ -315,7 +316,7 @@ def _too_much(data: Data, message: str) -> str:
     return f"{data.path}: {message.removeprefix('series: ')}{hint}"
 
 
-# ---- a model that was kept
+# ---- a saved model
 
 
 def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
@@ -329,7 +330,9 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
         )
     for name in options.only or []:
         if name not in only:
-            raise CommandError(f"--only {name}: the model forecasts {', '.join(only) or 'no --series'}")
+            raise CommandError(
+                f"--only {name}: the model forecasts {', '.join(only) or 'a table without --series'}"
+            )
     by = None if time == "row" else time
     anew = options.date_format is not None or options.day_first
     data = _data(
@@ -359,7 +362,7 @@ def _kept(options: argparse.Namespace) -> tuple[Forecaster, Data]:
 
 
 def _loaded(path: str) -> tuple[Forecaster, dict[str, Any]]:
-    """The model of a file, and what :func:`_save` kept beside it."""
+    """The model of a file, and the options that :func:`_save` wrote beside it."""
     try:
         forecaster, about = load_forecaster(path)
         _check_kept(path, forecaster, about)
@@ -373,7 +376,7 @@ def _loaded(path: str) -> tuple[Forecaster, dict[str, Any]]:
 
 
 def _check_kept(path: str, forecaster: Forecaster, about: dict[str, Any]) -> None:
-    """Refuse what :func:`_save` did not write, or not for this model."""
+    """Refuse options that :func:`_save` did not write, or not for this model."""
     if about["missing"] not in MISSING or about["irregular"] not in IRREGULAR:
         raise ValueError(f"{path}: damaged: {about['missing']!r}, {about['irregular']!r}")
     date_format, missing_values = about["date_format"], about["missing_values"]
@@ -421,7 +424,7 @@ def _forecast(forecaster: Forecaster, data: Data, options: argparse.Namespace) -
 
 
 def _show_progress(text: str) -> None:
-    """What is being trained, on a terminal."""
+    """Show on a terminal which model is being trained."""
     if sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{text and f'training {text} …'}")
         sys.stderr.flush()

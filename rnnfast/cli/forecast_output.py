@@ -1,4 +1,4 @@
-"""What `rnnfast forecast` prints of data, scores and forecasts, and writes as CSV."""
+"""The output of `rnnfast forecast`: data, scores and forecasts as text, forecasts as CSV."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = [
     "print_scores",
 ]
 
-LINES = 24  # of a series' forecast that are printed
-SERIES = 8  # whose forecasts are printed
-NAMES = 12  # that are listed
+LINES = 24  # steps of a forecast that are printed
+SERIES = 8  # series whose forecasts are printed
+NAMES = 12  # names that are listed
 
 
 class Forecasts(NamedTuple):
-    """What is printed and written of each series."""
+    """The forecasts of all series, as they are printed and written."""
 
     interval: Forecast  # parts [horizon, S]
     probabilities: list[float]
@@ -56,7 +56,7 @@ def as_csv(data: Data, forecasts: Forecasts) -> str:
 
 
 def print_data(data: Data) -> None:
-    """The file, its series, its time, and what was done to its rows."""
+    """Print the file, its series, its time, and the changes to its rows."""
     labels = data.clock.labels(np.array([0, len(data.values) - 1]))
     more = len(data.names) - NAMES
     names = ", ".join(data.names[:NAMES]) + (f" and {more} more" if more > 0 else "")
@@ -70,7 +70,7 @@ def print_data(data: Data) -> None:
 
 
 def print_flat(data: Data) -> None:
-    """Say which columns do not vary; an error where none does."""
+    """Print which columns do not vary; an error if none does."""
     flat = flat_columns(data.values)
     for name, column in zip(data.names, data.values.T, strict=True):
         if (column == column[0]).all():
@@ -81,7 +81,7 @@ def print_flat(data: Data) -> None:
 
 
 def print_scores(data: Data, scores: list[Score], horizon: int, level: float) -> None:
-    """The table of the ladder."""
+    """Print the table of the ladder."""
     test = round(TEST * len(data.values))
     unit = "of the column" if len(data.names) == 1 else "of each column's standard deviation"
     steps = "step" if horizon == 1 else "steps"
@@ -93,7 +93,7 @@ def print_scores(data: Data, scores: list[Score], horizon: int, level: float) ->
 
 
 def print_forecast(data: Data, forecasts: Forecasts, level: float) -> None:
-    """A table for each series, of the first steps."""
+    """Print a table of the first steps for each series."""
     horizon = len(forecasts.interval.mean)
     labels = data.clock.after(horizon).labels()
     width = max(len(label) for label in [*labels, data.clock.name])
@@ -123,7 +123,7 @@ def _texts(values: NDArray[np.float64], digits: int) -> list[str]:
 
 
 def print_doubts(data: Data, forecasts: Forecasts, bounded: float, level: float) -> None:
-    """What an interval or a quantile does not say by itself."""
+    """Print the limits of intervals and quantiles: too few residuals, bias, width 0."""
     if forecasts.one_sided.any():
         print(
             "\ncorrection: nine tenths of the validation part's outcomes or more were on one side of the "
@@ -146,6 +146,6 @@ def print_doubts(data: Data, forecasts: Forecasts, bounded: float, level: float)
 
 
 def _digits(column: NDArray[np.float64]) -> int:
-    """So many that a thousandth of the column's range shows, and at least 6."""
+    """Enough significant digits to show a thousandth of the column's range, and at least 6."""
     size, spread = np.abs(column).max(), np.ptp(column)
     return max(6, min(15, 4 + int(np.ceil(np.log10(size / spread))))) if spread > 0.0 else 6

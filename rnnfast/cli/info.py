@@ -1,4 +1,4 @@
-"""`rnnfast info`: what this build is and how it runs here."""
+"""`rnnfast info`: the build of rnnfast, and its settings on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line's entry: runs a command and turns what can go wrong into a line and an exit code."""
+"""The entry of the command line: it runs a command; errors become a line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _ended(code: int, reason: str) -> int:
-    """Say why a command ended; the code it ends with."""
+    """Print why a command ended, and return its exit code."""
     with contextlib.suppress(CommandError, BrokenPipeError):
         sys.stdout.flush()
     with contextlib.suppress(OSError):  # nobody reads stderr

@@ -27,7 +27,7 @@ Number = TypeVar("Number", int, float)
 def _option(
     read: Callable[[str], Number], holds: Callable[[Number], bool], what: str
 ) -> Callable[[str], Number]:
-    """A type for argparse: `read`, then a check, or an error that says what was expected."""
+    """A type for argparse: it calls `read` and a check; its error says what was expected."""
 
     def option(text: str) -> Number:
         try:

@@ -1,4 +1,4 @@
-"""The stdout of a command: its reader may leave, its disk may be full."""
+"""The stdout of a command, whose reader may leave and whose disk may be full."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Output:
     Attributes
     ----------
     goes_on : bool
-        Whether the command goes on without a reader, because it writes files too.
+        Whether the command continues without a reader, because it writes files too.
     reader_left : bool
         Whether the reader left.
     """
@@ -41,13 +41,13 @@ class Output:
             stream.reconfigure(errors="replace")
 
     def write(self, text: str) -> int:
-        """Write text, or drop it where its reader has left."""
+        """Write text, or drop it if its reader has left."""
         with self._failing():
             return self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Flush the text that was written."""
         with self._failing():
             self._stream.flush()
 

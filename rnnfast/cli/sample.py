@@ -14,8 +14,8 @@ from rnnfast.text import TextModel
 
 __all__ = ["TEMPERATURE", "add_options", "run", "writes_files"]
 
-LENGTH, TEMPERATURE = 500, 0.8  # unless --length and --temperature say otherwise
-RANDOM = ("temperature", "top_k", "top_p", "seed")  # the options that a beam search has no use for
+LENGTH, TEMPERATURE = 500, 0.8  # the defaults of --length and --temperature
+RANDOM = ("temperature", "top_k", "top_p", "seed")  # the options that beam search does not take
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""What `train` and `sample` have in common: texts and models, whose errors become those of the command."""
+"""Shared by `train` and `sample`: texts and models, whose errors become errors of the command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rnnfast.training import History
 
 __all__ = ["CHECKPOINT", "DEFAULTS", "build_model", "check_training", "load_model", "read", "train_model"]
 
-CHECKPOINT = "rnnfast-model.npz"  # where it goes, in the current directory, unless told otherwise
+CHECKPOINT = "rnnfast-model.npz"  # the default path of a checkpoint
 BUILT = ("cell", "window", "hidden", "layers", "dropout")
 TRAINED = ("seq_len", "batch", "lr", "epochs", "minutes")
 

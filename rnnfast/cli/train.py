@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import rnnfast as rf
-from rnnfast.cli import compare
+from rnnfast.cli import text_ladder
 from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.files import check_place, check_plot, check_replaced
 from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
@@ -23,8 +23,8 @@ from rnnfast.training import History
 
 __all__ = ["add_options", "run", "writes_files"]
 
-ON_RESUME = {"lr", "epochs", "minutes"}  # what a resumed run may change; the rest stays as it was
-VOCABULARY = 4000  # words known, unless --vocabulary says otherwise
+ON_RESUME = {"lr", "epochs", "minutes"}  # options that a resumed run may change
+VOCABULARY = 4000  # the default of --vocabulary
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -76,14 +76,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--batch",
         type=positive_integer,
         metavar="B",
-        help=f"streams of the text read side by side (default: {DEFAULTS['batch']})",
+        help=f"parallel sequences that the text is divided into (default: {DEFAULTS['batch']})",
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--epochs",
         type=positive_integer,
         metavar="N",
-        help=f"passes over the text, in total (default: {DEFAULTS['epochs']})",
+        help=f"epochs in total (default: {DEFAULTS['epochs']})",
     )
     length.add_argument(
         "--minutes", type=positive, metavar="X", help="minutes to train, in place of --epochs"
@@ -157,11 +157,11 @@ def _compare(options: argparse.Namespace) -> int:
     text, chosen = _new_run(options)
     _print_text(text)
     cells = [cell for cell in CELLS if options.cell in (None, cell) or cell == "window"]
-    return compare.compare(text, chosen | {"lr": options.lr}, cells=cells)
+    return text_ladder.compare(text, chosen | {"lr": options.lr}, cells=cells)
 
 
 def _check_files(options: argparse.Namespace, output: str) -> None:
-    """What would fail only after the training, or write over other things than checkpoints, fails before."""
+    """Refuse output files now that could not be written after the training, or are no checkpoints."""
     check_place("--resume" if options.resume and not options.output else "--output", output)
     if output != options.resume:
         check_replaced("--output", output)
@@ -183,22 +183,22 @@ def _model_and_text(options: argparse.Namespace) -> tuple[TextModel, Text, dict[
 
 
 def _new_run(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:
-    """The text and all options: the command line's, and the defaults where that is silent."""
+    """The text and all options: those of the command line, and defaults for the others."""
     given = _given(options)
     chosen = _combine(DEFAULTS, given)
     if chosen["symbols"] == "words":
         chosen["vocabulary"] = chosen["vocabulary"] or VOCABULARY
     elif "vocabulary" in given:
-        raise CommandError(f"--vocabulary {given['vocabulary']}: goes with --symbols words")
+        raise CommandError(f"--vocabulary {given['vocabulary']}: needs --symbols words")
     if "window" in given and not options.compare and chosen["cell"] != "window":
-        raise CommandError(f"--window {given['window']}: goes with --cell window")
+        raise CommandError(f"--window {given['window']}: needs --cell window")
     text = read(options.files, chosen["symbols"], chosen["vocabulary"])
     _check_length(text, chosen)
     return text, chosen
 
 
 def _resumed_run(options: argparse.Namespace) -> tuple[TextModel, Text, dict[str, Any]]:
-    """The model, the text and all options of a checkpoint, with what the command line may change of them."""
+    """The model, the text and all options of a checkpoint; the command line may change some options."""
     given, model = _given(options), load_model(options.resume)
     try:
         recorded = {name: model.options[name] for name in DEFAULTS}
@@ -220,7 +220,7 @@ def _resumed_run(options: argparse.Namespace) -> tuple[TextModel, Text, dict[str
 
 
 def _check_recorded(resume: str, recorded: dict[str, Any], files: Any) -> None:
-    """Refuse what `rnnfast train` never records; `load_model` has checked what the model is built of."""
+    """Refuse options that `rnnfast train` never records; `load_model` has checked those of the model."""
     for name in ("vocabulary", "seq_len", "batch", "epochs", "lr", "minutes"):
         value = recorded[name]
         kinds = (int, float) if name in ("lr", "minutes") else (int,)
@@ -242,7 +242,7 @@ def _check_length(text: Text, chosen: dict[str, Any]) -> None:
     needed = symbols_needed(chosen["seq_len"], chosen["batch"])
     if len(text.training) < needed:
         raise CommandError(
-            f"{text.name}: too short: {chosen['batch']} streams (--batch) of {chosen['seq_len']} steps"
+            f"{text.name}: too short: {chosen['batch']} sequences (--batch) of {chosen['seq_len']} steps"
             f" (--seq-len) take {needed:,} {text.alphabet.unit}s,"
             f" its first nine tenths have {len(text.training):,}"
         )
@@ -267,7 +267,7 @@ def _print_text(text: Text) -> None:
 
 
 def _print_count_models(text: Text) -> list[NGramScore]:
-    """Count models by their held-out bits per symbol, printed and returned; Kneser-Ney's is the last."""
+    """Print and return the scores of count models; the best Kneser-Ney model is the last."""
     counts = [ngram_score(text, order) for order in (1, 2, 5)]
     scores = "   ".join(f"{score.gram} {score.bits:.3f}" for score in counts)
     print(f"counting    {scores}   held-out bits/{text.alphabet.short}, Witten-Bell")
@@ -282,7 +282,7 @@ def _print_plan(model: TextModel, text: Text, chosen: dict[str, Any], output: st
     print(f"model       {model.name}; {model.size:,} parameters; dropout {chosen['dropout']:g}")
     print(
         f"training    {length}, {windows} windows each:"
-        f" {chosen['batch']} streams x {chosen['seq_len']} {text.alphabet.unit}s;"
+        f" {chosen['batch']} sequences x {chosen['seq_len']} {text.alphabet.unit}s;"
         f" threads: {rf.get_num_threads()}"
     )
     replaces = " (replaces the one there)" if Path(output).exists() else ""
@@ -290,7 +290,7 @@ def _print_plan(model: TextModel, text: Text, chosen: dict[str, Any], output: st
 
 
 def _print_result(model: TextModel, text: Text, counts: list[NGramScore]) -> None:
-    """Under the count models' figures the model's own, over the held-out text read from end to end."""
+    """Print the scores of the count models and the model, which reads the held-out text as one sequence."""
     unit, bits = text.alphabet.unit, model.bits_per_symbol(text.held_out_from_before)
     unigram, bigram, *longer = counts
     rows = {"unigram": unigram.bits, "bigram": bigram.bits} | {score.name: score.bits for score in longer}
@@ -304,9 +304,9 @@ def _print_result(model: TextModel, text: Text, counts: list[NGramScore]) -> Non
             + ("" if by_character else f"  {perplexity(value):8.2f}  {fixed(text.bits_per_character(value))}")
         )
     five, best = longer[0], min(longer, key=lambda score: score.bits)
-    print(f"  {compare.margin(bits, five.bits)} the {five.name}")
+    print(f"  {text_ladder.margin(bits, five.bits)} the {five.name}")
     if best is not five:
-        print(f"  {compare.margin(bits, best.bits)} the best count model, the {best.name}")
+        print(f"  {text_ladder.margin(bits, best.bits)} the best count model, the {best.name}")
 
 
 def _plot(history: History, text: Text, counts: list[NGramScore], path: str) -> None:

@@ -3,8 +3,8 @@
 They have the names, signatures and meaning of `rnnfast.reference`, which has the equations.
 
 rnn, lstm, gru, indrnn  the pair of each cell
-layer                   what they share: arrays are checked
-passes                  a pass over the compiled loops, for arrays that are checked
+layer                   what the pairs share: checks of arrays
+passes                  one pass over arrays that are checked, by the compiled loops
 """
 
 from rnnfast._core import Tape

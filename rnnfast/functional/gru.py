@@ -48,9 +48,9 @@ def gru_forward(
         How many steps each sequence has, 0..T; None means T. Nothing is read past them, and a reversed
         pass starts at each sequence's own end.
     reset : ndarray [T, B] of bool, or None
-        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+        True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
-        Give the state at every step too.
+        Return the state at every step too.
     matmul_precision : {"float32", "bfloat16"}
         Of the operands of products. In bfloat16 they are rounded; sums and all else stay float32.
 
@@ -59,7 +59,7 @@ def gru_forward(
     y : ndarray [T, B, H]
         h after every step, zero past the lengths; read-only, because the tape keeps it.
     state : ndarray [B, H]
-        h after each sequence's last step run; without any, the initial one.
+        h after the last step that ran of each sequence; the initial one if none ran.
     tape : Tape
         For `gru_backward`, once.
     states : ndarray [T, B, H]

@@ -1,4 +1,4 @@
-"""One layer of any cell in one direction: arrays are checked, and run as a pass over the compiled loops."""
+"""One layer of any cell in one direction: it checks the arrays and runs a pass over them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run_forward(
     for name, array in given.items():
         given[name] = _floats(name, array, info.weight_shape(name, I, H, P), dtype)
     widths = info.widths(H, P)
-    # Copies: the tape keeps the state, and the caller may go on writing into it.
+    # Copies, because the tape keeps the state and the caller may write into it later.
     states = _states("state", state, widths, (B,), dtype)
     initial = tuple(None if part is None else part.copy() for part in states)
     sequences = sequences_of(checks.checked_lengths(lengths, T, B), checks.checked_reset(reset, (T, B)), T, B)
@@ -68,7 +68,7 @@ def run_forward(
         sequences=sequences,
         steps=steps,
     )
-    y.flags.writeable = False  # of its owner too: no view can be unlocked
+    y.flags.writeable = False  # y's memory is read-only, so no view of it can be made writable
     y = y.view()
     if steps is None:
         return y, final, tape
@@ -140,5 +140,5 @@ def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None
     ):
         expected = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(f"{name}: expected shape [{expected}], got {array.shape}")
-    with _core.Arithmetic():  # a cast rounds
+    with _core.Arithmetic():  # a cast to a smaller dtype rounds
         return np.require(array, dtype, ("C", "A"))

@@ -15,7 +15,7 @@ PEEPHOLES = ("weight_ci", "weight_cf", "weight_co")
 
 
 def _check_peepholes(peepholes: dict[str, Array | None], coupled_gates: bool) -> None:
-    """Refuse one for a forget gate that coupled gates lack, and some without the others."""
+    """Refuse peepholes of which some are missing, and one for the forget gate that coupled gates lack."""
     if coupled_gates and peepholes["weight_cf"] is not None:
         raise ValueError("weight_cf: expected None with coupled_gates, got an array")
     wanted = [name for name in peepholes if not (coupled_gates and name == "weight_cf")]
@@ -65,17 +65,17 @@ def lstm_forward(
     coupled_gates : bool
         f = 1 - i: the blocks of the other weights are i, g, o, [3*H, ...].
     cell_clip : float or None
-        Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
-        below the smallest normal number of the dtype holds c at zero.
+        Limits c to -cell_clip .. cell_clip at every step; no gradient passes where it does. A bound below the
+        smallest normal number of the dtype sets c to zero.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
         How many steps each sequence has, 0..T; None means T. Nothing is read past them, and a reversed
         pass starts at each sequence's own end.
     reset : ndarray [T, B] of bool, or None
-        True where an episode begins at x[t, b]: nothing crosses to it from x[t-1, b], nor back.
+        True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
-        Give the state at every step too.
+        Return the state at every step too.
     matmul_precision : {"float32", "bfloat16"}
         Of the operands of products. In bfloat16 they are rounded; sums and all else stay float32.
 
@@ -84,7 +84,7 @@ def lstm_forward(
     y : ndarray [T, B, P]
         h after every step, zero past the lengths; read-only, because the tape keeps it.
     state : (ndarray [B, P], ndarray [B, H])
-        (h, c) after each sequence's last step run; without any, the initial one.
+        (h, c) after the last step that ran of each sequence; the initial one if none ran.
     tape : Tape
         For `lstm_backward`, once.
     states : (ndarray [T, B, P], ndarray [T, B, H])
@@ -98,8 +98,8 @@ def lstm_forward(
     Notes
     -----
     Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000, the peepholes
-    of Gers and Schmidhuber 2000, the projection of Sak, Senior and Beaufays 2014; the equations head
-    `rnnfast.reference`.
+    of Gers and Schmidhuber 2000, the projection of Sak, Senior and Beaufays 2014. The equations are
+    in the docstring of `rnnfast.reference`.
 
     Examples
     --------

@@ -126,15 +126,15 @@ def pass_backward(
     if not retain:
         _give(tape.spare, gates)
         for buffer in tape.steps or ():
-            if buffer.ndim == 1:  # not the caller's
+            if buffer.ndim == 1:  # a buffer of `_take`, not an array of the caller
                 _give(tape.spare, buffer)
     return grads
 
 
 def sequences_of(lengths: Array | None, reset: Array | None, T: int, B: int) -> _core.Sequences | None:
-    """What the kernels want to know of checked lengths [B] and resets [T, B]: nothing where there are none.
+    """Checked lengths [B] and resets [T, B] in the form of the kernels; None if there are neither.
 
-    The tape outlives the call, so what the caller may write into is copied.
+    The tape outlives the call and the caller may write into `reset`, so it is copied.
     """
     if lengths is None and reset is None:
         return None
@@ -142,7 +142,7 @@ def sequences_of(lengths: Array | None, reset: Array | None, T: int, B: int) -> 
 
 
 def own_view(x: Input) -> Input:
-    """The same x for a tape: the shape of the caller's array may be set in place."""
+    """A view of x for a tape, because the caller may set the shape of its own array in place."""
     return x if isinstance(x, _core.Embedded) else x.view()
 
 
@@ -159,7 +159,7 @@ def _take(spare: list[Array] | None, n: int, dtype: np.dtype) -> Array:
     for _ in range(len(spare)):
         try:
             buffer = spare.pop(0)
-        except IndexError:  # another thread was faster
+        except IndexError:  # another thread took the last one
             break
         if buffer.dtype == dtype and n <= buffer.size <= 2 * n:
             return buffer
@@ -169,7 +169,7 @@ def _take(spare: list[Array] | None, n: int, dtype: np.dtype) -> Array:
 
 
 def _give(spare: list[Array] | None, buffer: Array) -> None:
-    """Puts a buffer back, and drops the oldest of more than 32."""
+    """Put a buffer back, and keep the 32 newest."""
     if spare is not None:
         spare.append(buffer)
         del spare[:-32]

@@ -62,7 +62,7 @@ typedef struct {
     int32_t coupled_gates;  /* nonzero: f = 1 - i (LSTM) */
     int32_t reset_before;   /* nonzero: r acts before the product with W_hn (GRU), as reset_after=False */
     int32_t training;       /* nonzero: `forward` and `backward`, and the memory for max_steps of gates */
-    int32_t threads;        /* at most so many work on a call, the caller's among them; 0: as many as a layer now uses */
+    int32_t threads;        /* the most threads of a call, the caller's included; 0: as many as a layer now uses */
     ptrdiff_t input_size;   /* I, at least 1 */
     ptrdiff_t hidden_size;  /* H, at least 1 */
     ptrdiff_t proj_size;    /* P < H, or 0 for none (LSTM) */

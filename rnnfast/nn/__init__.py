@@ -1,4 +1,4 @@
-"""The modules beside the recurrent layers, and what all modules are made of."""
+"""Modules: the base class, all modules but the recurrent layers, parameters, losses, optimizers."""
 
 from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
 from rnnfast.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList

@@ -68,7 +68,7 @@ class Activation(Stateless):
     def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
         x = checks.any_floats("x", x)
         f, slope, of_y = FUNCTIONS[self.function]
-        y = np.asarray(f(x))  # of no axes too
+        y = np.asarray(f(x))  # also for an array without axes
         return y, (y.shape, y.dtype, slope, (y if of_y else x).copy())
 
     @to_nearest

@@ -68,7 +68,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
             for grad in grads:
                 grad *= factor
         return norm
-    # So do those of float64: they are summed in units of the largest number.
+    # Squares of float64 overflow too, so they are summed in units of the largest number.
     unit = max(float(np.abs(grad).max(initial=0.0)) for grad in grads)
     if not math.isfinite(unit):
         return math.inf if unit == math.inf else math.nan
@@ -114,7 +114,7 @@ def clip_grad_value(parameters: Iterable[Parameter], value: float) -> None:
 
 
 def _grads(parameters: Iterable[Parameter]) -> list[NDArray]:
-    """The gradients there are, all of which can be written."""
+    """The gradients that are not None; a ValueError if one cannot be written."""
     if not isinstance(parameters, Iterable):
         raise TypeError(
             f"parameters: expected Parameters such as model.parameters(), got {type(parameters).__name__}"

@@ -1,4 +1,4 @@
-"""Lists and dicts whose modules or parameters are registered; they hold them, and run none."""
+"""Lists and dicts that register their modules or parameters. They do not run them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Kind = TypeVar("_Kind", Module, Parameter)
 
 
 class _Container(Module, Generic[_Kind]):
-    """What lists and dicts share: where their entries are, what kind these have."""
+    """What lists and dicts share: the place of their entries, and the class of the entries."""
 
     _kind: ClassVar[type]
 
@@ -29,7 +29,7 @@ class _Container(Module, Generic[_Kind]):
         return value
 
     def forward(self, x: Any, state: Any = None) -> NoReturn:
-        """There is none: the module that holds this container runs its entries."""
+        """Raise a TypeError: the module that holds this container runs its entries."""
         raise TypeError(
             f"{type(self).__name__}: it holds a {self._kind.__name__} by name and has no forward; "
             "the module around it runs its entries"
@@ -89,7 +89,7 @@ class _List(_Container[_Kind]):
         self._rename(list(self) + list(entries))
 
     def insert(self, place: int, entry: _Kind) -> None:
-        """Put one in front of that at a place; the names of those behind it change."""
+        """Insert one before the entry at a place; the names of later entries change."""
         changed = list(self)
         changed.insert(place, entry)
         self._rename(changed)

@@ -1,4 +1,4 @@
-"""Dropout on its own (the one between the layers of a recurrent stack is the stack's)."""
+"""Dropout as a module. (A recurrent stack has its own dropout between its layers.)"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dropout"]
 
-_LAYER = 2**32 - 1  # in the masks' key, where a recurrent stack has its layers' numbers
+_LAYER = 2**32 - 1  # in the key of the masks, in place of a recurrent stack's layer number
 
 
 class Dropout(Stateless):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedding", "embedded_input"]
 
-REPEATS = 2  # how often each integer must come, on average, for a layer's work on each of them to pay
+REPEATS = 2  # how often each integer must occur, on average, so that a layer is faster on the table than on y
 
 
 class Embedding(Stateless):
@@ -91,7 +91,7 @@ class Embedding(Stateless):
         return y, (y.shape, y.dtype, tokens)
 
     def _tokens(self, x: ArrayLike) -> np.ndarray:
-        """A copy of x, whose integers are all in the table."""
+        """A copy of x; an error if one of its integers is not in the table."""
         x = checks.as_array("x", x)
         if x.dtype.kind not in "iu":
             raise TypeError(f"x: expected integers, got {x.dtype}")

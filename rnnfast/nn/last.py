@@ -1,4 +1,4 @@
-"""The output at the end of a sequence: what a classifier of whole sequences looks at."""
+"""The output at the end of a sequence, for classifiers of whole sequences."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Last(Stateless):
         return x[:, np.newaxis] if x.ndim == 2 else np.moveaxis(x, axis, 0)
 
     def _places(self, ends: np.ndarray, N: int) -> list[tuple[np.ndarray, Any, slice]]:
-        """Where y comes from: sequences that have a step, its time, and the units taken there."""
+        """The entries of x that y takes: sequences that have a step, the step, and the units."""
         rows = np.flatnonzero(ends)
         middle = N // 2 if self.bidirectional else N  # the forward direction's units come first
         return [(rows, ends[rows] - 1, slice(middle)), (rows, 0, slice(middle, N))]

@@ -33,6 +33,8 @@ class Linear(Stateless):
         Of the parameters and of y. Floats of another dtype are cast.
     rng : int, numpy.random.Generator or None
         Seeds the parameters: uniform in ±1/sqrt(in_features), as PyTorch's.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products; with float64 parameters only its default.
 
     Attributes
     ----------
@@ -60,6 +62,7 @@ class Linear(Stateless):
     """
 
     bias: Parameter | None
+    _precision: str = "float32"
 
     @to_nearest
     def __init__(
@@ -70,11 +73,13 @@ class Linear(Stateless):
         *,
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
+        matmul_precision: str = "float32",
     ) -> None:
         super().__init__()
         self.in_features = checks.positive("in_features", in_features)
         self.out_features = checks.positive("out_features", out_features)
         kind = checks.float_dtype(dtype)
+        self._precision = checks.precision("matmul_precision", matmul_precision, kind)
         sizes = {"in_features": self.in_features, "out_features": self.out_features}
         checks.fits(sizes, self.in_features * self.out_features, kind)
         source = checks.generator(rng)
@@ -89,7 +94,7 @@ class Linear(Stateless):
             self.bias = None
 
     def _check_member(self, name: str, value: Any) -> None:
-        if name in ("weight", "bias"):  # the kernels rely on their shapes
+        if name in ("weight", "bias"):  # the kernels do not check shapes
             check_same_form(name, self._parameters.get(name), value)
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
@@ -104,21 +109,22 @@ class Linear(Stateless):
             raise ValueError(f"x: expected shape [..., {self.in_features}], got {shape}")
         flat = checks.block(x).reshape(-1, self.in_features)
         y = np.empty((len(flat), self.out_features), weight.dtype)
-        _core.linear_forward(flat, weight, bias, y)
+        precision = self._precision
+        _core.linear_forward(flat, weight, bias, y, precision)
         y = y.reshape(*shape[:-1], self.out_features)
-        return y, (y.shape, y.dtype, flat, shape)
+        return y, (y.shape, y.dtype, flat, shape, precision)
 
     def _backward(
         self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
     ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:
-        _, dtype, x, shape = saved
+        _, dtype, x, shape, precision = saved
         fresh = {name: np.zeros(parameter.shape, dtype) for name, parameter in self._parameters.items()}
         if dy is None:
             return np.zeros(shape, dtype) if input_grad else None, None, fresh
         weight, _ = self._arrays()
         dx = np.empty(x.shape, dtype) if input_grad else None
         dy = checks.block(dy).reshape(len(x), self.out_features)
-        _core.linear_backward(x, weight, dy, dx, fresh["weight"], fresh.get("bias"))
+        _core.linear_backward(x, weight, dy, dx, fresh["weight"], fresh.get("bias"), precision)
         return None if dx is None else dx.reshape(shape), None, fresh
 
     def __repr__(self) -> str:

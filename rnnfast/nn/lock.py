@@ -1,7 +1,7 @@
-"""The lock of what calls on several threads share: gradients, a tape's use, a module's count of masks.
+"""The lock for what several threads share: gradients, the use of a tape, a module's count of masks.
 
-A signal handler may come while its thread holds the lock, and take it again. A fork waits for the lock: a
-child has nothing half done, and the lock is free there.
+A signal handler may run while its thread holds the lock, and may take it again. A fork waits for the lock, so
+the child finds the lock free and nothing half written.
 """
 
 from __future__ import annotations

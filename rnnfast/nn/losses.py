@@ -1,7 +1,6 @@
 """Losses: `loss(y, targets, mask=None)` gives the mean loss and its gradient with respect to `y`.
 
-Row by row in NumPy: what a row of `y` adds to the gradient never depends on the rows beside it,
-but for the shared factor 1/count.
+The losses work row by row. The gradient of a row of `y` depends on other rows by the factor 1/count alone.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ def cross_entropy(
         return 0.0, np.zeros(y.shape, y.dtype)
 
     rows = np.arange(target.size)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # rows not kept may hold anything
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # rows outside the mask may hold NaN
         dy = logits - logits.max(axis=1, keepdims=True)  # shifted logits, largest 0
         nll = -dy[rows, target]
         np.exp(dy, out=dy)  # now exponentials
@@ -149,7 +148,7 @@ def mse(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> tupl
         return 0.0, np.zeros(y.shape, y.dtype)
 
     dy = np.empty(y.shape, y.dtype)
-    with np.errstate(invalid="ignore", over="ignore"):  # elements that do not count may hold anything
+    with np.errstate(invalid="ignore", over="ignore"):  # elements outside the mask may hold NaN
         np.subtract(y, targets, out=dy, casting="same_kind")  # the differences
     if dropped is not None:
         dy[dropped] = 0.0

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from rnnfast import checks
+from rnnfast import _core, checks
 from rnnfast.nn.parameter import Parameter, check_writeable, zero_gradients
 
 __all__ = ["Members", "check_same_form", "note_change"]
@@ -19,22 +19,22 @@ _PLAIN = frozenset({list, tuple, set, dict})
 _LOOK = 64  # entries of a plain list or dict that are searched for modules
 
 
-class _Present:
-    """A mark of the members that all modules have at present: another object whenever any of them change."""
+class _Version:
+    """The version of the members of all modules: a new object after every change."""
 
     members = object()
 
 
-_present = _Present()
+_version = _Version()
 
 
 def note_change() -> None:
-    """Say that the members of some module have changed: names that were collected before no longer hold."""
-    _present.members = object()
+    """Record that the members of some module have changed, so that names are collected again."""
+    _version.members = object()
 
 
 class Members:
-    """What registers parameters and modules that are set as attributes; the base of `Module`.
+    """The base of `Module`: registers parameters and modules that are set as attributes.
 
     Names are paths: ``trunk.weight_ih_l0`` is the parameter ``weight_ih_l0`` of the member ``trunk``. Own
     parameters come before those of members, each in the order in which it was first set. A parameter or
@@ -44,6 +44,7 @@ class Members:
     _parameters: dict[str, Parameter]
     _modules: dict[str, Any]
     _unsearched: ClassVar[frozenset[str]] = frozenset()  # lists and dicts that never hold modules
+    _precision: str | None = None  # of its own products; None for a module that does not multiply
 
     def __init__(self) -> None:
         for kind in ("_parameters", "_modules"):
@@ -116,12 +117,12 @@ class Members:
         other.pop(name, None)
         own.pop(name, None)
         if any(value is member for member in mine.values()):
-            own["_tied"] = True  # several names for one
+            own["_tied"] = True  # several names of one parameter
         mine[name] = value
         note_change()
 
     def _check_member(self, name: str, value: Parameter | Members | None) -> None:
-        """Refuse `value` (None: nothing) as the member `name`; by default any is taken."""
+        """Raise an error if `value` (None: no member) may not be the member `name`; for subclasses."""
 
     # Walks
 
@@ -138,11 +139,11 @@ class Members:
         if not self._modules and not self.__dict__.get("_tied"):
             return own
         known = self.__dict__.get("_known")
-        if known is not None and known[0] is _present.members:
+        if known is not None and known[0] is _version.members:
             return known[1]
         named: dict[str, Parameter] = {}
         self._collect("", named, set())
-        self.__dict__["_known"] = (_present.members, named)
+        self.__dict__["_known"] = (_version.members, named)
         return named
 
     def _collect(self, prefix: str, named: dict[str, Parameter], seen: set[Parameter]) -> None:
@@ -176,7 +177,7 @@ class Members:
             return any(module is entry for module in self.modules())
         return any(parameter is entry for _, parameter in self._every_name())
 
-    # What a module says of them
+    # What a module tells about its members
 
     @property
     def dtype(self) -> np.dtype | None:
@@ -184,6 +185,43 @@ class Members:
         for _, parameter in self._every_name():
             return parameter.dtype
         return None
+
+    @property
+    def matmul_precision(self) -> str | None:
+        """The precision of the products of this module and of all inside it: "float32" or "bfloat16".
+
+        In "bfloat16", a product rounds its operands to bfloat16. Its sums, the parameters, gradients, states
+        and all else stay float32. It may be set at any time; a tape or a stream keeps the precision that it
+        was made with. None where nothing multiplies, "mixed" where modules differ.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Setting it to anything else, or to "bfloat16" where parameters are float64; nothing is set then.
+
+        Examples
+        --------
+        >>> import rnnfast as rf
+        >>> model = rf.Sequential(rf.GRU(4, 8), rf.Dropout(0.1), rf.Linear(8, 2))
+        >>> model.matmul_precision = "bfloat16"
+        >>> model.matmul_precision, model[0].matmul_precision, model[1].matmul_precision
+        ('bfloat16', 'bfloat16', None)
+        """
+        found = {module._precision for module in self.modules() if module._precision is not None}
+        return None if not found else found.pop() if len(found) == 1 else "mixed"
+
+    @matmul_precision.setter
+    def matmul_precision(self, precision: str) -> None:
+        multiplying = [module for module in self.modules() if module._precision is not None]
+        checks.one_of("matmul_precision", precision, _core.PRECISIONS)
+        for module in multiplying:
+            checks.precision("matmul_precision", precision, module.dtype or np.dtype(np.float32))
+        for module in multiplying:
+            module._set_precision(precision)
+
+    def _set_precision(self, precision: str) -> None:
+        """Multiply in this precision from now on."""
+        self.__dict__["_precision"] = precision
 
     def parameters(self) -> list[Parameter]:
         """The parameters, each once, in the order of :meth:`named_parameters`."""
@@ -220,7 +258,7 @@ class Members:
                 module._find(f"{name}.{inner}" if name else inner, found)
 
     def zero_grad(self) -> None:
-        """Set every gradient there is to zero."""
+        """Set all gradients that are not None to zero."""
         parameters = self._named()
         check_writeable(parameters, "grad")
         zero_gradients(parameters.values())
@@ -285,7 +323,7 @@ class Members:
 
 
 def check_same_form(name: str, present: Parameter | None, value: Any) -> None:
-    """Refuse anything but a parameter of the shape and dtype of the `present` one."""
+    """Refuse a value that is no parameter of the shape and dtype of the `present` one."""
     if present is None:
         raise TypeError(f"{name}: expected None (the module was made without it), got {type(value).__name__}")
     if not isinstance(value, Parameter):

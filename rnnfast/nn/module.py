@@ -35,7 +35,7 @@ __all__ = [
 
 
 class _Evaluating(local):
-    """The module of a user's own that this thread evaluates by its forward, if any."""
+    """The user's module whose forward this thread runs for an evaluation, if any."""
 
     module: Module | None = None
 
@@ -57,7 +57,7 @@ def _keywords(function: Callable[..., Any], first: int) -> frozenset[str]:
 
 
 class Tape:
-    """What one forward pass left for its backward pass; only the module that made it can read it.
+    """What one forward pass saved for its backward pass; only the module that made it can read it.
 
     A tape is used up by `backward` unless `retain=True`, and can be neither pickled nor copied.
     """
@@ -69,7 +69,7 @@ class Tape:
         self._saved = saved
 
     def saved_for(self, owner: Module) -> Any:
-        """What `owner` put on the tape; a ValueError if another module made it or it is used up."""
+        """What `owner` saved on the tape; a ValueError if another module made it or it is used up."""
         if self._owner is not owner:
             raise ValueError(
                 f"tape: expected one made by this {type(owner).__name__}'s own forward, got another module's"
@@ -81,7 +81,7 @@ class Tape:
         return self._saved
 
     def use_up(self) -> None:
-        """Let go of everything saved; a ValueError if another thread did so first."""
+        """Drop everything that was saved; a ValueError if another thread did so first."""
         with sharing:
             self.saved_for(self._owner)
             self._saved = None
@@ -109,7 +109,7 @@ class Module(Members):
     ``backward(self, tape, dy=None, dstate=None)``
         dx and the gradient of the initial state. It calls the members' `backward`, which add to their
         parameters' gradients, and `Parameter.add_grad` for parameters of its own. None for dy or dstate means
-        zero. It may take ``input_grad``, ``retain`` and ``grads`` too, which are then handed on to it.
+        zero. It may also take ``input_grad``, ``retain`` and ``grads``.
 
     ``m(x, state)`` runs `forward` with ``training=False`` (if it takes that), unless there is a `__call__`.
 
@@ -117,7 +117,7 @@ class Module(Members):
     ----------
     takes : frozenset of str
         The keywords that this module's `forward` takes. Of these, ``lengths``, ``reset``, ``training``,
-        ``rng`` and ``checkpoint`` are handed on by a `Sequential`.
+        ``rng`` and ``checkpoint`` also come from a `Sequential`.
     causal : bool
         Whether y at a step needs no later step, so that a stream can take one step at a time.
     mask_seed : int or None
@@ -155,8 +155,8 @@ class Module(Members):
     takes: ClassVar[frozenset[str]] = frozenset()
     causal: ClassVar[bool] = True
     _reads_embedded: ClassVar[bool] = False  # whether x may be an `Embedded`, and dx its table's gradient
-    _backward_takes: ClassVar[frozenset[str]] = _BACKWARD  # of these keywords, those that its backward has
-    _checks_first: ClassVar[bool] = False  # whether backward is made of `_check_gradients` and `_backward`
+    _backward_takes: ClassVar[frozenset[str]] = _BACKWARD  # those of these keywords that its backward takes
+    _checks_first: ClassVar[bool] = False  # whether its backward is `Module.backward`
     mask_seed: int | None = None
     mask_calls: int = 0
 
@@ -249,7 +249,7 @@ class Module(Members):
         return dx, dstate
 
     def _saved_on(self, tape: Any) -> Any:
-        """What this module's forward put on the tape."""
+        """What this module's forward saved on the tape."""
         if not isinstance(tape, Tape):
             raise TypeError(f"tape: expected the tape that forward gave, got {type(tape).__name__}")
         return tape.saved_for(self)
@@ -361,12 +361,12 @@ class Stateless(Module):
 
 
 def run_forward(module: Module, x: Any, state: Any = None, **keywords: Any) -> tuple[Any, Any, Any]:
-    """`module.forward`, whose results are three."""
+    """Call `module.forward`, and check that it returns three results."""
     return results("forward", module, module.forward(x, state, **keywords))
 
 
 def evaluate(module: Module, x: Any, state: Any = None, **keywords: Any) -> tuple[Any, Any]:
-    """`module(x, state)`, whose results are two."""
+    """Call `module(x, state)`, and check that it returns two results."""
     return results("__call__", module, module(x, state, **keywords))
 
 
@@ -380,7 +380,7 @@ def run_backward(
     retain: bool = False,
     grads: dict[str, np.ndarray] | None = None,
 ) -> tuple[Any, Any]:
-    """`module.backward`, also where a user wrote it and it takes fewer keywords."""
+    """Call `module.backward`, with those keywords that it takes: a user's method may take fewer."""
     if type(module)._checks_first:
         return module.backward(tape, dy, dstate, input_grad=input_grad, retain=retain, grads=grads)
     takes = type(module)._backward_takes
@@ -400,7 +400,7 @@ def run_backward(
 
 
 def check_first(module: Module, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
-    """dy and dstate as the module's `backward` will check them; unchanged where a user wrote `backward`."""
+    """dy and dstate, checked as the module's `backward` does; unchanged if a user wrote `backward`."""
     if not module._checks_first:
         return dy, dstate
     return module._check_gradients(module._saved_on(tape), dy, dstate)
@@ -418,7 +418,7 @@ def _backward_of(
 
 
 def results(method: str, module: Module, given: Any) -> Any:
-    """What a module's method gave, if it is a tuple of as many as it should be."""
+    """The results of a module's method; an error unless they are a tuple of the expected length."""
     expected = _RESULTS[method]
     if not isinstance(given, tuple) or len(given) != len(expected):
         came = f"{len(given)} of them" if isinstance(given, tuple) else type(given).__name__

@@ -20,7 +20,7 @@ __all__ = ["Parameter", "add_gradients", "check_writeable", "gradients_kept", "n
 
 
 class _Kept(local):
-    """Where this thread's gradients go instead, if anywhere."""
+    """The dict into which this thread's gradients go instead of `.grad`, or None."""
 
     gradients: dict[Parameter, np.ndarray] | None = None
 
@@ -74,7 +74,7 @@ class Parameter:
         self._hold(any_floats("data", data).copy(order="C"), None)
 
     def _hold(self, data: np.ndarray, grad: np.ndarray | None) -> None:
-        """Take these arrays, and hand out a view of the data."""
+        """Keep these arrays; `data` becomes a view of the first."""
         self._data, self._data_view, self._grad = data, data.view(), grad
 
     @property
@@ -129,12 +129,12 @@ class Parameter:
         )
 
     def add_grad(self, array: np.ndarray) -> None:
-        """Add `array` to the gradient, in turn with every other thread that does.
+        """Add `array` to the gradient, one thread at a time.
 
         Parameters
         ----------
         array : numpy.ndarray
-            Of the shape and dtype of `data`. The first one is adopted, not copied: leave it alone afterwards.
+            Of the shape and dtype of `data`. The first one is kept, not copied; do not write into it.
 
         Raises
         ------
@@ -164,12 +164,12 @@ class Parameter:
 
 
 def _own(array: np.ndarray) -> np.ndarray:
-    """`array` itself where it is C-contiguous, aligned and writeable, else a copy."""
+    """`array` itself if it is C-contiguous, aligned and writeable, else a copy."""
     return array if array.flags.carray else array.copy(order="C")
 
 
 def named_grad(name: str, parameter: Parameter) -> np.ndarray | None:
-    """`parameter.grad`; the error about one whose shape was set in place begins with the parameter's name."""
+    """`parameter.grad`; if its shape was set in place, an error that begins with the parameter's name."""
     try:
         return parameter.grad
     except ValueError as error:
@@ -177,7 +177,7 @@ def named_grad(name: str, parameter: Parameter) -> np.ndarray | None:
 
 
 def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
-    """Refuse parameters if the `kind` ("data" or "grad") of one cannot be written, by its name."""
+    """Refuse parameters whose `kind` ("data" or "grad") cannot be written; the error names the first."""
     every = parameters.values()
     arrays = [parameter._grad if kind == "grad" else parameter._data_view for parameter in every]
     if _core.first_unfit(arrays, [parameter._data for parameter in every]) < 0:
@@ -210,7 +210,7 @@ def add_gradients(pairs: Iterable[tuple[Parameter, np.ndarray]]) -> None:
 
 
 def zero_gradients(parameters: Iterable[Parameter]) -> None:
-    """Set the gradients of parameters to zero, where there are any."""
+    """Set the gradients of parameters that are not None to zero."""
     with sharing:
         for parameter in parameters:
             if parameter._grad is not None:
@@ -219,7 +219,7 @@ def zero_gradients(parameters: Iterable[Parameter]) -> None:
 
 @contextmanager
 def gradients_kept() -> Iterator[dict[Parameter, np.ndarray]]:
-    """Gradients that this thread adds are summed up in the dict that this gives; every `.grad` stays."""
+    """Within the block, gradients that this thread adds go into the dict it yields, not into `.grad`."""
     outer = _kept.gradients
     gradients: dict[Parameter, np.ndarray] = {}
     _kept.gradients = gradients

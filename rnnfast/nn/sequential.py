@@ -1,4 +1,4 @@
-"""Modules in a row: each reads what the one before it gives."""
+"""Modules in a row: each reads the output of the module before it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ class Sequential(Module):
 
     def _check_member(self, name: str, value: Any) -> None:
         if name.isdecimal() and name in self._modules:
-            raise AttributeError(f"{name}: a Sequential keeps its modules; make a new one of others")
+            raise AttributeError(
+                f"{name}: the modules of a Sequential cannot be replaced; make a new Sequential"
+            )
 
     def __call__(
         self,
@@ -252,7 +254,7 @@ class Sequential(Module):
         return list(value)
 
     def _at(self, place: int, error: Exception) -> Exception:
-        """`error` with the module named that raised it."""
+        """`error` with the name of the module that raised it."""
         kind = TypeError if isinstance(error, TypeError) else ValueError
         return kind(f"module {place} ({type(self._row[place]).__name__}): {error}")
 
@@ -262,7 +264,7 @@ class Sequential(Module):
         Parameters
         ----------
         batch : int
-            B, the sequences that go on side by side.
+            B, the number of parallel sequences.
 
         Returns
         -------
@@ -297,7 +299,7 @@ class SequentialStream:
     steps : list
         Of each module its stream, or the module itself if it has no state.
     batch : int
-        B, the sequences that go on side by side.
+        B, the number of parallel sequences.
 
     Examples
     --------
@@ -352,7 +354,7 @@ class SequentialStream:
                     raise ValueError(f"state: expected None for module {place}, which has no state")
                 checked.append(None)
                 continue
-            check = getattr(step, "checked_state", None)  # a stream that a user wrote may have none
+            check = getattr(step, "checked_state", None)  # a user's stream may have no such method
             try:
                 checked.append(entry if check is None else check(entry))
             except (TypeError, ValueError) as error:

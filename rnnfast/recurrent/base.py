@@ -36,6 +36,7 @@ class Recurrent(Module):
     cell: ClassVar[str]  # the name of the layer in the table of cells
     options: ClassVar[dict[str, Any]] = {}  # the cell's own attributes, with their defaults
     proj_size: int = 0  # the LSTM alone lets it be chosen
+    _precision = "float32"
     _derived: ClassVar[frozenset[str]] = frozenset({"state_form", "suffixes", "cells", "_spare"})
     _unsearched = _derived
 
@@ -58,6 +59,7 @@ class Recurrent(Module):
         *,
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
+        matmul_precision: str = "float32",
     ) -> None:
         super().__init__()
         self.input_size = checks.positive("input_size", input_size)
@@ -72,6 +74,7 @@ class Recurrent(Module):
         self.parts = tuple(self.info.parts)
         self.gates = len(self.info.gates)
         kind = checks.float_dtype(dtype)
+        self._precision = checks.precision("matmul_precision", matmul_precision, kind)
         sizes = {
             name: getattr(self, name)
             for name in ("input_size", "hidden_size", "num_layers", "proj_size")
@@ -123,11 +126,16 @@ class Recurrent(Module):
         dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
         self.state_form = StateForm(self.parts, widths, len(self.suffixes), dtype)
         options = {name: getattr(self, name) for name in self.options}
+        options |= {"matmul_precision": self._precision}
         self.cells = []
         for suffix, shapes in self._shapes():
             weights = {name: self._parameters[name + suffix].data for name in shapes}
             self.cells.append(_core.Cell(self.cell, weights, reverse=suffix.endswith("_reverse"), **options))
         self._spare: list[Any] = []
+
+    def _set_precision(self, precision: str) -> None:
+        super()._set_precision(precision)
+        self._derive()
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in self._derived}
@@ -302,7 +310,7 @@ class Recurrent(Module):
         Parameters
         ----------
         batch : int
-            B, the sequences that go on side by side.
+            B, the number of parallel sequences.
 
         Returns
         -------
@@ -442,6 +450,7 @@ class Recurrent(Module):
             "bidirectional": False,
             "proj_size": 0,
             "peephole": False,
+            "matmul_precision": "float32",
             **self.options,
         }
         options += [

@@ -39,6 +39,9 @@ class RNN(Recurrent):
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
         Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products. In bfloat16 they are rounded; sums, parameters, states and gradients
+        stay float32. It is a property too.
 
     Attributes
     ----------
@@ -84,6 +87,7 @@ class RNN(Recurrent):
         nonlinearity: str = "tanh",
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
+        matmul_precision: str = "float32",
     ) -> None:
         self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES)
         super().__init__(
@@ -96,6 +100,7 @@ class RNN(Recurrent):
             bidirectional,
             dtype=dtype,
             rng=rng,
+            matmul_precision=matmul_precision,
         )
 
 
@@ -126,6 +131,9 @@ class IndRNN(Recurrent):
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
         Seeds the parameters (w_hh uniform in 0..1, the others in ±1/sqrt(hidden_size)) and the dropout masks.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products. In bfloat16 they are rounded; sums, parameters, states and gradients
+        stay float32. It is a property too.
 
     Attributes
     ----------
@@ -171,6 +179,7 @@ class IndRNN(Recurrent):
         nonlinearity: str = "relu",
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
+        matmul_precision: str = "float32",
     ) -> None:
         self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES)
         super().__init__(
@@ -183,6 +192,7 @@ class IndRNN(Recurrent):
             bidirectional,
             dtype=dtype,
             rng=rng,
+            matmul_precision=matmul_precision,
         )
 
     def _range(self, weight: str) -> tuple[float, float]:
@@ -223,6 +233,9 @@ class LSTM(Recurrent):
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
         Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products. In bfloat16 they are rounded; sums, parameters, states and gradients
+        stay float32. It is a property too.
     forget_bias : float, optional
         The initial bias of the forget gate: f's slice of every ``bias_ih``, that of ``bias_hh`` being zero.
         1 helps a network to remember from the start. Without it f is initialised as the other gates.
@@ -289,6 +302,7 @@ class LSTM(Recurrent):
         *,
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
+        matmul_precision: str = "float32",
         forget_bias: float | None = None,
         peephole: bool = False,
         coupled_gates: bool = False,
@@ -314,6 +328,7 @@ class LSTM(Recurrent):
             bidirectional,
             dtype=dtype,
             rng=rng,
+            matmul_precision=matmul_precision,
         )
         if forget_bias is not None:
             forget = slice(self.hidden_size, 2 * self.hidden_size)
@@ -362,6 +377,9 @@ class GRU(Recurrent):
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
         Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the operands of products. In bfloat16 they are rounded; sums, parameters, states and gradients
+        stay float32. It is a property too.
 
     Attributes
     ----------
@@ -408,6 +426,7 @@ class GRU(Recurrent):
         reset_after: bool = True,
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
+        matmul_precision: str = "float32",
     ) -> None:
         self.reset_after = checks.flag("reset_after", reset_after)
         super().__init__(
@@ -420,4 +439,5 @@ class GRU(Recurrent):
             bidirectional,
             dtype=dtype,
             rng=rng,
+            matmul_precision=matmul_precision,
         )

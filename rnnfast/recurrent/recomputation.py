@@ -19,8 +19,8 @@ from rnnfast.functional.passes import Array, Input, State
 
 __all__ = ["Checkpoints", "Segment", "pass_backward", "pass_forward", "segment_length"]
 
-ROWS = 512  # of a segment at least, with True: packing the weights must pay
-REPEATS = 2  # rows of a segment for each row of an embedded x's table: projecting it must pay
+ROWS = 512  # the least rows of a segment with True, so that packing the weights pays
+REPEATS = 2  # rows of a segment for each row of an embedded x's table, so that projecting the table pays
 
 
 class Segment(NamedTuple):
@@ -37,14 +37,14 @@ class Checkpoints(NamedTuple):
     cell: _core.Cell
     number: int
     x: Input
-    segments: list[Segment]  # as the pass took them
+    segments: list[Segment]  # as the pass got them
     spare: list[Array] | None
 
 
 def segment_length(checkpoint: bool | int | None, x: Input) -> int | None:
     """The steps of a segment that a checked `checkpoint` means for this x; None: no recomputation.
 
-    True is about sqrt(T). Then as many states are saved as a segment has steps.
+    True means about sqrt(T), so that about as many states are saved as a segment has steps.
     """
     if checkpoint is None or checkpoint is False:
         return None
@@ -68,7 +68,7 @@ def pass_forward(
     steps: tuple[Array, ...] | None = None,
     spare: list[Array] | None = None,
 ) -> Checkpoints:
-    """As `passes.pass_forward`, in segments of `length` steps; the states have their first axis."""
+    """As `passes.pass_forward`, in segments of `length` steps; the states must have their first axis."""
     T = y.shape[0]
     last = _entries(final, number)
     y = passes.own_columns(y, number, last[0].shape[-1])
@@ -103,7 +103,7 @@ def pass_backward(
     retain: bool = False,
     d_steps: State | None = None,
 ) -> dict[str, Array]:
-    """As `passes.pass_backward`; retaining a tape costs nothing here."""
+    """As `passes.pass_backward`; `retain` costs nothing here."""
     first = _entries(d_initial, tape.number)
     B, H = first[0].shape
     dy = None if dy is None else passes.own_columns(dy, tape.number, H)

@@ -1,6 +1,6 @@
 """The passes of one call of a stack: what a forward call collects, and the backward loop over layers.
 
-The forward loop is `_core.run_stack`. It runs each pass through a `Recorder` where something is kept of it.
+The forward loop is `_core.run_stack`. If a pass has to be recorded, it calls a `Recorder`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Masks(NamedTuple):
 
     @to_nearest
     def apply(self, array: np.ndarray, layer: int, out: np.ndarray) -> np.ndarray:
-        """out = the [T, B, N] output of a layer times its mask, which is computed some steps at a time."""
+        """out = the output [T, B, N] of a layer times its mask, which is computed some steps at a time."""
         T, B, N = array.shape
         steps = max(1, MASK_NUMBERS // max(1, B * N))
         for t in range(0, T, steps):
@@ -105,7 +105,7 @@ class Recorder:
             self.states[0][number] = passes.own_columns(y, number, self.states[0].shape[-1])
 
     def above(self, layer: int, y: np.ndarray) -> np.ndarray:
-        """What the next layer reads: y, or y times a mask in a new array, because the tape keeps y."""
+        """The x of the next layer: y, or y times a mask in a new array, because the tape keeps y."""
         if self._masks is None:
             return y
         T, B, N = y.shape
@@ -150,7 +150,7 @@ def backward_stack(
     """
     x = saved.tapes[0].x
     T, B, I = x.shape
-    embedded = isinstance(x, _core.Embedded)  # then dx is the gradient of its table
+    embedded = isinstance(x, _core.Embedded)  # dx is then the gradient of the embedding's table
     run = (recomputation if isinstance(saved.tapes[0], recomputation.Checkpoints) else passes).pass_backward
     d_initial = form.blank(B)
     gradients: list[dict[str, np.ndarray]] = [{} for _ in saved.tapes]

@@ -83,7 +83,7 @@ class StateForm(NamedTuple):
         )
 
     def blank(self, B: int) -> tuple[np.ndarray, ...]:
-        """The parts of a state, uninitialised."""
+        """Uninitialised parts of a state."""
         return tuple([_core.blank(self.passes, B, width, self.dtype) for width in self.widths])
 
     def blank_steps(self, x: Input, layout: Layout) -> tuple[np.ndarray, ...]:

@@ -1,6 +1,6 @@
 """Streams: a stack of recurrent layers one step a call, over a snapshot of its weights that is packed once.
 
-A stream has a state of its own and returns the bits of its layer.
+A stream has a state of its own. Its outputs have the same bits as its layer's.
 """
 
 from __future__ import annotations

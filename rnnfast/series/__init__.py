@@ -1,18 +1,18 @@
-"""Time series: tables of them, a ladder of models, what each rung costs and brings, forecasts.
+"""Time series: tables, a ladder of models, the cost and the errors of each rung, forecasts.
 
 tables          reads the series of a file, with their times
 forecaster      the protocol: fit, predict, quantiles, roll, parameters, clone, save
-learner         what fit repeats: learning from the training part, with or without differences
+learner         the part of a forecaster that fit repeats: learning, with or without differences
 scale           differences, mean and standard deviation
-intervals       forecasts with their intervals, and the residuals that make these
+intervals       forecasts with their intervals, and the residuals that intervals come from
 windowed        models that read a window; the last value, the value of a season ago
-autoregression  AR(tau)
+autoregression  AR(tau), the linear model
 markov          levels and the probabilities between them
 perceptron      a multilayer perceptron on a window
 convolution     a convolution on a window
-latent          a state in place of a window: RNN, GRU, LSTM
-training        what the networks share, and how they are trained
-ladder          all of them backtested on one split, their scores as a table
+latent          autoregression on a latent state: linear, RNN, GRU, LSTM
+network         what the networks share: base classes, and one way of training
+ladder          backtests all of them on one split; their scores as a table
 saving          reads the files that forecasters write
 plot            draws a forecast
 arrays          checks of arrays

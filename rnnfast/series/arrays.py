@@ -1,4 +1,4 @@
-"""The arrays that forecasters are given: checks, and the values before and after an origin."""
+"""The arrays of forecasters: checks, and the values before and after an origin."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = [
     "spaced",
 ]
 
-LARGEST = 1e100  # the largest size of a value: sums of squares have to be finite,
-CELLS = 2**24  # values of forecasts and their windows that are in memory at once, about
-FEWEST = 20  # origins, however many series there are
-SMALLEST = 1e-100  # and the smallest range of a series: they must not vanish
+LARGEST = 1e100  # the largest size of a value, so that sums of squares are finite
+SMALLEST = 1e-100  # the smallest range of a series, so that squares do not become zero
+CELLS = 2**24  # about the most values of forecasts and windows in memory at once
+FEWEST = 20  # the least number of origins, for any number of series
 
 
 class History(NamedTuple):
-    """Series side by side, and the covariates known of each step.
+    """Several series, and the covariates of each step.
 
     Attributes
     ----------
@@ -90,14 +90,14 @@ def rounding(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def futures(series: NDArray[Any], origins: NDArray[np.integer], horizon: int) -> NDArray[Any]:
-    """What came after each origin: [O, horizon, S]."""
+    """The values after each origin: [O, horizon, S]."""
     return series[origins[:, np.newaxis] + np.arange(horizon)]
 
 
 def spaced(first: int, last: int, most: int, cells: int) -> NDArray[np.int64]:
     """The rows from `first` to `last`, both included; at most `most` of them, evenly spaced.
 
-    `cells` values are in memory for each of them: where that makes too many, there are fewer rows.
+    Each row takes `cells` values in memory; if that makes too many values, there are fewer rows.
     """
     count = min(most, last - first + 1, max(FEWEST, CELLS // cells))
     return np.linspace(first, last, count).round().astype(np.int64)

@@ -16,7 +16,7 @@ __all__ = ["AutoRegression"]
 
 
 class AutoRegression(Windowed):
-    """AR(τ) by least squares, with covariates u_t where there are some:
+    """AR(τ) by least squares, with covariates u_t if there are any:
 
         x̂_t = c + φ_1 x_{t-1} + … + φ_τ x_{t-τ} + β · u_t.
 
@@ -55,13 +55,13 @@ class AutoRegression(Windowed):
         super().__init__(lags=lags, shared=shared, difference=difference)
         self.reads = lags
         self.name = f"AR({lags})"
-        self.examples = lags + 2  # one more than there are unknowns
+        self.examples = lags + 2  # one more than the unknowns
         self._constant = np.zeros(1)  # [S], or [1] where it is shared
         self._coefficients = np.zeros((1, lags))  # [S or 1, τ + K], the oldest value's first
 
     def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
         inputs, targets = examples_of(history, self.reads, self.reads, start)
-        S = 1 if self.shared else history.values.shape[1]  # an example of each series in turn
+        S = 1 if self.shared else history.values.shape[1]  # examples of the series in turn
         found = []
         for s in range(S):
             rows = np.column_stack([np.ones(len(targets[s::S])), inputs[s::S]])

@@ -13,7 +13,7 @@ from rnnfast.nn.activation import ReLU
 from rnnfast.nn.linear import Linear
 from rnnfast.nn.module import Stateless
 from rnnfast.nn.sequential import Sequential
-from rnnfast.series.training import WindowNetwork
+from rnnfast.series.network import WindowNetwork
 
 __all__ = ["Convolution", "Flatten", "SlidingWindows"]
 
@@ -126,3 +126,6 @@ class Convolution(WindowNetwork):
             Flatten(),
             Linear((self.reads - self.size + 1) * self.channels, 1, rng=source),
         )
+
+    def _least_parameters(self) -> int:
+        return self.channels * (self.reads + 1)

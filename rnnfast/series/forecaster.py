@@ -1,4 +1,4 @@
-"""What every rung of the ladder shares: fit, forecasts from many origins, intervals, its file."""
+"""The base class of all rungs: fit, forecasts from many origins, intervals, the file."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ Self = TypeVar("Self", bound="Forecaster")
 class Forecaster(Learner):
     """A model of one series, or of several, that forecasts from any point of it.
 
-    Several series are side by side, ``[N, S]``. Each is scaled by its own mean and standard deviation, and
-    forecast from its own past alone. Models with a handful of numbers have these for each series, or
-    ``shared=True`` one set for all; the networks have one set of weights that all series share.
+    Several series are an array ``[N, S]``. Each is scaled by its own mean and standard deviation, and
+    forecast from its own past alone. Small models have parameters for each series, or with ``shared=True``
+    one set for all. A network has one set of weights for all series.
 
     Parameters
     ----------
     difference : int or sequence of int, optional
         The model learns the differences ``x[t] - x[t-d]`` and its forecasts add them up: 1 for a series with
-        a trend, a season's steps for one with a season, 0 for the values themselves. Of several, `fit` keeps
-        the one with the lowest error on the validation part. A later one has to be 15% better than
-        those before it, as validation parts are short.
+        a trend, the steps of a season for a series with one, 0 for the values themselves. Of several, `fit`
+        keeps the one with the lowest error on the validation part. A later one must be 15% better than those
+        before it, because validation parts are short.
     **settings
-        What the subclass was made with, as JSON can hold it.
+        The arguments of the subclass, as JSON can hold them.
 
     Attributes
     ----------
     name : str
-        The model's.
+        The name of the model.
     reads_covariates : bool
         Whether the model reads covariates; the others ignore them.
     reads : int
-        How many values, or differences, a forecast reads at least.
+        The least number of values, or differences, that a forecast reads.
     examples : int
-        How many of the training part's values must have so many in front of them.
+        The least number of values of the training part that have `reads` values before them.
     settings : dict
         The constructor's arguments.
     seconds : float
@@ -65,13 +65,13 @@ class Forecaster(Learner):
     horizon : int
         The furthest step whose intervals `fit` has measured; 0 before it.
     difference : int
-        The one that `fit` kept.
+        The difference that `fit` kept.
     covariates : int
-        How many covariates it learnt from.
+        The number of covariates that it learnt from.
     non_negative : bool
-        As `fit` was told.
+        The argument of `fit`.
     flat : bool
-        The series of `fit` was [N], not [N, S].
+        Whether the series of `fit` was [N], not [N, S].
 
     Examples
     --------
@@ -109,40 +109,40 @@ class Forecaster(Learner):
     ) -> Self:
         """Learn from the training part of a series, then refit on all of it.
 
-        The last part of the series is the validation part. There networks find how many updates they need,
-        several differences are compared, and the residuals are measured that the intervals are made of. The
-        refit learns from the whole series, its scale included: networks go on from the weights of the lowest
-        validation error, and make as many updates again as had led there.
+        The last part of the series is the validation part. It decides how many updates networks make, and
+        which of several differences is taken. Its residuals give the intervals. The refit learns from the
+        whole series, its scale included. Networks start from the weights of the lowest validation error, and
+        make as many updates again as led to them.
 
         Parameters
         ----------
         series : array_like of real numbers
             ``[N]``, or ``[N, S]`` for S series; oldest first.
         horizon : int, default 1
-            The furthest step ahead that will be asked for.
+            The furthest step ahead that will be forecast.
         held_out : float, default 0.2
             The validation part's share of the series.
         covariates : array_like of real numbers, optional
-            What is known of each step in advance, such as a calendar or a planned price: ``[N]``, ``[N, K]``,
-            or ``[N, S, K]`` where each series has its own. Row t is about ``series[t]``. More rows are left
-            out. A model that does not read covariates ignores them.
+            Values of each step that are known in advance, such as a calendar or a planned price: ``[N]``,
+            ``[N, K]``, or ``[N, S, K]`` if each series has its own. Row t belongs to ``series[t]``. Further
+            rows are ignored. A model that does not read covariates ignores them.
         non_negative : bool, default False
             Forecasts and intervals below 0 become 0.
         constant : bool, default False
-            Accept series none of which varies: all forecasts are their value then.
+            Accept series of which none varies. Forecasts then repeat their values.
         rng : int, numpy.random.Generator or None
-            Seeds what is random: first weights and the order of examples.
+            The seed of initial weights and of the order of examples.
 
         Returns
         -------
         Forecaster
-            This one.
+            The same object.
 
         Raises
         ------
         TypeError, ValueError
-            A series that is no array of finite numbers, does not vary, or has values below 0 with
-            `non_negative`; an argument that does not fit it.
+            If the series is no array of finite numbers, does not vary, or has values below 0 with
+            `non_negative`, or an argument does not fit it.
         TooShort
             A ValueError: the training part has fewer values than the model needs.
 
@@ -172,7 +172,7 @@ class Forecaster(Learner):
         if (~flat & (ranges < SMALLEST)).any():
             raise ValueError(f"series: expected ranges of at least {SMALLEST:g}, got {ranges.min():g}")
 
-        self.horizon = 0  # until all is learnt
+        self.horizon = 0  # until everything is learnt
         self.non_negative = bool(non_negative)
         self.covariates = known.shape[2] if self.reads_covariates else 0
         history = History(values, known[:, :, : self.covariates])
@@ -227,7 +227,7 @@ class Forecaster(Learner):
         >>> model.predict(series[:-1], 2).mean.tolist()    # what comes after 1 and 5
         [2.0, 1.0]
         """
-        here = [len(np.atleast_1d(history))]
+        here = [len(np.atleast_1d(checks.as_array("history", history)))]
         rolled = self.roll(history, here, horizon, level=level, covariates=covariates)
         return Forecast(*(part[0] for part in rolled))
 
@@ -269,12 +269,12 @@ class Forecaster(Learner):
         >>> model.quantiles(series, [0.5]).tolist(), model.bias.tolist()
         ([[100.0, 101.0]], [1.0, 2.0])
         """
-        if not np.size(probabilities):
+        asked = np.atleast_1d(checks.as_array("probabilities", probabilities))
+        if not asked.size:
             raise ValueError("probabilities: expected at least one, got none")
-        shares = [
-            _share("probabilities", value) for value in np.atleast_1d(np.asarray(probabilities)).tolist()
-        ]
-        past, origins, horizon = self._checked(history, [len(np.atleast_1d(history))], horizon, covariates)
+        shares = [checks.share("probabilities", value) for value in asked.tolist()]
+        here = [len(np.atleast_1d(checks.as_array("history", history)))]
+        past, origins, horizon = self._checked(history, here, horizon, covariates)
         means = self._forecasts(past, origins, horizon)
         found = np.stack([self._quantile(past.values, origins, means, share)[0] for share in shares])
         return self._shaped(found)
@@ -320,7 +320,7 @@ class Forecaster(Learner):
         >>> model.roll(series, [50, 100]).mean.tolist()
         [[49.0, 49.0], [99.0, 99.0]]
         """
-        level = _share("level", level)
+        level = checks.share("level", level)
         history, places, horizon = self._checked(series, origins, horizon, covariates)
         means = self._forecasts(history, places, horizon)
         lower = np.minimum(self._quantile(history.values, places, means, (1 - level) / 2), means)
@@ -342,7 +342,7 @@ class Forecaster(Learner):
         OSError
             The file cannot be written.
         TypeError
-            `metadata` holds what JSON cannot.
+            `metadata` is no mapping, or holds what JSON cannot.
         ValueError
             Before `fit`.
 
@@ -358,6 +358,7 @@ class Forecaster(Learner):
         'AR(2)'
         """
         self._check_fitted()
+        kept = {} if metadata is None else checks.instance("metadata", metadata, Mapping)  # type: ignore[type-abstract]
         arrays = {f"own.{name}": array for name, array in self._numbers().items()}
         arrays |= {"mean": self._scale.mean, "std": self._scale.std}
         arrays |= {"residuals": self._residuals.values, "rounding": self._residuals.rounding}
@@ -365,12 +366,12 @@ class Forecaster(Learner):
             arrays |= {"covariates.mean": self._known_scale.mean, "covariates.std": self._known_scale.std}
         own = {"class": type(self).__name__, "settings": self.settings, "flat": self.flat}
         own |= {"difference": self.difference, "non_negative": self.non_negative}
-        write_checkpoint(path, arrays, {**(metadata or {}), "kind": KIND, "forecaster": own})
+        write_checkpoint(path, arrays, {**kept, "kind": KIND, "forecaster": own})
 
     def restore(self, arrays: Mapping[str, NDArray], own: Mapping[str, Any]) -> None:
-        """Take over what :meth:`save` wrote; a ValueError or KeyError where it does not fit this model.
+        """Take over what :meth:`save` wrote; a ValueError or KeyError if it does not fit this model.
 
-        `load_forecaster` has checked what all models have in common.
+        `load_forecaster` has checked the contents that all models share.
         """
         std, residuals, difference = arrays["std"], arrays["residuals"], own["difference"]
         if difference not in self.differences or isinstance(difference, bool):
@@ -391,7 +392,7 @@ class Forecaster(Learner):
 
     @property
     def bounded(self) -> float:
-        """The highest level that the residuals of `fit` are enough for: (R - 1) / (R + 1) with R of them.
+        """The highest level of an interval that R residuals of `fit` can give: (R - 1) / (R + 1).
 
         Intervals of a higher level are no wider than those of this one.
         """
@@ -416,7 +417,7 @@ class Forecaster(Learner):
     def exact(self) -> NDArray[np.bool_]:
         """Which series have intervals of width 0: [S].
 
-        Their residuals were the same for each step, to rounding, as where a model meets a straight line. Such
+        The residuals of each step were equal to rounding, as those of a model on a straight line. Such
         intervals promise nothing.
         """
         self._check_fitted()
@@ -424,7 +425,7 @@ class Forecaster(Learner):
 
     @property
     def series(self) -> int:
-        """How many series it was fitted on."""
+        """The number of series that it was fitted on."""
         return len(self._scale.std)
 
     # ---- the parts of predict and roll
@@ -441,7 +442,7 @@ class Forecaster(Learner):
         horizon = self.horizon if horizon is None else checks.positive("horizon", horizon)
         if horizon > self.horizon:
             raise ValueError(f"horizon: expected at most that of fit, {self.horizon}, got {horizon}")
-        places = np.asarray(origins)
+        places = checks.as_array("origins", origins)
         if places.ndim != 1 or places.dtype.kind not in "iu":
             raise TypeError(f"origins: expected integers of shape [O], got {places.dtype} {places.shape}")
         if len(places) and (places.min() < self.memory or places.max() > len(values)):
@@ -462,7 +463,7 @@ class Forecaster(Learner):
         return History(values, known), places, horizon
 
     def _shaped(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``[…, S]`` as the caller's series is shaped."""
+        """``[…, S]`` in the shape of the caller's series."""
         return values[..., 0] if self.flat else values
 
     def _quantile(
@@ -474,7 +475,7 @@ class Forecaster(Learner):
     ) -> NDArray[np.float64]:
         """A quantile [O, horizon, S] in the series' own unit: the means, and that of their step's residuals.
 
-        (`roll` moves a bound that this leaves on the wrong side of the mean.)
+        (It may put a bound on the wrong side of the mean; `roll` moves that to the mean.)
         """
         residuals = self._residuals.quantile(probability, means.shape[1])
         return self._bounded_below(means + residuals)
@@ -482,10 +483,3 @@ class Forecaster(Learner):
     def _check_fitted(self) -> None:
         if not self.horizon:
             raise ValueError(f"{self.name}: expected a fitted forecaster, got one before its fit")
-
-
-def _share(name: str, value: Any) -> float:
-    """A number strictly between 0 and 1."""
-    if not 0.0 < checks.real(name, value) < 1.0:
-        raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}")
-    return float(value)

@@ -1,4 +1,4 @@
-"""Forecasts with their intervals, and the residuals of the validation part that make these."""
+"""Forecasts with their intervals, and the residuals of the validation part that intervals come from."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Residuals(NamedTuple):
     def quantile(self, probability: float, horizon: int) -> NDArray[np.float64]:
         """A quantile of the residuals: [horizon, S].
 
-        Of R residuals and one to come, each is the k-th smallest with probability 1 / (R + 1): so the
-        quantile is the one of rank (R + 1) p, rounded outwards, as far as there are so many.
+        Among R residuals and a future one, the future one has each rank with probability 1 / (R + 1). So the
+        quantile is the residual of rank (R + 1) p, rounded outwards, at most the first or the last.
         """
         R = len(self.values)
-        above = math.ceil(round((R + 1) * max(probability, 0.5), 6))  # 38.0000000001 is meant to be 38
+        above = math.ceil(round((R + 1) * max(probability, 0.5), 6))  # 38.0000000001 counts as 38
         below = math.ceil(round((R + 1) * max(1 - probability, 0.5), 6))
         high, low = self.values[min(above, R) - 1, :horizon], self.values[R - min(below, R), :horizon]
         if probability == 0.5:
@@ -66,7 +66,7 @@ class Residuals(NamedTuple):
 
     @property
     def bounded(self) -> float:
-        """The highest level of an interval that so many residuals are enough for: (R - 1) / (R + 1)."""
+        """The highest level of an interval that R residuals can give: (R - 1) / (R + 1)."""
         R = len(self.values)
         return (R - 1) / (R + 1)
 

@@ -43,18 +43,18 @@ __all__ = [
 ]
 
 TEST = 0.2  # the test part's share of a series
-ORIGINS = 2000  # of the test part, at most: evenly spaced
+ORIGINS = 2000  # the most rows of the test part that are origins, evenly spaced
 HELD_OUT = 0.2  # the validation part's share of the values before the test part
-CLOSE = 1.05  # an error this many times the lowest counts as about as good
-LAGS = 24  # of windows, unless a season asks for more
-BEYOND = 8  # lags behind a season, by default
-LONGEST_SEASON = 400  # that a default window covers: least squares on more lags is slow
-MOST_ROWS = 2**50  # that an error may ask for
-LEAST_TRAINING = LastValue.reads + LastValue.examples  # values that the plainest rung needs
+CLOSE = 1.05  # an error below this times the lowest counts as about as good
+LAGS = 24  # the least default window
+BEYOND = 8  # lags of a default window beside a season
+LONGEST_SEASON = 400  # the longest season of a default window: least squares on more lags is slow
+MOST_ROWS = 2**50  # the most values that an error asks for
+LEAST_TRAINING = LastValue.reads + LastValue.examples  # values that the simplest rung needs
 
 
 class Score(NamedTuple):
-    """What one forecaster costs, and what it does on the test part.
+    """The cost of one forecaster, and its errors on the test part.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ def ladder(
     difference: str | int | Sequence[int] = "auto",
     shared: bool = False,
 ) -> dict[str, Forecaster]:
-    """One of each forecaster, the plainest first.
+    """One of each forecaster, the simplest first.
 
     Parameters
     ----------
@@ -163,10 +163,10 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
     Parameters
     ----------
     season : int, optional
-        Steps of a season. One of more than 400 steps is left to differences.
+        Steps of a season. A window does not cover a season of more than 400 steps.
     rows : int, optional
         Values of the series: the window is at most a third of the training part, or a season if AR can learn
-        from so many lags.
+        from that many lags.
 
     Returns
     -------
@@ -184,6 +184,7 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
     lags = max(LAGS, covered + BEYOND)
     if rows is None:
         return lags
+    rows = checks.integer("rows", rows, 0)
     before = rows - round(TEST * rows)
     training = before - round(HELD_OUT * before)
     least = covered if AutoRegression(max(1, covered)).least <= training else 0
@@ -191,7 +192,7 @@ def default_lags(season: int | None = None, rows: int | None = None) -> int:
 
 
 def longest_horizon(rows: int, test: float = TEST) -> int:
-    """The longest horizon that :func:`backtest` can measure on a series of so many values.
+    """The longest horizon that :func:`backtest` can measure on a series of `rows` values.
 
     Parameters
     ----------
@@ -201,7 +202,7 @@ def longest_horizon(rows: int, test: float = TEST) -> int:
     Returns
     -------
     int
-        0 where there are too few values for a training, a validation and a test part.
+        0 if there are too few values for a training, a validation and a test part.
 
     Examples
     --------
@@ -209,7 +210,8 @@ def longest_horizon(rows: int, test: float = TEST) -> int:
     >>> [rf.series.longest_horizon(rows) for rows in (10, 40, 120)]
     [0, 2, 15]
     """
-    start = rows - round(test * rows)
+    rows = checks.integer("rows", rows, 0)
+    start = rows - round(checks.probability("test", test) * rows)
     held_out = round(HELD_OUT * start)
     if start - held_out < LEAST_TRAINING:
         return 0
@@ -230,43 +232,43 @@ def backtest(
 ) -> Iterator[Score]:
     """Fit forecasters on the first part of a series, and score each by rolling its origin through the rest.
 
-    All have the same training, validation and test part. A forecast from an origin of the test part reads
-    the values before that origin; what was learnt stays as it is.
+    All have the same training, validation and test part. A forecast from an origin of the test part reads the
+    values before that origin. Nothing is learnt there.
 
     Parameters
     ----------
     series : array_like of real numbers
         ``[N]`` or ``[N, S]``.
     forecasters : iterable of Forecaster
-        Not yet fitted ones; they are when their score is there. One that the series is too short for is left
-        out with a warning, unless it is the only one.
+        They are fitted when their score is yielded. A forecaster that needs a longer series is left out with
+        a warning, unless it is the only one.
     horizon : int, default 1
         Steps to forecast from each origin.
     test : float, default 0.2
         The test part's share of the series. Of the rest, each forecaster holds out a fifth.
     level : float, default 0.9
-        The share of outcomes that the intervals are to hold.
+        The intended share of outcomes within the intervals.
     observed : array_like of bool, optional
-        Shaped as `series`: the values that count as outcomes; by default all. Values that were filled in
-        are better left out: they are where a forecast expects them.
+        In the shape of `series`: the values that count as outcomes, by default all. Leave out values that
+        were filled in, because they are easy to forecast.
     covariates : array_like of real numbers, optional
         As for :meth:`Forecaster.fit`.
     non_negative : bool, default False
         As for :meth:`Forecaster.fit`.
     rng : int or None, default 0
-        Seeds each forecaster's training anew.
+        The seed of each forecaster's training.
 
     Yields
     ------
     Score
-        One by one. The errors are in the series' unit; those of several series, each in units of its own
+        One by one. The errors are in the unit of the series; of several series, each in units of its own
         standard deviation. A forecast within rounding of the outcome has the error 0, and an outcome within
         rounding of an interval is covered.
 
     Raises
     ------
     TypeError, ValueError
-        As :meth:`Forecaster.fit`; or a series too short for the horizon.
+        As :meth:`Forecaster.fit`, or if the series is too short for the horizon.
 
     Examples
     --------
@@ -278,6 +280,8 @@ def backtest(
     True
     """
     values = checked_series("series", series)
+    level = checks.share("level", level)
+    checks.check_rng(rng)
     horizon = checks.positive("horizon", horizon)
     N, S = values.shape
     start = N - round(checks.probability("test", test) * N)
@@ -322,7 +326,8 @@ def _those_that_fit(
 ) -> Iterator[Forecaster]:
     """The forecasters, fitted; those that need a longer series are left out, but not all."""
     any_fit, left_out = False, None
-    for forecaster in forecasters:
+    for forecaster in checks.iterated("forecasters", forecasters, "an iterable of Forecaster"):
+        checks.instance("forecasters", forecaster, Forecaster)
         try:
             forecaster.fit(series, **keywords)
         except TooShort as error:
@@ -365,8 +370,18 @@ def _checked_observed(
     return seen.reshape(values.shape)
 
 
+def _checked_scores(scores: Iterable[Score]) -> list[Score]:
+    each = [
+        checks.instance("scores", score, Score)
+        for score in checks.iterated("scores", scores, "a list of Score")
+    ]
+    if not each:
+        raise ValueError("scores: expected at least one, got none")
+    return each
+
+
 def best_score(scores: Sequence[Score]) -> Score:
-    """The score with the lowest error over all steps; of those that are level, that of fewest parameters.
+    """The score with the lowest error over all steps; among equal errors, the one with the fewest parameters.
 
     An error that is no number counts as the highest: it is of forecasts that grow beyond all numbers.
 
@@ -379,6 +394,11 @@ def best_score(scores: Sequence[Score]) -> Score:
     -------
     Score
 
+    Raises
+    ------
+    TypeError, ValueError
+        Scores of another kind, or none.
+
     Examples
     --------
     >>> import numpy as np, rnnfast as rf
@@ -387,7 +407,8 @@ def best_score(scores: Sequence[Score]) -> Score:
     >>> rf.series.best_score(scores).forecaster.name
     'last season(4)'
     """
-    return min(scores, key=lambda s: (np.inf if np.isnan(s.all_steps) else s.all_steps, s.parameters))
+    each = _checked_scores(scores)
+    return min(each, key=lambda s: (np.inf if np.isnan(s.all_steps) else s.all_steps, s.parameters))
 
 
 def simplest_score(scores: Sequence[Score]) -> Score:
@@ -403,6 +424,11 @@ def simplest_score(scores: Sequence[Score]) -> Score:
     Score
         Of those with as few parameters, the one with the lowest error over all steps.
 
+    Raises
+    ------
+    TypeError, ValueError
+        Scores of another kind, or none.
+
     Examples
     --------
     >>> import numpy as np, rnnfast as rf
@@ -411,8 +437,9 @@ def simplest_score(scores: Sequence[Score]) -> Score:
     >>> rf.series.simplest_score(scores).forecaster.name
     'Markov(2)'
     """
-    best = best_score(scores)
-    close = [s for s in scores if s.all_steps <= CLOSE * best.all_steps]
+    each = _checked_scores(scores)
+    best = best_score(each)
+    close = [s for s in each if s.all_steps <= CLOSE * best.all_steps]
     return min(close or [best], key=lambda s: (s.parameters, s.all_steps))
 
 
@@ -429,6 +456,11 @@ def score_table(scores: Sequence[Score]) -> str:
     str
         Lines without a line end after the last.
 
+    Raises
+    ------
+    TypeError, ValueError
+        Scores of another kind, or none.
+
     Examples
     --------
     >>> import numpy as np, rnnfast as rf
@@ -440,13 +472,14 @@ def score_table(scores: Sequence[Score]) -> str:
       last value                         0
     * last season(4)                     0
     """
-    horizon = len(scores[0].by_step)
+    each = _checked_scores(scores)
+    best, horizon = best_score(each), len(each[0].by_step)
     columns = ["1 step", f"{horizon} steps"] if horizon > 1 else ["1 step"]
     heads = "".join(f"{column:>11}" for column in columns)
-    width = max(20, *(len(score.forecaster.label) for score in scores))
+    width = max(20, *(len(score.forecaster.label) for score in each))
     lines = [f"  {'':<{width}}  {'parameters':>14}  {'seconds':>8}{heads}  {'covered':>8}"]
-    for score in scores:
-        mark = "*" if score is best_score(scores) else " "
+    for score in each:
+        mark = "*" if score is best else " "
         errors = [score.one_step, score.all_steps][: len(columns)]
         cells = "".join(f"{error:>11.4g}" for error in errors)
         lines.append(

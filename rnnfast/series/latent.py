@@ -1,4 +1,4 @@
-"""The latent-state autoregression: each recurrent rung of the ladder is one with its own cell."""
+"""The latent-state autoregression: each recurrent rung of the ladder is one, with a cell of its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rnnfast.nn.linear import Linear
 from rnnfast.nn.sequential import Sequential
 from rnnfast.recurrent import GRU, LSTM, RNN
 from rnnfast.series.arrays import History
-from rnnfast.series.training import BATCH, NetworkForecaster, train
+from rnnfast.series.network import BATCH, NetworkForecaster, train
 
 __all__ = ["CELLS", "LatentAutoregression"]
 
-CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the table's name, the layer
+CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the name in tables, the layer
     "linear": ("linear latent state", RNN, {"nonlinearity": "identity"}),
     "sigmoid": ("RNN, sigmoid", RNN, {"nonlinearity": "sigmoid"}),
     "tanh": ("RNN, tanh", RNN, {"nonlinearity": "tanh"}),
@@ -26,30 +26,29 @@ CELLS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {  # the tabl
 }
 
 CHUNK = 4096  # steps of all series whose states are in memory at once
-LONGEST = 10  # times `steps`: the length of a stretch of the training part, at most
+LONGEST = 10  # the most steps of a stretch of the training part, in multiples of `steps`
 SHARE = 4  # a stretch is at most this fraction of the training part: 1 / SHARE
-OVERLAP = 4  # stretches that each of its steps is in, at least
-STRETCHES = 2 * BATCH  # of a long series, at least
+OVERLAP = 4  # the least number of stretches that each step is in
+STRETCHES = 2 * BATCH  # the least number of stretches of a long series
 
 
 class LatentAutoregression(NetworkForecaster):
-    """An autoregression on a state that sums up the whole past, in place of a window of it:
+    """An autoregression on a state, which sums up the whole past, instead of a window:
 
         h_t = f(h_{t-1}, x_{t-1}, u_t),    x̂_t = v · h_t + b,
 
-    u_t being the covariates of step t, where there are some.
+    where u_t are the covariates of step t, if any. The cell is f. Each recurrent rung of the ladder is this
+    model with a cell of its own:
 
-    The cell is f, and each recurrent rung of the ladder is this model with its own:
-
-    - "linear": h_t = W h_{t-1} + u x_{t-1} + a, the plain form, a linear filter;
-    - "sigmoid", "tanh": the same, then the function, unit by unit: the vanilla RNN (Elman 1990);
-    - "gru", "lstm": gates that decide how much of the state stays (Cho et al. 2014, Hochreiter and
+    - "linear": h_t = W h_{t-1} + u x_{t-1} + a, a linear filter;
+    - "sigmoid", "tanh": the function of that sum, unit by unit: the vanilla RNN (Elman 1990);
+    - "gru", "lstm": gates decide how much of the state is kept (Cho et al. 2014, Hochreiter and
       Schmidhuber 1997).
 
-    It learns from one-step errors, on overlapping stretches of the training part that each start from a zero
-    state; in long series they are ten times as long as gradients flow back, so that the state has to last. A
-    forecast reads the whole history; from the second step on it reads its own forecasts. The number
-    of parameters depends on the units alone, however far back the state remembers.
+    It learns from one-step errors, on overlapping stretches of the training part, each from a zero state. In
+    long series, a stretch has up to ten times `steps`, so that the model learns to keep its state for long. A
+    forecast reads the whole history, and from its second step on its own forecasts. The number of parameters
+    depends on the units alone, not on how far back the state remembers.
 
     Parameters
     ----------
@@ -57,9 +56,9 @@ class LatentAutoregression(NetworkForecaster):
     hidden : int, default 32
         Units of the state.
     steps : int, default 100
-        How far gradients flow back: an update is made after so many.
+        Steps of a truncation window: how far gradients flow back, with an update after each.
     updates : int, default 1500
-        Updates of the weights, at most.
+        The most updates of the weights.
     difference : int or sequence of int, default 0
         As for :class:`Forecaster`.
 
@@ -85,9 +84,7 @@ class LatentAutoregression(NetworkForecaster):
         updates: int = 1500,
         difference: Any = 0,
     ) -> None:
-        if cell not in CELLS:
-            raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {cell!r}")
-        self.cell = cell
+        self.cell = checks.one_of("cell", cell, CELLS)
         self.hidden = checks.positive("hidden", hidden)
         self.steps = checks.positive("steps", steps)
         super().__init__(cell=cell, hidden=hidden, steps=steps, updates=updates, difference=difference)
@@ -100,6 +97,9 @@ class LatentAutoregression(NetworkForecaster):
             layer(1 + self.covariates, self.hidden, rng=source, **options),
             Linear(self.hidden, 1, rng=source),
         )
+
+    def _least_parameters(self) -> int:
+        return self.hidden * (self.hidden + self.covariates)
 
     def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
         if stop is None:
@@ -115,7 +115,7 @@ class LatentAutoregression(NetworkForecaster):
             np.concatenate([part[begin : begin + length] for begin in begins], axis=1)
             for part in (x, targets)
         )
-        # Validation is the later task: one pass from the first value of the series on.
+        # Validation is as forecasting: one sequence from the first value of the series on.
         counts = np.broadcast_to(np.arange(1, len(series))[:, np.newaxis] >= start, x.shape[:2])
         held_out = [(x, targets, {"mask": counts})] if start < len(series) else None
         return train(self._network, data, held_out, stop or self.updates, rng, truncate=self.steps)
@@ -137,7 +137,7 @@ class LatentAutoregression(NetworkForecaster):
         return np.concatenate(means).reshape(horizon, O, S).swapaxes(0, 1).astype(np.float64)
 
     def _states(self, x: NDArray[np.float32], origins: NDArray[np.integer]) -> Any:
-        """The layer's state in front of each origin, of all series: its parts are [1, O*S, hidden]."""
+        """The layer's state before each origin, for all series: its parts are [1, O*S, hidden]."""
         layer: Any
         layer, _ = self._network
         S, O = x.shape[1], len(origins)
@@ -155,7 +155,7 @@ class LatentAutoregression(NetworkForecaster):
 
 
 def _inputs(series: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float32]:
-    """What the layer reads: each value [N, S], and the covariates [N, S, K] of the step behind it."""
+    """The layer's input: each value [N, S], and the covariates [N, S, K] of the step after it."""
     return np.concatenate([series[:, :, np.newaxis], known], axis=2).astype(np.float32)
 
 

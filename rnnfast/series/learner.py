@@ -1,4 +1,4 @@
-"""What learns on the ladder: settings, differences and scale, and what each model gives."""
+"""The learning part of a forecaster: settings, differences, scale, and the methods of each model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rnnfast.series.scale import Scale
 
 __all__ = ["Learner", "TooShort", "Trial"]
 
-RESIDUALS = 1000  # origins of the validation part whose residuals are kept, at most
-BETTER = 0.85  # a later difference is taken where its error is below this times the best one's before it
+RESIDUALS = 1000  # the most origins of the validation part whose residuals are kept
+BETTER = 0.85  # a later difference is taken if its error is below this times the best one's before it
 
 Self = TypeVar("Self", bound="Learner")
 
@@ -36,7 +36,7 @@ class TooShort(ValueError):
 
 
 class Trial(NamedTuple):
-    """What learning from the training part gave, with one difference."""
+    """The result of learning from the training part with one difference."""
 
     difference: int
     updates: int
@@ -48,7 +48,7 @@ class Trial(NamedTuple):
 class Learner:
     """The part of a forecaster that `fit` repeats: learning, with or without differences.
 
-    A subclass gives its name, `reads`, `_learn`, `_means`, `_numbers` and `_take`. What each attribute is:
+    A subclass has a name, `reads`, `_learn`, `_means`, `_numbers` and `_take`. What each attribute is:
     :class:`Forecaster`.
 
     Parameters
@@ -65,7 +65,9 @@ class Learner:
     examples: int = 10
 
     def __init__(self, *, difference: Any = None, **settings: Any) -> None:
-        several = isinstance(difference, (Sequence, np.ndarray)) and not isinstance(difference, str)
+        if isinstance(difference, np.ndarray):
+            difference = difference.tolist()
+        several = isinstance(difference, Sequence) and not isinstance(difference, str)
         asked = difference if several else [0 if difference is None else difference]
         self.differences = [checks.integer("difference", d, 0) for d in asked]
         if not self.differences or len(set(self.differences)) < len(self.differences):
@@ -81,22 +83,22 @@ class Learner:
 
     @property
     def memory(self) -> int:
-        """How many values a forecast needs in front of it."""
+        """The number of values that a forecast needs before it."""
         return self.reads + self.difference
 
     @property
     def least(self) -> int:
-        """How many values, or differences, the training part has at least."""
+        """The least number of values, or differences, of the training part."""
         return self.reads + self.examples
 
     @property
     def label(self) -> str:
-        """The name, and the difference that is taken."""
+        """The name, with the difference that is taken, if any."""
         return f"{self.name}, difference {self.difference}" if self.difference else self.name
 
     @property
     def parameters(self) -> int:
-        """How many numbers were learnt, scale and residuals not counted."""
+        """The number of learnt numbers, without scale and residuals."""
         raise NotImplementedError
 
     def clone(self: Self, **changes: Any) -> Self:
@@ -179,13 +181,13 @@ class Learner:
     def _bounded_below(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.maximum(values, 0.0) if self.non_negative else values
 
-    # ---- what a subclass gives: values are scaled; S is there for a single series too
+    # ---- the methods of a subclass: values are scaled; a single series has the axis S too
 
     def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
-        """Find the parameters on the first `start` rows, and how many updates that took (0: in one go).
+        """Fit the parameters to the first `start` rows; return the number of updates (0: there are none).
 
-        What follows `start` may only say when to stop. Where nothing follows, `stop` says it, and networks go
-        on from the weights they have.
+        Later rows may only decide when to stop. If there are none, `stop` decides, and networks start from
+        their present weights.
         """
         raise NotImplementedError
 
@@ -198,7 +200,7 @@ class Learner:
         raise NotImplementedError
 
     def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
-        """Take over what `_numbers` gave, for S series; a ValueError or KeyError where it does not fit."""
+        """Take over parameters from `_numbers`, for S series; a ValueError or KeyError if they do not fit."""
         raise NotImplementedError
 
     def __repr__(self) -> str:

@@ -88,7 +88,7 @@ class Markov(Forecaster):
         means: NDArray[np.float64],
         probability: float,
     ) -> NDArray[np.float64]:
-        if self.difference:  # sums of differences, whose distribution the chain does not give
+        if self.difference:  # the chain does not give the distribution of sums of differences
             return super()._quantile(series, origins, means, probability)
         values = np.empty_like(means)
         for s, last in enumerate(self._scale.apply(series)[origins - 1].T):
@@ -148,8 +148,8 @@ class _Chain:
         p: NDArray[np.float64],
     ) -> None:
         self.low = low  # [K] ascending
-        self.high = high  # [K] where each level's density ends; that of a single value is all at it
-        self.begins = begins  # [K] from where on, up to the next, a value is of a level
+        self.high = high  # [K] where each level's density ends; a single value has all its density there
+        self.begins = begins  # [K] the lower border of each level
         self.values = values  # [K] the mean of each level
         self.p = p  # [K, K] p[i, j]: from i to j
 
@@ -167,7 +167,7 @@ class _Chain:
             alone = borders[times > 1]
             low = np.concatenate([borders[:-1], alone])
             high = np.concatenate([borders[1:], alone])
-            order = np.lexsort((high, low))  # a value alone is in front of the level that begins at it
+            order = np.lexsort((high, low))  # a level of one value ends before the level that begins at it
             low, high = low[order], high[order]
             after = np.isin(low, alone) & (low < high)
             begins = np.where(after, np.nextafter(low, np.inf), low)
@@ -182,7 +182,7 @@ class _Chain:
 
     @property
     def parameters(self) -> int:
-        """The levels' values, of each row of p all but one, and the borders, where levels have some."""
+        """The number of means, of entries of p (all but one in each row), and of borders, if any."""
         K = len(self.values)
         return K + K * (K - 1) + (0 if (self.low == self.high).all() else K + 1)
 

@@ -8,7 +8,7 @@ from rnnfast import checks
 from rnnfast.nn.activation import ReLU
 from rnnfast.nn.linear import Linear
 from rnnfast.nn.sequential import Sequential
-from rnnfast.series.training import WindowNetwork
+from rnnfast.series.network import WindowNetwork
 
 __all__ = ["Perceptron"]
 
@@ -52,3 +52,6 @@ class Perceptron(WindowNetwork):
         source = checks.generator(rng)
         width = self.reads + self.covariates
         return Sequential(Linear(width, self.hidden, rng=source), ReLU(), Linear(self.hidden, 1, rng=source))
+
+    def _least_parameters(self) -> int:
+        return self.hidden * (self.reads + self.covariates)

@@ -1,4 +1,4 @@
-"""The picture of a forecast: the end of each series, the means that follow it, and their intervals."""
+"""The plot of a forecast: the end of each series, the means after it, and their intervals."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from rnnfast.series.tables.packages import package
 
 __all__ = ["draw_forecast"]
 
-PANELS = 8  # series, at most
-SHOWN = 6  # times the horizon is shown of the past, and at least
-LEAST = 60  # rows
+PANELS = 8  # the most series
+SHOWN = 6  # the rows of the past that are shown, in multiples of the horizon
+LEAST = 60  # the least rows of the past that are shown
 
 
 def draw_forecast(
@@ -28,7 +28,7 @@ def draw_forecast(
     name: str = "forecast",
     level: float = 0.9,
 ) -> None:
-    """Draw a forecast behind the end of its series, with its intervals; the first eight series.
+    """Draw a forecast after the end of its series, with its intervals, for the first eight series.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ def draw_forecast(
     OSError
         The file cannot be written.
     TypeError, ValueError
-        A forecast of another number of series, a level that is none, or a suffix of no known format.
+        An argument of another kind, a forecast of another number of series, a level that is none, or a suffix
+        of no known format.
 
     Examples
     --------
@@ -66,6 +67,9 @@ def draw_forecast(
     True
     >>> folder.cleanup()
     """
+    checks.instance("data", data, Data)
+    checks.instance("forecast", forecast, Forecast)
+    checks.string("name", name)
     file, S = file_name(path), len(data.names)
     horizon = len(forecast.mean)
     if np.shape(forecast.mean) not in ((horizon, S), *([(horizon,)] if S == 1 else [])):

@@ -1,4 +1,4 @@
-"""Reads back what `Forecaster.save` wrote."""
+"""Reads files of `Forecaster.save`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast import checks
 from rnnfast.series.autoregression import AutoRegression
 from rnnfast.series.convolution import Convolution
 from rnnfast.series.forecaster import KIND, Forecaster
@@ -32,7 +33,6 @@ CLASSES: dict[str, type[Forecaster]] = {
         LatentAutoregression,
     )
 }
-SIZES = {"lags", "window", "hidden", "channels"}  # settings that the size of some array is not below
 
 
 def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str, Any]]:
@@ -73,12 +73,8 @@ def load_forecaster(path: str | os.PathLike[str]) -> tuple[Forecaster, dict[str,
         raise ValueError(f"{os.fspath(path)}: an rnnfast checkpoint, but not one of a forecaster")
     try:
         own = metadata.pop("forecaster")
-        largest = max(array.size for array in arrays.values())
-        for name in SIZES & own["settings"].keys():
-            if own["settings"][name] > largest:  # before so much memory is taken
-                raise ValueError(f"{name} {own['settings'][name]}, and no array of such a size")
         _check_arrays(arrays, own["flat"])
-        forecaster = CLASSES[own["class"]](**own["settings"])
+        forecaster = CLASSES[checks.one_of("class", own["class"], CLASSES)](**own["settings"])
         forecaster.restore(arrays, own)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: damaged: {error}") from error

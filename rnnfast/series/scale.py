@@ -1,4 +1,4 @@
-"""The scale of what a model learns from: differences or not, then mean 0 and standard deviation 1."""
+"""The scale of a model's series: differences or not, then mean 0 and standard deviation 1."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["LastValue", "SeasonalLastValue", "Windowed", "examples_of"]
 
 
 class Windowed(Forecaster):
-    """One that computes the next value from the last `reads` ones: x̂_t = f(x_{t-W}, …, x_{t-1}, u_t).
+    """A forecaster of the next value from the last `reads` ones: x̂_t = f(x_{t-W}, …, x_{t-1}, u_t).
 
     Further steps come from the same function, with forecasts in place of values not yet known. `reads` is W,
     u_t are the covariates of step t.
@@ -37,7 +37,7 @@ class Windowed(Forecaster):
 
 
 class _Naive(Windowed):
-    """One that repeats a value of its window, and learns nothing."""
+    """A forecaster that repeats a value of its window, and learns nothing."""
 
     def _learn(self, history: History, start: int, rng: np.random.Generator, stop: int | None = None) -> int:
         return 0

@@ -1,17 +1,17 @@
-"""Models of text: a network that learns one, writes more of it and scores it, beside n-grams.
+"""Text models: networks that are trained on a text, generate text and score it; n-grams to compare with.
 
     model = rf.text.load("rnnfast-model.npz")    # what `rnnfast train` wrote
     print(model.generate("The ", length=200, rng=1))
 
 alphabets  characters, bytes or words as numbers, and back
-reading    texts from files: their symbols, the held-out part, streams side by side
+reading    texts from files: their symbols, the held-out part, parallel sequences
 network    the networks that predict the next symbol
 model      a network with its alphabet: text from a prompt, beam search, bits per symbol, files
 training   the training of such a model
 ngram      n-grams with Witten-Bell or Kneser-Ney smoothing
 window     a network on a window of the last symbols
 scores     the scores of n-grams on a text, perplexity
-sampling   symbols drawn from any model of the next one; it is `rf.sampling` too
+sampling   symbols drawn from any model that predicts the next one; also `rf.sampling`
 """
 
 from rnnfast.text import sampling

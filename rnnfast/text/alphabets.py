@@ -61,7 +61,7 @@ class Alphabet:
         return None
 
     def same_as(self, other: Alphabet) -> bool:
-        """Whether both give the same symbols the same numbers."""
+        """Whether the other alphabet has the same symbols with the same numbers."""
         return type(self) is type(other) and self.recorded == other.recorded
 
     def __len__(self) -> int:
@@ -72,8 +72,8 @@ class Alphabet:
         raise NotImplementedError
 
     def decode(self, numbers: Iterable[int]) -> Iterator[str]:
-        """The text of numbers, piece by piece as they come; a ValueError for one without text."""
-        return self._decoded(self._with_text(numbers))
+        """The text of numbers, a piece for each; a ValueError for a number without text."""
+        return self._decoded(self._with_text(checks.iterated("numbers", numbers, "integers")))
 
     def missing(self, text: str) -> list[str]:
         """The different symbols of a text that are not known."""
@@ -83,8 +83,8 @@ class Alphabet:
     def _decoded(self, numbers: Iterable[int]) -> Iterator[str]:
         raise NotImplementedError
 
-    def _with_text(self, numbers: Iterable[int]) -> Iterator[int]:
-        """The numbers, each of them checked as it comes."""
+    def _with_text(self, numbers: Iterator[int]) -> Iterator[int]:
+        """The numbers, each checked before it is yielded."""
         known = len(self.known)
         for number in numbers:
             if not 0 <= checks.integer("numbers", number) < known:
@@ -113,7 +113,7 @@ class _Tokens(Alphabet):
         return self.known
 
     def cut(self, text: str) -> str | list[str]:
-        """The pieces of a text, which are the text again when joined."""
+        """The tokens of a text; joined, they are the text again."""
         raise NotImplementedError
 
     def encode(self, text: str) -> NDArray[np.int64]:
@@ -164,7 +164,7 @@ class Characters(_Tokens):
         return cls("".join(sorted(set(checks.string("text", text)))))
 
     def cut(self, text: str) -> str:
-        """The text itself: a string is its characters."""
+        """The text itself, whose items are its characters."""
         return checks.string("text", text)
 
 
@@ -242,7 +242,7 @@ class Bytes(Alphabet):
         return np.frombuffer(encoded, np.uint8).astype(np.int64)
 
     def _decoded(self, numbers: Iterable[int]) -> Iterator[str]:
-        """The characters that the bytes make, each when it is whole; what makes none becomes U+FFFD."""
+        """The characters of the bytes, each when it is complete; other bytes become U+FFFD."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for number in numbers:
             if character := decoder.decode(bytes([number])):
@@ -258,7 +258,7 @@ ALPHABETS: dict[str, type[Alphabet]] = {kind.symbols: kind for kind in (Characte
 
 
 def restored(symbols: str, recorded: str | list[str] | None) -> Alphabet:
-    """The alphabet that gave `recorded`; a ValueError where that cannot be."""
+    """The alphabet whose `recorded` this is; a ValueError if there is none."""
     if symbols == "bytes":
         return Bytes()
     if symbols == "characters" and isinstance(recorded, str):

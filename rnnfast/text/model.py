@@ -1,4 +1,4 @@
-"""A model of a text: a network and its alphabet, which write text and score it; its file."""
+"""A text model: a network and its alphabet, which generate text and score it; its file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rnnfast import checks
 from rnnfast.files import file_name
 from rnnfast.nn import Sequential, losses
 from rnnfast.text import sampling
-from rnnfast.text.alphabets import Alphabet, restored
-from rnnfast.text.network import CELLS, name_of, network
+from rnnfast.text.alphabets import ALPHABETS, Alphabet, restored
+from rnnfast.text.network import CELLS, name_of, network, parameters_at_least
 from rnnfast.text.reading import streams
 from rnnfast.training.checkpoint import model_arrays, read_checkpoint, save
 from rnnfast.training.fit import evaluate
@@ -23,8 +23,9 @@ from rnnfast.training.fit import evaluate
 __all__ = ["KIND", "TextBeam", "TextModel", "build", "load"]
 
 KIND = "text model"  # metadata["kind"] of the files
-KINDS = (KIND, "character model")  # the second is from before there were bytes and words
-NOT_IN_THOSE = {"symbols": "characters", "vocabulary": None, "window": 8}  # options that the second may lack
+KINDS = (KIND, "character model")  # the second is of older files, which have characters only
+NOT_IN_THOSE = {"symbols": "characters", "vocabulary": None, "window": 8}  # may be missing there
+BUILT_FROM = {"symbols", "cell", "window", "hidden", "layers", "dropout", "seed"}  # what `build` chooses
 CHUNK = 2000  # steps that are evaluated at a time
 
 
@@ -58,8 +59,8 @@ class TextModel:
         From integers [T, B] to logits [T, B, V], with V the size of the alphabet.
     alphabet : Alphabet
     options : mapping, optional
-        What :func:`build` made the network from. Without it the model can be neither saved nor loaded, but
-        `rf.save` can save the network.
+        The arguments with which :func:`build` made the network. Without them the model can be neither saved
+        nor loaded, but `rf.save` can save the network.
 
     Attributes
     ----------
@@ -67,10 +68,10 @@ class TextModel:
         The network.
     alphabet : Alphabet
     options : dict
-        What the network was built and trained with.
+        The settings with which the network was built and trained.
     metadata : dict
-        What its file keeps: ``metadata["options"]``, ``metadata["alphabet"]``, and the name, files and CRC-32
-        of the text that it was trained on, ``metadata["text"]``.
+        The contents of its file beside the weights: ``metadata["options"]``, ``metadata["alphabet"]``, and
+        the name, files and CRC-32 of the text that it was trained on, ``metadata["text"]``.
 
     Raises
     ------
@@ -92,15 +93,12 @@ class TextModel:
     def __init__(
         self, model: Sequential, alphabet: Alphabet, options: Mapping[str, Any] | None = None
     ) -> None:
-        if not isinstance(model, Sequential):
-            raise TypeError(f"model: expected a Sequential, got {checks.shown(model)}")
-        if not isinstance(alphabet, Alphabet):
-            raise TypeError(f"alphabet: expected an Alphabet, got {checks.shown(alphabet)}")
-        self.model = model
-        self.alphabet = alphabet
+        self.model = checks.instance("model", model, Sequential)
+        self.alphabet = checks.instance("alphabet", alphabet, Alphabet)
+        options = {} if options is None else checks.instance("options", options, Mapping)  # type: ignore[type-abstract]
         self.metadata: dict[str, Any] = {
             "kind": KIND,
-            "options": dict(options or {}),
+            "options": dict(options),
             "alphabet": alphabet.recorded,
         }
 
@@ -113,7 +111,7 @@ class TextModel:
     @property
     def name(self) -> str:
         """A short name, such as "LSTM, 320 units"."""
-        return name_of(self.options) if "cell" in self.options else type(self.model).__name__
+        return name_of(self.options) if self.options.keys() >= BUILT_FROM else type(self.model).__name__
 
     @property
     def size(self) -> int:
@@ -244,7 +242,7 @@ class TextModel:
         return [TextBeam("".join(self.alphabet.decode(beam.symbols)), *beam) for beam in found]
 
     def bits_per_symbol(self, text: str | ArrayLike) -> float:
-        """The mean of -log2 p over the symbols of a text: to how much the model could compress it.
+        """The mean of -log2 p over the symbols of a text: the size to which the model could compress it.
 
         Parameters
         ----------
@@ -294,7 +292,8 @@ class TextModel:
         OSError
             If the file cannot be written.
         ValueError
-            If the network is not one of :func:`rnnfast.text.build`.
+            If the network is not one of :func:`rnnfast.text.build`, or the alphabet is of a class that is not
+            this library's.
 
         Examples
         --------
@@ -304,15 +303,20 @@ class TextModel:
         save(path, self.model, metadata={key: self.metadata[key] for key in self.metadata if key != "fit"})
 
     def check_built(self) -> None:
-        """Raise a ValueError if the options do not say how the network is built."""
-        if "cell" not in self.options:
+        """Raise a ValueError if :func:`load` could not build the network or the alphabet again."""
+        if ALPHABETS.get(self.alphabet.symbols) is not type(self.alphabet):
+            raise ValueError(
+                "alphabet: expected Characters, Bytes or Words, which load makes again, got "
+                f"{checks.shown(self.alphabet)}; rf.save saves any network"
+            )
+        if not self.options.keys() >= BUILT_FROM:
             raise ValueError(
                 "options: expected those of rf.text.build, from which load builds the network again, got "
                 f"{checks.shown(self.options)}; rf.save saves any network"
             )
 
     def _read_first(self, prompt: str) -> NDArray[np.int64]:
-        """The numbers of the prompt, or of what is read in place of an empty one."""
+        """The numbers of the prompt; for an empty prompt, of the text that is read instead."""
         missing = self.alphabet.missing(checks.string("prompt", prompt))
         if missing:
             unit, came = self.alphabet.unit, ", ".join(map(repr, missing))
@@ -373,8 +377,7 @@ def build(
     >>> rf.text.build(text.alphabet, cell="gru", hidden=32, rng=0)
     TextModel(GRU, 32 units; 16 symbols)
     """
-    if not isinstance(alphabet, Alphabet):
-        raise TypeError(f"alphabet: expected an Alphabet, got {checks.shown(alphabet)}")
+    checks.instance("alphabet", alphabet, Alphabet)
     checks.check_rng(rng)
     options = {
         "symbols": alphabet.symbols,
@@ -395,7 +398,7 @@ def load(path: str | os.PathLike[str]) -> TextModel:
     Parameters
     ----------
     path : str or path-like
-        The file; ``rnnfast train`` writes ``rnnfast-model.npz`` unless told otherwise.
+        The file; ``rnnfast train`` writes ``rnnfast-model.npz`` by default.
 
     Returns
     -------
@@ -429,8 +432,14 @@ def load(path: str | os.PathLike[str]) -> TextModel:
     try:
         options = NOT_IN_THOSE | metadata["options"]
         alphabet = restored(options["symbols"], metadata["alphabet"])
+        weights = model_arrays(arrays)
+        held = sum(array.size for array in weights.values())
+        if (least := parameters_at_least(len(alphabet), options)) > held:
+            raise ValueError(
+                f"options: expected a network of {held:,} parameters, got one of at least {least:,}"
+            )
         sequential = network(len(alphabet), options)
-        sequential.load_state_dict(model_arrays(arrays))
+        sequential.load_state_dict(weights)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: damaged: {error}") from error
     model = TextModel(sequential, alphabet, options)

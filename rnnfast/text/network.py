@@ -1,4 +1,4 @@
-"""The networks that predict a text: from the numbers of its symbols to a logit for each next symbol."""
+"""The networks of text models: they read the numbers of symbols and give logits of the next symbol."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast import checks
 from rnnfast.nn import Dropout, Embedding, Linear, Sequential
 from rnnfast.recurrent import GRU, LSTM, RNN
 from rnnfast.text.window import window_model
 
-__all__ = ["CELLS", "name_of", "network"]
+__all__ = ["CELLS", "name_of", "network", "parameters_at_least"]
 
 CELLS = ("window", "rnn", "gru", "lstm")
 RECURRENT = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
@@ -51,8 +52,22 @@ def network(symbols: int, options: Mapping[str, Any]) -> Sequential:
     )
 
 
+def parameters_at_least(symbols: int, options: Mapping[str, Any]) -> int:
+    """A lower bound of the parameters of :func:`network`, before it takes any memory.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If the options lack one, or one is of the wrong kind or out of range.
+    """
+    cell = checks.one_of("cell", options["cell"], CELLS)
+    window, hidden, layers = (checks.positive(name, options[name]) for name in ("window", "hidden", "layers"))
+    width = EMBEDDING * window if cell == "window" else hidden
+    return hidden * (width + hidden * (layers - 1) + symbols)
+
+
 def name_of(options: Mapping[str, Any]) -> str:
-    """The name of the network of these options, as tables print it."""
+    """The name of a network with these options, as tables print it."""
     layers = "" if options["layers"] == 1 else f"{options['layers']} layers of "
     cell = f"window of {options['window']}" if options["cell"] == "window" else options["cell"].upper()
     return f"{cell}, {layers}{options['hidden']} units"

@@ -24,9 +24,9 @@ class _Level(NamedTuple):
 
     # [N] context id * vocabulary + last symbol, ascending; a gram's id is its position here
     keys: NDArray[np.int64]
-    kept: NDArray[np.float64]  # [N+1] what a gram keeps of its count
-    spared: NDArray[np.float64]  # [C+1] what each context leaves to the shorter one
-    totals: NDArray[np.float64]  # [C+1] all that each context has to give; 0 where it was never seen
+    kept: NDArray[np.float64]  # [N+1] the weight of each gram: its count, less the discount
+    spared: NDArray[np.float64]  # [C+1] the weight of the next shorter context
+    totals: NDArray[np.float64]  # [C+1] the sum of both in each context; 0 if it was never seen
 
 
 class NGram:
@@ -97,7 +97,7 @@ class NGram:
         self.vocabulary = _vocabulary(vocabulary)
         self.order = int(order)
         self.smoothing = _smoothing(smoothing)
-        past = _checked("symbols", symbols, self.vocabulary, least=1)
+        past = _past(symbols, self.vocabulary)
         lengths = islice(_counted(past, self.vocabulary), self.order)
         grams = next(lengths)
         self._levels: list[_Level] = []
@@ -108,7 +108,7 @@ class NGram:
 
     @property
     def grams(self) -> int:
-        """How many different grams, of all lengths up to the order, the model keeps a count of."""
+        """The number of different grams, of all lengths up to the order, that the model has counted."""
         return sum(len(level.keys) for level in self._levels)
 
     def probabilities(self, context: Sequence[int] | NDArray[np.integer] = ()) -> NDArray[np.float64]:
@@ -140,7 +140,7 @@ class NGram:
         return p
 
     def bits_per_symbol(self, symbols: ArrayLike) -> float:
-        """The mean of -log2 p over a sequence: what the model would compress it to.
+        """The mean of -log2 p over a sequence: the size to which the model could compress it.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ class NGram:
 def bits_by_order(
     symbols: ArrayLike, vocabulary: int, held_out: ArrayLike, smoothing: str = "kneser-ney"
 ) -> Iterator[float]:
-    """The held-out bits per symbol of the models of order 1, 2, 3, …, without an end.
+    """The held-out bits per symbol of the models of order 1, 2, 3, …, an infinite iterator.
 
     They are those of ``NGram(symbols, vocabulary, order, smoothing).bits_per_symbol(held_out)``. The orders
     share their counts here, and only those of two lengths are in memory at a time.
@@ -202,11 +202,11 @@ def bits_by_order(
     [1.181, 0.702, 0.676]
     """
     vocabulary, smoothing = _vocabulary(vocabulary), _smoothing(smoothing)
-    past = _checked("symbols", symbols, vocabulary, least=1)
+    past = _past(symbols, vocabulary)
     ahead = _checked("held_out", held_out, vocabulary, least=1)
 
     def scores() -> Iterator[float]:
-        p = np.full(len(ahead), 1.0 / vocabulary)  # by the lengths that are done, each as an inner one
+        p = np.full(len(ahead), 1.0 / vocabulary)  # of the shorter lengths, each as an inner level
         context, rest = np.zeros(len(ahead), np.int64), ahead
         for length, (grams, longer) in enumerate(pairwise(_counted(past, vocabulary))):
             found = _find(grams.keys, vocabulary, context, rest)
@@ -225,7 +225,7 @@ def _vocabulary(vocabulary: int) -> int:
 
 
 def _smoothing(smoothing: str) -> str:
-    if smoothing not in SMOOTHINGS:
+    if not isinstance(smoothing, str) or smoothing not in SMOOTHINGS:
         raise ValueError(f"smoothing: expected {' or '.join(SMOOTHINGS)}, got {smoothing!r}")
     return smoothing
 
@@ -245,6 +245,17 @@ def _checked(name: str, symbols: ArrayLike, vocabulary: int, least: int) -> NDAr
     return array.astype(np.int64)
 
 
+def _past(symbols: ArrayLike, vocabulary: int) -> NDArray[np.int64]:
+    """The training symbols, whose grams have keys that int64 holds."""
+    past = _checked("symbols", symbols, vocabulary, least=1)
+    most = np.iinfo(np.int64).max // len(past)
+    if vocabulary > most:
+        raise ValueError(
+            f"vocabulary: expected at most {most} with {len(past)} training symbols, got {vocabulary}"
+        )
+    return past
+
+
 def _bits(p: NDArray[np.float64]) -> float:
     return float(-np.log2(p).mean())
 
@@ -255,7 +266,7 @@ def _find(
     """The ids of the grams "context, then symbol" among those of a level, -1 for those never seen."""
     wanted = np.where(context >= 0, context * vocabulary + symbols, -1)
     at = np.searchsorted(keys, wanted)
-    padded = np.append(keys, -2)  # what a key beyond the last is compared with
+    padded = np.append(keys, -2)  # compared with keys beyond the last
     return np.where(padded[at] == wanted, at, -1)
 
 
@@ -263,10 +274,10 @@ class _Grams(NamedTuple):
     """The grams of one length in the training symbols."""
 
     keys: NDArray[np.int64]  # [N] as in _Level
-    first: NDArray[np.int64]  # [N] where each gram first begins
+    first: NDArray[np.int64]  # [N] the place where each gram first begins
     places: NDArray[np.int64]  # the id of the gram that begins at each place
     counts: NDArray[np.int64]  # [N] how often each gram occurs
-    contexts: int  # C, how many contexts there are
+    contexts: int  # C, the number of contexts
 
     def by_context(self, weights: NDArray[Any], vocabulary: int) -> NDArray[np.float64]:
         """Sums of the grams' weights over those of one context, [C+1], the last 0."""
@@ -275,7 +286,7 @@ class _Grams(NamedTuple):
 
 
 def _counted(symbols: NDArray[np.int64], vocabulary: int) -> Iterator[_Grams]:
-    """The grams of length 1, 2, 3, … in the training symbols, without an end."""
+    """The grams of length 1, 2, 3, … in the training symbols, an infinite iterator."""
     places = np.zeros(len(symbols), np.int64)  # the id of the context of each symbol of `rest`
     rest, contexts = symbols, 1
     while True:
@@ -295,7 +306,7 @@ def _last_level(grams: _Grams, vocabulary: int, smoothing: str) -> _Level:
 
 
 def _inner_level(grams: _Grams, longer: _Grams, vocabulary: int, smoothing: str) -> _Level:
-    """The level of a length above which there are longer grams."""
+    """The level of a length that is not the greatest."""
     if smoothing == "witten-bell":
         return _witten_bell(grams, vocabulary)
     in_front = np.bincount(grams.places[longer.first + 1], minlength=len(grams.keys))
@@ -309,7 +320,7 @@ def _witten_bell(grams: _Grams, vocabulary: int) -> _Level:
 
 
 def _kneser_ney(grams: _Grams, counts: NDArray[np.int64], vocabulary: int) -> _Level:
-    """Of grams with these counts, [N], some of which may be 0."""
+    """The level of grams with these counts [N], of which some may be 0."""
     taken = _discounts(counts)[np.minimum(counts, 3)]
     return _Level(
         grams.keys,
@@ -320,7 +331,7 @@ def _kneser_ney(grams: _Grams, counts: NDArray[np.int64], vocabulary: int) -> _L
 
 
 def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What is taken off a count of 0 (nothing), 1, 2, and 3 or more."""
+    """The discounts of a count of 0 (none), of 1, of 2, and of 3 or more."""
     n = np.bincount(np.minimum(counts, 5), minlength=6).astype(np.float64)
     plain = n[1] / (n[1] + 2 * n[2]) if n[1] else 0.5
     k = np.arange(1, 4)
@@ -335,7 +346,7 @@ def _mix(
     level: _Level,
     context: NDArray[np.int64],  # IN  [N] ids of the contexts, -1 where never seen; or [1], the same for all
     grams: NDArray[np.int64],  # IN  [N] ids of the grams, -1 where never seen
-    p: NDArray[np.float64],  # INOUT [N] was: p(s | h'), is then: p(s | h)
+    p: NDArray[np.float64],  # INOUT [N] was: p(s | h'); now: p(s | h)
 ) -> None:
     total = level.totals[context]
     seen = np.broadcast_to(total > 0, p.shape)

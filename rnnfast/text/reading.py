@@ -1,4 +1,4 @@
-"""Texts for a model: where they come from, their symbols, the held-out part, streams side by side."""
+"""Texts for a model: read from files, as symbols, with a held-out part, as parallel sequences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rnnfast.text.ngram import NGram
 
 __all__ = ["MOST", "Text", "default_text", "read_text", "streams"]
 
-MOST = 2**30  # bytes of a file of text: each takes nine or more in memory
+MOST = 2**30  # the most bytes of a text file; each takes nine or more bytes in memory
 LEAST = 20  # characters of a text
 STDIN = "/dev/stdin"
 
@@ -41,7 +41,7 @@ class Text:
         How many words are known with "words", the most frequent of the training part; by default all.
     name : str
         What messages call the text.
-    files : sequence of str
+    files : path, or sequence of paths
         The files that it was read from.
 
     Attributes
@@ -78,12 +78,12 @@ class Text:
         vocabulary: int | None = None,
         *,
         name: str = "content",
-        files: Sequence[str] = (),
+        files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         if len(checks.string("content", content)) < LEAST:
             raise ValueError(f"{name}: {len(content)} characters are too short a text to train on")
-        self.name = name
-        self.files = list(files)
+        self.name = checks.string("name", name)
+        self.files = _names(files)
         self.content = content
         self.crc32 = zlib.crc32(_encoded(content))
         self.cut = len(content) - len(content) // 10
@@ -98,11 +98,11 @@ class Text:
         return np.concatenate([self.training[-1:], self.held_out])
 
     def bits_per_character(self, bits_per_symbol: float) -> float:
-        """The bits per character of the held-out part at so many bits per held-out symbol.
+        """The bits per character of the held-out part, from the bits per held-out symbol.
 
-        Unknown words are spelt out, at the cost of `spelling_bits`.
+        Unknown words also cost `spelling_bits`.
         """
-        bits = bits_per_symbol * len(self.held_out) + self.spelling_bits
+        bits = checks.number("bits_per_symbol", bits_per_symbol) * len(self.held_out) + self.spelling_bits
         return bits / (len(self.content) - self.cut)
 
     @cached_property
@@ -110,8 +110,7 @@ class Text:
         """The bits that spell all unknown words of the held-out part, each with an end mark.
 
         A 5-gram of characters gives them, made of the different words of the training part, each once.
-        Characters that the training part lacks share one symbol, and that costs no more: as in a text of
-        characters.
+        Characters that the training part lacks share one symbol, as in a text of characters.
         """
         words = self.alphabet
         if not isinstance(words, Words) or not (self.held_out == words.unknown).any():
@@ -133,7 +132,7 @@ class Text:
 
 
 def streams(symbols: ArrayLike, batch: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Symbols laid out as `batch` streams of equal length side by side, and the symbols one step later.
+    """Symbols laid out as `batch` parallel sequences of equal length, and the symbols one step later.
 
     Fewer than `batch` symbols are left over at the end.
 
@@ -244,6 +243,8 @@ def read_text(
     [' is', ' twice', ' written']
     """
     names = _names(files)
+    if not names:
+        raise ValueError("files: expected at least one, got none")
     content = "\n".join(_content(name) for name in names)
     return Text(content, symbols, vocabulary, name=", ".join(names), files=names)
 
@@ -272,8 +273,6 @@ def _names(files: Any) -> list[str]:
         files = [files]
     if not isinstance(files, Sequence) or not all(isinstance(file, (str, os.PathLike)) for file in files):
         raise TypeError(f"files: expected the name of a file, or several, got {checks.shown(files)}")
-    if not files:
-        raise ValueError("files: expected at least one, got none")
     return [os.fsdecode(file) for file in files]
 
 
@@ -285,7 +284,7 @@ def _content(file: str) -> str:
     except OSError as error:
         error.filename = file
         raise
-    except ValueError as error:  # a name that no file can have
+    except ValueError as error:  # no file can have this name
         raise ValueError(f"{file!r}: {error}") from None
     if longer or len(content) > MOST:
         raise ValueError(f"{file}: expected at most {MOST:,} bytes, got more")
@@ -299,7 +298,7 @@ def _content(file: str) -> str:
 def _opened(file: str) -> AbstractContextManager[IO[bytes]]:
     """A source of bytes that has an end: a regular file, a pipe, or stdin if it is one of them or a terminal.
 
-    A pipe ends when its writers close it. A device may never end.
+    A pipe ends when its writers close it. A device may have no end, so it is refused.
     """
     if file == STDIN:
         if sys.stdin is None:

@@ -5,7 +5,7 @@ A model here is a `Sequential` whose stream gives logits of the next symbol: ``s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +98,7 @@ def distribution(
     p /= p.sum()
     if top_p is not None:
         order = np.argsort(-p, kind="stable")
-        likelier = np.append(0.0, np.cumsum(p[order])[:-1])  # what those before each symbol have together
+        likelier = np.append(0.0, np.cumsum(p[order])[:-1])  # the sum of the probabilities before each symbol
         p[order[likelier >= top_p]] = 0.0
         p /= p.sum()
     return p
@@ -171,7 +171,7 @@ def generate(
 def beam_search(
     model: Sequential, prompt: ArrayLike, length: int, beams: int, *, exclude: Sequence[int] = ()
 ) -> list[Beam]:
-    """The likeliest continuations that a search finds which keeps so many at each step.
+    """The most likely continuations that beam search finds; it keeps `beams` of them at each step.
 
     At each step every kept continuation is continued by every symbol, and the `beams` likeliest of all these
     are kept. Nothing is random: the same arguments give the same result. One beam takes the likeliest symbol
@@ -216,7 +216,7 @@ def beam_search(
     for symbol in prompt:
         logits = step(np.full(beams, symbol))
     symbols = np.zeros((beams, length), np.int64)
-    totals = np.where(np.arange(beams) == 0, 0.0, -np.inf)  # the rows are still equal: one of them counts
+    totals = np.where(np.arange(beams) == 0, 0.0, -np.inf)  # rows are still equal: only the first counts
     for t in range(length):
         scores = totals[:, np.newaxis] + _allowed(_log_softmax(logits), exclude)
         best = np.argsort(-scores, axis=None, kind="stable")[:beams]
@@ -258,13 +258,11 @@ def _prompt(prompt: ArrayLike) -> NDArray[np.integer]:
 
 
 def _allowed(scores: NDArray, exclude: Sequence[int]) -> NDArray[np.float64]:
-    """A copy of the scores [..., V], -inf for what is excluded."""
+    """A copy of the scores [..., V], with -inf for excluded symbols."""
     allowed = scores.astype(np.float64)
     if not (allowed < np.inf).all():
         raise ValueError("logits: expected numbers (or -inf), got NaN or +inf")
-    if not isinstance(exclude, Iterable):
-        raise TypeError(f"exclude: expected a sequence of symbols, got {exclude!r}")
-    for symbol in exclude:
+    for symbol in checks.iterated("exclude", exclude, "a sequence of symbols"):
         checks.integer("exclude", symbol)
         if not 0 <= symbol < scores.shape[-1]:
             raise ValueError(f"exclude: expected symbols in 0..{scores.shape[-1] - 1}, got {symbol}")
@@ -281,7 +279,7 @@ def _log_softmax(logits: NDArray) -> NDArray[np.float64]:
 
 
 def _chosen(state: Any, rows: NDArray[np.intp]) -> Any:
-    """A stream's state with these rows of its batch: of arrays [layers, B, ·], however deep."""
+    """These rows of a stream's state, which may be nested: its arrays are [layers, B, ·]."""
     if isinstance(state, tuple):
         return tuple(_chosen(part, rows) for part in state)
     return None if state is None else state[:, rows]

@@ -13,7 +13,7 @@ from rnnfast.text.reading import Text
 __all__ = ["LONGEST", "SMOOTHINGS", "NGramScore", "best_ngram", "fixed", "ngram_score", "perplexity"]
 
 LONGEST = 20  # the longest grams that `best_ngram` tries
-SMOOTHINGS = {"witten-bell": "Witten-Bell", "kneser-ney": "Kneser-Ney"}  # their names in print
+SMOOTHINGS = {"witten-bell": "Witten-Bell", "kneser-ney": "Kneser-Ney"}  # their printed names
 
 
 class NGramScore(NamedTuple):
@@ -42,12 +42,12 @@ class NGramScore(NamedTuple):
 
     @property
     def gram(self) -> str:
-        """What grams of this order are called."""
+        """The name of grams of this order."""
         return {1: "unigram", 2: "bigram"}.get(self.order, f"{self.order}-gram")
 
     @property
     def name(self) -> str:
-        """The grams and their smoothing, as tables print them."""
+        """The name of the grams and of their smoothing, as tables print it."""
         return f"{self.gram}, {SMOOTHINGS[self.smoothing]}"
 
 
@@ -78,6 +78,7 @@ def ngram_score(text: Text, order: int = 5, smoothing: str = "witten-bell") -> N
     >>> bits[0] > bits[1] > bits[2]
     True
     """
+    checks.instance("text", text, Text)
     model = NGram(text.training, len(text.alphabet), order, smoothing)
     return NGramScore(model.order, smoothing, model.bits_per_symbol(text.held_out))
 
@@ -108,6 +109,7 @@ def best_ngram(text: Text, longest: int = LONGEST) -> NGramScore:
     >>> best.bits < rf.text.ngram_score(text, 1).bits
     True
     """
+    checks.instance("text", text, Text)
     longest = checks.positive("longest", longest)
     scores = bits_by_order(text.training, len(text.alphabet), text.held_out)
     return min(
@@ -117,7 +119,7 @@ def best_ngram(text: Text, longest: int = LONGEST) -> NGramScore:
 
 
 def perplexity(bits: float) -> float:
-    """The number of equally likely symbols among which a model would be as undecided.
+    """The number of equally likely symbols among which a choice is as uncertain.
 
     Parameters
     ----------
@@ -129,15 +131,21 @@ def perplexity(bits: float) -> float:
     float
         ``2**bits``; infinity from 64 bits on, which no trained model has.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `bits` is no number.
+
     Examples
     --------
     >>> import rnnfast as rf
     >>> rf.text.perplexity(3.0)
     8.0
     """
+    bits = checks.number("bits", bits)
     return 2.0**bits if bits < 64.0 else math.inf
 
 
 def fixed(value: float, decimals: int = 3) -> str:
-    """A score with so many decimals, or in scientific notation from a million on."""
+    """A score with a fixed number of decimals; from a million on, in scientific notation."""
     return f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.{decimals}e}"

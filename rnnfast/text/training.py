@@ -1,4 +1,4 @@
-"""The training of a text model: streams of its text, truncated backpropagation, a progress line in bits."""
+"""The training of a text model: truncated backpropagation, with a progress line in bits per symbol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["check_converged", "symbols_needed", "train", "windows_of"]
 
 WARMUP = 0.03  # the part of the run over which the learning rate rises; then it falls along a cosine
 CLIP_NORM = 1.0
-VALIDATION_STREAMS = 8  # the held-out text is read in so many streams after each epoch
+VALIDATION_SEQUENCES = 8  # parallel sequences into which the held-out text is divided after each epoch
 
 
 def train(
@@ -50,13 +50,13 @@ def train(
     seq_len : int, default 64
         Steps of backpropagation through time.
     batch : int, default 16
-        Streams of the text that are read side by side.
+        Parallel sequences that the text is divided into.
     lr : float, default 0.005
         The highest learning rate of Adam.
     epochs : int or None, default 12
-        Passes over the text, those before a `resume` included. Not used with `minutes`.
+        The number of epochs, those before a `resume` included. Not used with `minutes`.
     minutes : float, optional
-        Wall clock to train, in place of `epochs`.
+        Minutes of wall clock time to train, instead of `epochs`.
     validate : bool, default True
         Score the held-out part after each epoch, and end with the weights of the best score. If False, the
         held-out part is not read.
@@ -64,7 +64,7 @@ def train(
         A file written after each epoch, every ten minutes, and at the end. :func:`rnnfast.text.load` reads
         it, and so does ``rnnfast sample``.
     resume : path, optional
-        A checkpoint from which the run goes on, as if it had not stopped. The text, `seq_len` and `batch`
+        A checkpoint from which the run continues, as if it had not stopped. The text, `seq_len` and `batch`
         must be the same.
     progress : bool, default True
         Show progress on stderr.
@@ -145,7 +145,7 @@ def train(
 
 
 def check_converged(model: TextModel, history: History) -> None:
-    """Refuse a training that ended worse than a guess.
+    """Raise an error if a training ended worse than a guess.
 
     Parameters
     ----------
@@ -157,6 +157,8 @@ def check_converged(model: TextModel, history: History) -> None:
     ------
     FloatingPointError
         If the last epoch's loss is more than one bit per symbol above that of a uniform guess.
+    TypeError
+        If an argument is of the wrong kind.
 
     Examples
     --------
@@ -169,6 +171,8 @@ def check_converged(model: TextModel, history: History) -> None:
     ...
     FloatingPointError: the last epoch's loss is 7.213 bits/char, a uniform guess over 4 symbols has 2.000
     """
+    checks.instance("model", model, TextModel)
+    checks.instance("history", history, History)
     bits = history.loss[-1] / math.log(2) if history.loss else 0.0
     guess = math.log2(len(model.alphabet))
     if bits > guess + 1.0:
@@ -179,21 +183,19 @@ def check_converged(model: TextModel, history: History) -> None:
 
 
 def symbols_needed(seq_len: int, batch: int) -> int:
-    """How many symbols a text needs for one window of all streams."""
+    """How many symbols a text needs for one truncation window of all sequences."""
     return batch * seq_len + 1
 
 
 def windows_of(text: Text, seq_len: int, batch: int) -> int:
-    """How many windows, each with an update, an epoch has."""
+    """How many truncation windows, each with an update, an epoch has."""
     steps = (len(text.training) - 1) // batch
     return -(-steps // seq_len)
 
 
 def _check_model(model: Any, text: Any) -> None:
-    if not isinstance(model, TextModel):
-        raise TypeError(f"model: expected a TextModel, got {checks.shown(model)}")
-    if not isinstance(text, Text):
-        raise TypeError(f"text: expected a Text, got {checks.shown(text)}")
+    checks.instance("model", model, TextModel)
+    checks.instance("text", text, Text)
     if not text.alphabet.same_as(model.alphabet):
         raise ValueError(
             f"text: expected one in the model's alphabet of {len(model.alphabet):,} {model.alphabet.unit}s, "
@@ -204,7 +206,7 @@ def _check_model(model: Any, text: Any) -> None:
 
 def _validation(text: Text, seq_len: int) -> tuple[Any, Any]:
     held_out = text.held_out_from_before
-    return streams(held_out, max(1, min(VALIDATION_STREAMS, len(held_out) // seq_len)))
+    return streams(held_out, max(1, min(VALIDATION_SEQUENCES, len(held_out) // seq_len)))
 
 
 def _describe(unit: str) -> Callable[[Run], str]:

@@ -1,7 +1,7 @@
 """The neural language model of a fixed window: vectors of the last symbols, a hidden layer, a softmax.
 
-What a recurrent network is to be compared with: the same vectors and the same logits, and between them no
-state but the last few symbols.
+It is a baseline for recurrent networks: it has the same vectors and the same logits, but no state except the
+last few symbols.
 """
 
 from __future__ import annotations
@@ -40,21 +40,20 @@ def window_model(
 
         h = tanh(W [e(s[t-n+1]) … e(s[t])] + b),    p(s[t+1] | the past) = softmax(U h + d),
 
-    zeros in place of vectors before the beginning. It cannot see further back than n symbols, and W
-    grows with n.
+    with zeros instead of vectors before the beginning. It sees only the last n symbols, and W grows with n.
 
     Parameters
     ----------
     vocabulary : int
-        How many different symbols there are.
+        The number of different symbols.
     window : int
-        n, the symbols it sees.
+        n, the number of symbols that the model reads.
     embedding : int
         Size of a symbol's vector.
     hidden : int
         Units of a hidden layer.
     layers : int
-        Hidden layers on one another.
+        The number of hidden layers.
     dropout : float
         Rate of dropout after each hidden layer.
     rng : int, numpy.random.Generator or None
@@ -63,7 +62,7 @@ def window_model(
     Returns
     -------
     Sequential
-        From integers [T, B] to logits [T, B, vocabulary]; its state is what the window holds.
+        From integers [T, B] to logits [T, B, vocabulary]; its state is the contents of the window.
 
     Raises
     ------
@@ -83,7 +82,7 @@ def window_model(
     >>> y, state = model(x)
     >>> y.shape
     (5, 1, 5)
-    >>> x[0] = 2    # at the last step out of sight
+    >>> x[0] = 2    # no longer in the window of the last two steps
     >>> [bool((a == b).all()) for a, b in zip(model(x)[0], y)]
     [False, False, False, True, True]
     """
@@ -102,7 +101,7 @@ class Window(Module):
     Parameters
     ----------
     size : int
-        How many steps it holds, that of t included.
+        The number of steps in the window, that of t included.
 
     Raises
     ------
@@ -111,9 +110,9 @@ class Window(Module):
 
     Notes
     -----
-    The state is the last size - 1 steps of x, [size-1, B, N]: a sequence may be fed whole, in chunks or by
-    `stream`. Padding after a sequence's end, in a batch of several lengths, would be part of it: such a
-    batch is to be scored with a mask, and its final state is not to be used.
+    The state is the last size - 1 steps of x, [size-1, B, N], so a sequence may be fed whole, in pieces or by
+    `stream`. In a batch of several lengths, padding becomes part of the state. Score such a batch with a
+    mask, and do not use its final state.
 
     Examples
     --------
@@ -151,7 +150,7 @@ class Window(Module):
         y : numpy.ndarray
             [T, B, size * N].
         state : numpy.ndarray
-            [size-1, B, N], for the call that goes on from here.
+            [size-1, B, N], the state for the next call.
 
         Raises
         ------
@@ -194,11 +193,11 @@ class Window(Module):
         return np.split(y, self.size, axis=-1)
 
     def _lags(self) -> np.ndarray:
-        """How far each step of the final state is before the next step, [size-1, 1]."""
+        """The distance of each step in the final state from the next step, [size-1, 1]."""
         return np.arange(self.size - 1, 0, -1)[:, np.newaxis]
 
     def _sight(self, reset: ArrayLike | None, T: int, B: int) -> np.ndarray:
-        """How many steps back each step can see, [T+1, B]; the last row is the step to come."""
+        """How many steps back each step can see, [T+1, B]; the last row is the step after x."""
         if reset is None:
             return np.full((T + 1, B), self.size)
         mask = checks.as_array("reset", reset)
@@ -248,7 +247,7 @@ class WindowStream:
     ----------
     window : Window
     batch : int
-        B, the sequences that go on side by side.
+        B, the number of parallel sequences.
 
     Examples
     --------

@@ -167,7 +167,7 @@ def _undifferentiable(
     """Gradients that refuse to be differentiated by what they were made of.
 
     torch's `once_differentiable` refuses only where the gradients that come in want one of their own, and on
-    no way back to the inputs: elsewhere a second derivative would be taken for zero.
+    no path to the inputs. Elsewhere a second derivative would count as zero.
     """
     present = [result for result in results if result is not None]
     sources = [source for source in sources if source is not None and source.requires_grad]

@@ -132,7 +132,7 @@ class Accelerated(torch.nn.Module):
         Returns
         -------
         list of str
-            Their names; where there are none, torch's code gives what this module gives.
+            Their names. Without any, torch's code gives the same results as this module.
         """
         return [
             name

@@ -57,8 +57,9 @@ class Layers(Accelerated):
             Laid out as input's first axes (a PackedSequence, where input is one). True where a step is the
             first of an episode: its state is zero before, and no gradient crosses.
         checkpoint : bool or int, optional
-            Keep only the state at every so many steps (True: about sqrt(T)) and run each segment again on the
-            way back: much less memory for long sequences.
+            Recomputation: keep only the state at the start of each segment of so many steps (True: about
+            sqrt(T)), and run the segments again in the backward pass. Long sequences then take much less
+            memory.
 
         Returns
         -------

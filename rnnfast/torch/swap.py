@@ -24,7 +24,7 @@ class Swapped(NamedTuple):
     swapped : list of str
         The names of the modules that were swapped, as in ``model.named_modules()``; "" is the model itself.
     left : dict of str to str
-        The names of the recurrent modules that were left alone, and why.
+        The names of the recurrent modules that were not swapped, and why.
     """
 
     swapped: list[str]
@@ -35,7 +35,7 @@ def accelerate(model: torch.nn.Module) -> Swapped:
     """Have rnnfast's kernels run the RNNs, LSTMs and GRUs (and their cells) of a model, in place.
 
     A module stays the object that it is, with its parameters, hooks, mode and name: only its class changes.
-    So optimizers, references and checkpoints that there are go on as before.
+    So existing optimizers, references and checkpoints stay valid.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def accelerate(model: torch.nn.Module) -> Swapped:
     Returns
     -------
     Swapped
-        The names of those swapped, and of those left alone with the reason: a subclass of torch's module
+        The names of those swapped, and of those not swapped with the reason: a subclass of torch's module
         (its author may count on torch's code), a module with a forward set on it, one with an attribute
         of the name of an option that torch lacks, and an RNN whose nonlinearity is not the one it was built
         with, since torch runs that one.
@@ -91,7 +91,7 @@ def restore(model: torch.nn.Module) -> Swapped:
     Returns
     -------
     Swapped
-        The names of those swapped, and of those left alone with the reason: options that torch lacks, or a
+        The names of those swapped, and of those not swapped with the reason: options that torch lacks, or a
         subclass of rnnfast's module.
 
     Raises

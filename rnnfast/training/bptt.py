@@ -30,8 +30,8 @@ def truncated_bptt(
 ) -> Iterator[tuple[float, Any]]:
     """After every k1 steps, the gradients of their loss through the last k2 steps.
 
-    Before each yield the parameters' ``.grad`` are zeroed and the window's gradients added; the caller
-    updates the weights and goes on.
+    Before each yield the parameters' ``.grad`` are zeroed and the window's gradients added. The caller
+    updates the weights before it takes the next.
 
     Parameters
     ----------

@@ -86,8 +86,8 @@ def fit(
     shuffle : bool, optional
         Draw arrays in a new order each epoch. By default yes, unless `stateful`.
     stateful : bool, default False
-        Each batch starts from the state in which the one before ended, without a gradient between them. Each
-        epoch starts from zero. Row b of a batch goes on from row b of the one before, so all batches are of
+        Each batch starts from the final state of the batch before, without a gradient between them. Each
+        epoch starts from zero. Row b of a batch continues row b of the batch before, so all batches have
         one size.
     truncate : (k1, k2), optional
         Truncated backpropagation through time, as :func:`truncated_bptt` does it: an update after every k1
@@ -110,7 +110,7 @@ def fit(
     metadata : mapping, optional
         Kept in the checkpoint: anything that JSON can hold. The key "fit" is taken.
     resume : path, optional
-        A checkpoint to go on from, as if the run had not stopped: with the same data, to the same bits.
+        A checkpoint from which the run continues, as if it had not stopped: the same data give the same bits.
         Settings of the optimizer, like its learning rate, are those it has now; its averages come from the
         file. Another `batch_size`, `shuffle`, `stateful`, `truncate`, `axes` or `clip_norm` is refused.
         Limits, the schedule, validation, callbacks and files may change; the seed is the file's.
@@ -446,7 +446,7 @@ class _Interrupts:
     def __enter__(self) -> _Interrupts:
         import signal
 
-        # A handler of the caller's own is left alone, and only the main thread may set one.
+        # A handler of the caller is not replaced, and only the main thread may set one.
         default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if default and threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._receive)

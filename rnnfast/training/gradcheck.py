@@ -177,7 +177,7 @@ class _Comparison:
         self._float32 = False
 
     def add(self, name: str, array: np.ndarray, gradient: Any, loss: Callable[[], float]) -> None:
-        """Compare the gradient of `loss` with respect to `array`, which is changed and put back."""
+        """Compare the gradient of `loss` with respect to `array`, which is changed and restored."""
         if not array.size:
             return
         if gradient is None:

@@ -50,7 +50,7 @@ class ProgressBar:
         if run.event != "end" and run.seconds - self._shown_at < self._interval:
             return
         self._shown_at = run.seconds
-        with suppress(OSError):  # where stderr takes nothing (full disk, lost terminal), training goes on
+        with suppress(OSError):  # training continues if stderr fails (full disk, lost terminal)
             self._show(self._line(run))
 
     def close(self) -> None:

@@ -34,11 +34,11 @@ class Run:
     epoch : int
         Epochs finished, from the first run on.
     epochs : int or None
-        How many there will be, where there is a limit.
+        The number of epochs of the whole run, if it is limited.
     batch : int
         Updates made in the present epoch: one for each batch, or for each window of it.
     batches : int or None
-        Updates in an epoch, where known.
+        Updates in an epoch, if known.
     step : int
         Updates made, from the first run on.
     loss : float
@@ -50,9 +50,9 @@ class Run:
     improved : bool
         Whether the latest validation loss was the lowest so far.
     state
-        What the next update begins with, where the state goes on.
+        The state with which the next update begins, if states are carried.
     targets : int
-        How many targets this call of fit has trained on.
+        The number of targets that this call of fit has trained on.
     """
 
     def __init__(

@@ -233,6 +233,43 @@ def test_the_suite_writes_tables_and_figures(folder, capsys):
 
 
 @pytest.mark.usefixtures("no_peers")
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"cases": ["odd", "even"]}, ValueError, "cases: expected one of .*, got 'even'"),
+        ({"cells": 5}, TypeError, "cells: expected a list of names, got 5"),
+        ({"threads": (1, 0)}, ValueError, "threads: expected at least 1, got 0"),
+        ({"seconds": 0}, ValueError, "seconds: expected a number above 0, got 0"),
+    ],
+)
+def test_a_suite_of_wrong_arguments_writes_nothing(folder, keywords, error, message):
+    with pytest.raises(error, match=message):
+        suite.run_suite(folder / "results", **keywords)
+    assert not (folder / "results").exists()
+
+
+def test_a_suite_that_is_stopped_leaves_the_number_of_threads(folder, monkeypatch):
+    before = rf.get_num_threads()
+
+    def stopped(calls, *_, alone=False):
+        if not alone:
+            calls["2"]()
+            raise KeyboardInterrupt
+        return {"peak": [1.0]}
+
+    monkeypatch.setattr(suite, "interleave", stopped)
+    monkeypatch.setattr(suite, "contenders", lambda *_, **__: [])
+    monkeypatch.setattr(suite, "read_bandwidths", dict)
+    monkeypatch.setattr(suite, "describe", lambda _: {})
+    monkeypatch.setattr(suite, "absent_peers", dict)
+    monkeypatch.setattr(suite, "race", lambda *_: [])
+    rf.set_num_threads(1)
+    with pytest.raises(KeyboardInterrupt):
+        suite.run_suite(folder / "results", cases=["step-8"], cells=["rnn"], threads=[1], seconds=0.02)
+    assert rf.get_num_threads() == 1
+    rf.set_num_threads(before)
+
+
 def test_a_suite_that_is_stopped_keeps_what_it_has(folder, monkeypatch):
     exact = suite.exact_results
     monkeypatch.setattr(
@@ -328,7 +365,7 @@ def test_texts_that_cannot_be_trained_on(folder, capsys):
     assert "nowhere.txt: No such file" in fails(capsys, "train", "nowhere.txt")
     assert "Is a directory" in fails(capsys, "train", folder)
     assert "empty.txt: 0 characters are too short" in fails(capsys, "train", "empty.txt")
-    assert "16 streams (--batch) of 64 steps (--seq-len) take 1,025" in fails(capsys, "train", "short.txt")
+    assert "16 sequences (--batch) of 64 steps (--seq-len) take 1,025" in fails(capsys, "train", "short.txt")
     assert "latin.txt: not UTF-8 text (byte 1)" in fails(capsys, "train", "latin.txt")
     assert "null" in fails(capsys, "train", "nul\0l.txt")
     assert not (folder / "rnnfast-model.npz").exists()
@@ -396,7 +433,9 @@ def test_what_a_resumed_run_cannot_change(trained, capsys):
 def test_places_that_cannot_be_written(folder, capsys):
     assert "its folder does not exist" in fails(capsys, "train", "text.txt", "--output", "nowhere/model.npz")
     assert "is a folder" in fails(capsys, "train", "text.txt", "--output", folder)
-    assert "no checkpoint to be replaced" in fails(capsys, "train", "text.txt", "--output", "text.txt")
+    assert "is no checkpoint, and is not replaced" in fails(
+        capsys, "train", "text.txt", "--output", "text.txt"
+    )
     assert (folder / "text.txt").read_text() == TEXT
 
 

@@ -11,7 +11,7 @@ import pytest
 from tables import days, fails, forecast, pandas, rows, write
 
 from rnnfast.cli.main import main
-from rnnfast.series import Markov, training
+from rnnfast.series import Markov, network
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 
 NAIVE = ["--rung", "last", "--rung", "markov", "--horizon", "3"]
@@ -47,7 +47,7 @@ def test_a_kept_model_forecasts_the_same_without_training(folder, capsys, monkey
     write("data.csv", {"day": days(), "y": VALUES})
     options = ["--rung", rung, "--lags", "6", "--horizon", "3", "--difference", "none"]
     forecast(capsys, "data.csv", *options, "--save", "m.npz", "--output", "first.csv")
-    monkeypatch.setattr(training, "fit", None)  # what would be needed to train
+    monkeypatch.setattr(network, "fit", None)  # what would be needed to train
     forecast(capsys, "data.csv", "--model", "m.npz", "--output", "again.csv")
     assert rows("again.csv") == rows("first.csv")
     write("later.csv", {"day": days(125), "y": np.append(VALUES, np.ones(5))})
@@ -280,12 +280,12 @@ def test_a_table_that_cannot_be_read_is_explained(folder, capsys, content, argum
             "data.csv: too short for convolution(70): ",
         ),
         (["--season", "90", "--rung", "season", "--horizon", "3"], "too short for last season(90): "),
-        (["--save", "other.csv"], "--save other.csv: exists, and is no checkpoint"),
+        (["--save", "other.csv"], "--save other.csv: exists, is no checkpoint"),
         (["--save", "absent/m.npz"], "--save absent/m.npz: its folder does not exist"),
         (["--output", "."], "--output .: is a folder"),
         (["--model", "absent.npz"], "--model absent.npz: No such file"),
         (["--model", "other.csv"], "--model other.csv: no readable rnnfast checkpoint"),
-        (["--model", "m.npz", "--lags", "3"], "--lags: is of training, and --model m.npz is trained"),
+        (["--model", "m.npz", "--lags", "3"], "--lags: not with --model m.npz, which is trained already"),
     ],
 )
 def test_options_that_cannot_be_are_explained(folder, capsys, arguments, words):
@@ -339,11 +339,11 @@ def test_intervals_of_a_short_series_say_what_they_hold(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--output", "data.csv"], "--output data.csv: is the file of the data too"),
-        (["--output", "link.csv"], "--output link.csv: is the file of the data too"),
-        (["--model", "m.npz", "--output", "./m.npz"], "--output ./m.npz: is the file of --model too"),
-        (["--save", "n.npz", "--output", "n.npz"], "--output n.npz: is the file of --save too"),
-        (["--output", "a.png", "--plot", "a.png"], "--plot a.png: is the file of --output too"),
+        (["--output", "data.csv"], "--output data.csv: is the same file as the data"),
+        (["--output", "link.csv"], "--output link.csv: is the same file as the data"),
+        (["--model", "m.npz", "--output", "./m.npz"], "--output ./m.npz: is the same file as --model"),
+        (["--save", "n.npz", "--output", "n.npz"], "--output n.npz: is the same file as --save"),
+        (["--output", "a.png", "--plot", "a.png"], "--plot a.png: is the same file as --output"),
         (["--save", "text.npz"], "--save text.npz: exists, and is a checkpoint, but not of a forecaster"),
     ],
 )
@@ -428,8 +428,8 @@ def test_ctrl_c_ends_the_ladder_and_writes_nothing(folder, capsys, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         return mse(*arguments)
 
-    mse = training.mse
-    monkeypatch.setattr(training, "mse", interrupted)
+    mse = network.mse
+    monkeypatch.setattr(network, "mse", interrupted)
     write("data.csv", {"day": days(), "y": VALUES})
     arguments = ["data.csv", "--rung", "gru", "--horizon", "3", "--save", "m.npz", "--output", "out.csv"]
     before = set(folder.iterdir())

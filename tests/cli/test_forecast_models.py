@@ -227,7 +227,7 @@ def test_mistakes_with_covariates(folder, capsys):
     forecast(capsys, "load.csv", *options, "--save", "m.npz")
     for option in (["--covariates", "x"], ["--series", "x"], ["--difference", "none"], ["--non-negative"]):
         error = fails(capsys, "load.csv", "--model", "m.npz", *option)
-        assert f"{option[0]}: is of training, and --model m.npz is trained" in error
+        assert f"{option[0]}: not with --model m.npz, which is trained already" in error
     arrays, metadata = read_checkpoint("m.npz")
     for change in ({"covariates": []}, {"series": "symbol"}, {"only": ["A"]}):
         write_checkpoint("m.npz", arrays, {**metadata, **change})

@@ -9,7 +9,7 @@ import pytest
 from commands import SMALL, fails, interrupted_after
 
 import rnnfast as rf
-from rnnfast.cli import compare
+from rnnfast.cli import text_ladder
 from rnnfast.cli.main import main
 from rnnfast.nn import optim
 from rnnfast.text.alphabets import ALPHABETS
@@ -124,7 +124,7 @@ def test_prompts_that_the_model_has_no_symbols_for(folder, capsys):
 
 @pytest.fixture
 def low_ladder(monkeypatch):
-    monkeypatch.setattr(compare, "ORDERS", (3,))
+    monkeypatch.setattr(text_ladder, "ORDERS", (3,))
 
 
 @pytest.mark.usefixtures("low_ladder")
@@ -134,7 +134,7 @@ def test_the_ladder_is_the_scores_of_its_models(folder, capsys, kind):
     assert main(["train", "text.txt", *SMALL, *how, "--compare"]) == 0
     printed, _ = capsys.readouterr()
     assert not (folder / "rnnfast-model.npz").exists()
-    assert f"2 epochs each, 4 streams x 16 {kind}" in printed
+    assert f"2 epochs each, 4 sequences x 16 {kind}" in printed
     rows = {line[:24].strip(): line[24:].split() for line in printed.splitlines() if len(line) > 60}
     networks = ["window of 8, 8 units", "RNN, 8 units", "GRU, 8 units", "LSTM, 8 units"]
     counting = [
@@ -179,8 +179,8 @@ def test_one_cell_of_the_ladder_and_less_time(folder, capsys):
 
 
 def test_a_margin_is_a_difference_in_words():
-    assert compare.margin(1.0, 1.25) == "0.250 bits below"
-    assert compare.margin(1.25, 1.0) == "0.250 bits above"
+    assert text_ladder.margin(1.0, 1.25) == "0.250 bits below"
+    assert text_ladder.margin(1.25, 1.0) == "0.250 bits above"
 
 
 @pytest.mark.usefixtures("low_ladder")
@@ -213,8 +213,8 @@ def test_options_that_contradict(folder, capsys):
     train = ["train", "text.txt", *SMALL]
     for option in ("--output", "--resume", "--plot"):
         assert f"{option}: not with --compare" in fails(capsys, *train, "--compare", option, "x.npz")
-    assert "--vocabulary 9: goes with --symbols words" in fails(capsys, *train, "--vocabulary", "9")
-    assert "--window 9: goes with --cell window" in fails(capsys, *train, "--window", "9")
+    assert "--vocabulary 9: needs --symbols words" in fails(capsys, *train, "--vocabulary", "9")
+    assert "--window 9: needs --cell window" in fails(capsys, *train, "--window", "9")
     few = ["--symbols", "words", "--batch", "99"]
     assert "take 1,585 words, its first nine tenths have" in fails(capsys, *train, *few)
     assert "take 1,585 words" in fails(capsys, *train, *few, "--compare")

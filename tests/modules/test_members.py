@@ -127,7 +127,7 @@ def test_a_layers_own_parameters_keep_their_shapes() -> None:
     ):
         with pytest.raises(AttributeError, match="a parameter stays what it is"):
             change()
-    with pytest.raises(AttributeError, match="a Sequential keeps its modules"):
+    with pytest.raises(AttributeError, match="the modules of a Sequential cannot be replaced"):
         setattr(rf.Sequential(gru), "0", rf.GRU(2, 3))
 
 

@@ -93,10 +93,13 @@ static void report(const char *name, const uint64_t hash[2])
 
 static ptrdiff_t padded(const Kernels *k, ptrdiff_t n) { return padded_to(n, k->lanes); }
 
+/* Operands along an inner axis of K numbers. */
+static ptrdiff_t depth_of(const Kernels *k, ptrdiff_t K) { return (K + k->together - 1) / k->together * k->places; }
+
 /* Memory for the copies of so many rows of K numbers as operands. */
 static void *copies(const Kernels *k, ptrdiff_t count, ptrdiff_t K)
 {
-    return zeros(k->depth > 1 ? count * ((K + k->depth - 1) / k->depth) : 0);
+    return zeros(k->together > 1 ? count * depth_of(k, K) : 0);
 }
 
 /* Where the pieces of n things start: one piece, or one of each size in turn, 1, 2, 3 ... */
@@ -181,7 +184,7 @@ static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
     for (size_t n = 0; n < sizeof row_counts / sizeof *row_counts; n++) {
         const ptrdiff_t M = row_counts[n];
         const Blocks w = {.data = numbers(C * K, 1), .height = C, .width = K, .count = 1};
-        void *packed = zeros(padded(k, C) * K), *bias = numbers(C, 1), *a = numbers(M * K, 2);
+        void *packed = zeros(padded(k, C) * depth_of(k, K)), *bias = numbers(C, 1), *a = numbers(M * K, 2);
         k->pack_by_rows(&w, packed, 0, k->groups_of(C));
         for (int with_bias = 0; with_bias < 2; with_bias++)
             for (int in_pieces = 0; in_pieces < 2; in_pieces++) {
@@ -270,12 +273,13 @@ static void weight_gradient(const Kernels *k, const Rows *all_d, ptrdiff_t C, pt
     int turn = 1;
 
     for (ptrdiff_t q = 0, end; q < count; q = end) {
-        end = piece_end(q, count, in_pieces, turn++ * k->depth);
-        void *operand = zeros((end - q) * stride);
+        end = piece_end(q, count, in_pieces, turn++ * k->together);
+        void *operand = zeros(depth_of(k, end - q) * stride);
         k->pack_operand(a, inner, rest, K, q, end, operand);
         for (ptrdiff_t g = 0, g_end; g < groups; g = g_end) {
             g_end = piece_end(g, groups, in_pieces, 1);
-            void *packed = zeros((end - q) * padded(k, (g_end * k->columns < C ? g_end * k->columns : C) - g * k->columns));
+            const ptrdiff_t columns = (g_end * k->columns < C ? g_end * k->columns : C) - g * k->columns;
+            void *packed = zeros(depth_of(k, end - q) * padded(k, columns));
             k->pack_gradient(&d, C, q, end, g, g_end, packed, db);
             k->gradient_product(&product, end - q, q == 0, end == count, g, g_end, packed, operand);
             free(buffers[--buffer_count]);
@@ -317,8 +321,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     void *b_ih = numbers(X * H, 1), *b_hh = numbers(X * H, 1), *dy = numbers(T * B * P, 1);
     const Blocks ih = input_window(&p, w_ih, I), hh = state_window(&p, w_hh, P, G);
     const Blocks bias_ih = input_window(&p, b_ih, 1), bias_hh = state_window(&p, b_hh, 1, X);
-    void *w_project = zeros(padded(k, X * H) * I), *bias = zeros(S * H);
-    void *w_step = zeros(G * padded(k, H) * P), *gates = zeros(T * B * S * H), *y = zeros(T * B * P);
+    void *w_project = zeros(padded(k, X * H) * depth_of(k, I)), *bias = zeros(S * H);
+    void *w_step = zeros(G * padded(k, H) * depth_of(k, P)), *gates = zeros(T * B * S * H), *y = zeros(T * B * P);
     p.initial[PART_H] = numbers(B * P, 1);
     p.initial[PART_C] = numbers(B * H, 1);
     p.zeros = zeros(H > P ? H : P);
@@ -329,7 +333,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     void *w_second = layer->P ? numbers(P * H, 0.5) : w_hh;
     const Blocks m = second_window(&p, w_second);
     if (second) {
-        void *w_m = zeros(padded(k, P) * H);
+        void *w_m = zeros(padded(k, P) * depth_of(k, H));
         p.w_m = w_m;
         p.m = rows(zeros(T * B * H), B, B * H, H);
         k->pack_by_rows(&m, w_m, 0, k->groups_of(P));
@@ -355,14 +359,14 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     *hash = checksum(*hash, gates, T * B * S * H);
     if (has_c) *hash = checksum(*hash, p.state[PART_C].data, T * B * H);
 
-    void *w_back = zeros(G * H * padded(k, P)), *w_dx = zeros(X * H * padded(k, I)), *dx = zeros(T * B * I);
+    void *w_back = zeros(depth_of(k, G * H) * padded(k, P)), *w_dx = zeros(depth_of(k, X * H) * padded(k, I)), *dx = zeros(T * B * I);
     p.d_state[PART_H] = numbers(B * P, 1);
     void *dc = numbers(B * H, 1);
     if (has_c) p.d_state[PART_C] = dc;
     p.d_steps[PART_H] = rows(dy, B, B * P, P);
     p.w_back = w_back;
     if (second) {
-        void *w_m_back = zeros(P * padded(k, H));
+        void *w_m_back = zeros(depth_of(k, P) * padded(k, H));
         p.w_m_back = w_m_back;
         p.d_m = cell->m_slot == NO_SLOT ? rows(zeros(T * B * P), B, B * P, P)
                                         : rows(at(gates, cell->m_slot * H), B, B * S * H, S * H);
@@ -454,7 +458,7 @@ static void check(const Kernels *k)
 
     size = k->real_size;
     random_state = 1;
-    if (k->depth == 1) {
+    if (k->together == 1) {
         check_vmath(k);
         check_dropout(k);
     }

@@ -263,7 +263,21 @@ def test_other_refusals():
         model.roll(series, [0, 5])
     with pytest.raises(TypeError, match="origins: expected integers"):
         model.roll(series, [0.5])
-    with pytest.raises(ValueError, match="cell: expected one of linear"):
-        LatentAutoregression("transformer")
+    ragged = [[1.0], [2.0, 3.0]]
+    with pytest.raises(ValueError, match="history: expected an array, got list"):
+        model.predict(ragged)
+    with pytest.raises(ValueError, match="history: expected an array, got list"):
+        model.quantiles(ragged, 0.5)
+    with pytest.raises(ValueError, match="probabilities: expected an array, got list"):
+        model.quantiles(series, ragged)
+    with pytest.raises(ValueError, match="origins: expected an array, got list"):
+        model.roll(series, ragged)
+    with pytest.raises(TypeError, match="metadata: expected a Mapping, got 5"):
+        model.save("model.npz", 5)
+    for cell in ("transformer", ["gru"]):
+        with pytest.raises(ValueError, match="cell: expected one of linear"):
+            LatentAutoregression(cell)
+    with pytest.raises(TypeError, match=r"difference: expected an integer, got 0\.5"):
+        Markov(difference=np.array(0.5))
     with pytest.raises(ValueError, match="smoothing: expected a number above 0"):
         Markov(smoothing=0)

@@ -16,6 +16,7 @@ from rnnfast.series import (
     TooShort,
     backtest,
     best_score,
+    default_lags,
     ladder,
     longest_horizon,
     score_table,
@@ -216,3 +217,30 @@ def test_a_straight_line_is_met_exactly_and_the_intervals_say_that_they_have_no_
 
 def test_of_errors_that_are_level_the_fewest_parameters_win():
     assert best_score([score("a", 9, 0.0), score("b", 3, 0.0)]).parameters == 3
+
+
+def test_wrong_arguments_are_named_before_anything_is_learnt():
+    rungs, series = [LastValue()], wave()
+    for keywords, error, message in (
+        ({"level": 90}, ValueError, "level: expected a share between 0 and 1, got 90"),
+        ({"rng": "x"}, TypeError, "rng: expected an integer"),
+        ({"forecasters": 5}, TypeError, "forecasters: expected an iterable of Forecaster, got 5"),
+        ({"forecasters": ["ar"]}, TypeError, "forecasters: expected a Forecaster, got 'ar'"),
+    ):
+        with pytest.raises(error, match=message):
+            list(backtest(**{"series": series, "forecasters": rungs} | keywords))
+    assert rungs[0].horizon == 0
+    for function in (best_score, simplest_score, score_table):
+        with pytest.raises(ValueError, match="scores: expected at least one, got none"):
+            function([])
+        with pytest.raises(TypeError, match="scores: expected a list of Score, got 5"):
+            function(5)
+        with pytest.raises(TypeError, match="scores: expected a Score, got 'ar'"):
+            function(["ar"])
+    for rows in ("x", 2.5):
+        with pytest.raises(TypeError, match="rows: expected an integer"):
+            longest_horizon(rows)
+        with pytest.raises(TypeError, match="rows: expected an integer"):
+            default_lags(rows=rows)
+    with pytest.raises(ValueError, match="test: expected a probability p"):
+        longest_horizon(100, test=1.5)

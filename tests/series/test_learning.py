@@ -9,7 +9,7 @@ import pytest
 from forecasters import made, wave
 
 import rnnfast as rf
-from rnnfast.series import AutoRegression, Convolution, LatentAutoregression, Perceptron, latent, training
+from rnnfast.series import AutoRegression, Convolution, LatentAutoregression, Perceptron, latent, network
 from rnnfast.series.arrays import History
 
 
@@ -161,7 +161,7 @@ def test_ctrl_c_ends_the_training(name, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         return mse(*arguments)
 
-    mse = training.mse
-    monkeypatch.setattr(training, "mse", interrupted)
+    mse = network.mse
+    monkeypatch.setattr(network, "mse", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made(name).fit(wave())

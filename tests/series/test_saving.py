@@ -55,8 +55,29 @@ def test_a_damaged_file_is_refused(tmp_path, name, value):
         write_checkpoint(path, own, {**metadata, "forecaster": {**metadata["forecaster"], "flat": flat}})
         with pytest.raises(ValueError, match="flat: expected a bool that fits"):
             load_forecaster(path)
+    write_checkpoint(path, arrays, {**metadata, "forecaster": {**metadata["forecaster"], "class": "Mine"}})
+    with pytest.raises(ValueError, match=r"damaged: class: expected one of LastValue, .* got 'Mine'"):
+        load_forecaster(path)
     write_checkpoint(path, arrays, {"kind": "other"})
     with pytest.raises(ValueError, match="not one of a forecaster"):
+        load_forecaster(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("gru", {"hidden": 400}), ("mlp", {"window": 40, "hidden": 400}), ("convolution", {"channels": 400})],
+)
+def test_a_small_file_asks_for_no_large_network(name, settings, tmp_path, monkeypatch):
+    """Even if some array is as long as each setting."""
+    path = tmp_path / "model.npz"
+    forecaster = made(name).fit(wave(), horizon=3, rng=0)
+    forecaster.save(path)
+    arrays, metadata = read_checkpoint(path)
+    own = metadata["forecaster"]
+    own["settings"] |= settings
+    write_checkpoint(path, arrays, metadata)
+    monkeypatch.setattr(type(forecaster), "_build", lambda *_: pytest.fail("memory is taken"))
+    with pytest.raises(ValueError, match="damaged: settings: expected a network of"):
         load_forecaster(path)
 
 

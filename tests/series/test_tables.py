@@ -177,14 +177,14 @@ GAPS = {"day": np.delete(np.array(ONE["day"]), [20]), "y": VALUES[1:]}
             {},
             "data.csv: 1 of 58 steps of day are not 1 day, the first from 2024-01-20 to 2024-01-22 (line "
             "22), 1 row is missing there; irregular='resample' (one row for each step, the mean of the rows "
-            "nearest to it; a step without any is missing) or irregular='ignore' (take the rows as they "
-            "stand)",
+            "nearest to it; a step without any is missing) or irregular='ignore' (use the rows as they "
+            "are)",
         ),
         (
             {"day": ["2024-01-01", "2024-01-02", "2924-01-01"], "y": [1.0, 2.0, 3.0]},
             {"irregular": "resample"},
             "data.csv: steps of 1 day from 2024-01-01 to 2924-01-01 would make 328,719 rows of 3; "
-            "irregular='ignore' (take the rows as they stand)",
+            "irregular='ignore' (use the rows as they are)",
         ),
         (
             {"y": [1.0, np.nan, 3.0], "t": [1, 2, 3]},
@@ -282,4 +282,18 @@ def test_a_forecast_is_drawn(folder, flat):
         rf.series.draw_forecast("o.svg", data, rf.series.Forecast(*[np.zeros((3, 2))] * 3))
     with pytest.raises(ValueError, match="level: expected a number"):
         rf.series.draw_forecast("o.svg", data, forecast, level=90)
+    with pytest.raises(TypeError, match=r"data: expected a Data, got 'data\.csv'"):
+        rf.series.draw_forecast("o.svg", "data.csv", forecast)
+    with pytest.raises(TypeError, match="forecast: expected a Forecast, got 5"):
+        rf.series.draw_forecast("o.svg", data, 5)
+    with pytest.raises(TypeError, match="name: expected a str, got 5"):
+        rf.series.draw_forecast("o.svg", data, forecast, name=5)
     assert not (folder / "o.svg").exists()
+
+
+def test_a_clock_goes_on_for_a_number_of_steps():
+    clock = rf.series.Clock("hour", np.array([0, 6, 12]))
+    assert clock.after(0).labels() == []
+    for count, error in ((-1, ValueError), ("x", TypeError)):
+        with pytest.raises(error, match="count: expected "):
+            clock.after(count)

@@ -76,6 +76,7 @@ def test_alphabets_show_what_they_are():
         (lambda: Bytes().missing(None), TypeError, "text: expected a str, got None"),
         (lambda: list(Characters("ab").decode([2])), ValueError, r"numbers: .* 0\.\.1, got 2"),
         (lambda: list(Characters("ab").decode([-1])), ValueError, r"numbers: .* 0\.\.1, got -1"),
+        (lambda: Bytes().decode(5), TypeError, "numbers: expected integers, got 5"),
         (lambda: list(Bytes().decode([0.5])), TypeError, "numbers: expected an integer, got 0.5"),
     ],
 )

@@ -12,6 +12,7 @@ from commands import SMALL, TEXT, fails
 import rnnfast as rf
 from rnnfast.cli.main import main
 from rnnfast.text import Bytes, Characters, Text, TextModel
+from rnnfast.text import model as text_model
 from rnnfast.text.alphabets import ALPHABETS
 from rnnfast.training import History, read_checkpoint, write_checkpoint
 
@@ -223,6 +224,34 @@ def test_files_that_hold_no_text_model(trained):
         rf.text.load(3)
 
 
+def test_a_small_file_asks_for_no_large_network(trained, monkeypatch):
+    arrays, metadata = read_checkpoint("rnnfast-model.npz")
+    monkeypatch.setattr(text_model, "network", lambda *_: pytest.fail("memory is taken"))
+    for change in ({"hidden": 5000}, {"layers": 500}, {"cell": "window", "window": 500}):
+        write_checkpoint("large.npz", arrays, metadata | {"options": metadata["options"] | change})
+        with pytest.raises(ValueError, match=r"^large\.npz: damaged: options: expected a network of 4,"):
+            rf.text.load("large.npz")
+
+
+class Caseless(Characters):
+    """Characters of an alphabet in lower case, which reads capitals too."""
+
+    def cut(self, text: str) -> str:
+        return super().cut(text).lower()
+
+
+def test_what_load_could_not_build_again_is_not_saved(model, tmp_path):
+    caseless = small(Caseless("abc\n"))
+    assert caseless.generate("ABC", 9, rng=0) == caseless.generate("abc", 9, rng=0)
+    with pytest.raises(ValueError, match=r"alphabet: expected Characters, Bytes or Words, .* got Caseless"):
+        caseless.save(tmp_path / "model.npz")
+    part = TextModel(model.model, model.alphabet, {"cell": "gru"})
+    assert repr(part) == "TextModel(Sequential; 31 symbols)"
+    with pytest.raises(ValueError, match=r"options: expected those of rf\.text\.build"):
+        part.save(tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
@@ -269,6 +298,9 @@ def test_wrong_arguments_of_train_are_named(model, keywords, error, message):
     [
         (lambda m: TextModel(rf.GRU(2, 3), m.alphabet), TypeError, "model: expected a Sequential"),
         (lambda m: TextModel(m.model, "abc"), TypeError, "alphabet: expected an Alphabet, got 'abc'"),
+        (lambda m: TextModel(m.model, m.alphabet, 5), TypeError, "options: expected a Mapping, got 5"),
+        (lambda m: rf.text.check_converged(5, History()), TypeError, "model: expected a TextModel, got 5"),
+        (lambda m: rf.text.check_converged(m, [5.0]), TypeError, r"history: expected a History, got \[5.0\]"),
         (
             lambda m: m.generate("é, ü"),
             ValueError,

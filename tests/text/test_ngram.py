@@ -161,6 +161,7 @@ def test_known_bits_of_the_default_text():
         (([0, 1], 0), "vocabulary: expected at least 1, got 0"),
         (([0, 1], 2, 0), "order: expected at least 1, got 0"),
         (([0, 1], 2, 2, "add-one"), "smoothing: expected witten-bell or kneser-ney, got 'add-one'"),
+        (([0, 1], 2, 2, np.ones(2)), "smoothing: expected witten-bell or kneser-ney, got array"),
         (([], 2), "symbols: expected at least 1 symbol, got none"),
         (([[0, 1]], 2), r"symbols: expected one axis, got shape \(1, 2\)"),
         (([0, 2], 2), r"symbols: expected symbols in 0\.\.1, got 0\.\.2"),
@@ -193,3 +194,11 @@ def test_symbols_are_integers():
         model.bits_per_symbol([0.0, 1.0])
     with pytest.raises(TypeError, match="context: expected integers, got dtype float64"):
         model.probabilities([0.5])
+
+
+def test_a_vocabulary_is_as_large_as_the_keys_of_grams_allow():
+    symbols, most = [0, 1, 0, 2], (2**63 - 1) // 4
+    assert NGram(symbols, most, 3).grams == NGram(symbols, 3, 3).grams
+    for model in (lambda: NGram(symbols, most + 1, 3), lambda: bits_by_order(symbols, most + 1, symbols)):
+        with pytest.raises(ValueError, match=f"vocabulary: expected at most {most} with 4 training symbols"):
+            model()

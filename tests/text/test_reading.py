@@ -1,4 +1,4 @@
-"""Texts: their split, their symbols, the files that they come from, streams side by side."""
+"""Texts: their split, their symbols, the files that they come from, parallel sequences."""
 
 from __future__ import annotations
 
@@ -160,6 +160,14 @@ def test_a_python_without_the_default_text(monkeypatch):
         (lambda: Text(TEXT, "bytes", 3), ValueError, "vocabulary: expected None with symbols='bytes', got 3"),
         (lambda: Text(TEXT, Bytes(), 3), ValueError, r"expected None with symbols=Bytes\(\), got 3"),
         (lambda: Text(TEXT, "words", 0), ValueError, "vocabulary: expected at least 1, got 0"),
+        (lambda: Text(TEXT, name=5), TypeError, "name: expected a str, got 5"),
+        (lambda: Text(TEXT, files=[b"x"]), TypeError, r"files: expected the name .* got \[b'x'\]"),
+        (
+            lambda: Text(TEXT).bits_per_character("x"),
+            TypeError,
+            "bits_per_symbol: expected a number, got 'x'",
+        ),
+        (lambda: Text(TEXT).bits_per_character(np.nan), ValueError, "bits_per_symbol: expected a number"),
         (lambda: rf.text.read_text([]), ValueError, "files: expected at least one, got none"),
         (lambda: rf.text.read_text(3), TypeError, "files: expected the name of a file, or several, got 3"),
         (lambda: rf.text.read_text([3]), TypeError, "files: expected the name of a file, or several"),

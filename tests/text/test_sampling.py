@@ -150,6 +150,8 @@ def test_other_mistakes(model):
         distribution(LOGITS, exclude=[4])
     with pytest.raises(ValueError, match="exclude: expected at least one symbol to be left, got none"):
         distribution(LOGITS, exclude=range(4))
+    with pytest.raises(TypeError, match=r"exclude: expected a sequence of symbols, got array\(3\)"):
+        distribution(LOGITS, exclude=np.array(3))
     for call in (generate, lambda *arguments: beam_search(*arguments, 2)):
         with pytest.raises(ValueError, match=r"prompt: expected shape \[N\] with at least one symbol"):
             call(model, [], 3)

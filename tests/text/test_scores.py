@@ -43,6 +43,13 @@ def test_a_score_of_any_size_is_short(value, decimals, text):
 
 
 def test_wrong_arguments_are_named():
+    for score in (rf.text.ngram_score, rf.text.best_ngram):
+        with pytest.raises(TypeError, match="text: expected a Text, got 'abc'"):
+            score("abc")
+    with pytest.raises(TypeError, match="bits: expected a number, got 'x'"):
+        rf.text.perplexity("x")
+    with pytest.raises(ValueError, match="bits: expected a number, got nan"):
+        rf.text.perplexity(np.nan)
     with pytest.raises(ValueError, match="longest: expected at least 1, got 0"):
         rf.text.best_ngram(Text(TEXT), longest=0)
     with pytest.raises(ValueError, match="smoothing: expected witten-bell or kneser-ney"):

@@ -225,6 +225,8 @@ def test_wrong_parameters_are_refused() -> None:
         TypeError, match=r"params: expected Parameters such as model.parameters\(\), got Linear"
     ):
         optim.SGD(rf.Linear(2, 3))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"params: expected Parameters such as .* got array\(3\)"):
+        optim.SGD(np.array(3), lr=0.1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="params: expected Parameter objects, got ndarray"):
         optim.SGD([np.ones(2)])  # type: ignore[list-item]
     param = Parameter(np.ones(2))

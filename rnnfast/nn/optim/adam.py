@@ -74,7 +74,7 @@ class Adam(Optimizer):
         self._move(step, p, with_decay(g, p, self.weight_decay, b), averages, a)
 
     def _move(self, step: int, p: NDArray, g: NDArray, averages: Sequence[NDArray], a: NDArray) -> None:
-        """The update itself, when g holds its weight decay; `a` is scratch, and may not be g."""
+        """The update without weight decay, which g already holds; `a` is scratch, and may not be g."""
         m, v = averages
         beta1, beta2 = self.betas
         np.subtract(g, m, out=a)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
 from rnnfast.nn.optim.settings import checked_setting
 from rnnfast.nn.optim.state import StateReader
@@ -61,11 +62,8 @@ class Optimizer:
     lr: float
 
     def __init__(self, params: Iterable[Parameter], lr: float) -> None:
-        if not isinstance(params, Iterable):
-            raise TypeError(
-                f"params: expected Parameters such as model.parameters(), got {type(params).__name__}"
-            )
-        self.params: list[Parameter] = list(params)
+        each = checks.iterated("params", params, "Parameters such as model.parameters()")
+        self.params: list[Parameter] = list(each)
         if not self.params:
             raise ValueError("params: expected at least one Parameter, got none")
         for param in self.params:
@@ -93,7 +91,7 @@ class Optimizer:
         Raises
         ------
         ValueError
-            A parameter is read-only; none has been changed then.
+            If a parameter is read-only. No parameter has been changed then.
         """
         updated: list[tuple[int, NDArray, NDArray]] = []
         for index, param in enumerate(self.params):
@@ -143,7 +141,7 @@ class Optimizer:
             param.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all that a later run needs to go on: numbers, text and arrays that an ``.npz`` holds.
+        """Copies of everything that a later run needs to continue: numbers, text and arrays for an ``.npz``.
 
         Returns
         -------

@@ -1,16 +1,16 @@
-"""Tables of time series: read from files, their times understood, their rows made regular and whole.
+"""Tables of time series: files are read, dates are recognized, rows are made regular and complete.
 
-data      reads the series of a file: what each column is for, and all the steps below
+data      reads the series of a file: the use of each column, and all the steps below
 table     the file itself: CSV, TSV or Parquet as columns of text or numbers
-times     the column that is the time, or the columns that are one time together
+times     the column that is the time, or the columns that together are the time
 dates     the formats that fit a column of dates, and the offsets from UTC that it names
-rulers    dates as whole numbers that differ by one step from row to row
+rulers    dates as whole numbers, one step apart from row to row
 clock     the times of rows, the step between them, and the times after them
-long      long tables, which have several rows of one time, made wide
+long      long tables, which have several rows for one time, made wide
 pivot     the same for arrays
 rows      rows in order, at equal steps, without missing values
 errors    errors that name arguments
-packages  imports of what only tables need
+packages  imports of packages that only tables need
 """
 
 from rnnfast.series.tables.clock import Clock

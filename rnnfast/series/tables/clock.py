@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast import checks
 from rnnfast.series.tables.dates import Reading, is_clock_time, readings
 from rnnfast.series.tables.errors import Argument, TableError
 from rnnfast.series.tables.rulers import DAY, BusinessDays, Elapsed, Ruler, rulers
@@ -14,9 +15,9 @@ from rnnfast.series.tables.table import Table, numbers
 
 __all__ = ["Clock", "Dates", "clock_of"]
 
-EXACT = 2**53  # up to which each whole number is a float64
+EXACT = 2**53  # up to this, each whole number is a float64
 LONGEST_HOLIDAY = 10  # business days
-HOLIDAYS = 0.1  # of the business days, at most
+HOLIDAYS = 0.1  # the largest share of business days that are holidays
 
 
 class Dates(NamedTuple):
@@ -43,8 +44,8 @@ class Dates(NamedTuple):
 class Clock:
     """The times of rows: positions on an axis, the step between them, and both as text.
 
-    :func:`read_data` makes it. Positions are whole numbers of a unit that suits the step where the times are
-    dates, or the numbers of a column of numbers, or the rows' own numbers where there is no time.
+    :func:`read_data` makes it. The positions of dates are whole numbers of a unit that suits the step. The
+    positions of numbers are the numbers. Without a time, they are the numbers of the rows.
 
     Parameters
     ----------
@@ -93,8 +94,8 @@ class Clock:
         return Clock(self.name, positions, self._ruler, self.step, self.reading)
 
     def after(self, count: int) -> Clock:
-        """The clock that goes on for `count` steps: at the positions that are known, then at equal steps."""
-        known = self._ahead[:count]
+        """The clock of the next `count` steps: at the known positions, then at equal steps."""
+        known = self._ahead[: checks.integer("count", count, 0)]
         last = known[-1] if len(known) else self.positions[-1]
         return self.moved(np.append(known, last + self.step * np.arange(1, count - len(known) + 1)))
 
@@ -135,7 +136,7 @@ class Clock:
         return int(missing.sum()) if few and 0 <= missing.min() and missing.max() <= LONGEST_HOLIDAY else 0
 
     def axis(self) -> NDArray[Any]:
-        """What a plot's axis shows: datetime64 (local times) or numbers."""
+        """The values of a plot's axis: datetime64 (local times) or numbers."""
         return self.positions if self._ruler is None else self._ruler.local(self.positions)[0]
 
     def labels(self, rows: NDArray[np.integer] | None = None) -> list[str]:
@@ -166,7 +167,7 @@ class Clock:
         return self._ruler is not None and self._ruler.zone is not None and self._ruler.zone.changes
 
     def _commonest_step(self) -> Any:
-        differences = np.diff(np.unique(self.positions))  # in any order of rows, and of a long table
+        differences = np.diff(np.unique(self.positions))  # also of unsorted rows and of long tables
         if not len(differences):
             return 1
         if differences.dtype.kind == "f":  # sums of decimals differ in their last bits
@@ -224,7 +225,7 @@ def clock_of(table: Table, name: str | None, dates: Dates) -> Clock:
 
 
 def _are_compact(name: str, values: NDArray[np.float64], found: list[Reading]) -> bool:
-    """Whether whole numbers are dates: all like 20240131, or like 202401 and regular only as dates."""
+    """Whether whole numbers are dates: all like 20240131, or like 202401 if regular only as dates."""
     digits = np.log10(np.abs(values[~np.isnan(values)]).max(initial=1.0))
     if found[0].misfits.any() or np.isnat(found[0].walls).any():
         return False
@@ -238,14 +239,14 @@ def _are_compact(name: str, values: NDArray[np.float64], found: list[Reading]) -
 
 
 def _dated(name: str, reading: Reading, expected: str | None = None) -> Clock:
-    """The clock of dates: on the ruler where they are regular, or the fewest steps are odd."""
+    """The clock of dates: on the ruler on which they are regular, else on that with the fewest odd steps."""
     best, fewest = None, -1
     for ruler, positions in rulers(reading.walls, reading.instants, reading.zone):
         wanted = None if expected is None else ruler.step_of(expected)
         alone = wanted is not None and len(np.unique(positions)) == 1
         clock = Clock(name, positions, ruler, wanted if alone else None, reading.format)
         if isinstance(ruler, Elapsed) and ruler.zone is not None and not ruler.utc and clock.step % DAY:
-            continue  # hours are equal in UTC alone
+            continue  # hours have equal length in UTC only
         if alone or (expected is not None and clock.step_text() == expected):
             return clock
         if isinstance(ruler, BusinessDays) and clock.step != 1:
@@ -253,17 +254,17 @@ def _dated(name: str, reading: Reading, expected: str | None = None) -> Clock:
         odd = len(_distinct(clock).odd_steps())
         if best is None or odd < fewest:
             best, fewest = clock, odd
-    assert best is not None  # time in UTC or local time is always there
+    assert best is not None  # elapsed time is always among them
     return best
 
 
 def _distinct(clock: Clock) -> Clock:
-    """The clock of each time once, in order: a long table has it several times."""
+    """The clock of the different times, in order: a long table repeats times."""
     return clock.moved(np.unique(clock.positions))
 
 
 def _two_readings(path: str, column: Any, clocks: list[Clock]) -> TableError:
-    """That dates have several readings, with what each makes of them."""
+    """The error that dates have several readings, with the dates of each."""
     ways = [
         f"{clock.reading} (steps of {clock.step_text()}, {clock.labels()[-1]} the last)"
         for clock in map(_distinct, clocks)

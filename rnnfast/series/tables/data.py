@@ -1,4 +1,4 @@
-"""The series of a file: the columns of its table by their uses, and what is read from them."""
+"""The series of a file: the use of each column of its table, and the values that are read from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rnnfast.series.tables.times import time_column
 
 __all__ = ["Data", "read_data"]
 
-SEASONS = 4  # that a table holds at least, where its dates suggest one
+SEASONS = 4  # the least seasons in a table whose dates suggest one
 
 
 class Data(NamedTuple):
@@ -88,7 +88,7 @@ class Data(NamedTuple):
 
 
 class _Uses(NamedTuple):
-    """What the columns of a table are for. Without `values`, they are the only column of numbers."""
+    """The uses of a table's columns. Without `values`, the only column of numbers has that use."""
 
     values: list[str]
     time: str | None
@@ -242,7 +242,7 @@ def _read(table: Table, uses: _Uses, dates: Dates, missing: str, irregular: str)
 
 
 def _regular(table: Table, clock: Clock, reading: dict[str, Any], repeats: str) -> Data:
-    """The series of a table that has a column for each, and for each of their covariates."""
+    """The series of a wide table, which has a column for each series and each covariate."""
     columns, kept = reading["columns"], reading["only"]
     names, about = (
         [key_of(column, name) for column in part for name in kept] if kept else list(part)
@@ -276,7 +276,7 @@ def _regular(table: Table, clock: Clock, reading: dict[str, Any], repeats: str) 
 
 
 def _covariates(known: NDArray[np.float64], S: int, own: int) -> NDArray[np.float64] | None:
-    """Columns [N + F, K * own] as covariates [N + F, S, K]; `own` series have some of their own."""
+    """Columns [N + F, K * own] as covariates [N + F, S, K]; `own` is S, or 1 if the series share them."""
     if not known.shape[1]:
         return None
     each = known.reshape(len(known), -1, own).swapaxes(1, 2)
@@ -292,7 +292,7 @@ def _names(argument: str, value: Any) -> list[str]:
 
 
 def _marks(values: Any) -> list[str]:
-    """What means a missing value, as text."""
+    """The texts that mean a missing value."""
     several = [values] if isinstance(values, str) else values
     if not isinstance(several, Sequence) or not all(
         isinstance(v, (str, int, float, np.number)) for v in several
@@ -309,7 +309,7 @@ def _text(argument: str, value: Any) -> str | None:
 
 
 def _check_names(table: Table, uses: _Uses) -> None:
-    """Refuse columns that the table does not have; the time is looked for by itself."""
+    """Refuse columns that the table does not have. The time is checked elsewhere."""
     named = [] if uses.series is None else [Argument("series", uses.series)]
     named += [Argument("columns", name) for name in uses.values]
     named += [Argument("covariates", name) for name in uses.covariates]

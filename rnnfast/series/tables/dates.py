@@ -34,7 +34,7 @@ NAMED = (
     "%Y-%b",
 )  # months by name
 COMPACT = {8: "%Y%m%d", 6: "%Y%m"}  # dates that look like whole numbers, by their digits
-SAMPLES = 8  # rows that suggest formats
+SAMPLES = 8  # the number of rows from which formats are guessed
 
 
 class Zone:
@@ -70,7 +70,7 @@ class Zone:
         if self._named is None:
             return self._known(self._walls, walls)
         local = package("pandas").DatetimeIndex(walls)
-        ambiguous = np.ones(len(walls), bool)  # the first of two hours of one name
+        ambiguous = np.ones(len(walls), bool)  # the first of two hours with the same name
         aware = local.tz_localize(self._named, ambiguous=ambiguous, nonexistent="shift_forward")
         shifted = aware.tz_localize(None).to_numpy("datetime64[us]")
         return shifted - aware.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[us]")
@@ -217,7 +217,7 @@ def _times(text: Any) -> Any:
     half = digits[3].str.lower()
     hours = hours.where(half.isna(), hours % 12 + 12 * (half == "p"))
     total = (1e6 * (3600 * hours + 60 * minutes + seconds)).round()
-    right = (minutes < 60) & (seconds < 60) & (total <= 24 * 3.6e9)  # 24:00 is the next day's beginning
+    right = (minutes < 60) & (seconds < 60) & (total <= 24 * 3.6e9)  # 24:00 is the beginning of the next day
     times = pandas.to_timedelta(total.where(right), unit="us").astype("timedelta64[us]")
     return pandas.Series(times.to_numpy()[codes], index=text.index)
 

@@ -1,4 +1,4 @@
-"""The errors of tables: text in which arguments are named, so that a program can name them its own way."""
+"""The errors of tables. Their text marks the names of arguments, so that a program can replace them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TableError(ValueError):
 
 
 class MissingColumn(TableError):
-    """A column that is named and not there.
+    """A named column that the table does not have.
 
     Examples
     --------

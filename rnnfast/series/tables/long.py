@@ -1,4 +1,4 @@
-"""Long tables: several rows of one time, as a column says which series each is of; made wide, or named."""
+"""Long tables, where a column names the series of each row: made wide, or reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnfast.series.tables.table import Table, names_in
 
 __all__ = ["key_of", "only_rows", "repeated_times", "widen"]
 
-FEW = 2  # rows that each name of a column of names has, at least, on average
+FEW = 2  # the least rows of a name in a column of names, on average
 
 
 def only_rows(table: Table, series: str, only: list[str], time: str | None) -> Table:
@@ -104,7 +104,7 @@ def widen(
 
 
 def key_of(column: str, name: str) -> str:
-    """What a column is called that holds one name's part of `column`."""
+    """The name of the column that holds one name's values of `column`."""
     return f"{column} of {name}"
 
 

@@ -1,4 +1,4 @@
-"""Packages that only tables need, imported when one is read."""
+"""Packages that only tables need, imported when a table is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["package"]
 
 
 def package(name: str, who: str = "rnnfast.series") -> ModuleType:
-    """The module `name`; where it is absent, an ImportError that says who needs it and what brings it."""
+    """The module `name`; if it is absent, an ImportError that says what needs it and what installs it."""
     try:
         return import_module(name)
     except ImportError as error:

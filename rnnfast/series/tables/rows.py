@@ -1,4 +1,4 @@
-"""Rows of a table on their way to a regular series: in order, at equal steps, no value missing."""
+"""Makes the rows of a table a regular series: in order, at equal steps, without missing values."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rnnfast.series.tables.table import listed
 
 __all__ = ["IRREGULAR", "MISSING", "Rows"]
 
-MISSING = {  # what `missing` may be, and what it does
+MISSING = {  # the choices of `missing`, and their effect
     "error": "stop",
     "drop": "leave rows out; the others count as neighbours",
     "previous": "repeat the value before",
     "interpolate": "a straight line between the values before and after",
 }
-IRREGULAR = {  # what `irregular` may be
+IRREGULAR = {  # the choices of `irregular`
     "error": "stop",
     "resample": "one row for each step, the mean of the rows nearest to it; a step without any is missing",
-    "ignore": "take the rows as they stand",
+    "ignore": "use the rows as they are",
 }
-GROWTH = 100  # times as many rows that resampling may make, at most
+GROWTH = 100  # resampling makes at most this many times the rows
 
 
 class Rows:
@@ -52,16 +52,16 @@ class Rows:
         self.places = places
 
     def sort(self) -> str:
-        """Put the rows in the order of time; return what was done."""
+        """Put the rows in the order of time; return a note of it."""
         if (np.diff(self.clock.positions) >= 0).all():
             return ""
         self._take(np.argsort(self.clock.positions, kind="stable"))
         return f"rows put in the order of {self.clock.name}"
 
     def make_regular(self, how: str, repeats: str) -> str:
-        """Make steps equal, by a key of IRREGULAR; return what was done.
+        """Make steps equal, by a key of IRREGULAR; return a note of it.
 
-        `repeats` says which times are there twice.
+        `repeats` has the times that occur twice.
         """
         odd = self.clock.odd_steps()
         if not len(odd):
@@ -106,7 +106,7 @@ class Rows:
         return future
 
     def make_whole(self, names: list[str], how: str) -> str:
-        """Fill in missing values or drop their rows, by a key of MISSING; return what was done."""
+        """Fill in missing values or drop their rows, by a key of MISSING; return a note of it."""
         gaps = np.isnan(self.values)
         rows = gaps.any(axis=1)
         if not rows.any():
@@ -133,7 +133,7 @@ class Rows:
         self.places = [self.places[row] for row in rows]
 
     def _why_irregular(self, row: int, count: str, repeats: str) -> str:
-        """What the first odd step is, after `row`."""
+        """The cause of the first odd step, which is after `row`."""
         before, after = self.clock.labels(np.array([row, row + 1]))
         skipped = self.clock.skipped(row)
         cause = f", {skipped:,} {'row is' if skipped == 1 else 'rows are'} missing there" if skipped else ""
@@ -185,7 +185,7 @@ class Rows:
 
 
 def _ways(argument: str, ways: dict[str, str]) -> list[str | Argument]:
-    """What the argument offers beside stopping, as parts of an error."""
+    """The choices of the argument other than an error, as parts of an error's text."""
     parts: list[str | Argument] = []
     for way, what in ways.items():
         if way != "error":

@@ -1,4 +1,4 @@
-"""Rulers: dates as whole numbers that differ by one step from row to row, and such numbers as dates."""
+"""Rulers turn dates into whole numbers, one step apart from row to row, and numbers into dates."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def rulers(
     at_one_time = bool((walls - days == time).all())
     differences = np.diff(np.unique(walls.astype(np.int64)))
     fits: list[tuple[Ruler, NDArray[np.int64]]] = []
-    later: list[tuple[Ruler, NDArray[np.int64]]] = []  # what only a table that is short has
+    later: list[tuple[Ruler, NDArray[np.int64]]] = []  # only short tables have this
     if at_one_time and differences.min(initial=SHORTEST_MONTH) >= SHORTEST_MONTH:
         months = walls.astype("datetime64[M]").astype(np.int64)
         found: list[tuple[Ruler, NDArray[np.int64]]] = [

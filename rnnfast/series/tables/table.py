@@ -19,7 +19,7 @@ from rnnfast.series.tables.packages import package
 
 __all__ = ["Table", "is_missing", "listed", "names_in", "numbers", "read_table"]
 
-MISSING = {"", "na", "n/a", "nan", "null", "none", "nat", "?", "-"}  # what stands for no value, in any case
+MISSING = {"", "na", "n/a", "nan", "null", "none", "nat", "?", "-"}  # no value, in any case of letters
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 PARQUET = {".parquet", ".pq"}
 POINT = r"[+-]?(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.\d*)?"  # 1,234.5
@@ -32,7 +32,7 @@ UNREADABLE = (  # what pandas, pyarrow, csv and gzip raise for a damaged file, o
     csv.Error,
     zlib.error,
 )
-UNNAMED = r"Unnamed: \d+"  # what pandas calls, and writes for, a column without a name
+UNNAMED = r"Unnamed: \d+"  # pandas' names of a column without a name
 
 
 class Table(NamedTuple):
@@ -43,7 +43,7 @@ class Table(NamedTuple):
     path : str
     columns : dict of str to pandas.Series
     places : list of str
-        Where each row stands, as messages say it: "line 2".
+        The place of each row in the file, as messages name it: "line 2".
     """
 
     path: str
@@ -58,7 +58,7 @@ def read_table(path: str, missing_values: Sequence[str] = ()) -> Table:
     ----------
     path : str
     missing_values : sequence of str
-        Numbers or texts that stand for a missing value, in all columns.
+        Numbers or texts that mean a missing value, in all columns.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def read_table(path: str, missing_values: Sequence[str] = ()) -> Table:
     if suffix in PARQUET:
         package("pyarrow", "a Parquet file")
     try:
-        open_regular(path).close()  # a device may have no end, and a pipe is read but once
+        open_regular(path).close()  # a device may have no end, and a pipe can be read only once
         frame = pandas.read_parquet(path) if suffix in PARQUET else _read_text(pandas, path, suffix)
     except OSError as error:
         if error.errno is not None:
@@ -109,7 +109,7 @@ def read_table(path: str, missing_values: Sequence[str] = ()) -> Table:
 
 def _rows_of_parquet(pandas: Any, frame: Any) -> tuple[Any, list[str]]:
     """The rows with their index as a column, and their places."""
-    if not isinstance(frame.index, pandas.RangeIndex):  # what pandas keeps beside the columns
+    if not isinstance(frame.index, pandas.RangeIndex):  # pandas wrote its index to the file
         frame = frame.reset_index(names=frame.index.name or "time")
     for name, kind in frame.dtypes.items():
         if isinstance(kind, pandas.PeriodDtype):
@@ -123,14 +123,14 @@ def _rows_of_text(path: str, frame: Any) -> tuple[Any, list[str]]:
     if names and all(_is_number(name) for name in names):
         raise TableError(f"{path}: expected a first line that names the columns, got {', '.join(names)}")
     filled = (frame != "").any(axis=1).to_numpy(copy=True)
-    if len(names) == 1 and filled.any():  # a blank line is a missing value, but at the end
+    if len(names) == 1 and filled.any():  # a blank line is a missing value, except at the end
         filled[: np.flatnonzero(filled)[-1]] = True
     frame = frame[filled]
     return frame, [f"line {row + 2}" for row in frame.index]
 
 
 def _separator(path: str, suffix: str) -> str:
-    """What is between the values of a row: spreadsheets of some countries write semicolons."""
+    """The separator of the values of a row: spreadsheets of some countries write semicolons."""
     if suffix != ".csv":
         return SEPARATORS[suffix]
     opened = gzip.open if path.lower().endswith(".gz") else open
@@ -145,7 +145,7 @@ def _read_text(pandas: Any, path: str, suffix: str) -> Any:
     how |= {"skip_blank_lines": False, "skipinitialspace": True}
     names = pandas.read_csv(path, nrows=0, index_col=False, **how).columns
     try:
-        frame = pandas.read_csv(path, header=None, **how)  # the first line says how many values a row has
+        frame = pandas.read_csv(path, header=None, **how)  # the first line sets the number of values of a row
     except pandas.errors.ParserError as error:
         counts = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
         if counts is None:
@@ -202,7 +202,7 @@ def _with_points(column: Any, decimal_comma: bool) -> Any:
 
 
 def is_missing(text: Any) -> Any:
-    """Where a column of text has what stands for no value."""
+    """Where a column of text has a missing value."""
     return text.str.lower().isin(MISSING)
 
 

@@ -1,4 +1,4 @@
-"""Which column of a table is its time, or which columns together."""
+"""Finds the column of a table that is its time, or the columns that together are its time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rnnfast.series.tables.table import Table, listed, names_in, numbers
 
 __all__ = ["time_column"]
 
-NAMES = {"time", "date", "datetime", "timestamp", "ds"}  # of time columns, whatever they hold
+NAMES = {"time", "date", "datetime", "timestamp", "ds"}  # names of time columns with any content
 COUNTS = {
     "t",
     "year",
@@ -22,10 +22,10 @@ COUNTS = {
     "week",
     "day",
     "hour",
-}  # of time columns, if they hold rising numbers
-PARTS = ("year", "month", "day", "hour", "minute", "second")  # of one time, in this order
-SHARES = {"quarter": "-Q", "week": "-W"}  # of a year, as ISO 8601 and statistics offices write them
-SAMPLE = 1000  # rows that say whether a column may be the time; all say how it is read
+}  # names of time columns that hold rising numbers
+PARTS = ("year", "month", "day", "hour", "minute", "second")  # names of the parts of a time, in this order
+SHARES = {"quarter": "-Q", "week": "-W"}  # parts of a year, as ISO 8601 and statistics offices write them
+SAMPLE = 1000  # the number of rows that decide whether a column may be the time
 
 
 def time_column(

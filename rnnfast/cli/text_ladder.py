@@ -1,4 +1,4 @@
-"""`rnnfast train --compare`: every kind of model of one text in a table, from counting to the LSTM."""
+"""`rnnfast train --compare`: a table of all kinds of text models, from n-grams to the LSTM, on one text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rnnfast.text.scores import LONGEST, SMOOTHINGS, fixed
 __all__ = ["compare", "margin"]
 
 ORDERS = (3, 5, 8)  # beyond the unigram and the bigram
-RATES = {"window": 0.005, "rnn": 0.002, "gru": 0.002, "lstm": 0.005}  # they suit each on the default text
+RATES = {"window": 0.005, "rnn": 0.002, "gru": 0.002, "lstm": 0.005}  # the best tried on the default text
 
 
 def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
-    """Print the ladder, a rung as soon as it is scored.
+    """Print the ladder, each rung as soon as it is scored.
 
     Parameters
     ----------
@@ -33,12 +33,12 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
     Returns
     -------
     int
-        The exit code: 0, or that after Ctrl-C, which ends it with the rungs done so far.
+        The exit code: 0, or `INTERRUPTED` if Ctrl-C ended the ladder early.
 
     Raises
     ------
     Diverged
-        If the training of a network did, once all is printed.
+        If the training of a network diverged; raised when everything is printed.
     """
     rates = {cell: chosen["lr"] or RATES[cell] for cell in cells}
     _print_terms(text, chosen, rates)
@@ -72,7 +72,7 @@ def margin(bits: float, other: float) -> str:
 
 
 def _count(text: Text) -> dict[str, float]:
-    """Print the rungs that count; their bits per symbol by name."""
+    """Print the rungs of count models, and return their bits per symbol by name."""
     counting: dict[str, float] = {}
     for smoothing in SMOOTHINGS:
         for order in (1, 2, *ORDERS):
@@ -86,11 +86,11 @@ def _count(text: Text) -> dict[str, float]:
 
 
 def _print_terms(text: Text, chosen: dict[str, Any], rates: dict[str, float]) -> None:
-    """What the networks have in common, and the table's head."""
+    """Print the settings of all networks, and the head of the table."""
     unit = text.alphabet.short
     length = f"{chosen['minutes']:g} minutes each" if chosen["minutes"] else f"{chosen['epochs']} epochs each"
     print(
-        f"networks    {length}, {chosen['batch']} streams x {chosen['seq_len']} {text.alphabet.unit}s;"
+        f"networks    {length}, {chosen['batch']} sequences x {chosen['seq_len']} {text.alphabet.unit}s;"
         f" dropout {chosen['dropout']:g}; threads: {rf.get_num_threads()}\n"
         f"            learning rates: {', '.join(f'{cell} {rate:g}' for cell, rate in rates.items())};"
         f" the held-out text is read once, at the end"
@@ -113,7 +113,7 @@ def _print_rung(text: Text, name: str, size: int, seconds: float, bits: float) -
 
 
 def _if_not_characters(text: Text, column: str) -> str:
-    """A column that a table of characters has already."""
+    """The column, or nothing in a table of characters, which has it already."""
     return "" if text.alphabet.unit == "character" else column
 
 

@@ -1,4 +1,4 @@
-"""What the networks of the ladder share: one way of training, so that only the networks differ."""
+"""What the networks of the ladder share: their base classes, and one way of training them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ CLIP_NORM = 1.0
 
 
 class NetworkForecaster(Forecaster):
-    """A forecaster whose numbers are the parameters of its network. A subclass gives `_build`.
+    """A forecaster whose numbers are the parameters of its network. A subclass gives `_build` and
+    `_least_parameters`.
 
     Parameters
     ----------
@@ -48,6 +49,10 @@ class NetworkForecaster(Forecaster):
         """The network, for as many covariates as there are."""
         raise NotImplementedError
 
+    def _least_parameters(self) -> int:
+        """A lower bound of the parameters of `_build`, before it takes any memory."""
+        raise NotImplementedError
+
     @property
     def parameters(self) -> int:
         return sum(parameter.data.size for parameter in self._network.parameters())
@@ -56,6 +61,11 @@ class NetworkForecaster(Forecaster):
         return self._network.state_dict()
 
     def _take(self, numbers: Mapping[str, NDArray], S: int) -> None:
+        held, least = sum(array.size for array in numbers.values()), self._least_parameters()
+        if least > held:
+            raise ValueError(
+                f"settings: expected a network of {held:,} parameters, got one of at least {least:,}"
+            )
         network = self._build(None)
         network.load_state_dict(numbers)
         self._network = network
@@ -110,20 +120,20 @@ def train(
     data, validation
         As for :func:`rnnfast.fit`: `data` a pair of arrays; `validation` may be None.
     updates : int
-        Of the weights, at most; without validation, so many.
+        The number of updates: the most with validation, the exact number without.
     rng : numpy.random.Generator
     truncate : int, optional
-        Update after every so many steps of a batch, from the state that the steps before left.
+        The steps of a truncation window, which starts from the final state of the one before.
 
     Returns
     -------
     int
-        After how many updates the weights were those that it ends with.
+        The number of updates after which the network had its final weights.
 
     Raises
     ------
     KeyboardInterrupt
-        After Ctrl-C, at the end of the update it came in.
+        After Ctrl-C, at the end of the present update.
     """
     x, _ = data
     examples = x.shape[-2] if truncate is not None else len(x)
@@ -156,6 +166,6 @@ def train(
 
 
 def _epochs_and_patience(count: int, updates: int) -> tuple[int, int]:
-    """The epochs of `count` updates that make so many, and the patience in epochs."""
+    """The epochs of `count` updates each that `updates` take, and the patience in epochs."""
     epochs = -(-updates // count)
     return epochs, max(5, epochs // 5)

@@ -12,7 +12,7 @@ typedef struct {
     int (*runs_here)(void);
     const Kernels *instruction[KINDS];   /* with a further instruction for its products, whose bits are the same; or NULL */
     int (*has_instruction[KINDS])(void); /* whether this machine has it, with the right bits */
-    int (*pays[KINDS])(void);            /* whether it is faster here: processors differ fourfold */
+    int (*pays[KINDS])(void);            /* whether it is faster here: it is not on every processor */
 } Implementation;
 
 /* Ends with an entry whose name is NULL. */

@@ -61,7 +61,8 @@ static void fma_chains(ptrdiff_t turns)
 #define BACKWARD_OF(number, name, ...) [number] = name##_backward,
 #define TABLE(isa, kind) \
     const Kernels kernels_##isa##_##kind = { \
-        .lanes = V, .columns = TILE_WIDTH * V, .real_size = sizeof(real), .operand_size = sizeof(operand), .together = TOGETHER, .places = PLACES, \
+        .lanes = V, .columns = TILE_WIDTH * V, .real_size = sizeof(real), .operand_size = sizeof(operand), \
+        .together = TOGETHER, .places = PLACES, \
         .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .pack_by_columns = pack_by_columns, \
         .add_bias = add_bias, .unpack_bias = unpack_bias, \
         .product = product, .groups_of = groups_of, .operand_stride = operand_stride, \

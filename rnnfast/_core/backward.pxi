@@ -122,7 +122,8 @@ cdef void add_second_gradient(BackwardJob *job, const Pass *p, Py_ssize_t q0, Py
 cdef inline Py_ssize_t gradient_operand(const BackwardJob *job) noexcept nogil:
     """Operands of a worker's copied rows."""
     cdef const Kernels *k = job.k
-    return depth_of(k, GRADIENT_ROWS) * max(k.operand_stride(job.layer.input_size), k.operand_stride(job.p.H), k.operand_stride(job.p.P))
+    return depth_of(k, GRADIENT_ROWS) * max(k.operand_stride(job.layer.input_size), k.operand_stride(job.p.H),
+                                            k.operand_stride(job.p.P))
 
 cdef inline Py_ssize_t backward_scratch(const Kernels *k, const Layer *layer, Py_ssize_t B) noexcept nogil:
     """Operands of a worker's scratch memory: for a step of B rows, and for flat products."""
@@ -252,7 +253,8 @@ cdef inline Rows chunk_rows(void *data, int chunk, Py_ssize_t steps, Py_ssize_t 
 cdef enum:  # the scratch memory of a pass: the packed weights, then; the second line starts as zeros
     BACKWARD_PACKED_D = BACKWARD_PACKS, BACKWARD_OPERAND, BACKWARD_SCRATCH
     BACKWARD_DB, BACKWARD_ZEROS, BACKWARD_SUMS, BACKWARD_TOKENS_DB, BACKWARD_DB_M
-    BACKWARD_DW_IH, BACKWARD_DW_HH, BACKWARD_DW_M, BACKWARD_TABLE, BACKWARD_PLACES, BACKWARD_PACKED_D_M, BACKWARD_M, BACKWARD_D_M, BACKWARD_BUFFERS
+    BACKWARD_DW_IH, BACKWARD_DW_HH, BACKWARD_DW_M, BACKWARD_TABLE, BACKWARD_PLACES, BACKWARD_PACKED_D_M, BACKWARD_M
+    BACKWARD_D_M, BACKWARD_BUFFERS
     BACKWARD_CLEARED = BACKWARD_DB, BACKWARD_KEPT = BACKWARD_DW_IH
     BACKWARD_PLACE_ARRAYS = 2 * MAX_PARTS + 4  # of states and their gradients, x, h0, dx, dh_steps
 

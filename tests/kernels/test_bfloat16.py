@@ -33,7 +33,7 @@ def chain(bias: np.ndarray, x: np.ndarray, W: np.ndarray) -> np.ndarray:
         x, W = (np.pad(array, ((0, 0), (0, 1))) for array in (x, W))
     sums = np.broadcast_to(bias, (len(x), len(W))).astype(np.float32)
     for k in range(0, x.shape[1], 2):
-        for place in (k + 1, k):  # a product of two bfloat16 is exact in float64, and so is this sum
+        for place in (k + 1, k):  # float64 holds the product exactly, and the sum of numbers so close in size
             exact = sums.astype(float) + np.outer(x[:, place], W[:, place].astype(float))
             sums = exact.astype(np.float32)
     return sums
@@ -78,6 +78,15 @@ def test_one_step_is_the_reference_s(name, shape, isa, instructions):
 @pytest.mark.parametrize("shape", [*SHAPES, (7, 5, 9, 17), (20, 3, 40, 33), (300, 2, 3, 8)], ids=str)
 def test_all_gradients_are_near_the_reference_s(name, shape, reverse):
     case = make(name, *shape, dtype="float32", reverse=reverse, **PRECISION)
+    want = run(reference, case.astype(np.float64))
+    for result, array in run(functional, case).items():
+        assert error(array, want[result]) <= BFLOAT16, result
+
+
+@all_options
+@pytest.mark.parametrize("shape", [(9, 7, 5, 33), (300, 2, 3, 8)], ids=str)
+def test_gradients_with_lengths_and_resets_are_near_the_reference_s(name, shape, instructions):
+    case = make_ragged(name, *shape, dtype="float32", **PRECISION)
     want = run(reference, case.astype(np.float64))
     for result, array in run(functional, case).items():
         assert error(array, want[result]) <= BFLOAT16, result

@@ -99,6 +99,16 @@ def test_a_tape_and_a_stream_keep_their_precision():
     assert_equal(step(x[0]), y[0])
 
 
+def test_a_tape_of_linear_keeps_its_precision():
+    linear = rf.Linear(I, H, rng=0, matmul_precision="bfloat16")
+    want = results(linear)
+    linear.zero_grad()
+    _, _, tape = linear.forward(x)
+    linear.matmul_precision = "float32"
+    assert_equal(linear.backward(tape, dy)[0], want[2])
+    assert_equal(linear.weight.grad, want[4]["weight"])
+
+
 def test_copies_and_repr():
     layer = small_layer("lstm", matmul_precision="bfloat16")
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):

@@ -177,7 +177,7 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
     """Allocates the memory of a plan whose options are set, and packs its weights. The caller calls free_network, also after an
     error."""
     cdef const rnnfast_options *o = &net.options
-    cdef const Kernels *k = chosen.kernels[FLOAT32 if o.dtype == RNNFAST_FLOAT32 else FLOAT64]
+    cdef const Kernels *k = in_use[FLOAT32 if o.dtype == RNNFAST_FLOAT32 else FLOAT64]
     cdef Py_ssize_t H = o.hidden_size, P = o.proj_size if o.proj_size else H, n, I
     cdef int D = 2 if o.bidirectional else 1, passes = <int>o.num_layers * D
     cdef Stack *stack = &net.stack

@@ -26,6 +26,13 @@
 #define IN_REGISTER(x) ((void)0)
 #endif
 
+/* Keeps a pointer in a register of its own: GCC may otherwise keep the difference from another one, for each use. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define IN_OWN_REGISTER(p) __asm__("" : "+r"(p))
+#else
+#define IN_OWN_REGISTER(p) ((void)0)
+#endif
+
 /* A precondition of a function; a debug build (RNNFAST_DEBUG) checks it. */
 #if defined(RNNFAST_DEBUG)
 #include <assert.h>

@@ -7,10 +7,11 @@
 
 #include "simd/target.h"
 
-#define DECLARE(isa) extern const Kernels kernels_##isa##_float32, kernels_##isa##_float64, kernels_##isa##_bfloat16;
-#define NO_INSTRUCTION {NULL}, {NULL}, {NULL}
+#define DECLARE(isa) \
+    extern const Kernels kernels_##isa##_float32, kernels_##isa##_float64, kernels_##isa##_bfloat16, kernels_##isa##_int8;
 #define KERNELS(isa) \
-    {[FLOAT32] = &kernels_##isa##_float32, [FLOAT64] = &kernels_##isa##_float64, [BFLOAT16] = &kernels_##isa##_bfloat16}
+    {[FLOAT32] = &kernels_##isa##_float32, [FLOAT64] = &kernels_##isa##_float64, \
+     [BFLOAT16] = &kernels_##isa##_bfloat16, [INT8] = &kernels_##isa##_int8}
 
 static int always(void) { return 1; }
 
@@ -105,23 +106,66 @@ static double product_time(const Kernels *k)
     return shortest;
 }
 static int vdpbf16_pays(void) { return product_time(&kernels_avx512_vdpbf16) < product_time(&kernels_avx512_bfloat16); }
-#define VDPBF16 {[BFLOAT16] = &kernels_avx512_vdpbf16}, {[BFLOAT16] = vdpbf16_runs}, {[BFLOAT16] = vdpbf16_pays}
+#define VDPBF16 [BFLOAT16] = {&kernels_avx512_vdpbf16, vdpbf16_runs, vdpbf16_pays},
 #else
-#define VDPBF16 NO_INSTRUCTION
+#define VDPBF16
+#endif
+
+extern const Kernels kernels_avx512_vnni;
+
+/* VPDPBUSD for vectors of AVX-512, or of AVX2. */
+static int avx512_vnni_runs(void)
+{
+    const unsigned bit_vnni = 1u << 11;
+    unsigned a, b, c, d;
+    return avx512_runs() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & bit_vnni);
+}
+#if defined(HAS_AVX_VNNI)
+extern const Kernels kernels_avx2_vnni;
+
+static int avx2_vnni_runs(void)
+{
+    const unsigned bit_vnni = 1u << 4;
+    unsigned a, b, c, d;
+    return avx2_runs() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_vnni);
+}
+#define AVX_VNNI [INT8] = {&kernels_avx2_vnni, avx2_vnni_runs, always},
+#else
+#define AVX_VNNI
 #endif
 #elif defined(__aarch64__)
 DECLARE(neon)
+extern const Kernels kernels_neon_sdot;
+
+#if defined(__linux__)
+#include <sys/auxv.h>
+static int sdot_runs(void)
+{
+    const unsigned long bit_dotprod = 1ul << 20;
+    return !!(getauxval(AT_HWCAP) & bit_dotprod);
+}
+#else
+static int sdot_runs(void)
+{
+#if defined(__APPLE__)
+    return 1; /* every processor of a Mac */
+#else
+    return 0;
+#endif
+}
+#endif
 #endif
 DECLARE(scalar)
 
 const Implementation implementations[] = {
 #if defined(__x86_64__)
-    {"avx512", "AVX-512 F, DQ, BW, VL", KERNELS(avx512), avx512_runs, VDPBF16},
-    {"avx2", "AVX2 and FMA", KERNELS(avx2), avx2_runs, NO_INSTRUCTION},
+    {"avx512", "AVX-512 F, DQ, BW, VL", KERNELS(avx512), avx512_runs,
+     {VDPBF16 [INT8] = {&kernels_avx512_vnni, avx512_vnni_runs, always}}},
+    {"avx2", "AVX2 and FMA", KERNELS(avx2), avx2_runs, {AVX_VNNI}},
 #elif defined(__aarch64__)
-    {"neon", "AArch64 NEON", KERNELS(neon), always, NO_INSTRUCTION},
+    {"neon", "AArch64 NEON", KERNELS(neon), always, {[INT8] = {&kernels_neon_sdot, sdot_runs, always}}},
 #endif
-    {"scalar", "plain C", KERNELS(scalar), always, NO_INSTRUCTION},
+    {"scalar", "plain C", KERNELS(scalar), always, {{0}}},
     {0},
 };
 

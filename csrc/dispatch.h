@@ -4,15 +4,20 @@
 
 #include "kernels.h"
 
-enum { FLOAT32, FLOAT64, BFLOAT16, KINDS }; /* kinds of kernels: types of elements and of operands */
+enum { FLOAT32, FLOAT64, BFLOAT16, INT8, KINDS }; /* kinds of kernels: types of elements and of operands */
+
+/* Kernels of an instruction set that use a further instruction for their products; their bits are the same. */
+typedef struct {
+    const Kernels *kernels;  /* NULL: there is no such instruction */
+    int (*runs_here)(void);  /* whether this machine has it, with the right bits */
+    int (*pays)(void);       /* whether it is faster here: it is not on every processor */
+} Instruction;
 
 typedef struct {
     const char *name, *description;
     const Kernels *kernels[KINDS];
     int (*runs_here)(void);
-    const Kernels *instruction[KINDS];   /* with a further instruction for its products, whose bits are the same; or NULL */
-    int (*has_instruction[KINDS])(void); /* whether this machine has it, with the right bits */
-    int (*pays[KINDS])(void);            /* whether it is faster here: it is not on every processor */
+    Instruction instruction[KINDS];
 } Implementation;
 
 /* Ends with an entry whose name is NULL. */

@@ -8,7 +8,7 @@
 
 enum { CHAINS = 12 }; /* vectors; enough to hide the latency of an FMA on two units */
 
-/* scratch [b1 - b0][depth of the inner axis of its product], of this worker alone. */
+/* scratch [b1 - b0][copy_size of the inner axis of its product], of this worker alone. */
 typedef void step_function(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1, void *scratch);
 
 typedef struct {
@@ -16,8 +16,14 @@ typedef struct {
     int columns;      /* 4V, the columns in a whole group of a flat pack */
     int real_size;    /* bytes of a number: a sum, a state, a gradient */
     int operand_size; /* bytes of an operand of a product, as it is packed */
-    int together;     /* numbers of the inner axis that are stored together ... */
-    int places;       /* ... in so many operands */
+    int together;     /* numbers of the inner axis that are stored together */
+    int speed;        /* products of operands in the time of one of reals, at most */
+    int trains;       /* whether there are backward kernels; the others are NULL */
+
+    /* Operands along an inner axis of K numbers: simd/operand.h. */
+    ptrdiff_t (*depth_of)(ptrdiff_t K);
+    ptrdiff_t (*packed_depth)(ptrdiff_t K);
+    ptrdiff_t (*copy_size)(ptrdiff_t K);
 
     /* Packing: kernels/pack.h. */
     void (*pack_by_rows)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);

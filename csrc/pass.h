@@ -25,7 +25,7 @@ typedef struct {
     Rows out;         /* OUT [.., C + extra] */
 } Product;
 
-enum { SCRATCH_ROWS = 512 }; /* rows of a product whose operands are copied at a time, where operands are no reals */
+enum { SCRATCH_ROWS = 512 }; /* rows of a product that are copied at a time, where operands are copies */
 
 /* The rows of an embedded input are rows of a table: row b of step s is number token[s*s_stride + b*b_stride]. */
 typedef struct {
@@ -84,6 +84,12 @@ static inline int has_second_product(const Pass *p)
 {
     const int weight = cell_table[p->cell].m_weight;
     return weight && p->given >> weight & 1;
+}
+
+/* Whether no |h| passes 1, but perhaps that of an initial state. */
+static inline int is_bounded(const Pass *p)
+{
+    return !(p->given >> WEIGHT_HR & 1) && (p->nonlinearity == TANH || p->nonlinearity == SIGMOID);
 }
 
 static inline ptrdiff_t part_width(const Pass *p, int part) { return part == PART_H ? p->P : p->H; }

@@ -46,6 +46,7 @@ typedef struct {
     ptrdiff_t height, width;
     int count;        /* slots in the window */
     int order[MAX_SLOTS];
+    const void *scales; /* [blocks * height] of int8 operands, one for each row; NULL: each row's largest number gives it */
 } Blocks;
 
 static inline int at_most(ptrdiff_t n, int most) { return n < most ? (int)n : most; }

@@ -12,6 +12,8 @@ __all__ = ["__version__", "config", "get_include", "show_config"]
 
 __version__ = "0.1.0"
 
+_INT8 = {"avx512": "VPDPBUSD", "avx2": "VPDPBUSD", "neon": "SDOT"}  # the instruction of each set's kernels
+
 
 def get_include() -> str:
     """The folder of ``rnnfast.h``, for compilers: what a C extension or a Cython module is built with.
@@ -33,11 +35,13 @@ def get_include() -> str:
 
 def config() -> dict[str, object]:
     """The facts that `show_config` prints, as a dict."""
+    own = _core.product_instructions()
     blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return {
         "version": __version__,
         "kernels": _core.get_isa(),
-        "bfloat16 products": "VDPBF16PS" if _core.product_instructions() else "float32 multiply-adds",
+        "bfloat16 products": "VDPBF16PS" if "bfloat16" in own else "float32 multiply-adds",
+        "int8 products": "integer multiply-adds" if "int8" not in own else _INT8[_core.get_isa()],
         "kernels compiled": _core.compiled_isas(),
         "kernels this machine runs": _core.available_isas(),
         "threads": _core.get_num_threads(),

@@ -68,6 +68,7 @@ __all__ = [
     "indrnn_forward",
     "lstm_backward",
     "lstm_forward",
+    "quantize",
     "rnn_backward",
     "rnn_forward",
     "round_to_bfloat16",
@@ -105,6 +106,44 @@ def round_to_bfloat16(array: np.ndarray) -> np.ndarray:
     return rounded.astype(np.uint32).view(np.float32).astype(array.dtype)
 
 
+def quantize(array: np.ndarray, bounded: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a float array in int8: integers from -127 to 127, and the scale of each row.
+
+    Of a row with the largest magnitude m, an integer is ``x * (127/m)`` rounded to nearest, ties to even, and
+    the scale is ``m/127``; each operation is rounded to float32. Rows below 2**-100 are zero. The scale of a row
+    with NaN or infinity is NaN.
+
+    Parameters
+    ----------
+    array : ndarray [.., K]
+    bounded : bool
+        Take 1 for m where it is less, as for the state of a cell whose h stays within 1.
+
+    Returns
+    -------
+    integers : ndarray [.., K] of float64
+    scales : ndarray [.., 1] of float64
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import reference
+    >>> integers, scales = reference.quantize(np.array([[0.5, -1.0, 0.004], [2.0, 0.0, 0.3]]))
+    >>> integers.astype(int).tolist(), scales.round(4).tolist()
+    ([[64, -127, 1], [127, 0, 19]], [[0.0079], [0.0157]])
+    """
+    x = array.astype(np.float32)
+    most = np.abs(x).max(axis=-1, keepdims=True, initial=0)
+    finite = np.isfinite(most)
+    most = np.where(finite, np.maximum(most, 1) if bounded else most, np.float32(1))
+    used = most >= np.float32(2.0**-100)
+    inverse = np.where(used, np.float32(127) / np.where(used, most, 1), np.float32(0))
+    with np.errstate(invalid="ignore"):
+        integers = np.where(finite, np.rint(x * inverse), 0)
+    scales = np.where(finite, np.where(used, most / np.float32(127), 0), np.nan)
+    return integers.astype(np.float64), scales.astype(np.float64)
+
+
 class Tape:
     """What a forward pass leaves for its backward pass; it may be used any number of times.
 
@@ -134,8 +173,10 @@ class Tape:
         Where step t is valid and no reset cuts it off from the state before it; None for everywhere.
     h_prev : ndarray [T, B, P]
         ``h_prev[t]`` is the h that went into step t.
-    matmul_precision : {"float32", "bfloat16"}
+    matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products.
+    bounded : bool
+        Whether no |h| passes 1, but perhaps that of the initial state.
     steps : list of tuple
         ``steps[t]``: the arrays [B, H] of step t that its backward step needs, in the order each cell says.
     """
@@ -144,6 +185,7 @@ class Tape:
         "H",
         "bias_hh",
         "bias_ih",
+        "bounded",
         "cell",
         "extra",
         "h_prev",
@@ -175,9 +217,10 @@ class Tape:
         element_wise: bool = False,
         **options: Any,
     ) -> None:
-        if matmul_precision not in ("float32", "bfloat16"):
+        if matmul_precision not in ("float32", "bfloat16", "int8"):
             raise ValueError(
-                f"matmul_precision: expected one of 'float32', 'bfloat16', got {matmul_precision!r}"
+                "matmul_precision: expected one of 'float32', 'bfloat16', 'int8', "
+                f"got {matmul_precision!r}"
             )
         x = _plain("x", x)
         if x.dtype not in (np.float32, np.float64):
@@ -199,6 +242,7 @@ class Tape:
         self.cell = cell
         self.options = options
         self.matmul_precision = matmul_precision
+        self.bounded = "weight_hr" not in given and options.get("nonlinearity", "tanh") in ("tanh", "sigmoid")
         self.valid = None if lengths is None else _valid(lengths, T, B)
         self.linked = self.valid if reset is None else _linked(reset, reverse, self.valid, T, B)
         self.x = self.within(x)
@@ -219,9 +263,13 @@ class Tape:
         """What a product reads of an array: the array, or its numbers rounded to bfloat16."""
         return array if self.matmul_precision == "float32" else round_to_bfloat16(array)
 
-    def product(self, a: np.ndarray, W: np.ndarray) -> np.ndarray:
-        """a·W of operands."""
-        return self.operand(a) @ self.operand(W)
+    def product(self, a: np.ndarray, W: np.ndarray, bounded: bool = False) -> np.ndarray:
+        """a·W of operands; `bounded`: hardly any |a| passes 1."""
+        if self.matmul_precision != "int8":
+            return self.operand(a) @ self.operand(W)
+        a_integers, a_scales = quantize(a, bounded)
+        W_integers, W_scales = quantize(W.T)
+        return ((a_integers @ W_integers.T) * (a_scales * W_scales.T)).astype(a.dtype)
 
     def outer_products(self, d: np.ndarray, a: np.ndarray) -> np.ndarray:
         """The sum of the outer products of all rows of the operands `d` [..., C] and `a` [..., K]: [C, K].
@@ -239,7 +287,7 @@ class Tape:
 
     def from_h(self, h: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
         """The state's part of one step's pre-activations, W_hh·h + b_hh, of these rows of W_hh: [B, G*H]."""
-        product = self.product(h, self.weight_hh[rows].T)
+        product = self.product(h, self.weight_hh[rows].T, self.bounded)
         return product if self.bias_hh is None else product + self.bias_hh[rows]
 
     def within(self, array: np.ndarray, t: Any = ...) -> np.ndarray:
@@ -320,8 +368,9 @@ def rnn_forward(
         True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
         Return the state at every step too.
-    matmul_precision : {"float32", "bfloat16"}
-        Of the operands of products. In bfloat16 they are rounded; sums and all else stay as they are.
+    matmul_precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
+        as it is. In int8 the tape is for no backward pass.
 
     Returns
     -------
@@ -630,8 +679,9 @@ def lstm_forward(
         True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
         Return the state at every step too.
-    matmul_precision : {"float32", "bfloat16"}
-        Of the operands of products. In bfloat16 they are rounded; sums and all else stay as they are.
+    matmul_precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
+        as it is. In int8 the tape is for no backward pass.
 
     Returns
     -------
@@ -696,7 +746,7 @@ def lstm_forward(
         c_t = c_free if cell_clip is None else np.clip(c_free, -cell_clip, cell_clip)
         o = _sigmoid(a["o"] + _peep(w_co, c_t))
         m = o * np.tanh(c_t)
-        h_t = m if W_P is None else tape.product(m, W_P.T)
+        h_t = m if W_P is None else tape.product(m, W_P.T, True)
         tape.h_prev[t] = h_prev
         tape.steps[t] = (i, f, g, o, c_prev, c_free, c_t)
         h = h_steps[t] = tape.after(t, h_t, h)
@@ -831,8 +881,9 @@ def gru_forward(
         True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
         Return the state at every step too.
-    matmul_precision : {"float32", "bfloat16"}
-        Of the operands of products. In bfloat16 they are rounded; sums and all else stay as they are.
+    matmul_precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
+        as it is. In int8 the tape is for no backward pass.
 
     Returns
     -------
@@ -1007,6 +1058,8 @@ def _check_tape(tape: Tape, cell: str) -> None:
         raise ValueError(
             f"tape: expected one from {cell}_forward, got {getattr(tape, 'cell', type(tape).__name__)}"
         )
+    if tape.matmul_precision == "int8":
+        raise ValueError("tape: expected one with gradients, got one of products in int8, which have none")
 
 
 def _check_peepholes(peepholes: dict[str, np.ndarray | None], coupled_gates: bool) -> None:

@@ -22,6 +22,18 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.force_isa(before)
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "instructions"])
+def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs the test without and with instructions for products that some processors of this instruction set lack."""
+    before = _core.get_isa()
+    _core.force_isa(before, request.param)
+    if request.param and not _core.product_instructions():
+        _core.force_isa(before)
+        pytest.skip("no such instruction here")
+    yield
+    _core.force_isa(before)
+
+
 @pytest.fixture
 def restored() -> Iterator[None]:
     """Restores the kernels, the number of threads and their split after the test."""

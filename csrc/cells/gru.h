@@ -69,7 +69,7 @@ static ALWAYS_INLINE void gru_cell_backward(const Pass *p, const int M, const Ce
 FORWARD_PHASE(gru_step_forward, STATE_PRODUCT, 3, gru_cell_forward)
 BACKWARD_PHASE(gru_step_backward, STATE_PRODUCT, THROUGH_PRODUCT | BESIDE_PRODUCT, gru_cell_backward)
 
-static step_function *const gru_forward[MAX_PHASES] = {gru_step_forward};
-static step_function *const gru_backward[MAX_PHASES] = {gru_step_backward};
+FORWARD_PHASES(gru, gru_step_forward)
+BACKWARD_PHASES(gru, gru_step_backward)
 
 #endif

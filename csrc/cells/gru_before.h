@@ -99,7 +99,7 @@ FORWARD_PHASE(gru_before_second_forward, SECOND_PRODUCT, 1, gru_before_candidate
 BACKWARD_PHASE(gru_before_step_backward, STATE_PRODUCT, THROUGH_PRODUCT | BESIDE_PRODUCT, gru_before_cell_backward)
 BACKWARD_PHASE(gru_before_second_backward, SECOND_PRODUCT, 0, gru_before_candidate_backward)
 
-static step_function *const gru_before_forward[MAX_PHASES] = {gru_before_step_forward, gru_before_second_forward};
-static step_function *const gru_before_backward[MAX_PHASES] = {gru_before_step_backward, gru_before_second_backward};
+FORWARD_PHASES(gru_before, gru_before_step_forward, gru_before_second_forward)
+BACKWARD_PHASES(gru_before, gru_before_step_backward, gru_before_second_backward)
 
 #endif

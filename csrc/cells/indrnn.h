@@ -44,7 +44,7 @@ static ALWAYS_INLINE void indrnn_cell_backward(const Pass *p, const int M, const
 FORWARD_PHASE(indrnn_step_forward, STATE_PRODUCT, 0, indrnn_cell_forward)
 BACKWARD_PHASE(indrnn_step_backward, STATE_PRODUCT, BESIDE_PRODUCT, indrnn_cell_backward)
 
-static step_function *const indrnn_forward[MAX_PHASES] = {indrnn_step_forward};
-static step_function *const indrnn_backward[MAX_PHASES] = {indrnn_step_backward};
+FORWARD_PHASES(indrnn, indrnn_step_forward)
+BACKWARD_PHASES(indrnn, indrnn_step_backward)
 
 #endif

@@ -150,10 +150,9 @@ BACKWARD_PHASE(projected_backward, STATE_PRODUCT, THROUGH_PRODUCT, projected_cel
 BACKWARD_PHASE(lstm_second_backward, SECOND_PRODUCT, LEAVES_PARTS, lstm_cell_backward)
 BACKWARD_PHASE(lstm_coupled_second_backward, SECOND_PRODUCT, LEAVES_PARTS, lstm_coupled_cell_backward)
 
-static step_function *const lstm_forward[MAX_PHASES] = {lstm_step_forward, project_forward};
-static step_function *const lstm_backward[MAX_PHASES] = {lstm_step_backward, projected_backward, lstm_second_backward};
-static step_function *const lstm_coupled_forward[MAX_PHASES] = {lstm_coupled_step_forward, project_forward};
-static step_function *const lstm_coupled_backward[MAX_PHASES] = {lstm_coupled_step_backward, projected_backward,
-                                                                 lstm_coupled_second_backward};
+FORWARD_PHASES(lstm, lstm_step_forward, project_forward)
+BACKWARD_PHASES(lstm, lstm_step_backward, projected_backward, lstm_second_backward)
+FORWARD_PHASES(lstm_coupled, lstm_coupled_step_forward, project_forward)
+BACKWARD_PHASES(lstm_coupled, lstm_coupled_step_backward, projected_backward, lstm_coupled_second_backward)
 
 #endif

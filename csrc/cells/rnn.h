@@ -36,7 +36,7 @@ static ALWAYS_INLINE void rnn_cell_backward(const Pass *p, const int M, const Ce
 FORWARD_PHASE(rnn_step_forward, STATE_PRODUCT, 1, rnn_cell_forward)
 BACKWARD_PHASE(rnn_step_backward, STATE_PRODUCT, THROUGH_PRODUCT, rnn_cell_backward)
 
-static step_function *const rnn_forward[MAX_PHASES] = {rnn_step_forward};
-static step_function *const rnn_backward[MAX_PHASES] = {rnn_step_backward};
+FORWARD_PHASES(rnn, rnn_step_forward)
+BACKWARD_PHASES(rnn, rnn_step_backward)
 
 #endif

@@ -18,6 +18,7 @@ static void gather(const Lookup *l, const Pass *p, ptrdiff_t s0, ptrdiff_t s1, p
             memcpy(gates_row(p, s, b) + c0, lookup_row(l, s, b) + c0, (size_t)(c1 - c0) * sizeof(real));
 }
 
+#if TRAINS
 /* table[token[s][b]] += gates[s][b] in columns c0..c1, the last step first, b ascending. */
 static void scatter(const Lookup *l, const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t c0, ptrdiff_t c1)
 {
@@ -31,5 +32,6 @@ static void scatter(const Lookup *l, const Pass *p, ptrdiff_t s0, ptrdiff_t s1, 
             }
         }
 }
+#endif
 
 #endif

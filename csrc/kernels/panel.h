@@ -1,14 +1,13 @@
 /* The panel: many rows that read the same groups of columns, whose weights stay in the cache for all of them.
  *
  * A panel has up to PANEL_ROWS rows of P groups of columns. Its rows are divided evenly into tiles. A long sum over k is
- * divided into parts, whose weights stay in the L2 cache until all rows have read them. */
+ * divided into parts of SUM_LENGTH, whose weights stay in the L2 cache until all rows have read them. */
 #ifndef RNNFAST_KERNELS_PANEL_H
 #define RNNFAST_KERNELS_PANEL_H
 
 #include "tile.h"
 
 #define PANEL_ROWS 48
-#define PANEL_BYTES (1 << 18)
 
 /* How many groups one panel computes before the next panel starts. If one panel has every row, it computes all of them, so that
  * its pointers are set once. Else it computes one, so that the weights stay in the cache for the other panels. */
@@ -16,8 +15,8 @@ static inline ptrdiff_t sweep_of(ptrdiff_t rows, ptrdiff_t groups) { return rows
 
 typedef struct {
     ptrdiff_t K;                     /* operands along the inner axis */
-    const operand *a[PANEL_ROWS]; /* IN  [K] each */
-    const operand *w, *w_end;        /* IN  [P][K][N][V] packed, group p at w + p * w_group; end of the whole pack */
+    const operand *a[PANEL_ROWS]; /* IN  [HEAD + K] each, at its K operands */
+    const operand *w, *w_end;        /* IN  [P][K and feet][N][V] packed, group p at w + p * w_group; end of the whole pack */
     ptrdiff_t w_group;
     const real *init[PANEL_ROWS]; /* IN  as in Tile; all rows skip init_skip columns */
     ptrdiff_t init_skip, init_p, init_n;
@@ -28,7 +27,6 @@ typedef struct {
 
 static void panel_product(const Panel *panel, int rows, int N, int P)
 {
-    const ptrdiff_t length = PANEL_BYTES / (TILE_WIDTH * V * (ptrdiff_t)sizeof(operand));
     const int blocks = (rows + tile_rows(N) - 1) / tile_rows(N);
     Tile t;
 
@@ -40,16 +38,16 @@ static void panel_product(const Panel *panel, int rows, int N, int P)
     t.out_n = panel->out_n;
     t.lanes = panel->lanes;
     t.inner = panel->inner;
-    for (ptrdiff_t k = 0; k == 0 || k < panel->K; k += length) {
+    for (ptrdiff_t k = 0; k == 0 || k < panel->K; k += SUM_LENGTH) {
         const real *const *init = k ? (const real *const *)panel->out : panel->init;
         const operand *ahead;
-        t.K = panel->K - k < length ? panel->K - k : length;
+        t.K = panel->K - k < SUM_LENGTH ? panel->K - k : SUM_LENGTH;
         t.a_skip = k;
-        t.w = panel->w + k * N * V;
+        t.w = panel->w + (k + k / SUM_LENGTH * FOOT) * N * V;
         t.init_skip = k ? panel->out_skip : panel->init_skip;
         t.init_p = k ? panel->out_p : panel->init_p;
         t.init_n = k ? panel->out_n : panel->init_n;
-        ahead = t.w + t.K * N * V; /* the weights after these; each tile prefetches a share */
+        ahead = t.w + (t.K + FOOT) * N * V; /* the weights after these; each tile prefetches a share */
         for (int block = 0; block < blocks; block++, ahead += t.K * V) {
             const ptrdiff_t from = share(rows, block, blocks);
             t.a = panel->a + from;

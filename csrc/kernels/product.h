@@ -23,17 +23,18 @@ static inline void rows_at(const Rows *rows, ptrdiff_t q, int R, const real **ou
     }
 }
 
-/* `product` of up to SCRATCH_ROWS rows, or of any number where operands are reals. */
-static void product_rows(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, operand *scratch)
+/* `product` of up to SCRATCH_ROWS rows, or of any number where rows are not copied. */
+static void product_rows(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, operand *scratch,
+                         int bounded)
 {
-    const ptrdiff_t K = depth_of(p->K), C = p->C, whole = whole_groups(C, g1), sweep = sweep_of(q1 - q0, g1 - g0);
+    const ptrdiff_t C = p->C, depth = packed_depth(p->K), whole = whole_groups(C, g1), sweep = sweep_of(q1 - q0, g1 - g0);
     static const real zeros[V];
     const real *a[PANEL_ROWS];
     Panel panel;
 
-    panel.K = K;
-    panel.w_group = K * TILE_WIDTH * V;
-    panel.w_end = (const operand *)p->w + padded_to(C, V) * K;
+    panel.K = depth_of(p->K);
+    panel.w_group = depth * TILE_WIDTH * V;
+    panel.w_end = (const operand *)p->w + padded_to(C, V) * depth;
     panel.init_n = p->bias ? V : 0;
     panel.init_p = p->bias ? TILE_WIDTH * V : 0;
     panel.inner = V;
@@ -45,14 +46,14 @@ static void product_rows(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t
             rows_at(&p->a, q, rows, a);
             rows_at(&p->out, q, rows, (const real **)panel.out);
             for (int r = 0; r < rows; r++) {
-                panel.a[r] = row_operands(a[r], p->K, scratch, q - q0 + r, first == g0);
+                panel.a[r] = row_operands(a[r], p->K, scratch, q - q0 + r, first == g0, bounded);
                 panel.init[r] = p->bias ? p->bias : zeros;
             }
             for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
                 const ptrdiff_t c = group * TILE_WIDTH * V;
                 const int N = group_width(group, C);
                 P = group < whole ? tile_groups(q1 - q0, N, whole - group) : 1;
-                panel.w = (const operand *)p->w + c * K;
+                panel.w = (const operand *)p->w + c * depth;
                 panel.out_skip = c;
                 panel.init_skip = p->bias ? c : 0;
                 panel.lanes = lanes_at(c + (P * N - 1) * V, C);
@@ -62,19 +63,24 @@ static void product_rows(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t
 }
 
 /* out = bias + a . W for rows q0..q1 and groups g0..g1 of W's columns; the extra columns go with the last group.
- * scratch [SCRATCH_ROWS][depth of K] for operands that are no reals. */
-static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *scratch)
+ * scratch [SCRATCH_ROWS][copy_size(K)]; bounded: as in row_operands. */
+static void product_of(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *scratch, int bounded)
 {
-    const ptrdiff_t C = p->C, most = TOGETHER > 1 ? SCRATCH_ROWS : q1 - q0;
+    const ptrdiff_t C = p->C, most = COPIES ? SCRATCH_ROWS : q1 - q0;
     Panel panel;
 
-    for (ptrdiff_t q = q0; q < q1; q += most) product_rows(p, q, q1 - q < most ? q1 : q + most, g0, g1, scratch);
+    for (ptrdiff_t q = q0; q < q1; q += most) product_rows(p, q, q1 - q < most ? q1 : q + most, g0, g1, scratch, bounded);
     if (p->extra && g1 == groups_of(C))
         for (ptrdiff_t q = q0; q < q1; q += PANEL_ROWS) {
             const int rows = at_most(q1 - q, PANEL_ROWS);
             rows_at(&p->out, q, rows, (const real **)panel.out);
             for (int r = 0; r < rows; r++) memcpy(panel.out[r] + C, (const real *)p->bias + C, p->extra * sizeof(real));
         }
+}
+
+static void product(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t g0, ptrdiff_t g1, void *scratch)
+{
+    product_of(p, q0, q1, g0, g1, scratch, 0);
 }
 
 #endif

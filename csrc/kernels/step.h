@@ -76,7 +76,7 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
                                        void *scratch, const int which, const int G, cell_forward_function *cell)
 {
     const int second = which == SECOND_PRODUCT;
-    const ptrdiff_t H = p->H, inner = second ? H : p->P, K = depth_of(inner);
+    const ptrdiff_t H = p->H, inner = second ? H : p->P, depth = packed_depth(inner);
     const ptrdiff_t units = G > 1 ? V : TILE_WIDTH * V; /* units in a whole group */
     const ptrdiff_t whole = G > 1 ? g1 : whole_groups(H, g1), sweep = sweep_of(b1 - b0, g1 - g0);
     const operand *w = second ? p->w_m : p->w_step;
@@ -87,10 +87,10 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
 
     REQUIRE(b0 < b1 && b1 <= rows_in_step(&p->state[PART_H], s) && g0 <= g1);
     if (G) {
-        panel.K = K;
+        panel.K = depth_of(inner);
         panel.out_skip = 0;
-        panel.w_group = K * units * G;
-        panel.w_end = w + padded_to(H, V) * G * K;
+        panel.w_group = depth * units * G;
+        panel.w_end = w + padded_to(H, V) * G * depth;
         panel.init_n = G > 1 ? H : V;
         panel.init_p = units;
         panel.out_n = V;
@@ -101,7 +101,8 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
             for (int r = 0; r < rows; r++) {
                 row[r] = cell_row(p, s, b + r);
                 if (G)
-                    panel.a[r] = row_operands(second ? row[r].m : row[r].prev[PART_H], inner, scratch, b - b0 + r, first == g0);
+                    panel.a[r] = row_operands(second ? row[r].m : row[r].prev[PART_H], inner, scratch, b - b0 + r, first == g0,
+                                              is_bounded(p));
                 panel.init[r] = row[r].gates + (second ? 0 : (p->S - G) * H);
             }
             for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
@@ -110,7 +111,7 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
                 P = group < whole ? tile_groups(b1 - b0, N, whole - group) : 1;
                 Finished done = {.row = row, .a = block, .j0 = j, .U = H, .width = G > 1 ? (int)P : (int)P * N};
                 if (G) {
-                    panel.w = w + j * G * K;
+                    panel.w = w + j * G * depth;
                     panel.init_skip = j;
                     panel.out_p = N * V;
                     panel.lanes = lanes_at(j + (G > 1 ? P - 1 : P * N - 1) * V, H);
@@ -132,8 +133,10 @@ static void project_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t 
     Product h = {.K = p->H, .C = p->P, .a = p->m, .w = p->w_m, .out = p->state[PART_H]};
     h.out.data = (real *)h.out.data + s * h.out.s_stride;
     h.out.start = NULL;
-    product(&h, b0, b1, g0, g1, scratch);
+    product_of(&h, b0, b1, g0, g1, scratch, 1);
 }
+
+#if TRAINS
 
 /* Prefetches what the cells will read of these units after the product: the gates of a long sequence are in main memory. */
 static inline void fetch_gates(const Pass *p, const CellRow *row, int rows, ptrdiff_t j, int count)
@@ -218,7 +221,7 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
                 panel.init[r] = zeros;
                 if (multiplied) {
                     const real *a = second ? row[r].d_m : gates_row(p, s + 1, b + r) + (p->S - p->G) * p->H;
-                    panel.a[r] = row_operands(a, inner, scratch, b - b0 + r, first == g0);
+                    panel.a[r] = row_operands(a, inner, scratch, b - b0 + r, first == g0, 0);
                 }
             }
             for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
@@ -251,18 +254,27 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
         }
 }
 
-/* Each cell defines the functions of its phases with these macros. */
+#endif
+
+/* Each cell defines the functions of its phases with these macros, and lists them in the order of the table. */
 #define FORWARD_PHASE(name, which, G, cell) \
     static void name(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1, \
                      void *scratch) \
     { \
         step_forward(p, s, b0, b1, g0, g1, scratch, which, G, cell); \
     }
+#define FORWARD_PHASES(name, ...) static step_function *const name##_forward[MAX_PHASES] = {__VA_ARGS__};
+#if TRAINS
 #define BACKWARD_PHASE(name, which, carried, cell) \
     static void name(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1, \
                      void *scratch) \
     { \
         step_backward(p, s, b0, b1, g0, g1, scratch, which, carried, cell); \
     }
+#define BACKWARD_PHASES(name, ...) static step_function *const name##_backward[MAX_PHASES] = {__VA_ARGS__};
+#else
+#define BACKWARD_PHASE(name, which, carried, cell)
+#define BACKWARD_PHASES(name, ...)
+#endif
 
 #endif

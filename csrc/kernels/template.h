@@ -8,11 +8,13 @@
 #include "compiler.h"
 #include "simd/operand.h"
 #include "simd/vmath.h"
-#include "kernels/gradient.h"
 #include "kernels/lookup.h"
 #include "kernels/mask.h"
 #include "kernels/pack.h"
+#if TRAINS
+#include "kernels/gradient.h"
 #include "kernels/vectors.h"
+#endif
 
 #include "cells/gru.h"
 #include "cells/gru_before.h"
@@ -59,18 +61,24 @@ static void fma_chains(ptrdiff_t turns)
 
 #define FORWARD_OF(number, name, ...) [number] = name##_forward,
 #define BACKWARD_OF(number, name, ...) [number] = name##_backward,
+#if TRAINS
+#define BACKWARD_KERNELS \
+    .pack_by_columns = pack_by_columns, .unpack_bias = unpack_bias, .operand_stride = operand_stride, \
+    .pack_gradient = pack_gradient, .pack_operand = pack_operand, .clear_operand = clear_operand, \
+    .drop_operand = drop_operand, .gradient_product = gradient_product, .scatter = scatter, \
+    .step_backward = {CELL_TABLE(BACKWARD_OF)}, .vector_gradients = vector_gradients,
+#else
+#define BACKWARD_KERNELS
+#endif
 #define TABLE(isa, kind) \
     const Kernels kernels_##isa##_##kind = { \
         .lanes = V, .columns = TILE_WIDTH * V, .real_size = sizeof(real), .operand_size = sizeof(operand), \
-        .together = TOGETHER, .places = PLACES, \
-        .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .pack_by_columns = pack_by_columns, \
-        .add_bias = add_bias, .unpack_bias = unpack_bias, \
-        .product = product, .groups_of = groups_of, .operand_stride = operand_stride, \
-        .pack_gradient = pack_gradient, .pack_operand = pack_operand, .clear_operand = clear_operand, \
-        .drop_operand = drop_operand, \
-        .gradient_product = gradient_product, .gather = gather, .scatter = scatter, \
-        .step_forward = {CELL_TABLE(FORWARD_OF)}, .step_backward = {CELL_TABLE(BACKWARD_OF)}, \
-        .vector_gradients = vector_gradients, .dropout = dropout, .add = add, \
+        .together = TOGETHER, .speed = SPEED, .trains = TRAINS, \
+        .depth_of = depth_of, .packed_depth = packed_depth, .copy_size = copy_size, \
+        .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .add_bias = add_bias, \
+        .product = product, .groups_of = groups_of, .gather = gather, \
+        .step_forward = {CELL_TABLE(FORWARD_OF)}, BACKWARD_KERNELS \
+        .dropout = dropout, .add = add, \
         .vmath = {map_exp, map_tanh, map_sigmoid}, .fma_chains = fma_chains, \
     };
 

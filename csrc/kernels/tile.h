@@ -2,7 +2,7 @@
  *
  *     out[r][n] = init[r][n] + sum over k, ascending, of a[r][k] * w[k][n]      r < R rows, n < N vectors of V columns
  *
- * a and w are operands (simd/operand.h), and K counts operands.
+ * a and w are operands (simd/operand.h), and K counts operands. Sums of integers become reals when they are complete.
  *
  * R*N accumulators stay in registers for the whole loop over k. Each is one chain of fused multiply-adds, so the division of
  * rows and columns into tiles never changes a bit. With few rows, a tile takes P groups of columns side by side, so that enough
@@ -22,7 +22,7 @@ typedef struct {
     ptrdiff_t K;
     const operand *const *a;   /* IN  row r, its k-th element at a[r] + a_skip + k * a_step */
     ptrdiff_t a_skip, a_step;  /* a_step is 1, or the stride of a matrix that is read by columns */
-    const operand *w;          /* IN  [P][K][N][V] packed, group p at w + p * w_group */
+    const operand *w;          /* IN  [P][K + FOOT][N][V] packed, group p at w + p * w_group */
     ptrdiff_t w_group;
     const operand *ahead;      /* IN  memory to prefetch, a vector for each k: what the next tiles will read */
     const real *const *init;   /* IN  vector n of group p of row r at init[r] + init_skip + p * init_p + n * init_n */
@@ -45,34 +45,39 @@ static ALWAYS_INLINE operand_vec v_load_for(const int R, const operand *w)
 
 static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, const int P)
 {
-    vec acc[TILE_GROUPS * TILE_ROWS * TILE_WIDTH];
-    const operand *a[TILE_ROWS], *w = t->w, *ahead = t->ahead;
+    sum_vec acc[TILE_GROUPS * TILE_ROWS * TILE_WIDTH];
+    const operand *a[TILE_ROWS], *w[TILE_GROUPS], *ahead = t->ahead, *foot = t->w + t->K * N * V;
     const ptrdiff_t K = t->K, a_step = t->a_step, w_group = t->w_group;
     const int lanes = t->lanes, inner = t->inner;
 
     REQUIRE(K >= 0 && lanes >= 1 && lanes <= V && inner >= 1 && inner <= V);
+    UNROLL for (int p = 0; p < P; p++) {
+        w[p] = t->w + p * w_group;
+        IN_OWN_REGISTER(w[p]);
+    }
     UNROLL for (int r = 0; r < R; r++) {
         const real *init = t->init[r] + t->init_skip;
         a[r] = t->a[r] + t->a_skip;
         UNROLL for (int p = 0; p < P; p++)
             UNROLL for (int n = 0; n < N; n++)
-                acc[(p * R + r) * N + n] = v_load_n(init + p * t->init_p + n * t->init_n, TILE_LANES(p, n));
+                acc[(p * R + r) * N + n] = v_sum_begin(init + p * t->init_p + n * t->init_n, TILE_LANES(p, n),
+                                                       foot + p * w_group + (N + n) * V);
     }
-    for (ptrdiff_t k = 0, ka = 0; k < K; k++, ka += a_step, w += N * V) {
+    for (ptrdiff_t k = 0, ka = 0; k < K; k++, ka += a_step) {
         PREFETCH(ahead + k * V);
         if (R < N) { /* hold the smaller operand in registers and stream the other */
             operand_vec a_k[TILE_ROWS];
             UNROLL for (int r = 0; r < R; r++) a_k[r] = v_set1_operand(a[r] + ka);
             UNROLL for (int p = 0; p < P; p++)
                 UNROLL for (int n = 0; n < N; n++) {
-                    const operand_vec w_kn = v_load_for(R, w + p * w_group + n * V);
+                    const operand_vec w_kn = v_load_for(R, w[p] + n * V);
                     UNROLL for (int r = 0; r < R; r++)
                         acc[(p * R + r) * N + n] = v_multiply_add(a_k[r], w_kn, acc[(p * R + r) * N + n]);
                 }
         } else {
             UNROLL for (int p = 0; p < P; p++) {
                 operand_vec w_k[TILE_WIDTH];
-                UNROLL for (int n = 0; n < N; n++) w_k[n] = v_load_for(R, w + p * w_group + n * V);
+                UNROLL for (int n = 0; n < N; n++) w_k[n] = v_load_for(R, w[p] + n * V);
                 UNROLL for (int r = 0; r < R; r++) {
                     const operand_vec a_rk = v_set1_operand(a[r] + ka);
                     UNROLL for (int n = 0; n < N; n++)
@@ -80,14 +85,18 @@ static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, 
                 }
             }
         }
+        UNROLL for (int p = 0; p < P; p++) w[p] += N * V;
     }
-    real *const *rows = t->out; /* variables, because the compiler must assume that a store changes *t */
-    const ptrdiff_t out_skip = t->out_skip, out_p = t->out_p, out_n = t->out_n;
+    const Tile end = *t; /* a copy, because the compiler must assume that a store changes *t */
     UNROLL for (int r = 0; r < R; r++) {
-        real *out = rows[r] + out_skip;
+        const real *init = end.init[r] + end.init_skip;
+        real *out = end.out[r] + end.out_skip;
         UNROLL for (int p = 0; p < P; p++)
             UNROLL for (int n = 0; n < N; n++)
-                v_store_n(out + p * out_p + n * out_n, acc[(p * R + r) * N + n], TILE_LANES(p, n));
+                v_store_n(out + p * end.out_p + n * end.out_n,
+                          v_sum_end(acc[(p * R + r) * N + n], init + p * end.init_p + n * end.init_n, TILE_LANES(p, n),
+                                    foot + p * w_group + n * V, end.a[r]),
+                          TILE_LANES(p, n));
     }
 }
 

@@ -1,9 +1,17 @@
 /* The vector vocabulary in AVX2 with FMA: 8 floats or 4 doubles a vector, 16 registers. */
 #include "target.h"
+#if defined(INT8_INSTRUCTION)
+TARGET_BEGIN("avx2,fma,avxvnni")
+#else
 TARGET_BEGIN("avx2,fma")
+#endif
 #include <immintrin.h>
 
+#if defined(OPERANDS_INT8) && !defined(INT8_INSTRUCTION)
+#define TILE_ACCUMULATORS 8 /* a product needs further registers */
+#else
 #define TILE_ACCUMULATORS 12
+#endif
 
 /* Read from word 8 - n on, the first n words are all ones: the mask of a masked load or store. */
 static const int avx2_lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
@@ -43,3 +51,35 @@ static inline void v_zip(vec a, vec b, vec *low, vec *high)
     *low = LANES_OF(even, odd, 0x20);
     *high = LANES_OF(even, odd, 0x31);
 }
+
+#if defined(OPERANDS_INT8)
+#include <stdint.h>
+#include "compiler.h"
+
+typedef __m256i word_vec; /* 8 words: integers, or four int8 each */
+static inline word_vec v_set1_word(uint32_t x) { return _mm256_set1_epi32((int)x); }
+static inline vec v_float(word_vec x) { return _mm256_cvtepi32_ps(x); }
+#define v_arranged(words) (words)
+
+/* sum + a . w in each word. */
+#if defined(INT8_INSTRUCTION)
+#define ROW_OFFSET 128
+static ALWAYS_INLINE word_vec v_dot(word_vec a, word_vec w, word_vec sum)
+{
+#if defined(__clang__)
+    return _mm256_dpbusd_avx_epi32(sum, a, w);
+#else
+    __asm__("%{vex%} vpdpbusd {%2, %1, %0|%0, %1, %2}" : "+x"(sum) : "x"(a), "xm"(w)); /* GCC copies the sum of the intrinsic */
+    return sum;
+#endif
+}
+#else
+#define ROW_OFFSET 0
+/* |a| times w with the sign of a: the sum of two such products fits into 16 bits. */
+static ALWAYS_INLINE word_vec v_dot(word_vec a, word_vec w, word_vec sum)
+{
+    const word_vec pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(w, a));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+#endif
+#endif

@@ -12,38 +12,19 @@
 #define RNNFAST_SIMD_BFLOAT16_H
 
 #include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 #include "compiler.h"
+#include "simd/vec_bits.h"
 
-#define TOGETHER 2
-
-/* The bits of V floats. */
-#if V == 1
-typedef uint32_t vec_bits;
-#define MASK(condition) (-(vec_bits)(condition))
-#else
-typedef uint32_t vec_bits __attribute__((vector_size(4 * V)));
-#define MASK(condition) ((vec_bits)(condition))
-#endif
-
-/* The same, rounded to the bits of bfloat16 in the upper halves. */
-static inline vec_bits v_round_bits(vec_bits x)
+/* The bits of x rounded to bfloat16, which are in the upper halves. */
+static inline vec_bits v_rounded(vec v)
 {
+    const vec_bits x = v_bits(v);
     const vec_bits magnitude = x & 0x7fffffffu, number = x + 0x7fffu + (x >> 16 & 1);
     const vec_bits tiny = MASK(magnitude < 0x00800000u), nan = MASK(magnitude > 0x7f800000u);
     return ((tiny & x & 0x80000000u) | (nan & (x | 0x400000u)) | (~(tiny | nan) & number)) & 0xffff0000u;
 }
-static inline vec_bits v_rounded(vec x)
-{
-    vec_bits bits_of_x;
-    memcpy(&bits_of_x, &x, sizeof bits_of_x);
-    return v_round_bits(bits_of_x);
-}
 
 #if defined(BFLOAT16_INSTRUCTION)
-#define PLACES 1
-typedef uint32_t operand; /* the first number in the lower half */
 typedef __m512i operand_vec;
 
 static inline operand_vec v_load_operand(const operand *p) { return _mm512_loadu_si512(p); }
@@ -52,10 +33,10 @@ static ALWAYS_INLINE vec v_multiply_add(operand_vec a, operand_vec w, vec sum)
 {
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)w);
 }
-static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x)
+static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x, Columns *columns)
 {
     const vec_bits pairs = v_rounded(x[0]) >> 16 | v_rounded(x[1]);
-    (void)step;
+    (void)step, (void)columns;
     memcpy(p, &pairs, sizeof pairs);
 }
 static inline void clear_number(operand *p, ptrdiff_t step, ptrdiff_t q) { p[q / 2 * step] &= q % 2 ? 0x0000ffffu : 0xffff0000u; }
@@ -68,18 +49,17 @@ static inline void v_store_along(operand *p, vec x)
     _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi64_epi32(pairs));
 }
 #else
-#define PLACES 2
-typedef real operand;
 typedef vec operand_vec;
 
 static inline operand_vec v_load_operand(const operand *p) { return v_load(p); }
 static inline operand_vec v_set1_operand(const operand *p) { return v_set1(*p); }
 static ALWAYS_INLINE vec v_multiply_add(operand_vec a, operand_vec w, vec sum) { return v_fma(a, w, sum); }
-static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x)
+static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x, Columns *columns)
 {
     const vec_bits first = v_rounded(x[0]), second = v_rounded(x[1]);
     memcpy(p, &second, sizeof second);
     memcpy(p + step, &first, sizeof first);
+    (void)columns;
 }
 static inline void clear_number(operand *p, ptrdiff_t step, ptrdiff_t q) { p[(q ^ 1) * step] = 0; }
 
@@ -94,11 +74,11 @@ static inline void v_store_along(operand *p, vec x)
 #endif
 #endif
 
-/* As in simd/operand.h. */
-static inline const operand *row_operands(const real *row, ptrdiff_t K, operand *copies, ptrdiff_t n, int make)
+static inline const operand *row_operands(const real *row, ptrdiff_t K, operand *copies, ptrdiff_t n, int make, int bounded)
 {
     const ptrdiff_t whole = V > 1 ? K / V * V : 0;
-    operand *copy = copies + n * ((K + 1) / 2 * PLACES);
+    operand *copy = copies + n * copy_size(K);
+    (void)bounded;
     if (!make) return copy;
 #if V > 1
     for (ptrdiff_t k = 0; k < whole; k += V) v_store_along(copy + k / 2 * PLACES, v_load(row + k));
@@ -106,7 +86,7 @@ static inline const operand *row_operands(const real *row, ptrdiff_t K, operand 
     for (ptrdiff_t k = whole; k < K; k += 2) {
         operand pairs[2 * V];
         const vec x[2] = {v_load_n(row + k, 1), k + 1 < K ? v_load_n(row + k + 1, 1) : v_zero()};
-        v_store_operands(pairs, V, x);
+        v_store_operands(pairs, V, x, NULL);
         for (int place = 0; place < PLACES; place++) copy[k / 2 * PLACES + place] = pairs[place * V];
     }
     return copy;

@@ -1,5 +1,8 @@
 /* The vector vocabulary in AArch64 NEON: 4 floats or 2 doubles a vector, 32 registers. */
 #include "target.h"
+#if defined(INT8_INSTRUCTION)
+TARGET_BEGIN(SDOT_FEATURE)
+#endif
 #include <arm_neon.h>
 
 #define TILE_ACCUMULATORS 24
@@ -86,3 +89,38 @@ static inline void v_zip(vec a, vec b, vec *low, vec *high)
     *low = OP(vzip1)(a, b);
     *high = OP(vzip2)(a, b);
 }
+
+#if defined(OPERANDS_INT8)
+#include <stdint.h>
+#include "compiler.h"
+
+typedef int32x4_t word_vec; /* 4 words: integers, or four int8 each */
+static inline vec v_float(word_vec x) { return vcvtq_f32_s32(x); }
+#define ROW_OFFSET 0
+
+/* sum + a . w in each word. */
+#if defined(INT8_INSTRUCTION)
+#define v_arranged(words) (words)
+static inline word_vec v_set1_word(uint32_t x) { return vreinterpretq_s32_u32(vdupq_n_u32(x)); }
+static ALWAYS_INLINE word_vec v_dot(word_vec a, word_vec w, word_vec sum)
+{
+    return vdotq_s32(sum, vreinterpretq_s8_s32(w), vreinterpretq_s8_s32(a));
+}
+#else
+/* Four words as the first two numbers of each, then the last two of each: a product of the halves, and the product of the others
+ * added to it, fits into 16 bits. */
+static inline uint32x4_t v_arranged(uint32x4_t words)
+{
+    return vreinterpretq_u32_u16(vcombine_u16(vmovn_u32(words), vshrn_n_u32(words, 16)));
+}
+static inline word_vec v_set1_word(uint32_t x)
+{
+    return vreinterpretq_s32_u16(vcombine_u16(vdup_n_u16((uint16_t)x), vdup_n_u16((uint16_t)(x >> 16))));
+}
+static ALWAYS_INLINE word_vec v_dot(word_vec a, word_vec w, word_vec sum)
+{
+    const int8x16_t a8 = vreinterpretq_s8_s32(a), w8 = vreinterpretq_s8_s32(w);
+    return vpadalq_s16(sum, vmlal_high_s8(vmull_s8(vget_low_s8(a8), vget_low_s8(w8)), a8, w8));
+}
+#endif
+#endif

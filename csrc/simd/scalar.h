@@ -62,3 +62,18 @@ static inline void v_zip(vec a, vec b, vec *low, vec *high)
     *low = a;
     *high = b;
 }
+
+#if defined(OPERANDS_INT8)
+typedef uint32_t word_vec; /* an integer, or four int8 */
+static inline word_vec v_set1_word(uint32_t x) { return x; }
+static inline vec v_float(word_vec x) { return (real)(int32_t)x; }
+#define v_arranged(words) (words)
+#define ROW_OFFSET 0
+
+/* sum + a . w. */
+static inline word_vec v_dot(word_vec a, word_vec w, word_vec sum)
+{
+    for (int d = 0; d < 32; d += 8) sum += (uint32_t)((int8_t)(a >> d) * (int8_t)(w >> d));
+    return sum;
+}
+#endif

@@ -7,6 +7,18 @@
 #define HAS_VDPBF16
 #endif
 
+/* Whether the compiler knows AVX-VNNI. */
+#if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
+#define HAS_AVX_VNNI
+#endif
+
+/* The name of AArch64's dot products, as a target. */
+#if defined(__clang__)
+#define SDOT_FEATURE "dotprod"
+#else
+#define SDOT_FEATURE "arch=armv8.2-a+dotprod"
+#endif
+
 #define TARGET_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
 #define TARGET_BEGIN(features) \

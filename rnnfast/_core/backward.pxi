@@ -41,9 +41,9 @@ cdef struct BackwardJob: # in the caller's terms until `run_backward` puts x, y,
 cdef void backward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes) noexcept nogil:
     """sizes [BACKWARD_PACKS] OUT, in bytes."""
     cdef const Pass *p = &layer.p
-    sizes[0] = depth_of(k, p.X * p.H) * padded_to(layer.input_size, k.lanes) * k.operand_size
-    sizes[1] = depth_of(k, p.G * p.H) * padded_to(p.P, k.lanes) * k.operand_size
-    sizes[2] = depth_of(k, p.P) * padded_to(p.H, k.lanes) * k.operand_size if has_second_product(p) else 0
+    sizes[0] = packed_size(k, p.X * p.H, layer.input_size)
+    sizes[1] = packed_size(k, p.G * p.H, p.P)
+    sizes[2] = packed_size(k, p.P, p.H) if has_second_product(p) else 0
 
 cdef void pack_for_backward(const Kernels *k, const Layer *layer, const Packed *packed, bint dx, int worker,
                             int workers) noexcept nogil:
@@ -122,13 +122,13 @@ cdef void add_second_gradient(BackwardJob *job, const Pass *p, Py_ssize_t q0, Py
 cdef inline Py_ssize_t gradient_operand(const BackwardJob *job) noexcept nogil:
     """Operands of a worker's copied rows."""
     cdef const Kernels *k = job.k
-    return depth_of(k, GRADIENT_ROWS) * max(k.operand_stride(job.layer.input_size), k.operand_stride(job.p.H),
-                                            k.operand_stride(job.p.P))
+    return k.depth_of(GRADIENT_ROWS) * max(k.operand_stride(job.layer.input_size), k.operand_stride(job.p.H),
+                                           k.operand_stride(job.p.P))
 
 cdef inline Py_ssize_t backward_scratch(const Kernels *k, const Layer *layer, Py_ssize_t B) noexcept nogil:
     """Operands of a worker's scratch memory: for a step of B rows, and for flat products."""
     cdef const Pass *p = &layer.p
-    return max(copies_of(k, B, max(p.G * p.H, p.P)), copies_of(k, SCRATCH_ROWS, p.X * p.H))
+    return max(B * k.copy_size(max(p.G * p.H, p.P)), SCRATCH_ROWS * k.copy_size(p.X * p.H))
 
 cdef void clear_gradients(const BackwardJob *job) noexcept nogil:
     """Zeros in the gradients of all weights."""
@@ -188,8 +188,8 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
     cdef Py_ssize_t b0 = 0, b1 = p.B, s0, s1 = p.T, s, q0, q1
     cdef Py_ssize_t g0[MAX_PHASES]
     cdef Py_ssize_t g1[MAX_PHASES]
-    cdef void *packed_d = operand_at(job.packed_d, w0 * k.columns * depth_of(k, GRADIENT_ROWS), k)
-    cdef void *packed_d_m = operand_at(job.packed_d_m, m0 * k.columns * depth_of(k, GRADIENT_ROWS), k)
+    cdef void *packed_d = operand_at(job.packed_d, w0 * k.columns * k.depth_of(GRADIENT_ROWS), k)
+    cdef void *packed_d_m = operand_at(job.packed_d_m, m0 * k.columns * k.depth_of(GRADIENT_ROWS), k)
     cdef void *operand = operand_at(job.operand, worker * job.operand_size, k)
     cdef void *scratch = operand_at(job.scratch, worker * backward_scratch(k, job.layer, p.B), k)
     cdef bint together = workers > 1 and job.split == BY_UNITS, embedded = job.embedded.token != NULL
@@ -268,7 +268,7 @@ cdef void backward_sizes(const BackwardJob *job, Py_ssize_t T, int workers, size
     memset(sizes, 0, BACKWARD_BUFFERS * sizeof(size_t))
     if job.given == NULL:
         backward_pack_sizes(k, job.layer, sizes)
-    sizes[BACKWARD_PACKED_D] = depth_of(k, GRADIENT_ROWS) * columns * operand
+    sizes[BACKWARD_PACKED_D] = k.depth_of(GRADIENT_ROWS) * columns * operand
     sizes[BACKWARD_SCRATCH] = workers * backward_scratch(k, job.layer, B) * operand
     sizes[BACKWARD_OPERAND] = workers * gradient_operand(job) * operand
     sizes[BACKWARD_DB], sizes[BACKWARD_ZEROS] = columns * size, max(H, P) * size
@@ -280,7 +280,7 @@ cdef void backward_sizes(const BackwardJob *job, Py_ssize_t T, int workers, size
         sizes[BACKWARD_PLACES] = BACKWARD_PLACE_ARRAYS * B * sizeof(Py_ssize_t)
     if has_second_product(p):
         sizes[BACKWARD_DB_M], sizes[BACKWARD_DW_M] = units * size, units * H * size
-        sizes[BACKWARD_PACKED_D_M], sizes[BACKWARD_M] = depth_of(k, GRADIENT_ROWS) * units * operand, 2 * chunk * B * H * size
+        sizes[BACKWARD_PACKED_D_M], sizes[BACKWARD_M] = k.depth_of(GRADIENT_ROWS) * units * operand, 2 * chunk * B * H * size
         sizes[BACKWARD_D_M] = 2 * chunk * B * P * size if cell_table[p.cell].m_slot == NO_SLOT else 0
 
 cdef void set_backward(BackwardJob *job, const Kernels *k, const Layer *layer, Py_ssize_t T, Py_ssize_t B) noexcept nogil:
@@ -426,6 +426,8 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
     cdef int status, part
     global runs
 
+    if not kernels_for(y, cell.precision).trains:
+        raise ValueError("matmul_precision: products in int8 have no gradient")
     runs += 1
     set_backward(&job, kernels_for(y, cell.precision), &cell.layer, T, B)
     job.threads = threads

@@ -51,6 +51,7 @@ cdef struct Layer:
     Py_ssize_t input_size
     bint reverse
     void *weights[WEIGHTS]    # in the order of the table; NULL: not given
+    void *scales[WEIGHTS]     # of int8 weights, one for each row; NULL: the largest number of a row gives it
 
 cdef struct Packed:      # weights as the passes read them; NULL: not there
     void *project        # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
@@ -117,8 +118,11 @@ cdef class Cell:
         Whether it runs from the last step to the first.
     nonlinearity, cell_clip
         Of the cells that have them.
-    matmul_precision : {"float32", "bfloat16"}
+    matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products; "float32" for float64 weights.
+    scales : dict of str to ndarray [rows]
+        Of weights that were quantized to int8 before: float32, one for each row. The weight is integers from -127 to 127
+        times these.
     **options
         The options that select a row of the table: ``coupled_gates``, ``reset_after``.
     """
@@ -126,13 +130,14 @@ cdef class Cell:
     cdef Layer layer
     cdef readonly str name      # of the layer
     cdef readonly dict weights  # those that are given
+    cdef dict scales            # those that are given
     cdef const Kernels *k       # those that packed the weights
     cdef Packed packed
     cdef void *block            # the memory of `packed`; NULL: each forward pass packs the weights
     cdef int precision          # the kind of kernels for float32 arrays
 
     def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", cell_clip=None,
-                 matmul_precision="float32", **options):
+                 matmul_precision="float32", scales=None, **options):
         cdef void *pointers[WEIGHTS]
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
         cdef int cell = find_row(layer, options)
@@ -145,8 +150,10 @@ cdef class Cell:
         # Views of its own: the shape of the caller's array may be set in place.
         self.weights = {name: weight.view() for name, weight in weights.items() if weight is not None}
         set_pointers(pointers, self.weights)
+        self.scales = dict(scales or {})
         set_layer(&self.layer, cell, NONLINEARITIES[nonlinearity], INFINITY if cell_clip is None else cell_clip,
                   reverse, cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), pointers)
+        set_pointers(self.layer.scales, self.scales)
 
     @property
     def kind(self):

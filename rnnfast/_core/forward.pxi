@@ -38,27 +38,30 @@ cdef void add_biases(const Kernels *k, const Layer *layer, void *bias) noexcept 
 cdef void forward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes) noexcept nogil:
     """sizes [FORWARD_PACKS] OUT, in bytes."""
     cdef const Pass *p = &layer.p
-    sizes[0] = depth_of(k, layer.input_size) * padded_to(p.X * p.H, k.lanes) * k.operand_size
-    sizes[1] = p.G * padded_to(p.H, k.lanes) * depth_of(k, p.P) * k.operand_size
+    sizes[0] = packed_size(k, layer.input_size, p.X * p.H)
+    sizes[1] = p.G * packed_size(k, p.P, p.H)
     sizes[2] = p.S * p.H * k.real_size
-    sizes[3] = padded_to(p.P, k.lanes) * depth_of(k, p.H) * k.operand_size if has_second_product(p) else 0
+    sizes[3] = packed_size(k, p.H, p.P) if has_second_product(p) else 0
 
 cdef inline Py_ssize_t forward_scratch(const Kernels *k, const Layer *layer, Py_ssize_t B) noexcept nogil:
     """Operands of a worker's scratch memory: for a step of B rows, and for flat products."""
     cdef const Pass *p = &layer.p
-    return max(copies_of(k, B, max(p.P, p.H)), copies_of(k, SCRATCH_ROWS, max(layer.input_size, p.H)))
+    return max(B * k.copy_size(max(p.P, p.H)), SCRATCH_ROWS * k.copy_size(max(layer.input_size, p.H)))
 
 cdef void pack_for_forward(const Kernels *k, const Layer *layer, const Packed *packed, int worker, int workers) noexcept nogil:
     """A worker's share of all weights."""
     cdef const Pass *p = &layer.p
     cdef Py_ssize_t columns = k.groups_of(p.X * p.H), units = groups_of_units(k, p, STEP_UNITS), second = k.groups_of(p.P)
     cdef Blocks w_ih = input_window(p, layer.weights[WEIGHT_IH], layer.input_size), w_hh, w_m
+    w_ih.scales = layer.scales[WEIGHT_IH]
     k.pack_by_rows(&w_ih, packed.project, share(columns, worker, workers), share(columns, worker + 1, workers))
     if p.G:
         w_hh = state_window(p, layer.weights[WEIGHT_HH], p.P, p.G)
+        w_hh.scales = layer.scales[WEIGHT_HH]
         k.pack_by_gates(&w_hh, packed.step, share(units, worker, workers), share(units, worker + 1, workers))
     if has_second_product(p):
         w_m = second_window(p, second_weight(p, layer.weights))
+        w_m.scales = second_weight(p, layer.scales)
         k.pack_by_rows(&w_m, packed.second, share(second, worker, workers), share(second, worker + 1, workers))
     if worker == 0:
         add_biases(k, layer, packed.bias)

@@ -20,6 +20,7 @@ cdef extern from "rows.h" nogil:
         Py_ssize_t height, width
         int count
         int order[MAX_SLOTS]
+        const void *scales
 
     Py_ssize_t padded_to(Py_ssize_t n, Py_ssize_t lanes)
     Py_ssize_t share(Py_ssize_t n, Py_ssize_t i, Py_ssize_t parts)
@@ -120,8 +121,11 @@ cdef extern from "kernels.h" nogil:
         int columns
         int real_size
         int operand_size
-        int together
-        int places
+        int speed
+        int trains
+        Py_ssize_t (*depth_of)(Py_ssize_t K) noexcept nogil
+        Py_ssize_t (*packed_depth)(Py_ssize_t K) noexcept nogil
+        Py_ssize_t (*copy_size)(Py_ssize_t K) noexcept nogil
         void (*pack_by_rows)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_gates)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_columns)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
@@ -162,15 +166,17 @@ cdef extern from "phases.h" nogil:
 
 cdef extern from "dispatch.h" nogil:
     enum:
-        FLOAT32, FLOAT64, BFLOAT16, KINDS
+        FLOAT32, FLOAT64, BFLOAT16, INT8, KINDS
+    ctypedef struct Instruction:
+        const Kernels *kernels
+        bint (*runs_here)() noexcept nogil
+        bint (*pays)() noexcept nogil
     ctypedef struct Implementation:
         const char *name
         const char *description
-        const Kernels *kernels[3]
-        int (*runs_here)() noexcept nogil
-        const Kernels *instruction[3]
-        int (*has_instruction[3])() noexcept nogil
-        int (*pays[3])() noexcept nogil
+        const Kernels *kernels[4]
+        bint (*runs_here)() noexcept nogil
+        Instruction instruction[4]
     const Implementation implementations[]
     long l2_bytes()
 

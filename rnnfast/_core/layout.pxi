@@ -8,13 +8,9 @@ cdef inline void *operand_at(const void *data, Py_ssize_t n, const Kernels *k) n
     """The n-th packed operand after data."""
     return <char *>data + n * k.operand_size
 
-cdef inline Py_ssize_t depth_of(const Kernels *k, Py_ssize_t K) noexcept nogil:
-    """Operands along an inner axis of K numbers."""
-    return (K + k.together - 1) // k.together * k.places
-
-cdef inline Py_ssize_t copies_of(const Kernels *k, Py_ssize_t rows, Py_ssize_t K) noexcept nogil:
-    """Operands in the copies of so many rows of K numbers, which the kernels need where operands are no numbers."""
-    return rows * depth_of(k, K) if k.together > 1 else 0
+cdef inline size_t packed_size(const Kernels *k, Py_ssize_t K, Py_ssize_t C) noexcept nogil:
+    """Bytes of a packed weight of C columns, K numbers each."""
+    return k.packed_depth(K) * padded_to(C, k.lanes) * k.operand_size
 
 cdef inline void *data(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)

@@ -28,7 +28,7 @@ cdef void linear_backward_worker(void *argument, const Team *team, int worker, i
     cdef Py_ssize_t groups = k.groups_of(job.dw.C), g0 = share(groups, worker, workers), g1 = share(groups, worker + 1, workers)
     cdef Py_ssize_t q, end
     cdef void *operand = operand_at(job.operand, worker * job.operand_size, k)
-    cdef void *packed_d = operand_at(job.packed_d, g0 * k.columns * depth_of(k, GRADIENT_ROWS), k)
+    cdef void *packed_d = operand_at(job.packed_d, g0 * k.columns * k.depth_of(GRADIENT_ROWS), k)
 
     if job.packed_w != NULL:
         q = k.groups_of(job.product.C)
@@ -66,8 +66,8 @@ def linear_forward(x, weight, bias, y, matmul_precision="float32"):
         return
     memset(&job, 0, sizeof(job))
     planned = schedule(k, threads, 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
-    job.scratch_size = copies_of(k, min(M, SCRATCH_ROWS), K)
-    sizes = [depth_of(k, K) * padded_to(N, k.lanes) * k.operand_size, N * size,
+    job.scratch_size = min(M, SCRATCH_ROWS) * k.copy_size(K)
+    sizes = [packed_size(k, K, N), N * size,
              planned.workers * job.scratch_size * k.operand_size]
     block = workspace_take(&shared_workspace, 3, sizes, parts)
     if block == NULL:
@@ -94,6 +94,8 @@ def linear_backward(x, weight, dy, dx, dweight, dbias, matmul_precision="float32
     cdef void *parts[6]
     cdef void *block
     cdef Schedule planned
+    if not k.trains:
+        raise ValueError("matmul_precision: products in int8 have no gradient")
     if M == 0:
         dweight[...] = 0
         if dbias is not None:
@@ -101,10 +103,10 @@ def linear_backward(x, weight, dy, dx, dweight, dbias, matmul_precision="float32
         return
     memset(&job, 0, sizeof(job))
     planned = schedule(k, threads, 2, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
-    job.operand_size = depth_of(k, GRADIENT_ROWS) * k.operand_stride(K)
-    job.scratch_size = 0 if dx is None else copies_of(k, min(M, SCRATCH_ROWS), N)
-    sizes = [0 if dx is None else depth_of(k, N) * padded_to(K, k.lanes) * operand,
-             depth_of(k, GRADIENT_ROWS) * padded_to(N, k.lanes) * operand, planned.workers * job.operand_size * operand,
+    job.operand_size = k.depth_of(GRADIENT_ROWS) * k.operand_stride(K)
+    job.scratch_size = 0 if dx is None else min(M, SCRATCH_ROWS) * k.copy_size(N)
+    sizes = [0 if dx is None else packed_size(k, N, K),
+             k.depth_of(GRADIENT_ROWS) * padded_to(N, k.lanes) * operand, planned.workers * job.operand_size * operand,
              padded_to(N, k.lanes) * size, padded_to(N, k.lanes) * K * size, planned.workers * job.scratch_size * operand]
     block = workspace_take(&shared_workspace, 6, sizes, parts)
     if block == NULL:

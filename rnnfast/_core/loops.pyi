@@ -47,6 +47,7 @@ class Cell:
         nonlinearity: str = "tanh",
         cell_clip: float | None = None,
         matmul_precision: str = "float32",
+        scales: Mapping[str, _Array] | None = None,
         **options: bool,
     ) -> None: ...
     @property

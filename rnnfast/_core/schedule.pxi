@@ -27,7 +27,7 @@ cdef Schedule schedule(const Kernels *k, int most, double steps, double step_flo
     the L2, whichever is longer. Split by rows, every worker reads all weights, for fewer rows. Split by units, each reads its
     part and waits at a barrier after each phase. More workers than cores never help. A call stays on one thread if several
     would save no more than their start costs."""
-    cdef double rate = FLOPS_PER_NS * k.lanes
+    cdef double rate = FLOPS_PER_NS * k.lanes * k.speed
     cdef double slow = weight_bytes / L3_BYTES_PER_NS if weight_bytes > l2 else 0
     cdef double alone = max(step_flops / (rate * efficiency(B)), slow), by_rows, by_units, best
     cdef int n = min(most, cores) if forced_split < 0 else most
@@ -52,7 +52,7 @@ cdef Schedule schedule_pass(const Kernels *k, int threads, const Layer *layer, c
     cdef double projected = <double>V / T if V else rows       # in the product of the input of a step
     cdef Py_ssize_t state = p.P if p.G else 0                  # the length of the state's product
     return schedule(k, threads, passes * T, 2.0 * (projected * layer.input_size + rows * state) * p.X * p.H,
-                    max(1, ragged.rows // T), phases.groups[0], <double>p.P * p.H * p.X * k.operand_size, phases.count,
+                    max(1, ragged.rows // T), phases.groups[0], <double>p.X * packed_size(k, p.P, p.H), phases.count,
                     START_NS)
 
 cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t B, Py_ssize_t T, Py_ssize_t nbytes,

@@ -21,7 +21,7 @@ def adopt_main_thread():
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=adopt_main_thread)
 
-PRECISIONS = {"float32": FLOAT32, "bfloat16": BFLOAT16}  # of the operands of products, where arrays are float32
+PRECISIONS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "int8": INT8}  # of the operands of products, where arrays are float32
 
 
 cdef inline bint is_main_thread() noexcept:
@@ -71,13 +71,13 @@ def force_isa(name, instructions=None):
     """
     global chosen
     cdef int kind
+    cdef const Instruction *own
     chosen = find(name)
     for kind in range(KINDS):
+        own = &chosen.instruction[kind]
         in_use[kind] = chosen.kernels[kind]
-        if instructions is False or chosen.instruction[kind] == NULL or not chosen.has_instruction[kind]():
-            continue
-        if instructions or chosen.pays[kind]():
-            in_use[kind] = chosen.instruction[kind]
+        if instructions is not False and own.kernels != NULL and own.runs_here() and (instructions or own.pays()):
+            in_use[kind] = own.kernels
 
 
 def product_instructions():

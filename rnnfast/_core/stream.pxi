@@ -142,7 +142,7 @@ cdef void take_step(Stack *stack, const void *x, const void *before, void *after
             p.state[part] = packed_rows(<void *>p.initial[part], B, p.H, NULL)
     p, phases = &stack.step.p, &stack.step.phases
     planned = schedule(k, min(stack.threads, stack.workers), stack.layers, 2.0 * B * 2 * p.P * p.X * p.H, 1, phases.groups[0],
-                       2.0 * p.P * p.H * p.X * k.operand_size, phases.count, STEP_START_NS)
+                       2.0 * p.X * packed_size(k, p.P, p.H), phases.count, STEP_START_NS)
     threads_run(step_worker, stack, planned.workers)
     memcpy(y, below, nbytes)
 

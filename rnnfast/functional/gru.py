@@ -51,8 +51,9 @@ def gru_forward(
         True where an episode begins at x[t, b]: no value and no gradient crosses between x[t-1, b] and it.
     return_states : bool
         Return the state at every step too.
-    matmul_precision : {"float32", "bfloat16"}
-        Of the operands of products. In bfloat16 they are rounded; sums and all else stay float32.
+    matmul_precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
+        float32. In int8 the tape is for no backward pass.
 
     Returns
     -------

@@ -67,6 +67,7 @@ def run_forward(
         final,
         sequences=sequences,
         steps=steps,
+        save=matmul_precision != "int8",
     )
     y.flags.writeable = False  # y's memory is read-only, so no view of it can be made writable
     y = y.view()
@@ -82,6 +83,8 @@ def run_backward(cell: str, tape: Tape, dy, dstate, dstates):
         raise ValueError(f"tape: expected one from {cell}_forward, got {came}")
     if tape.used:
         raise ValueError("tape: a backward pass has used it up; run forward again")
+    if tape.gates is None:
+        raise ValueError("tape: expected one with gradients, got one of products in int8, which have none")
     T, B, P = tape.y.shape
     dtype = tape.y.dtype
     widths = tape.cell.widths

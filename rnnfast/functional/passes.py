@@ -41,7 +41,7 @@ def pass_forward(
     steps: tuple[Array, ...] | None = None,
     save: bool = True,
     spare: list[Array] | None = None,
-) -> Tape | None:
+) -> Tape:
     """Run one layer in one direction over arrays that the caller has checked.
 
     Parameters
@@ -70,8 +70,8 @@ def pass_forward(
 
     Returns
     -------
-    Tape or None
-        None unless `save`.
+    Tape
+        Without gates, for no backward pass, unless `save`.
     """
     T, B, _ = y.shape
     gates = None
@@ -82,7 +82,7 @@ def pass_forward(
             steps = tuple([_take(spare, numbers, y.dtype) for _ in final[1:]])
     tape = Tape(cell, number, sequences, own_view(x), initial, y, gates, steps, spare)
     _core.forward(tape, final)
-    return tape if save else None
+    return tape
 
 
 def pass_backward(

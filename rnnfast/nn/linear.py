@@ -33,8 +33,8 @@ class Linear(Stateless):
         Of the parameters and of y. Floats of another dtype are cast.
     rng : int, numpy.random.Generator or None
         Seeds the parameters: uniform in ±1/sqrt(in_features), as PyTorch's.
-    matmul_precision : {"float32", "bfloat16"}
-        Of the operands of products; with float64 parameters only its default.
+    matmul_precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products; "int8" evaluates alone. With float64 parameters only its default.
 
     Attributes
     ----------

@@ -188,16 +188,18 @@ class Members:
 
     @property
     def matmul_precision(self) -> str | None:
-        """The precision of the products of this module and of all inside it: "float32" or "bfloat16".
+        """The precision of the products of this module and of all inside it: "float32", "bfloat16" or "int8".
 
-        In "bfloat16", a product rounds its operands to bfloat16. Its sums, the parameters, gradients, states
-        and all else stay float32. It may be set at any time; a tape or a stream keeps the precision that it
-        was made with. None where nothing multiplies, "mixed" where modules differ.
+        In "bfloat16", a product rounds its operands to bfloat16. In "int8" it rounds them to integers of -127
+        to 127, with a scale for each row of a weight, and for each sequence and step; products in int8 have no
+        gradient, so they evaluate alone. Sums, parameters, gradients, states and all else stay float32. It may
+        be set at any time; a tape or a stream keeps the precision that it was made with. None where nothing
+        multiplies, "mixed" where modules differ.
 
         Raises
         ------
         TypeError, ValueError
-            Setting it to anything else, or to "bfloat16" where parameters are float64; nothing is set then.
+            Setting it to anything else, or to another than "float32" where parameters are float64; nothing is set then.
 
         Examples
         --------

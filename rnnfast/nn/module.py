@@ -42,6 +42,7 @@ class _Evaluating(local):
 
 _evaluating = _Evaluating()
 
+NO_GRADIENT = object()  # what a tape holds if its products have no gradient
 _HANDED_ON = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})  # keywords of forward
 _RESULTS = {"__call__": ("y", "state"), "forward": ("y", "state", "tape"), "backward": ("dx", "dstate")}
 _BACKWARD = frozenset({"input_grad", "retain", "grads"})  # keywords of backward
@@ -74,6 +75,8 @@ class Tape:
             raise ValueError(
                 f"tape: expected one made by this {type(owner).__name__}'s own forward, got another module's"
             )
+        if self._saved is NO_GRADIENT:
+            raise ValueError("tape: expected one with gradients, got one of products in int8, which have none")
         if self._saved is None:
             raise ValueError(
                 "tape: expected an unused one, got one used up by backward (retain=True keeps it)"
@@ -341,8 +344,9 @@ class Stateless(Module):
     def forward(self, x: ArrayLike, state: None = None) -> tuple[np.ndarray, None, Tape]:
         """As calling the module, with a tape for `backward` as the third of what is returned."""
         refuse_state("state", state, self)
+        check_gradient(self)
         y, saved = self._apply(x)
-        return y, None, Tape(self, saved)
+        return y, None, Tape(self, NO_GRADIENT if self._precision == "int8" else saved)
 
     def _check_gradients(
         self, saved: Any, dy: ArrayLike | None, dstate: Any
@@ -358,6 +362,15 @@ class Stateless(Module):
             return None, None, {}
         shape, dtype = saved[:2]
         return self._dx(saved, np.zeros(shape, dtype) if dy is None else dy), None, {}
+
+
+def check_gradient(module: Module) -> None:
+    """Refuse a forward pass over products without a gradient, unless it only evaluates a module around it."""
+    if _evaluating.module is None and any(inner._precision == "int8" for inner in module.modules()):
+        raise ValueError(
+            "matmul_precision: expected 'float32' or 'bfloat16' in a forward pass for gradients, got 'int8', "
+            "which has none; to evaluate, call the model itself"
+        )
 
 
 def run_forward(module: Module, x: Any, state: Any = None, **keywords: Any) -> tuple[Any, Any, Any]:

@@ -14,6 +14,7 @@ from rnnfast.nn.module import (
     Stateless,
     Tape,
     check_first,
+    check_gradient,
     evaluate,
     reads_embedded,
     run_backward,
@@ -178,6 +179,7 @@ class Sequential(Module):
         checks.check_rng(rng)
         training = checks.flag("training", training)
         checkpoint = checks.checkpoint(checkpoint)
+        check_gradient(self)
         states = self._entries("state", state)
         keywords = {
             "lengths": lengths,

@@ -11,7 +11,7 @@ import numpy as np
 from rnnfast import _core, checks
 from rnnfast.arithmetic import to_nearest
 from rnnfast.functional import passes
-from rnnfast.nn.module import Module, Tape, read_only
+from rnnfast.nn.module import NO_GRADIENT, Module, Tape, check_gradient, read_only
 from rnnfast.nn.parameter import Parameter
 from rnnfast.recurrent import recomputation
 from rnnfast.recurrent.stack import Masks, Recorder, Saved, backward_stack, evaluate_pass
@@ -281,6 +281,7 @@ class Recurrent(Module):
         """As `forward`, but y and the states are writable; nobody may change them before `backward`."""
         checks.flag("training", training)
         checks.flag("return_states", return_states)
+        check_gradient(self)
         if rng is not None:
             checks.check_rng(rng)
         if checkpoint is not None:
@@ -293,6 +294,8 @@ class Recurrent(Module):
             masks = Masks(self._mask_key(rng), self.dropout)
         length = recomputation.segment_length(checkpoint, inputs)
         run = passes.pass_forward if length is None else partial(recomputation.pass_forward, length=length)
+        if self._precision == "int8":
+            run = evaluate_pass
         form = self.state_form
         states = form.blank_steps(inputs, layout) if return_states else ()
         recorder = Recorder(run, self._spare, masks, states)
@@ -300,7 +303,8 @@ class Recurrent(Module):
             self.cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
         )
         y = layout.as_given(y)
-        tape = Tape(self, Saved(recorder.tapes, masks, layout, y.shape))
+        saved = Saved(recorder.tapes, masks, layout, y.shape)
+        tape = Tape(self, NO_GRADIENT if self._precision == "int8" else saved)
         results = y, form.state_as_given(final, layout), tape
         return (*results, form.steps_as_given(recorder.states, layout)) if return_states else results
 

@@ -39,9 +39,9 @@ class RNN(Recurrent):
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
         Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
-    matmul_precision : {"float32", "bfloat16"}
-        Of the operands of products. In bfloat16 they are rounded; sums, parameters, states and gradients
-        stay float32. It is a property too.
+    matmul_precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
+        states and gradients stay float32. It is a property too.
 
     Attributes
     ----------
@@ -131,9 +131,9 @@ class IndRNN(Recurrent):
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
         Seeds the parameters (w_hh uniform in 0..1, the others in ±1/sqrt(hidden_size)) and the dropout masks.
-    matmul_precision : {"float32", "bfloat16"}
-        Of the operands of products. In bfloat16 they are rounded; sums, parameters, states and gradients
-        stay float32. It is a property too.
+    matmul_precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
+        states and gradients stay float32. It is a property too.
 
     Attributes
     ----------
@@ -233,9 +233,9 @@ class LSTM(Recurrent):
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
         Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
-    matmul_precision : {"float32", "bfloat16"}
-        Of the operands of products. In bfloat16 they are rounded; sums, parameters, states and gradients
-        stay float32. It is a property too.
+    matmul_precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
+        states and gradients stay float32. It is a property too.
     forget_bias : float, optional
         The initial bias of the forget gate: f's slice of every ``bias_ih``, that of ``bias_hh`` being zero.
         1 helps a network to remember from the start. Without it f is initialised as the other gates.
@@ -377,9 +377,9 @@ class GRU(Recurrent):
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
         Seeds the parameters (uniform in ±1/sqrt(hidden_size), as PyTorch's) and the dropout masks.
-    matmul_precision : {"float32", "bfloat16"}
-        Of the operands of products. In bfloat16 they are rounded; sums, parameters, states and gradients
-        stay float32. It is a property too.
+    matmul_precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
+        states and gradients stay float32. It is a property too.
 
     Attributes
     ----------

@@ -134,4 +134,4 @@ def test_nothing_is_set_where_a_member_is_float64():
 
 
 def test_the_kernels_say_which_products_have_an_instruction():
-    assert set(_core.product_instructions()) <= {"bfloat16"}
+    assert set(_core.product_instructions()) <= {"bfloat16", "int8"}

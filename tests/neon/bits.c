@@ -93,13 +93,10 @@ static void report(const char *name, const uint64_t hash[2])
 
 static ptrdiff_t padded(const Kernels *k, ptrdiff_t n) { return padded_to(n, k->lanes); }
 
-/* Operands along an inner axis of K numbers. */
-static ptrdiff_t depth_of(const Kernels *k, ptrdiff_t K) { return (K + k->together - 1) / k->together * k->places; }
-
 /* Memory for the copies of so many rows of K numbers as operands. */
 static void *copies(const Kernels *k, ptrdiff_t count, ptrdiff_t K)
 {
-    return zeros(k->together > 1 ? count * depth_of(k, K) : 0);
+    return zeros(count * k->copy_size(K));
 }
 
 /* Where the pieces of n things start: one piece, or one of each size in turn, 1, 2, 3 ... */
@@ -184,7 +181,7 @@ static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
     for (size_t n = 0; n < sizeof row_counts / sizeof *row_counts; n++) {
         const ptrdiff_t M = row_counts[n];
         const Blocks w = {.data = numbers(C * K, 1), .height = C, .width = K, .count = 1};
-        void *packed = zeros(padded(k, C) * depth_of(k, K)), *bias = numbers(C, 1), *a = numbers(M * K, 2);
+        void *packed = zeros(padded(k, C) * k->packed_depth(K)), *bias = numbers(C, 1), *a = numbers(M * K, 2);
         k->pack_by_rows(&w, packed, 0, k->groups_of(C));
         for (int with_bias = 0; with_bias < 2; with_bias++)
             for (int in_pieces = 0; in_pieces < 2; in_pieces++) {
@@ -274,12 +271,12 @@ static void weight_gradient(const Kernels *k, const Rows *all_d, ptrdiff_t C, pt
 
     for (ptrdiff_t q = 0, end; q < count; q = end) {
         end = piece_end(q, count, in_pieces, turn++ * k->together);
-        void *operand = zeros(depth_of(k, end - q) * stride);
+        void *operand = zeros(k->depth_of(end - q) * stride);
         k->pack_operand(a, inner, rest, K, q, end, operand);
         for (ptrdiff_t g = 0, g_end; g < groups; g = g_end) {
             g_end = piece_end(g, groups, in_pieces, 1);
             const ptrdiff_t columns = (g_end * k->columns < C ? g_end * k->columns : C) - g * k->columns;
-            void *packed = zeros(depth_of(k, end - q) * padded(k, columns));
+            void *packed = zeros(k->depth_of(end - q) * padded(k, columns));
             k->pack_gradient(&d, C, q, end, g, g_end, packed, db);
             k->gradient_product(&product, end - q, q == 0, end == count, g, g_end, packed, operand);
             free(buffers[--buffer_count]);
@@ -311,7 +308,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
               .given = cell->required | (layer->P ? BIT(WEIGHT_HR) : 0), .parts = (int)strlen(cell->parts),
               .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G,
               .cell_clip = layer->cell_clip > 0 ? layer->cell_clip : INFINITY};
-    const Phases forward = forward_phases(k, &p), backward = backward_phases(k, &p);
+    const Phases forward = forward_phases(k, &p);
     const int second = has_second_product(&p);
     uint64_t *hash;
 
@@ -321,9 +318,9 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     void *b_ih = numbers(X * H, 1), *b_hh = numbers(X * H, 1), *dy = numbers(T * B * P, 1);
     const Blocks ih = input_window(&p, w_ih, I), hh = state_window(&p, w_hh, P, G);
     const Blocks bias_ih = input_window(&p, b_ih, 1), bias_hh = state_window(&p, b_hh, 1, X);
-    void *w_project = zeros(padded(k, X * H) * depth_of(k, I)), *bias = zeros(S * H);
-    void *w_step = zeros(G * padded(k, H) * depth_of(k, P)), *gates = zeros(T * B * S * H), *y = zeros(T * B * P);
-    p.initial[PART_H] = numbers(B * P, 1);
+    void *w_project = zeros(padded(k, X * H) * k->packed_depth(I)), *bias = zeros(S * H);
+    void *w_step = zeros(G * padded(k, H) * k->packed_depth(P)), *gates = zeros(T * B * S * H), *y = zeros(T * B * P);
+    p.initial[PART_H] = numbers(B * P, k->trains ? 1 : 2); /* int8: beyond the bound of h */
     p.initial[PART_C] = numbers(B * H, 1);
     p.zeros = zeros(H > P ? H : P);
     if (has_c) p.state[PART_C] = rows(zeros(T * B * H), B, B * H, H);
@@ -333,7 +330,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     void *w_second = layer->P ? numbers(P * H, 0.5) : w_hh;
     const Blocks m = second_window(&p, w_second);
     if (second) {
-        void *w_m = zeros(padded(k, P) * depth_of(k, H));
+        void *w_m = zeros(padded(k, P) * k->packed_depth(H));
         p.w_m = w_m;
         p.m = rows(zeros(T * B * H), B, B * H, H);
         k->pack_by_rows(&m, w_m, 0, k->groups_of(P));
@@ -359,14 +356,20 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     *hash = checksum(*hash, gates, T * B * S * H);
     if (has_c) *hash = checksum(*hash, p.state[PART_C].data, T * B * H);
 
-    void *w_back = zeros(depth_of(k, G * H) * padded(k, P)), *w_dx = zeros(depth_of(k, X * H) * padded(k, I)), *dx = zeros(T * B * I);
+    if (!k->trains) {
+        free_buffers();
+        return;
+    }
+    const Phases backward = backward_phases(k, &p);
+    void *w_back = zeros(k->depth_of(G * H) * padded(k, P)), *w_dx = zeros(k->depth_of(X * H) * padded(k, I));
+    void *dx = zeros(T * B * I);
     p.d_state[PART_H] = numbers(B * P, 1);
     void *dc = numbers(B * H, 1);
     if (has_c) p.d_state[PART_C] = dc;
     p.d_steps[PART_H] = rows(dy, B, B * P, P);
     p.w_back = w_back;
     if (second) {
-        void *w_m_back = zeros(depth_of(k, P) * padded(k, H));
+        void *w_m_back = zeros(k->depth_of(P) * padded(k, H));
         p.w_m_back = w_m_back;
         p.d_m = cell->m_slot == NO_SLOT ? rows(zeros(T * B * P), B, B * P, P)
                                         : rows(at(gates, cell->m_slot * H), B, B * S * H, S * H);
@@ -432,6 +435,7 @@ static void check_passes(const Kernels *k, const Layer *layer)
         const int end = snprintf(name, sizeof name, "%s B=%d H=%d ", layer->name, (int)shapes[n].B, (int)shapes[n].H);
         snprintf(name + end, sizeof name - end, "forward");
         report(name, hashes.forward);
+        if (!k->trains) continue;
         snprintf(name + end, sizeof name - end, "backward");
         report(name, hashes.backward);
         snprintf(name + end, sizeof name - end, "gradients");
@@ -473,7 +477,7 @@ static void check(const Kernels *k)
 /* 0: done; 2: no such instruction set in this build; 3: this machine does not run it. */
 int main(int count, char **arguments)
 {
-    static const char *const names[KINDS] = {"float32", "float64", "bfloat16"};
+    static const char *const names[KINDS] = {"float32", "float64", "bfloat16", "int8"};
     const Implementation *chosen = implementations;
     const int plain = count == 3 && !strcmp(arguments[2], "plain");
     while (chosen->name && (count != 2 + plain || strcmp(chosen->name, arguments[1]))) chosen++;
@@ -489,9 +493,9 @@ int main(int count, char **arguments)
     }
     fp_enter();
     for (int kind = 0; kind < KINDS; kind++) {
-        const int instruction = !plain && chosen->instruction[kind] && chosen->has_instruction[kind]();
+        const Instruction *own = &chosen->instruction[kind];
         kind_name = names[kind];
-        check(instruction ? chosen->instruction[kind] : chosen->kernels[kind]);
+        check(!plain && own->kernels && own->runs_here() ? own->kernels : chosen->kernels[kind]);
     }
     return 0;
 }

@@ -1,0 +1,148 @@
+/* Operands in int8: four numbers of the inner axis in a word. A row, or a column of weights, has one scale:
+ *
+ *     scale = most / 127,  q[k] = x[k] * (127 / most), rounded to nearest even        most = max |x[k]|
+ *     out = float(sum over k of q_row[k] q_column[k]) * (scale_row * scale_column) + init      a fused multiply-add
+ *
+ * Each operation is rounded to float. The sums are integers, so their order does not matter; one has at most 4096 numbers, so it
+ * cannot overflow. A longer inner axis adds one sum after the other. A row of a bounded state takes most = max(1, max |x[k]|). A
+ * row below 2^-100 counts as zero. A row with NaN or infinity makes all its results NaN.
+ *
+ * ROW_OFFSET: where the instruction multiplies unsigned by signed numbers, rows are stored with this offset, and each sum starts
+ * at -offset * (the sum of its column). */
+#ifndef RNNFAST_SIMD_INT8_H
+#define RNNFAST_SIMD_INT8_H
+
+#include <math.h>
+#include "rows.h"
+#include "simd/vec_bits.h"
+
+typedef word_vec sum_vec;
+typedef word_vec operand_vec;
+
+typedef struct {
+    real scale, inverse;
+} Scale;
+
+typedef struct {
+    vec scale, inverse;
+    vec_bits sum; /* of the numbers so far */
+} Columns;
+
+static inline operand_vec v_load_operand(const operand *p)
+{
+    operand_vec x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+static inline operand_vec v_set1_operand(const operand *p) { return v_set1_word(*p); }
+static ALWAYS_INLINE sum_vec v_multiply_add(operand_vec a, operand_vec w, sum_vec sum) { return v_dot(a, w, sum); }
+
+static ALWAYS_INLINE sum_vec v_sum_begin(const real *init, int lanes, const operand *start)
+{
+    (void)init, (void)lanes;
+    return v_load_operand(start);
+}
+static ALWAYS_INLINE vec v_sum_end(sum_vec sum, const real *init, int lanes, const operand *scale, const operand *row)
+{
+    real row_scale;
+    vec column_scale;
+    memcpy(&row_scale, row - HEAD, sizeof row_scale);
+    memcpy(&column_scale, scale, sizeof column_scale);
+    return v_fma(v_float(sum), v_mul(v_set1(row_scale), column_scale), v_load_n(init, lanes));
+}
+
+/* max |x[k]| of a row; NaN if a number is not finite. */
+static inline real largest(const real *x, ptrdiff_t K)
+{
+    vec least = v_zero(), read = v_zero();
+    real lanes[V];
+
+    for (ptrdiff_t k = 0; k < K; k += V) {
+        const vec x_k = v_load_n(x + k, at_most(K - k, V));
+        least = v_min(least, v_negative(x_k));
+        read = v_fma(x_k, v_zero(), read);
+    }
+    if (!v_all_finite(read)) return (real)NAN;
+    v_store(lanes, least);
+    for (int n = V / 2; n > 0; n /= 2)
+        for (int l = 0; l < n; l++) lanes[l] = lanes[l] < lanes[l + n] ? lanes[l] : lanes[l + n];
+    return -lanes[0];
+}
+
+static inline Scale scale_of(real most)
+{
+    return most < (real)0x1p-100 ? (Scale){0, 0} : (Scale){most / 127, most > 0 ? 127 / most : 0};
+}
+
+/* x * inverse, rounded to integers: the sum with 1.5 * 2^23 has them in its lowest bits. */
+static inline vec_bits v_integers(vec x, vec inverse)
+{
+    return v_bits(v_add(v_mul(x, inverse), v_set1(12582912))) - 0x4b400000u;
+}
+
+static inline void quantize_row(const real *row, ptrdiff_t K, operand *copy, int bounded)
+{
+    const real most = largest(row, K);
+    const Scale scale = scale_of(bounded && most < 1 ? 1 : most);
+    const vec inverse = v_set1(scale.inverse);
+
+    memcpy(copy - HEAD, &scale.scale, sizeof *copy);
+#if V > 1
+    typedef int8_t bytes __attribute__((vector_size(V)));
+    typedef int32_t integers __attribute__((vector_size(4 * V)));
+    for (ptrdiff_t k = 0; k < K; k += V) {
+        const vec x = v_load_n(row + k, at_most(K - k, V));
+        const bytes q = __builtin_convertvector((integers)(v_integers(x, inverse) + ROW_OFFSET), bytes);
+        memcpy(copy + k / 4, &q, K - k < V ? (size_t)(K - k + 3) / 4 * 4 : V);
+    }
+#else
+    for (ptrdiff_t k = 0; k < K; k += 4) {
+        copy[k / 4] = 0;
+        for (int d = 0; d < at_most(K - k, 4); d++) copy[k / 4] |= (v_integers(row[k + d], inverse) & 0xff) << 8 * d;
+    }
+#endif
+}
+
+/* As in simd/operand.h. */
+static inline const operand *row_operands(const real *row, ptrdiff_t K, operand *copies, ptrdiff_t n, int make, int bounded)
+{
+    operand *copy = copies + n * copy_size(K) + HEAD;
+    if (make) quantize_row(row, K, copy, bounded);
+    return copy;
+}
+
+/* The scales of V columns from rows [lanes][K] of the weight, or the given ones. */
+static inline Columns columns_of(const real *const *rows, const real *given, int lanes, ptrdiff_t K)
+{
+    real scales[V] = {0}, inverses[V] = {0};
+    for (int l = 0; l < lanes; l++) {
+        const Scale scale = given ? (Scale){given[l], given[l] > 0 ? 1 / given[l] : 0} : scale_of(largest(rows[l], K));
+        scales[l] = scale.scale;
+        inverses[l] = scale.inverse;
+    }
+    return (Columns){v_load(scales), v_load(inverses), v_bits(v_zero())};
+}
+
+static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x, Columns *columns)
+{
+    vec_bits words = v_bits(v_zero());
+    (void)step;
+    for (int d = 0; d < 4; d++) {
+        const vec_bits q = v_integers(x[d], columns->inverse);
+        columns->sum += q;
+        words |= (q & 0xff) << 8 * d;
+    }
+    words = v_arranged(words);
+    memcpy(p, &words, sizeof words);
+}
+
+/* What follows the operands of a sum. */
+static inline void v_store_foot(operand *p, ptrdiff_t step, Columns *columns)
+{
+    const vec_bits start = -ROW_OFFSET * columns->sum;
+    memcpy(p, &columns->scale, sizeof columns->scale);
+    memcpy(p + step, &start, sizeof start);
+    columns->sum -= columns->sum;
+}
+
+#endif

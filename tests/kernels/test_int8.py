@@ -1,0 +1,167 @@
+"""Products of int8 operands: exact bits, the reference, the same bits however they are computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import all_options, evaluate, forward, make, make_ragged
+from tolerances import FORWARD, INT8, assert_same_bits, error
+
+from rnnfast import _core, functional, reference
+
+PRECISION = {"matmul_precision": "int8"}
+SECOND_PRODUCT = ("projection", "before", "all")  # a second product reads what this step computed
+SHAPES = [(1, 1, 1, 1), (1, 5, 3, 17), (1, 13, 33, 100), (1, 7, 2, 33), (1, 50, 5, 3)]
+LONGEST = 4096  # numbers of one sum of integers
+
+
+def exact(bias: np.ndarray, x: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """bias + x·Wᵀ by the reference's integers: each sum of integers is added by one fused multiply-add."""
+    (x, x_scales), (W, W_scales) = reference.quantize(x), reference.quantize(W)
+    scales = x_scales.astype(np.float32) * W_scales.astype(np.float32).T
+    sums = np.broadcast_to(bias, scales.shape).astype(np.float32)
+    for k in range(0, max(x.shape[1], 1), LONGEST):
+        integers = (x[:, k : k + LONGEST] @ W[:, k : k + LONGEST].T).astype(np.float32)
+        # float64 holds the product exactly, and here the sum too, or rounds it far from a tie
+        sums = (integers.astype(float) * scales + sums).astype(np.float32)
+    return sums
+
+
+@pytest.mark.parametrize(
+    ("M", "K", "N"),
+    [(1, 1, 1), (2, 3, 5), (5, 7, 17), (13, 33, 40), (49, 64, 64), (3, 530, 70), (600, 5, 3), (2, 9000, 20)],
+)
+def test_the_exact_bits_of_a_product(M, K, N, isa, instructions):
+    rng = np.random.default_rng([M, K, N])
+    x, W, b = (rng.normal(size=size).astype(np.float32) for size in ((M, K), (N, K), (N,)))
+    x[::2] *= 100
+    y = np.empty((M, N), np.float32)
+    _core.linear_forward(x, W, b, y, "int8")
+    assert_same_bits({"y": y}, {"y": exact(b, x, W)})
+
+
+def test_the_largest_operands_of_the_longest_sum(isa, instructions):
+    x, W = np.ones((3, LONGEST), np.float32), np.ones((2, LONGEST), np.float32)
+    x[1], W[1] = -1, -1
+    y = np.empty((3, 2), np.float32)
+    _core.linear_forward(x, W, np.zeros(2, np.float32), y, "int8")
+    np.testing.assert_allclose(y, LONGEST * np.array([[1, -1], [-1, 1], [1, -1]]), rtol=1e-6)
+
+
+def test_rows_of_zero_tiny_rows_and_rows_that_are_not_finite(isa, instructions):
+    x = np.ones((6, 5), np.float32)
+    x[0], x[1], x[2], x[3, 2], x[4, 4] = 0, 2.0**-101, 3e38, np.nan, -np.inf
+    W, bias = np.float32([[1, 2, -3, 4, 5], [0, 0, 0, 0, 0]]) / 8, np.float32([2, 3])
+    y = np.empty((6, 2), np.float32)
+    _core.linear_forward(x, W, bias, y, "int8")
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(y, exact(bias, x, W))
+    assert y[:2].tolist() == [[2, 3], [2, 3]]
+    assert np.isnan(y[3:5]).all()
+    assert np.isfinite(y[5]).all()
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_quantized_rows(bounded):
+    x = np.array([[0.3, -0.7, 0.1, 0.0], [3.0, -2.0, 0.5, 1e-9]])
+    integers, scales = reference.quantize(x, bounded)
+    assert integers.dtype == float
+    assert np.abs(integers).max(axis=1).tolist() == ([89, 127] if bounded else [127, 127])
+    assert (np.abs(integers * scales - x) <= scales / 2 * (1 + 1e-6)).all()
+
+
+@all_options
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_one_step_is_the_reference_s(name, shape, isa, instructions):
+    case = make(name, *shape, dtype="float32", **PRECISION)
+    want, _ = forward(reference, case.astype(np.float64))
+    got, _ = forward(functional, case)
+    allowed = INT8 if any(part in name for part in SECOND_PRODUCT) else FORWARD["float32"]
+    for result, array in got.items():
+        assert error(array, want[result]) <= allowed, result
+    assert_same_bits(evaluate(case), got)
+
+
+@all_options
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("shape", [*SHAPES, (7, 5, 9, 17), (20, 3, 40, 33), (300, 2, 3, 8)], ids=str)
+def test_outputs_are_near_the_reference_s(name, shape, reverse):
+    case = make_ragged(name, *shape, dtype="float32", reverse=reverse, **PRECISION)
+    want, _ = forward(reference, case.astype(np.float64))
+    for result, array in forward(functional, case)[0].items():
+        assert error(array, want[result]) <= INT8, result
+
+
+@all_options
+def test_a_state_beyond_its_bound_has_a_scale_of_its_own(name, isa, instructions):
+    case = make(name, 1, 5, 3, 17, dtype="float32", **PRECISION)
+    state = tuple(part * np.float32([1, 30, 0.01, 1, 4])[:, None] for part in case.state)
+    case = case._replace(state=state)
+    want, _ = forward(reference, case.astype(np.float64))
+    got, _ = forward(functional, case)
+    allowed = INT8 if any(part in name for part in SECOND_PRODUCT) else FORWARD["float32"]
+    for result, array in got.items():
+        assert error(array, want[result]) <= allowed, result
+
+
+@all_options
+@pytest.mark.parametrize(
+    "shape", [(0, 5, 3, 17), (5, 7, 1, 33), (3, 13, 0, 17), (9, 49, 6, 40), (90, 7, 5, 20)], ids=str
+)
+def test_the_same_bits_on_every_instruction_set_and_thread(name, shape, restored):
+    case = make_ragged(name, *shape, dtype="float32", **PRECISION)
+    _core.force_isa("scalar")
+    _core.set_num_threads(1)
+    want, _ = forward(functional, case)
+    for isa in _core.available_isas():
+        for instructions in (False, True):
+            _core.force_isa(isa, instructions)
+            for threads, split in ((1, None), (2, "rows"), (3, "units")):
+                _core.set_num_threads(threads)
+                _core.force_split(split)
+                assert_same_bits(forward(functional, case)[0], want)
+            _core.force_split(None)
+
+
+@all_options
+def test_a_sequence_alone_has_the_bits_of_a_batch(name, instructions):
+    whole = make(name, 6, 13, 5, 33, dtype="float32", **PRECISION)
+    want, _ = forward(functional, whole)
+    for b in range(13):
+        case = whole._replace(
+            x=whole.x[:, b : b + 1], state=tuple(part[b : b + 1] for part in whole.state)
+        )
+        got, _ = forward(functional, case)
+        assert_same_bits({"y": got.pop("y")}, {"y": want["y"][:, b : b + 1]})
+        assert_same_bits(got, {result: want[result][b : b + 1] for result in got})
+
+
+@all_options
+def test_outputs_differ_from_float32_by_little(name):
+    case = make(name, 20, 5, 16, 32, dtype="float32")
+    got, _ = forward(functional, case._replace(options={**case.options, **PRECISION}))
+    want, _ = forward(functional, case)
+    errors = {result: error(got[result], array) for result, array in want.items()}
+    assert 1e-4 < max(errors.values()) <= 2e-2
+
+
+@all_options
+@pytest.mark.parametrize("module", [functional, reference])
+def test_a_tape_has_no_gradient(name, module):
+    case = make(name, 3, 2, 4, 5, dtype="float32", **PRECISION)
+    _, tape = forward(module, case)
+    backward = getattr(module, f"{case.cell}_backward")
+    with pytest.raises(ValueError, match="tape: expected one with gradients, got one of products in int8"):
+        backward(tape, case.dy, None)
+
+
+def test_the_compiled_backward_passes_refuse():
+    x, W = np.ones((3, 4), np.float32), np.ones((2, 4), np.float32)
+    with pytest.raises(ValueError, match="matmul_precision"):
+        _core.linear_backward(x, W, np.ones((3, 2), np.float32), None, np.empty_like(W), None, "int8")
+
+
+def test_float64_has_no_int8():
+    case = make("gru", 2, 2, 3, 4)
+    with pytest.raises(ValueError, match=r"matmul_precision: expected 'float32'.*float64, got 'int8'"):
+        functional.gru_forward(case.x, **case.weights, matmul_precision="int8")

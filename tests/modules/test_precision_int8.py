@@ -1,0 +1,156 @@
+"""`matmul_precision="int8"` of layers and models: the bits of every way to evaluate, and no gradients."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from arrays import assert_equal, normal
+from modules.small_layers import CELLS, B, H, I, T, small_layer
+
+import rnnfast as rf
+
+x = normal(T, B, I)
+NO_GRADIENT = "matmul_precision: expected 'float32' or 'bfloat16' in a forward pass for gradients, got 'int8'"
+
+
+class Doubled(rf.Module):
+    """A module of a user's own, which evaluates by its forward."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.head = rf.Linear(H, 2, rng=5)
+
+    def forward(self, x, state=None):
+        y, state, inner = self.inner.forward(x, state)
+        y, _, head = self.head.forward(y)
+        return 2 * y, state, (inner, head)
+
+    def backward(self, tape, dy=None, dstate=None):
+        dy, _ = self.head.backward(tape[1], None if dy is None else 2 * dy)
+        return self.inner.backward(tape[0], dy, dstate)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_calls_streams_and_chunks_have_the_same_bits(cell):
+    layer = small_layer(cell, num_layers=2, matmul_precision="int8")
+    y, state = layer(x)
+    step = layer.stream(B)
+    assert_equal(np.stack([step(x_t) for x_t in x]), y)
+    assert_equal(step.state, state)
+    first, middle = layer(x[:2])
+    rest, last = layer(x[2:], middle)
+    assert_equal((np.concatenate([first, rest]), last), (y, state))
+    assert_equal(layer(x, return_states=True)[:2], (y, state))
+    for b in range(B):
+        assert_equal(layer(x[:, b : b + 1])[0], y[:, b : b + 1])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_it_is_near_float32_s_result(cell):
+    plain, rounded = small_layer(cell), small_layer(cell, matmul_precision="int8")
+    y = rounded(x)[0]
+    assert not np.array_equal(y, plain(x)[0])
+    np.testing.assert_allclose(y, plain(x)[0], atol=0.1)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_two_directions_lengths_resets_and_tokens(cell):
+    layer = small_layer(cell, bidirectional=True, matmul_precision="int8")
+    tokens = np.random.default_rng(0).integers(0, 3, (T, B))
+    model = rf.Sequential(rf.Embedding(3, I, rng=1), layer)
+    keywords = {"lengths": np.array([T, 2, 0]), "reset": np.arange(T * B).reshape(T, B) % 4 == 1}
+    y = model(tokens, **keywords)[0]
+    rows = model[0].weight.data[tokens]
+    assert_equal(y, layer(rows, **keywords)[0])
+    for b in range(B):
+        alone = {"lengths": keywords["lengths"][b : b + 1], "reset": keywords["reset"][:, b : b + 1]}
+        assert_equal(layer(rows[:, b : b + 1], **alone)[0], y[:, b : b + 1])
+
+
+def test_later_steps_and_neighbours_change_nothing():
+    layer = small_layer("lstm", matmul_precision="int8")
+    y = layer(x)[0]
+    other = x.copy()
+    other[2:] *= 1000
+    other[:, 1:] *= 1000
+    assert_equal(layer(other)[0][:2, :1], y[:2, :1])
+
+
+def test_linear(isa):
+    plain, rounded = (rf.Linear(7, 5, rng=0, matmul_precision=name) for name in ("float32", "int8"))
+    wide = normal(3, 4, 7)
+    y = rounded(wide)[0]
+    assert not np.array_equal(y, plain(wide)[0])
+    np.testing.assert_allclose(y, plain(wide)[0], atol=0.05)
+    assert_equal(rounded(wide[1:2])[0], y[1:2])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(lambda cell=cell: small_layer(cell) for cell in CELLS),
+        lambda: rf.Linear(I, H),
+        lambda: rf.Sequential(rf.Dropout(0.5, rng=0), small_layer("gru"), rf.Linear(H, 2)),
+        lambda: Doubled(small_layer("rnn")),
+    ],
+)
+def test_a_forward_pass_for_gradients_is_refused_before_anything_changes(make):
+    model = make()
+    model.matmul_precision = "int8"
+    before = pickle.dumps(model)
+    for keywords in [{}, {"training": False}] if "training" in model.takes else [{}]:
+        with pytest.raises(ValueError, match=NO_GRADIENT):
+            model.forward(x, **keywords)
+    with pytest.raises(ValueError, match=NO_GRADIENT):
+        rf.loss_and_grad(model, rf.losses.mse, x, np.zeros((T, B, 2), np.float32))
+    assert pickle.dumps(model) == before
+    model.matmul_precision = "bfloat16"
+    model.forward(x)
+
+
+def test_a_user_s_module_evaluates_through_its_forward():
+    model = Doubled(small_layer("gru"))
+    model.matmul_precision = "int8"
+    h, state = model.inner(x)
+    assert_equal(model(x), (2 * model.head(h)[0], state))
+
+
+def test_a_model_sets_all_members_that_multiply():
+    model = rf.Sequential(rf.Embedding(5, 4), rf.LSTM(4, 6), rf.Dropout(0.1), rf.Linear(6, 5))
+    model.matmul_precision = "int8"
+    assert [module.matmul_precision for module in model] == [None, "int8", None, "int8"]
+    model[3].matmul_precision = "float32"
+    assert model.matmul_precision == "mixed"
+    with pytest.raises(ValueError, match=NO_GRADIENT):
+        model.forward(np.zeros((2, 3), int))
+
+
+def test_a_stream_keeps_its_precision_and_takes_new_weights():
+    layer = small_layer("gru", matmul_precision="int8")
+    y = layer(x)[0]
+    step = layer.stream(B)
+    layer.matmul_precision = "float32"
+    assert_equal(step(x[0]), y[0])
+    layer.weight_hh_l0.data *= 2
+    layer.matmul_precision = "int8"
+    step.refresh()
+    step.reset()
+    assert_equal(np.stack([step(x_t) for x_t in x]), layer(x)[0])
+
+
+def test_copies_and_repr():
+    layer = small_layer("lstm", matmul_precision="int8")
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert other.matmul_precision == "int8"
+        assert_equal(other(x), layer(x))
+    assert "matmul_precision='int8'" in repr(layer)
+
+
+@pytest.mark.parametrize("make", [rf.RNN, rf.LSTM, rf.GRU, rf.IndRNN, rf.Linear])
+def test_float64_is_refused(make):
+    with pytest.raises(ValueError, match=r"matmul_precision: expected 'float32'.*float64, got 'int8'"):
+        make(3, 4, dtype="float64", matmul_precision="int8")

@@ -42,7 +42,7 @@ class Accelerated(torch.nn.Module):
     _kind: ClassVar[type[Recurrent]]
     _keywords: ClassVar[tuple[str, ...]]
     _view: View | None = None
-    _matmul_precision = "float32"  # of an instance without the attribute, as old pickles are
+    _matmul_precision = "float32"  # where an instance has no such attribute
 
     def __init_subclass__(cls) -> None:
         for name, default in vars(cls).get("_own", {}).items():
@@ -60,22 +60,33 @@ class Accelerated(torch.nn.Module):
 
     @property
     def matmul_precision(self) -> str:
-        """The precision of the products: "float32", or a lower one of `rnnfast.LSTM`'s.
+        """The precision of the operands of products, "float32" or another of `rnnfast.LSTM`'s.
 
-        It may be set at any time, where all parameters are float32. A backward pass has the precision of its
-        forward pass. Under ``torch.autocast("cpu", torch.bfloat16)``, "float32" counts as "bfloat16".
+        It may be set at any time. A backward pass has the precision of its forward pass. Under
+        ``torch.autocast("cpu", torch.bfloat16)``, "float32" means "bfloat16".
 
         Raises
         ------
         ValueError
             Setting it to an unknown name, or to another than "float32" where a parameter is not float32.
+
+        Examples
+        --------
+        >>> import torch, rnnfast.torch
+        >>> gru = rnnfast.torch.GRU(3, 5)
+        >>> gru.matmul_precision = "bfloat16"
+        >>> gru
+        GRU(3, 5, matmul_precision='bfloat16')
         """
         return self._matmul_precision
 
     @matmul_precision.setter
     def matmul_precision(self, precision: str) -> None:
         check_precision(precision, {"": self})
-        self.__dict__["_matmul_precision"] = precision
+        if precision == "float32":
+            self.__dict__.pop("_matmul_precision", None)
+        else:
+            self.__dict__["_matmul_precision"] = precision
 
     def _options(self) -> dict[str, Any]:
         """The keywords of the rnnfast layer."""

@@ -42,9 +42,9 @@ def accelerate(model: torch.nn.Module, *, matmul_precision: str = "float32") -> 
     ----------
     model : torch.nn.Module
         Of any kind; it may itself be a recurrent module.
-    matmul_precision : {"float32", "bfloat16"}
-        That of every module that is swapped, as in `rnnfast.torch.LSTM`. Modules that are not swapped keep
-        theirs: torch's multiply as before, and those that are rnnfast's already have a property.
+    matmul_precision : str
+        That of every module that is swapped, as in `rnnfast.torch.LSTM`. It changes no other module: those
+        that are left multiply as torch does, and those that are rnnfast's already keep their own.
 
     Returns
     -------

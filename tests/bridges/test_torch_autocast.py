@@ -130,6 +130,7 @@ def test_training_comes_nearer_to_float32_than_torchs(kind):
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_options_and_keywords_are_kept(kind):
     options = {"cell_clip": 0.1} if kind == "LSTM" else {"reset_after": False}
+    options |= {"num_layers": 2, "bidirectional": True}
     module = getattr(rnnfast.torch, kind)(3, 4, **options)
     alike = getattr(rnnfast.torch, kind)(3, 4, **options, matmul_precision="bfloat16")
     alike.load_state_dict(module.state_dict())

@@ -11,6 +11,7 @@ GRADIENT = {"float32": 1e-5, "float64": 1e-12}
 FINITE_DIFFERENCES = 1e-6
 BFLOAT16 = 2.0**-6  # of results whose operands are computed: some round the other way
 INT8 = 2.0**-5  # likewise, of steps that are larger
+TORCH_BFLOAT16 = 2.0**-5  # of torch's own modules under autocast, which also round states and gates
 STORED_TORCH = {"float32": 1e-5, "float64": 1e-11}
 STORED_KERAS = 2e-6  # float32
 OUTPUTS = ("y", "h", "c", "states_h", "states_c")

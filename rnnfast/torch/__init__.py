@@ -6,8 +6,8 @@
     rnnfast.torch.accelerate(model)       # or: swap the RNNs, LSTMs and GRUs of an existing model
 
 This file only gathers the public names. `memory` has an rnnfast layer read a module's weights in place,
-`autograd` makes its passes a node of torch's graph, `fallback` says what is left to torch, and `modules` and
-`cells` put the three together.
+`autograd` makes its passes a node of torch's graph, `autocast` and `precision` choose dtypes and how products
+are rounded, `fallback` says what is left to torch, and `modules` and `cells` put them together.
 """
 
 try:

@@ -1,7 +1,8 @@
-"""Calls under torch's autocast: float32 inside the kernels, and results of the dtypes that torch.nn gives.
+"""Calls under torch's autocast: float32 arrays in the kernels, and results of the dtypes that torch.nn gives.
 
 torch.nn's modules multiply in autocast's dtype, and the dtypes of their results follow from their operations.
-The kernels multiply in float32. Only their results are rounded.
+The kernels multiply in bfloat16 under autocast of bfloat16 (`precision`), and in float32 under float16.
+States and sums are float32 inside, and the results are rounded.
 """
 
 from __future__ import annotations

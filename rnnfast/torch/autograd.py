@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from rnnfast.torch.fallback import untraced
 from rnnfast.torch.memory import Places, View, array_of
 
-__all__ = ["Call", "Pass", "run"]
+__all__ = ["Call", "Pass", "run", "wants_gradient"]
 
 # Whether a tensor is several in torch.func.vmap's eyes, or in those of what was before it.
 _is_batched = torch._C._functorch.is_batchedtensor
@@ -83,6 +83,15 @@ class Call(NamedTuple):
         return tuple(parts) if self.step else (self.leave(y), *parts)
 
 
+def wants_gradient(tensors: Iterable[torch.Tensor | None]) -> bool:
+    """Whether autograd is to record a call of these tensors."""
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor is not None and tensor.requires_grad:
+                return True
+    return False
+
+
 def run(
     call: Call, x: torch.Tensor, parts: Sequence[torch.Tensor | None], weights: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, ...]:
@@ -104,10 +113,8 @@ def run(
     tuple of torch.Tensor
         y (but for a cell) and the parts of the final state.
     """
-    if torch.is_grad_enabled():
-        for tensor in (x, *parts, *weights):
-            if tensor is not None and tensor.requires_grad:
-                return Pass.apply(call, len(parts), x, *parts, *weights)
+    if wants_gradient((x, *parts, *weights)):
+        return Pass.apply(call, len(parts), x, *parts, *weights)
     layer = call.view.layer
     if "rng" in call.training:
         y, state, _ = layer.record(call.enter(x), call.enter_state(parts), **call.keywords, **call.training)

@@ -17,6 +17,7 @@ from rnnfast.torch.fallback import (
     warn_of_quantization,
 )
 from rnnfast.torch.memory import View
+from rnnfast.torch.precision import check_precision, precision_under, refuse_gradient, unfit_dtype
 
 __all__ = ["Accelerated", "LstmOptions", "RnnOptions", "forget_options", "misfit_of", "options_beyond_torch"]
 
@@ -41,12 +42,13 @@ class Accelerated(torch.nn.Module):
     _kind: ClassVar[type[Recurrent]]
     _keywords: ClassVar[tuple[str, ...]]
     _view: View | None = None
+    _matmul_precision = "float32"  # where an instance has no such attribute
 
     def __init_subclass__(cls) -> None:
         for name, default in vars(cls).get("_own", {}).items():
             setattr(cls, name, default)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, matmul_precision: str = "float32", **kwargs: Any) -> None:
         given = {name: kwargs.pop(name) for name in self._own if name in kwargs}
         super().__init__(*args, **kwargs)
         given = {name: value for name, value in given.items() if value != self._own[name]}
@@ -54,6 +56,37 @@ class Accelerated(torch.nn.Module):
             self.__dict__.update(given)
             self._reshape(self._new_layer())
             self.reset_parameters()
+        self.matmul_precision = matmul_precision
+
+    @property
+    def matmul_precision(self) -> str:
+        """The precision of the operands of products, "float32" or another of `rnnfast.LSTM`'s.
+
+        It may be set at any time. A backward pass has the precision of its forward pass. Under
+        ``torch.autocast("cpu", torch.bfloat16)``, "float32" means "bfloat16".
+
+        Raises
+        ------
+        ValueError
+            Setting it to an unknown name, or to another than "float32" where a parameter is not float32.
+
+        Examples
+        --------
+        >>> import torch, rnnfast.torch
+        >>> gru = rnnfast.torch.GRU(3, 5)
+        >>> gru.matmul_precision = "bfloat16"
+        >>> gru
+        GRU(3, 5, matmul_precision='bfloat16')
+        """
+        return self._matmul_precision
+
+    @matmul_precision.setter
+    def matmul_precision(self, precision: str) -> None:
+        check_precision(precision, {"": self})
+        if precision == "float32":
+            self.__dict__.pop("_matmul_precision", None)
+        else:
+            self.__dict__["_matmul_precision"] = precision
 
     def _options(self) -> dict[str, Any]:
         """The keywords of the rnnfast layer."""
@@ -84,22 +117,24 @@ class Accelerated(torch.nn.Module):
         except KeyError:
             return [getattr(self, name) for name in names]
 
-    def _layer_over(self, weights: Sequence[torch.Tensor]) -> View:
-        """The layer that has this module's options and reads these weights."""
+    def _layer_over(self, weights: Sequence[torch.Tensor], precision: str) -> View:
+        """The layer that has this module's options, reads these weights and multiplies in this precision."""
         last, options = self._view, self._options()
         if last is None or last.options != options:
             layer = self._new_layer()
-        elif last.shows(weights):
+        elif last.precision == precision and last.shows(weights):
             return last
         else:
             layer = last.layer
-        self._check_weights(weights, layer)
-        view = self.__dict__["_view"] = View(layer, weights, options)
+        self._check_weights(weights, layer, precision)
+        view = self.__dict__["_view"] = View(layer, weights, options, precision)
         return view
 
-    def _check_weights(self, weights: Sequence[torch.Tensor], layer: Recurrent) -> None:
-        """A ValueError where the weights have several dtypes, or do not fit the layer's options."""
+    def _check_weights(self, weights: Sequence[torch.Tensor], layer: Recurrent, precision: str) -> None:
+        """A ValueError where the weights have several dtypes, or do not fit the options or this precision."""
         names, dtype = self._weight_names(), weights[0].dtype
+        if precision != "float32" and dtype is not torch.float32:
+            raise unfit_dtype(precision, type(self).__name__, dtype)
         shapes = [parameter.shape for parameter in layer.parameters()]
         if len(names) != len(shapes):
             raise ValueError(f"{type(self).__name__}: expected {len(shapes)} parameters, got {len(names)}")
@@ -132,7 +167,7 @@ class Accelerated(torch.nn.Module):
         Returns
         -------
         list of str
-            Their names. Without any, torch's code gives the same results as this module.
+            Their names. Without any, torch's code gives the same results as this module in float32.
         """
         return [
             name
@@ -145,6 +180,12 @@ class Accelerated(torch.nn.Module):
     ) -> tuple[torch.dtype, ...] | None:
         """The dtypes of the state's parts as torch gives them under autocast of `lower`; None without it."""
         return None if lower is None else self._state_dtypes(lower, x, parts, packed)
+
+    def _precision_of(self, lower: torch.dtype | None, tensors: Sequence[torch.Tensor | None]) -> str:
+        """The precision of a call of these tensors; a ValueError where they want a gradient that it lacks."""
+        precision = precision_under(lower, self.matmul_precision)
+        refuse_gradient(precision, tensors)
+        return precision
 
     def _state_dtypes(
         self, lower: torch.dtype, x: torch.Tensor, parts: Sequence[torch.Tensor | None], packed: bool
@@ -176,7 +217,9 @@ class Accelerated(torch.nn.Module):
 
     def _beyond_torch_in(self, keywords: dict[str, Any]) -> list[str]:
         """The options and, of these keywords of a call, the given ones, that torch's code does not know."""
-        return self.beyond_torch() + [name for name, value in keywords.items() if value is not None]
+        precision = [] if self.matmul_precision == "float32" else ["matmul_precision"]
+        given = [name for name, value in keywords.items() if value is not None]
+        return [*self.beyond_torch(), *precision, *given]
 
     def _refuse_export(self, **keywords: Any) -> None:
         """A TypeError where torch.export would drop an option or one of these keywords of a call."""
@@ -198,6 +241,8 @@ class Accelerated(torch.nn.Module):
             for name, default in self._own.items()
             if getattr(self, name) != default
         ]
+        if self.matmul_precision != "float32":
+            own.append(f", matmul_precision={self.matmul_precision!r}")
         return super().extra_repr() + "".join(own)
 
 
@@ -225,13 +270,13 @@ def misfit_of(
 
 
 def options_beyond_torch(kind: type[Accelerated]) -> tuple[str, ...]:
-    """The names of the options that torch's class lacks."""
+    """The names of the options that torch's class lacks, of those that are keywords of the rnnfast layer."""
     return tuple(kind._own)
 
 
 def forget_options(module: Accelerated) -> None:
     """Remove the attributes that torch's class has no use for."""
-    for name in ("_view", *module._own):
+    for name in ("_view", "_matmul_precision", *module._own):
         module.__dict__.pop(name, None)
 
 

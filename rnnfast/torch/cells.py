@@ -67,9 +67,10 @@ class Cells(Accelerated):
         misfit = partial(self._misfit, input, parts, (weights[0].dtype, *cast))
         if self._left_to_torch((input, *parts, *weights), cast, misfit, {"reset": reset}):
             return super().forward(input, hx)
+        precision = self._precision_of(lower, (input, *parts, *weights))
         reset = checked_reset(reset, tuple(input.shape[:-1]))
         keywords = {} if reset is None else {"reset": reset[np.newaxis]}
-        view = self._layer_over(weights)
+        view = self._layer_over(weights, precision)
         dtypes = self._dtypes_under(lower, input, parts, False)
         call = Call(view, keywords, {}, step=True)
         return self._state_of(autocast.run_as(dtypes, call, input, parts, weights))
@@ -94,6 +95,8 @@ class RNNCell(RnnOptions, Cells, torch.nn.RNNCell):
         As those of `torch.nn.RNNCell`.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
         As that of `torch.nn.RNNCell`, which has only the first two.
+    matmul_precision : str
+        As that of `rnnfast.torch.LSTM`.
 
     References
     ----------
@@ -119,8 +122,18 @@ class RNNCell(RnnOptions, Cells, torch.nn.RNNCell):
         nonlinearity: str = "tanh",
         device: Any = None,
         dtype: torch.dtype | None = None,
+        *,
+        matmul_precision: str = "float32",
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, nonlinearity, device=device, dtype=dtype)
+        super().__init__(
+            input_size,
+            hidden_size,
+            bias,
+            nonlinearity,
+            device=device,
+            dtype=dtype,
+            matmul_precision=matmul_precision,
+        )
 
 
 class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
@@ -132,6 +145,8 @@ class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
         As those of `torch.nn.LSTMCell`.
     forget_bias, peephole, coupled_gates, cell_clip
         As those of `rnnfast.torch.LSTM`; the peepholes are ``weight_ci``, ``weight_cf``, ``weight_co``.
+    matmul_precision : str
+        As that of `rnnfast.torch.LSTM`.
 
     References
     ----------
@@ -161,6 +176,7 @@ class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
         peephole: bool = False,
         coupled_gates: bool = False,
         cell_clip: float | None = None,
+        matmul_precision: str = "float32",
     ) -> None:
         super().__init__(
             input_size,
@@ -172,6 +188,7 @@ class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
             peephole=peephole,
             coupled_gates=coupled_gates,
             cell_clip=cell_clip,
+            matmul_precision=matmul_precision,
         )
 
     def _weight_names(self) -> list[str]:
@@ -188,6 +205,8 @@ class GRUCell(Cells, torch.nn.GRUCell):
         As those of `torch.nn.GRUCell`.
     reset_after : bool
         As that of `rnnfast.torch.GRU`.
+    matmul_precision : str
+        As that of `rnnfast.torch.LSTM`.
 
     References
     ----------
@@ -214,5 +233,14 @@ class GRUCell(Cells, torch.nn.GRUCell):
         dtype: torch.dtype | None = None,
         *,
         reset_after: bool = True,
+        matmul_precision: str = "float32",
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, device=device, dtype=dtype, reset_after=reset_after)
+        super().__init__(
+            input_size,
+            hidden_size,
+            bias,
+            device=device,
+            dtype=dtype,
+            reset_after=reset_after,
+            matmul_precision=matmul_precision,
+        )

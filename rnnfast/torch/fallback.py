@@ -121,9 +121,10 @@ def refuse_beyond(beyond: Iterable[str], reason: str) -> None:
     """A TypeError if anything is given that is beyond torch's code, which has to run because of `reason`."""
     names = ", ".join(beyond)
     if names:
+        remedy = "; set it to 'float32' to have torch's own code run" if names == "matmul_precision" else ""
         raise TypeError(
             f"{names}: expected plain tensors of float32 or float64 on the CPU, outside of torch's "
-            f"transforms, as torch.nn does not know it; got {reason}"
+            f"transforms, as torch.nn does not know it; got {reason}{remedy}"
         )
 
 

@@ -78,26 +78,31 @@ class View:
         One for each parameter of `layer`, in their order.
     options : dict
         Those of the module that `layer` was made with.
+    precision : str
+        Of the products, whichever `layer` has.
 
     Attributes
     ----------
     layer : Recurrent
         Over the weights' memory; over a copy of a weight in another layout.
     options : dict
+    precision : str
         As given.
     places : Places
         Where the weights are.
     """
 
-    __slots__ = ("_copied", "_forms", "layer", "options", "places")
+    __slots__ = ("_copied", "_forms", "layer", "options", "places", "precision")
 
-    def __init__(self, layer: Recurrent, weights: Sequence[torch.Tensor], options: dict[str, Any]) -> None:
+    def __init__(
+        self, layer: Recurrent, weights: Sequence[torch.Tensor], options: dict[str, Any], precision: str
+    ) -> None:
         names = [name for name, _ in layer.named_parameters()]
         arrays = [block(array_of(weight)) for weight in weights]
         parameters = dict(zip(names, map(Borrowed, arrays), strict=True))
         self.layer = object.__new__(type(layer))
-        self.layer.__setstate__(layer.__getstate__() | {"_parameters": parameters})
-        self.options = options
+        self.layer.__setstate__(layer.__getstate__() | {"_parameters": parameters, "_precision": precision})
+        self.options, self.precision = options, precision
         self.places = Places(*weights)
         self._forms = [(weight.data_ptr(), weight.dtype, weight.shape) for weight in weights]
         places = [array.__array_interface__["data"][0] for array in arrays]

@@ -16,6 +16,7 @@ from rnnfast.torch import autocast
 from rnnfast.torch.autograd import Call
 from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of, options_beyond_torch
 from rnnfast.torch.fallback import node_of, proxies_in, untraced
+from rnnfast.torch.precision import refuse_dropout
 
 __all__ = ["GRU", "LSTM", "MODES", "RNN", "Layers"]
 
@@ -94,11 +95,15 @@ class Layers(Accelerated):
         misfit = partial(self._misfit, x, parts, (weights[0].dtype, *cast), sizes)
         if self._left_to_torch((x, *parts, *weights), cast, misfit, keywords | training):
             return super().forward(input, hx)
+        precision = self._precision_of(lower, (x, *parts, *weights))
+        dropped = self.training and self.dropout and self.num_layers > 1
+        if dropped:
+            refuse_dropout(precision)
         dtypes = self._dtypes_under(lower, x, parts, sizes is not None)
-        view = self._layer_over(weights)
+        view = self._layer_over(weights, precision)
         if view.layer.dropout != self.dropout or view.layer.batch_first != self.batch_first:
             view.layer.dropout, view.layer.batch_first = self.dropout, self.batch_first
-        if self.training and self.dropout and self.num_layers > 1:
+        if dropped:
             training["rng"] = int(torch.empty((), dtype=torch.int64, device="cpu").random_())
         if sizes is None:
             y, *final = autocast.run_as(dtypes, Call(view, keywords, training), x, parts, weights)
@@ -168,11 +173,13 @@ class RNN(RnnOptions, Layers, torch.nn.RNN):
         As those of `torch.nn.RNN`.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
         As that of `torch.nn.RNN`, which has only the first two.
+    matmul_precision : str
+        As that of `rnnfast.torch.LSTM`.
 
     Raises
     ------
     TypeError, ValueError
-        torch's own, for a wrong argument.
+        torch's own, for a wrong argument; rnnfast's, for a wrong `matmul_precision`.
 
     References
     ----------
@@ -203,6 +210,8 @@ class RNN(RnnOptions, Layers, torch.nn.RNN):
         bidirectional: bool = False,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        *,
+        matmul_precision: str = "float32",
     ) -> None:
         beyond = nonlinearity in self._nonlinearities
         super().__init__(
@@ -216,6 +225,7 @@ class RNN(RnnOptions, Layers, torch.nn.RNN):
             bidirectional,
             device=device,
             dtype=dtype,
+            matmul_precision=matmul_precision,
         )
         if beyond:
             self.nonlinearity = nonlinearity
@@ -247,11 +257,15 @@ class LSTM(LstmOptions, Layers, torch.nn.LSTM):
     cell_clip : float, optional
         Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
         below the smallest normal number of the dtype holds c at zero.
+    matmul_precision : str
+        Of the operands of products, as in `rnnfast.LSTM`: "float32" or "bfloat16". In bfloat16 they are
+        rounded; sums, parameters, states and gradients stay float32. All parameters must be float32 then. It
+        is a property too.
 
     Raises
     ------
     TypeError, ValueError
-        torch's own, for a wrong argument; rnnfast's, for a wrong one of the last four.
+        torch's own, for a wrong argument; rnnfast's, for a wrong one of the last five.
 
     References
     ----------
@@ -286,6 +300,7 @@ class LSTM(LstmOptions, Layers, torch.nn.LSTM):
         peephole: bool = False,
         coupled_gates: bool = False,
         cell_clip: float | None = None,
+        matmul_precision: str = "float32",
     ) -> None:
         super().__init__(
             input_size,
@@ -302,6 +317,7 @@ class LSTM(LstmOptions, Layers, torch.nn.LSTM):
             peephole=peephole,
             coupled_gates=coupled_gates,
             cell_clip=cell_clip,
+            matmul_precision=matmul_precision,
         )
 
     def _state_dtypes(
@@ -322,11 +338,13 @@ class GRU(Layers, torch.nn.GRU):
         As those of `torch.nn.GRU`.
     reset_after : bool
         Whether the reset gate acts after the product with the hidden weights (torch's way) or before it.
+    matmul_precision : str
+        As that of `rnnfast.torch.LSTM`.
 
     Raises
     ------
     TypeError, ValueError
-        torch's own, for a wrong argument.
+        torch's own, for a wrong argument; rnnfast's, for a wrong `matmul_precision`.
 
     References
     ----------
@@ -359,6 +377,7 @@ class GRU(Layers, torch.nn.GRU):
         dtype: torch.dtype | None = None,
         *,
         reset_after: bool = True,
+        matmul_precision: str = "float32",
     ) -> None:
         super().__init__(
             input_size,
@@ -371,6 +390,7 @@ class GRU(Layers, torch.nn.GRU):
             device=device,
             dtype=dtype,
             reset_after=reset_after,
+            matmul_precision=matmul_precision,
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from rnnfast.torch.base import Accelerated, forget_options, options_beyond_torch
 from rnnfast.torch.cells import GRUCell, LSTMCell, RNNCell
 from rnnfast.torch.modules import GRU, LSTM, MODES, RNN
+from rnnfast.torch.precision import check_precision
 
 __all__ = ["Swapped", "accelerate", "restore"]
 
@@ -31,7 +32,7 @@ class Swapped(NamedTuple):
     left: dict[str, str]
 
 
-def accelerate(model: torch.nn.Module) -> Swapped:
+def accelerate(model: torch.nn.Module, *, matmul_precision: str = "float32") -> Swapped:
     """Have rnnfast's kernels run the RNNs, LSTMs and GRUs (and their cells) of a model, in place.
 
     A module stays the object that it is, with its parameters, hooks, mode and name: only its class changes.
@@ -41,6 +42,9 @@ def accelerate(model: torch.nn.Module) -> Swapped:
     ----------
     model : torch.nn.Module
         Of any kind; it may itself be a recurrent module.
+    matmul_precision : str
+        That of every module that is swapped, as in `rnnfast.torch.LSTM`. It changes no other module: those
+        that are left multiply as torch does, and those that are rnnfast's already keep their own.
 
     Returns
     -------
@@ -54,6 +58,9 @@ def accelerate(model: torch.nn.Module) -> Swapped:
     ------
     TypeError
         If `model` is no module.
+    ValueError
+        If `matmul_precision` is unknown, or is not "float32" where a module to be swapped has a parameter of
+        another dtype than float32. Nothing is swapped then.
 
     Examples
     --------
@@ -66,22 +73,28 @@ def accelerate(model: torch.nn.Module) -> Swapped:
     >>> rnnfast.torch.restore(model)
     Swapped(swapped=['encoder'], left={})
     """
-    swapped, left = [], {}
+    found: dict[str, torch.nn.Module] = {}
+    left: dict[str, str] = {}
     for name, module in _modules_of(model):
         if type(module) in _FAST:
             reason = _unswappable(module)
             if reason is None:
-                module.__class__ = _FAST[type(module)]
-                swapped.append(name)
+                found[name] = module
             else:
                 left[name] = reason
         elif isinstance(module, tuple(_FAST)) and not isinstance(module, Accelerated):
             left[name] = f"a subclass: {type(module).__qualname__}"
-    return Swapped(swapped, left)
+    check_precision(matmul_precision, found)
+    for module in found.values():
+        module.__class__ = _FAST[type(module)]
+        module.matmul_precision = matmul_precision
+    return Swapped(list(found), left)
 
 
 def restore(model: torch.nn.Module) -> Swapped:
     """Undo `accelerate`: have torch's own code run the model's recurrent modules, in place.
+
+    A `matmul_precision` is forgotten: torch's modules multiply in float32, or as autocast says.
 
     Parameters
     ----------
@@ -123,7 +136,8 @@ def _unswappable(module: torch.nn.Module) -> str | None:
     """Why rnnfast's class would not do with a module what torch's does; None if it would."""
     if "forward" in module.__dict__:
         return "it has a forward of its own"
-    taken = [option for option in options_beyond_torch(_FAST[type(module)]) if hasattr(module, option)]
+    names = (*options_beyond_torch(_FAST[type(module)]), "matmul_precision")
+    taken = [name for name in names if hasattr(module, name)]
     if taken:
         return f"an option of rnnfast's, but not torch's, is set on it: {', '.join(taken)}"
     if isinstance(module, torch.nn.RNN) and module.mode != MODES.get(module.nonlinearity):

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import rnnfast.torch  # noqa: E402
-from rnnfast import _core  # noqa: E402
+from rnnfast import _core, functional  # noqa: E402
 
 torch.set_num_threads(1)  # what runs here is small, and waiting for a pool on busy cores is not
 
@@ -78,6 +78,34 @@ def assert_same(got: dict[str, Any], want: dict[str, Any], tolerance: float) -> 
         if tensor.numel():
             error = (tensor - expected).abs().max() / expected.abs().max().clamp(min=1)
             assert error <= tolerance, f"{name}: error {error:.2e}, allowed {tolerance:.0e}"
+
+
+def functional_results(module: Any, x: Any, hx: Any, gradients: Any, precision: str) -> tuple[Any, Any]:
+    """What `rnnfast.functional` gives for a module of one layer and direction, or a cell, in float32.
+
+    `gradients` has one tensor for each result of the module. The results are those of the module in its
+    order, and the gradients of x, of the state's parts and of the parameters.
+    """
+    cell, step = type(module).__name__.removesuffix("Cell").lower(), type(module).__name__ in CELLS
+    forward, backward = (getattr(functional, f"{cell}_{way}") for way in ("forward", "backward"))
+    parts = [tensor.detach().float() for tensor in tensors_in(hx)]
+    parts = [(part if step else part[0]).numpy() for part in parts]
+    weights = {name.removesuffix("_l0"): p.detach().float().numpy() for name, p in module.named_parameters()}
+    x = x.detach().float().numpy()
+    y, state, tape = forward(
+        x[None] if step else x,
+        **weights,
+        state=tuple(parts) if len(parts) > 1 else parts[0],
+        matmul_precision=precision,
+    )
+    finals = [torch.from_numpy(part) for part in (state if isinstance(state, tuple) else (state,))]
+    results = finals if step else [torch.from_numpy(y.copy()), *(part[None] for part in finals)]
+    given = [gradient.float().numpy() for gradient in gradients]
+    dy, dstate = (None, given) if step else (given[0], [part[0] for part in given[1:]])
+    dx, dinitial, grads = backward(tape, dy, tuple(dstate) if len(dstate) > 1 else dstate[0])
+    dparts = dinitial if isinstance(dinitial, tuple) else (dinitial,)
+    found = [dx[0] if step else dx, *(part if step else part[None] for part in dparts), *grads.values()]
+    return results, [torch.from_numpy(array) for array in found]
 
 
 def answer_of(module: Any, x: Any, queue: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
+from rnnfast import checks
 from rnnfast.files import file_name
 from rnnfast.onnx.files import LARGEST, Model, read_model
 from rnnfast.onnx.folding import fold
@@ -26,7 +27,7 @@ _X: Groups = (("T",), ("B",), ("D", "H"))
 _X_BATCH_FIRST: Groups = (("B",), ("T",), ("D", "H"))
 
 
-def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
+def load_layers(path: str | os.PathLike[str], *, matmul_precision: str = "float32") -> dict[str, Recurrent]:
     """The recurrent nodes of a model file as layers, their weights copied.
 
     Nodes that are the layers of one stack become one layer with ``num_layers``: where all of a node's output
@@ -37,6 +38,8 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     ----------
     path : str or path-like
         A model of opset 7 or newer.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the layers; it may be set later, too.
 
     Returns
     -------
@@ -52,7 +55,8 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     ValueError
         It is no valid model or has no recurrent node. Or a node has no layer: other activations than the
         layer's, a clip, only the reverse direction, weights that depend on the graph's inputs, a place inside
-        of another node. One line that opens with the path and names the node.
+        of another node, float64 with another `matmul_precision` than "float32". One line that opens with the
+        path and names the node.
 
     Notes
     -----
@@ -72,6 +76,7 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     >>> np.array_equal(layers["0.GRU"](x)[0], model[0](x)[0])
     True
     """
+    checks.precision("matmul_precision", matmul_precision, np.dtype(np.float32))
     path = file_name(path)
     model = read_model(path)
     try:
@@ -79,7 +84,7 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
         size = sum(found.weights.nbytes for found in graph.nodes)
         if size > LARGEST:  # nodes may share an array; layers do not
             raise ValueError(f"graph: expected at most {LARGEST} bytes of weights, got {size}")
-        return {stack[0].name: _layer(stack) for stack in graph.stacks()}
+        return {stack[0].name: _layer(stack, matmul_precision) for stack in graph.stacks()}
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -202,7 +207,7 @@ def _is_recurrent(node: onnx.NodeProto) -> bool:
     return node.op_type in OPERATORS and node.domain == ""
 
 
-def _layer(stack: list[_Found]) -> Recurrent:
+def _layer(stack: list[_Found], matmul_precision: str) -> Recurrent:
     """One layer with the weights of all the nodes of a stack."""
     name, node, weights = stack[0].name, stack[0].node, stack[0].weights
     D, H = len(node.reverse), weights.R.shape[2]
@@ -214,6 +219,10 @@ def _layer(stack: list[_Found]) -> Recurrent:
         missing = "other activations in each direction"
     if missing is not None:
         raise ValueError(f"node {name}: expected what a layer can be, got {missing}")
+    try:
+        checks.precision("matmul_precision", matmul_precision, weights.computed)
+    except ValueError as error:
+        raise ValueError(f"node {name}: {error}") from error
     if node.operator == "LSTM":
         options[0]["peephole"] = weights.P is not None
     layer: Recurrent = getattr(layers, node.operator)(
@@ -224,6 +233,7 @@ def _layer(stack: list[_Found]) -> Recurrent:
         batch_first=node.batch_first,
         bidirectional=D == 2,
         dtype=weights.computed,
+        matmul_precision=matmul_precision,
         **options[0],
     )
     arrays: dict[str, Array] = {}

@@ -7,7 +7,7 @@ their weights packed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +15,14 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from rnnfast import checks
 from rnnfast.onnx.files import LARGEST, Model
 from rnnfast.onnx.folding import fold
-from rnnfast.onnx.graphs import values_read
+from rnnfast.onnx.graphs import declared_as, values_read
 from rnnfast.onnx.loops import Loop, Operator, Scan
 from rnnfast.onnx.node import OPERATORS, name_of, names_of, read_node
 from rnnfast.onnx.operators import quick
+from rnnfast.onnx.products import PRODUCTS, Product
 from rnnfast.onnx.recurrence import Recurrence
 from rnnfast.onnx.weights import Weights
 
@@ -53,6 +55,8 @@ class Plan:
     model : Model
     constants : mapping of str to ndarray
         Those of its initializers that no run changes.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the products of recurrent nodes, MatMul and Gemm.
 
     Attributes
     ----------
@@ -65,7 +69,9 @@ class Plan:
         A node cannot be run; the message names it.
     """
 
-    def __init__(self, model: Model, constants: Mapping[str, Array]) -> None:
+    def __init__(
+        self, model: Model, constants: Mapping[str, Array], matmul_precision: str = "float32"
+    ) -> None:
         graph = model.graph
         self._outputs = [value.name for value in graph.output]
         nodes, constants = fold(graph, model.opsets, constants)
@@ -74,8 +80,9 @@ class Plan:
         )
         imports = [onnx.helper.make_opsetid(*opset) for opset in model.opsets.items()]
         made: list[Recurrent] = []
-        evaluator = evaluator_of(onnx.ModelProto(graph=left, opset_import=imports), made)
-        size = _fix_weights(evaluator, constants, model.opsets)
+        evaluator = evaluator_of(onnx.ModelProto(graph=left, opset_import=imports), made, matmul_precision)
+        doubles = declared_as(graph, onnx.TensorProto.DOUBLE)
+        size = _fix_weights(evaluator, constants, doubles, model.opsets)
         if size > LARGEST:  # nodes may share an array, but not what is made of it
             raise ValueError(f"model: expected at most {LARGEST} bytes of weights, got more")
         names = names_of([operator.onnx_node for operator in made])
@@ -117,7 +124,7 @@ def _copied(value: Any) -> Any:
 def _step(node: onnx.NodeProto, operator: OpRun, opsets: Mapping[str, int]) -> _Step:
     reads = list(node.input)
     writes: list[str | None] = [name or None for name in node.output]
-    if isinstance(operator, Recurrent):
+    if isinstance(operator, (Recurrent, Product)):
         return _Step(operator.compute, operator.reads(), writes, False)
     if operator.need_context():
         return _Step(operator.run, reads, writes, True)
@@ -128,9 +135,11 @@ class Recurrent(Operator):
     """A recurrent node in ONNX's evaluator; `made` collects those of one model."""
 
     made: list[Recurrent]
+    precision: str  # of the model
 
     def __init__(self, onnx_node: onnx.NodeProto, run_params: dict[str, Any]) -> None:
-        self.recurrence = Recurrence(read_node(onnx_node))  # first, as it names what is wrong
+        node = read_node(onnx_node)  # first, as it names what is wrong
+        self.recurrence = Recurrence(node, None, self.precision)
         super().__init__(onnx_node, run_params)
         self.made.append(self)
         missing = self.recurrence.node.without_kernel
@@ -138,6 +147,14 @@ class Recurrent(Operator):
             _log.info("node %s: on the kernels", name_of(onnx_node))
         else:
             _log.warning("node %s: in NumPy, as no kernel has %s", name_of(onnx_node), missing)
+
+    def check_precision(self, doubles: Collection[str]) -> None:
+        """Raise a ValueError if a float64 array (these are their names) is an input of a node that rounds."""
+        if not set(self.onnx_node.input).isdisjoint(doubles):
+            try:
+                checks.precision("matmul_precision", self.precision, np.dtype(np.float64))
+            except ValueError as error:
+                raise self.error(error) from error
 
     def fix_weights(self, fixed: Mapping[str, Array]) -> int:
         """Make the weights ready if all of them are among arrays that no run changes; how many bytes."""
@@ -147,7 +164,7 @@ class Recurrent(Operator):
         try:
             if fixed.keys() >= set(names.values()):
                 weights = Weights(**{key: fixed[name] for key, name in names.items()})
-                self.recurrence = Recurrence(self.recurrence.node, weights)
+                self.recurrence = Recurrence(self.recurrence.node, weights, self.precision)
             H = None if weights is None else weights.R.shape[2]
             for key in ("initial_h", "initial_c"):
                 if named.get(key) in fixed:
@@ -174,12 +191,18 @@ class Recurrent(Operator):
 
 
 def _fix_weights(
-    evaluator: ReferenceEvaluator, around: Mapping[str, Array], opsets: Mapping[str, int]
+    evaluator: ReferenceEvaluator, around: Mapping[str, Array], doubles: set[str], opsets: Mapping[str, int]
 ) -> int:
-    """Make the weights of all recurrent nodes ready, those inside of others too; how many bytes."""
+    """Make the weights of recurrent nodes and products ready, those inside of others too; how many bytes.
+
+    `around` has the arrays that no run changes, `doubles` the names of values that are declared as float64.
+    """
     size = 0
+    doubles = doubles | {name for name, array in around.items() if array.dtype == np.float64}
     for operator in evaluator.rt_nodes_:
         if isinstance(operator, Recurrent):
+            operator.check_precision(doubles)
+        if isinstance(operator, (Recurrent, Product)):
             size += operator.fix_weights(around)
         for inner in vars(operator).values():
             if isinstance(inner, ReferenceEvaluator):
@@ -187,15 +210,21 @@ def _fix_weights(
                 hidden = {value.name for value in graph.input}.union(*(node.output for node in graph.node))
                 known = {name: array for name, array in around.items() if name not in hidden}
                 known |= {name: array for name, array in inner.rt_inits_.items() if name not in hidden}
-                size += _fix_weights(inner, known | fold(graph, opsets, known)[1], opsets)
+                double = (doubles - hidden) | declared_as(graph, onnx.TensorProto.DOUBLE)
+                size += _fix_weights(inner, known | fold(graph, opsets, known)[1], double, opsets)
     return size
 
 
-def evaluator_of(proto: onnx.ModelProto | onnx.NodeProto, made: list[Recurrent]) -> ReferenceEvaluator:
+def evaluator_of(
+    proto: onnx.ModelProto | onnx.NodeProto, made: list[Recurrent], matmul_precision: str = "float32"
+) -> ReferenceEvaluator:
     """ONNX's evaluator of `proto`, with operators of ours; the recurrent ones are put into `made`."""
-    recurrent = [type(name, (Recurrent,), {"made": made}) for name in OPERATORS]
+    own = {"made": made, "precision": matmul_precision}
+    ours = [type(name, (Recurrent,), own) for name in OPERATORS]
+    if matmul_precision != "float32":  # which NumPy computes
+        ours += [type(name, (Product,), own) for name in PRODUCTS]
     try:
-        return ReferenceEvaluator(proto, new_ops=[*recurrent, Loop, Scan])
+        return ReferenceEvaluator(proto, new_ops=[*ours, Loop, Scan])
     except (
         AttributeError,
         KeyError,

@@ -1,4 +1,4 @@
-"""ONNX's backend interface: RNN, LSTM and GRU nodes run here, most others in ONNX's evaluator."""
+"""ONNX's backend interface: recurrent nodes run here, most others in ONNX's evaluator."""
 
 from __future__ import annotations
 

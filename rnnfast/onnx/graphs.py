@@ -12,6 +12,7 @@ import onnx
 from onnx.defs import OpSchema
 
 __all__ = [
+    "check_attributes",
     "check_node",
     "declared_as",
     "graphs_of",
@@ -226,10 +227,11 @@ def check_node(node: onnx.NodeProto, opsets: dict[str, int]) -> None:
     for formal, name in zip(schema.inputs, node.input, strict=False):
         if not name and formal.option == OpSchema.FormalParameterOption.Single:
             raise ValueError(f"{label(node)}: {formal.name}: {of} needs this input")
-    _check_attributes(node, schema, of)
+    check_attributes(node, schema, of)
 
 
-def _check_attributes(node: onnx.NodeProto, schema: OpSchema, of: str) -> None:
+def check_attributes(node: onnx.NodeProto, schema: OpSchema, of: str) -> None:
+    """Raise a ValueError where an attribute is not what the operator's definition says; `of` names that."""
     given = set()
     for attribute in node.attribute:
         known = schema.attributes.get(attribute.name)

@@ -14,7 +14,8 @@ from rnnfast.files import file_name
 from rnnfast.onnx.files import LARGEST, Model, read_model
 from rnnfast.onnx.folding import fold
 from rnnfast.onnx.graphs import nodes_of, values_read
-from rnnfast.onnx.node import OPERATORS, Node, names_of, read_node
+from rnnfast.onnx.node import INPUTS, OPERATORS, QUANTIZED, Node, is_recurrent, names_of, read_node
+from rnnfast.onnx.quantized import dequantized
 from rnnfast.onnx.shapes import Groups, Shapes
 from rnnfast.onnx.weights import Weights, from_onnx
 from rnnfast.recurrent import Recurrent, layers
@@ -32,7 +33,8 @@ def load_layers(path: str | os.PathLike[str], *, matmul_precision: str = "float3
 
     Nodes that are the layers of one stack become one layer with ``num_layers``: where all of a node's output
     Y goes to the next as its X, the directions side by side (over Squeeze, Transpose and Reshape), and the
-    two agree in all but I, their sequence_lens included.
+    two agree in all but I, their sequence_lens included. A DynamicQuantizeLSTM of onnxruntime becomes an LSTM
+    with the dequantized weights.
 
     Parameters
     ----------
@@ -120,8 +122,8 @@ class _Graph:
         self.outputs = {value.name for value in graph.output}
         self.readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
         self.makers: dict[str, onnx.NodeProto] = {}
-        recurrent = [node for node in graph.node if _is_recurrent(node)]
-        inside = sum(map(_is_recurrent, nodes_of(graph))) - len(recurrent)
+        recurrent = [node for node in graph.node if is_recurrent(node)]
+        inside = sum(map(is_recurrent, nodes_of(graph))) - len(recurrent)
         if inside:
             raise ValueError(f"graph: {inside} recurrent nodes inside of other nodes, which have no layer")
         if not recurrent:
@@ -150,13 +152,14 @@ class _Graph:
         """A node with its weights, checked."""
         node = read_node(proto)
         arrays: dict[str, Any] = {}
-        for key, place in (("W", 1), ("R", 2), ("B", 3), ("P", 7)):
-            source = proto.input[place] if place < len(proto.input) else ""
-            if source and source not in self.constants:
+        for key, source in zip(INPUTS[proto.op_type], proto.input, strict=False):
+            if key in ("X", "sequence_lens", "initial_h", "initial_c") or not source:
+                continue
+            if source not in self.constants:
                 raise ValueError(f"node {name}: {key}: expected an array that the file holds, got {source!r}")
-            arrays[key] = self.constants[source] if source else None
-        weights = Weights(**arrays)
+            arrays[key] = self.constants[source]
         try:
+            weights = dequantized(node, arrays) if proto.op_type == QUANTIZED[1] else Weights(**arrays)
             weights.check(node)
         except (TypeError, ValueError) as error:
             raise ValueError(f"node {name}: {error}") from error
@@ -187,7 +190,7 @@ class _Graph:
             maker = self.makers[name]
             if len(self.readers[name]) != 1 or name in self.outputs:
                 return False
-            if _is_recurrent(maker):
+            if is_recurrent(maker):
                 return True
             name = maker.input[0]
 
@@ -201,10 +204,6 @@ class _Graph:
             stacks[found.name] = [*stack, found]
         order = [found.name for found in self.nodes]
         return sorted(stacks.values(), key=lambda stack: order.index(stack[0].name))
-
-
-def _is_recurrent(node: onnx.NodeProto) -> bool:
-    return node.op_type in OPERATORS and node.domain == ""
 
 
 def _layer(stack: list[_Found], matmul_precision: str) -> Recurrent:

@@ -6,8 +6,7 @@ their weights packed.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,27 +14,18 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from rnnfast import checks
 from rnnfast.onnx.files import LARGEST, Model
 from rnnfast.onnx.folding import fold
 from rnnfast.onnx.graphs import declared_as, values_read
-from rnnfast.onnx.loops import Loop, Operator, Scan
-from rnnfast.onnx.node import OPERATORS, name_of, names_of, read_node
+from rnnfast.onnx.loops import Loop, Scan
+from rnnfast.onnx.node import OPERATORS, QUANTIZED, names_of
 from rnnfast.onnx.operators import quick
 from rnnfast.onnx.products import PRODUCTS, Product
-from rnnfast.onnx.recurrence import Recurrence
-from rnnfast.onnx.weights import Weights
+from rnnfast.onnx.recurrent import QuantizedLSTM, Recurrent
 
-__all__ = ["Plan", "Recurrent", "evaluator_of"]
+__all__ = ["Plan", "evaluator_of"]
 
 Array = np.ndarray
-_log = logging.getLogger("rnnfast.onnx")
-
-_INPUTS = {
-    "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
-}
 
 
 class _Step(NamedTuple):
@@ -131,65 +121,6 @@ def _step(node: onnx.NodeProto, operator: OpRun, opsets: Mapping[str, int]) -> _
     return _Step(quick(node, opsets.get("", 0)) or operator.run, reads, writes, False)
 
 
-class Recurrent(Operator):
-    """A recurrent node in ONNX's evaluator; `made` collects those of one model."""
-
-    made: list[Recurrent]
-    precision: str  # of the model
-
-    def __init__(self, onnx_node: onnx.NodeProto, run_params: dict[str, Any]) -> None:
-        node = read_node(onnx_node)  # first, as it names what is wrong
-        self.recurrence = Recurrence(node, None, self.precision)
-        super().__init__(onnx_node, run_params)
-        self.made.append(self)
-        missing = self.recurrence.node.without_kernel
-        if missing is None:
-            _log.info("node %s: on the kernels", name_of(onnx_node))
-        else:
-            _log.warning("node %s: in NumPy, as no kernel has %s", name_of(onnx_node), missing)
-
-    def check_precision(self, doubles: Collection[str]) -> None:
-        """Raise a ValueError if a float64 array (these are their names) is an input of a node that rounds."""
-        if not set(self.onnx_node.input).isdisjoint(doubles):
-            try:
-                checks.precision("matmul_precision", self.precision, np.dtype(np.float64))
-            except ValueError as error:
-                raise self.error(error) from error
-
-    def fix_weights(self, fixed: Mapping[str, Array]) -> int:
-        """Make the weights ready if all of them are among arrays that no run changes; how many bytes."""
-        named = dict(zip(_INPUTS[self.op_type], self.onnx_node.input, strict=False))
-        names = {key: named[key] for key in Weights._fields if named.get(key)}
-        weights = None
-        try:
-            if fixed.keys() >= set(names.values()):
-                weights = Weights(**{key: fixed[name] for key, name in names.items()})
-                self.recurrence = Recurrence(self.recurrence.node, weights, self.precision)
-            H = None if weights is None else weights.R.shape[2]
-            for key in ("initial_h", "initial_c"):
-                if named.get(key) in fixed:
-                    self.recurrence.node.check_state(key, fixed[named[key]].shape, H)
-        except (TypeError, ValueError) as error:
-            raise self.error(error) from error
-        return 0 if weights is None else weights.nbytes
-
-    def reads(self) -> list[str]:
-        """The names of its inputs, none for weights that are ready."""
-        named = zip(_INPUTS[self.op_type], self.onnx_node.input, strict=False)
-        ready = Weights._fields if self.recurrence.is_ready else ()
-        return ["" if key in ready else name for key, name in named]
-
-    def compute(self, *inputs: Any) -> tuple[Array, ...]:
-        """The node's outputs."""
-        try:
-            return self.recurrence(*inputs)
-        except (TypeError, ValueError) as error:
-            raise self.error(error) from error
-
-    def _run(self, *inputs: Array | None, **attributes: Any) -> tuple[Array, ...]:
-        return self.compute(*inputs)
-
-
 def _fix_weights(
     evaluator: ReferenceEvaluator, around: Mapping[str, Array], doubles: set[str], opsets: Mapping[str, int]
 ) -> int:
@@ -220,7 +151,8 @@ def evaluator_of(
 ) -> ReferenceEvaluator:
     """ONNX's evaluator of `proto`, with operators of ours; the recurrent ones are put into `made`."""
     own = {"made": made, "precision": matmul_precision}
-    ours = [type(name, (Recurrent,), own) for name in OPERATORS]
+    ours: list[Any] = [type(name, (Recurrent,), own) for name in OPERATORS]
+    ours.append(type(QUANTIZED[1], (QuantizedLSTM,), own))
     if matmul_precision != "float32":  # which NumPy computes
         ours += [type(name, (Product,), own) for name in PRODUCTS]
     try:

@@ -11,7 +11,7 @@ cdef extern from "rnnfast.h" nogil:
         RNNFAST_API_VERSION
         RNNFAST_OK, RNNFAST_INVALID, RNNFAST_NO_MEMORY, RNNFAST_ORDER
         RNNFAST_RNN, RNNFAST_LSTM, RNNFAST_GRU
-        RNNFAST_FLOAT32, RNNFAST_FLOAT64
+        RNNFAST_FLOAT32, RNNFAST_FLOAT64, RNNFAST_BFLOAT16, RNNFAST_INT8
         RNNFAST_TANH, RNNFAST_RELU, RNNFAST_SIGMOID, RNNFAST_IDENTITY
 
     ctypedef struct rnnfast_options:
@@ -19,6 +19,7 @@ cdef extern from "rnnfast.h" nogil:
         int32_t cell, dtype, nonlinearity, bidirectional, coupled_gates, reset_before, training, threads
         Py_ssize_t input_size, hidden_size, proj_size, num_layers, batch, max_steps
         double cell_clip
+        int32_t matmul_precision
 
     rnnfast_options rnnfast_default_options()
 

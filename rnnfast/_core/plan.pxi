@@ -65,6 +65,23 @@ cdef const char *capi_last_error() noexcept nogil:
 
 # ---- the options of a plan ----------------------------------------------------------------------------------------
 
+cdef int precision_kind[RNNFAST_INT8 + 1]  # the kind of kernels, by matmul_precision; -1: there are none
+precision_kind[RNNFAST_FLOAT32], precision_kind[RNNFAST_FLOAT64] = FLOAT32, -1
+precision_kind[RNNFAST_BFLOAT16], precision_kind[RNNFAST_INT8] = BFLOAT16, PRECISIONS.get("int8", -1)
+
+cdef int check_precision(const rnnfast_options *o) noexcept nogil:
+    """Whether kernels have the plan's matmul_precision, and may have it with its dtype and its training."""
+    cdef int precision = o.matmul_precision
+    if not RNNFAST_FLOAT32 <= precision <= RNNFAST_INT8 or precision == RNNFAST_FLOAT64:
+        return refuse_number(b"options.matmul_precision", b"RNNFAST_FLOAT32, RNNFAST_BFLOAT16 or RNNFAST_INT8", precision)
+    if o.dtype == RNNFAST_FLOAT64 and precision != RNNFAST_FLOAT32:
+        return refuse_number(b"options.matmul_precision", b"RNNFAST_FLOAT32 (the default) with dtype RNNFAST_FLOAT64", precision)
+    if precision == RNNFAST_INT8 and o.training:
+        return refuse(RNNFAST_INVALID, b"options.training: expected 0 with RNNFAST_INT8, which has no gradient")
+    if precision_kind[precision] < 0:
+        return refuse(RNNFAST_INVALID, b"options.matmul_precision: RNNFAST_INT8 is reserved; this rnnfast has no int8 products")
+    return RNNFAST_OK
+
 cdef int read_options(const rnnfast_options *given, rnnfast_options *o) noexcept nogil:
     """o OUT: the options with their defaults filled in."""
     if given == NULL:
@@ -78,6 +95,8 @@ cdef int read_options(const rnnfast_options *given, rnnfast_options *o) noexcept
         return refuse_number(b"options.cell", b"RNNFAST_RNN, RNNFAST_LSTM or RNNFAST_GRU", o.cell)
     if not RNNFAST_FLOAT32 <= o.dtype <= RNNFAST_FLOAT64:
         return refuse_number(b"options.dtype", b"RNNFAST_FLOAT32 or RNNFAST_FLOAT64", o.dtype)
+    if check_precision(o) < 0:
+        return RNNFAST_INVALID
     if not RNNFAST_TANH <= o.nonlinearity <= (RNNFAST_IDENTITY if o.cell == RNNFAST_RNN else RNNFAST_TANH):
         return refuse_number(b"options.nonlinearity", b"RNNFAST_TANH or, for the RNN, RELU, SIGMOID or IDENTITY",
                              o.nonlinearity)
@@ -177,7 +196,7 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
     """Allocates the memory of a plan whose options are set, and packs its weights. The caller calls free_network, also after an
     error."""
     cdef const rnnfast_options *o = &net.options
-    cdef const Kernels *k = in_use[FLOAT32 if o.dtype == RNNFAST_FLOAT32 else FLOAT64]
+    cdef const Kernels *k = in_use[FLOAT64 if o.dtype == RNNFAST_FLOAT64 else precision_kind[o.matmul_precision]]
     cdef Py_ssize_t H = o.hidden_size, P = o.proj_size if o.proj_size else H, n, I
     cdef int D = 2 if o.bidirectional else 1, passes = <int>o.num_layers * D
     cdef Stack *stack = &net.stack

@@ -8,7 +8,7 @@
  * A plan is a stack of recurrent layers with its weights packed, its state, and all the memory that its calls need. No
  * function but `create` and `destroy` allocates memory or takes a lock of Python's. (Two things are allocated later, once: the
  * workers, by the first call that needs them, and a few bytes of the C library for each thread.) Results have the
- * bits of rnnfast.RNN, LSTM and GRU with the same weights, for any number of threads.
+ * bits of rnnfast.RNN, LSTM and GRU with the same weights and the same matmul_precision, for any number of threads.
  *
  * Dims: T steps, B sequences (batch), I input_size, H hidden_size, P proj_size or H, L num_layers, D 2 if bidirectional else
  * 1, G gates (RNN 1, GRU 3, LSTM 4, with coupled gates 3). Arrays are row-major without gaps, of the plan's dtype, aligned
@@ -49,14 +49,14 @@ enum {
 
 /* The default comes first: it is zero. */
 enum { RNNFAST_RNN, RNNFAST_LSTM, RNNFAST_GRU };                           /* rnnfast_options.cell */
-enum { RNNFAST_FLOAT32, RNNFAST_FLOAT64 };                                 /* .dtype */
+enum { RNNFAST_FLOAT32, RNNFAST_FLOAT64, RNNFAST_BFLOAT16, RNNFAST_INT8 }; /* .dtype, .matmul_precision: see there */
 enum { RNNFAST_TANH, RNNFAST_RELU, RNNFAST_SIGMOID, RNNFAST_IDENTITY };    /* .nonlinearity */
 
 /* What a plan is for. Begin with rnnfast_default_options(); all that a plan needs beside are the sizes. */
 typedef struct {
     size_t struct_size;     /* sizeof(rnnfast_options) */
     int32_t cell;
-    int32_t dtype;
+    int32_t dtype;          /* of all arrays: RNNFAST_FLOAT32 or RNNFAST_FLOAT64 */
     int32_t nonlinearity;   /* of the RNN */
     int32_t bidirectional;  /* nonzero: D is 2 */
     int32_t coupled_gates;  /* nonzero: f = 1 - i (LSTM) */
@@ -70,6 +70,9 @@ typedef struct {
     ptrdiff_t batch;        /* B; 0 is 1 */
     ptrdiff_t max_steps;    /* T of `run` and `forward` at most, to be set for them; 0: `step` alone */
     double cell_clip;       /* the bound of the LSTM's c; 0: none */
+    int32_t matmul_precision; /* what products round their operands to: RNNFAST_FLOAT32, or RNNFAST_BFLOAT16 where dtype is
+                                 RNNFAST_FLOAT32. Sums and all arrays keep their dtype. RNNFAST_INT8 is reserved: `create`
+                                 refuses it, and it will have no training */
 } rnnfast_options;
 
 /* Zeros, with struct_size set. */

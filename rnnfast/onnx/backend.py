@@ -1,4 +1,4 @@
-"""ONNX's backend interface: RNN, LSTM and GRU nodes run here, most others in ONNX's evaluator."""
+"""ONNX's backend interface: recurrent nodes run here, most others in ONNX's evaluator."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 
+from rnnfast import checks
 from rnnfast.files import file_name
 from rnnfast.onnx.files import Model, check_model, read_model
 from rnnfast.onnx.graphs import check_node
@@ -25,7 +26,12 @@ class Rnnfast(Backend):
 
     @classmethod
     def prepare(
-        cls, model: onnx.ModelProto | str | os.PathLike[str], device: str = "CPU", **kwargs: Any
+        cls,
+        model: onnx.ModelProto | str | os.PathLike[str],
+        device: str = "CPU",
+        *,
+        matmul_precision: str = "float32",
+        **kwargs: Any,
     ) -> Prepared:
         """Get a model ready to run, again and again.
 
@@ -35,6 +41,10 @@ class Rnnfast(Backend):
             Of opset 7 or newer. External data needs the path.
         device : str
             ``"CPU"``.
+        matmul_precision : {"float32", "bfloat16"}
+            Of the products of RNN, LSTM and GRU nodes, and of float32 MatMul and Gemm nodes whose second
+            input is a matrix, wherever they are in the model. "bfloat16" rounds the operands of these
+            products to bfloat16; all arrays keep their dtype.
         **kwargs
             ONNX's interface has them; none has a meaning here.
 
@@ -47,7 +57,8 @@ class Rnnfast(Backend):
         OSError
             The file cannot be read.
         ValueError
-            The model is not valid, or has a node that cannot be run; the message names it.
+            The model is not valid, or has a node that cannot be run; the message names it. So does that of a
+            float64 recurrent node with another `matmul_precision` than "float32".
 
         Examples
         --------
@@ -65,12 +76,13 @@ class Rnnfast(Backend):
         """
         if not cls.supports_device(device):
             raise ValueError(f"device: expected 'CPU', got {device!r}")
+        _check_precision(matmul_precision)
         if isinstance(model, onnx.ModelProto):
-            return Prepared(check_model(model))
+            return Prepared(check_model(model), matmul_precision)
         path = file_name(model)
         checked = read_model(path)
         try:
-            return Prepared(checked)
+            return Prepared(checked, matmul_precision)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -80,10 +92,12 @@ class Rnnfast(Backend):
         model: onnx.ModelProto | str | os.PathLike[str],
         inputs: Any,
         device: str = "CPU",
+        *,
+        matmul_precision: str = "float32",
         **kwargs: Any,
     ) -> tuple[Any, ...]:
-        """Prepare a model and run it once: `Prepared.run` says what `inputs` may be."""
-        return cls.prepare(model, device, **kwargs).run(inputs)
+        """Prepare a model, as `prepare` does, and run it once: `Prepared.run` says what `inputs` may be."""
+        return cls.prepare(model, device, matmul_precision=matmul_precision, **kwargs).run(inputs)
 
     @classmethod
     def run_node(
@@ -92,6 +106,8 @@ class Rnnfast(Backend):
         inputs: Any,
         device: str = "CPU",
         outputs_info: Sequence[tuple[np.dtype, tuple[int, ...]]] | None = None,
+        *,
+        matmul_precision: str = "float32",
         **kwargs: Any,
     ) -> tuple[Any, ...]:
         """Run one node.
@@ -106,6 +122,8 @@ class Rnnfast(Backend):
             ``"CPU"``.
         outputs_info
             Not needed: what the outputs are follows from the inputs.
+        matmul_precision : {"float32", "bfloat16"}
+            As `prepare` has it.
         **kwargs
             ``opset_version``, for the check of the node: by default the newest that onnx has.
 
@@ -129,12 +147,13 @@ class Rnnfast(Backend):
         """
         if not cls.supports_device(device):
             raise ValueError(f"device: expected 'CPU', got {device!r}")
+        _check_precision(matmul_precision)
         check_node(node, {"": kwargs.get("opset_version", onnx.defs.onnx_opset_version())})
         given = _by_name(inputs, [name for name in node.input if name])
         for name, value in given.items():
             if not isinstance(value, list) or not all(isinstance(part, np.ndarray) for part in value):
                 given[name] = _array(name, value)  # all but ONNX's sequences
-        evaluator = evaluator_of(node, [])
+        evaluator = evaluator_of(node, [], matmul_precision)
         values = evaluator.run([name for name in node.output if name], given)
         return tuple(values)
 
@@ -145,11 +164,17 @@ class Rnnfast(Backend):
 
     @classmethod
     def is_compatible(
-        cls, model: onnx.ModelProto | str | os.PathLike[str], device: str = "CPU", **kwargs: Any
+        cls,
+        model: onnx.ModelProto | str | os.PathLike[str],
+        device: str = "CPU",
+        *,
+        matmul_precision: str = "float32",
+        **kwargs: Any,
     ) -> bool:
-        """Whether `prepare` takes the model."""
+        """Whether `prepare` takes the model, with this `matmul_precision`."""
+        _check_precision(matmul_precision)
         try:
-            cls.prepare(model, device, **kwargs)
+            cls.prepare(model, device, matmul_precision=matmul_precision, **kwargs)
         except ValueError:
             return False
         return True
@@ -166,9 +191,11 @@ class Prepared(BackendRep):
         Where each recurrent node runs, by its name (by its first output's, if it has none of its own):
         ``"kernels"`` or ``"numpy"``. The logger ``rnnfast.onnx`` says so too: a node on the kernels at level
         INFO, one in NumPy, with the reason, as a WARNING.
+    matmul_precision : str
+        That of its products.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, matmul_precision: str = "float32") -> None:
         graph = model.graph
         given = {value.name for value in graph.input}
         self._defaults = {name: array for name, array in model.arrays.items() if name in given}
@@ -177,7 +204,8 @@ class Prepared(BackendRep):
         self.outputs = [value.name for value in graph.output]
         self._declared = {value.name: _Declared(value) for value in values}
         self._named = namedtupledict("Outputs", self.outputs)
-        self._plan = Plan(model, model.arrays)
+        self.matmul_precision = matmul_precision
+        self._plan = Plan(model, model.arrays, matmul_precision)
         self._model: Any = model if self._defaults else None  # for runs that bring values in place of them
         self._open_plan: Plan | None = None
         self.paths = self._plan.paths
@@ -212,7 +240,7 @@ class Prepared(BackendRep):
         if self._open_plan is None:
             arrays = self._model.arrays.items()
             fixed = {name: array for name, array in arrays if name not in self._defaults}
-            self._open_plan = Plan(self._model, fixed)
+            self._open_plan = Plan(self._model, fixed, self.matmul_precision)
         return self._open_plan.run({**self._defaults, **given})
 
 
@@ -275,6 +303,10 @@ def _by_name(inputs: Any, names: Sequence[str], defaults: Collection[str] = ()) 
     if missing or unknown:
         raise ValueError(f"inputs: expected {', '.join(names)}; missing: {missing}, unknown: {unknown}")
     return dict(inputs)
+
+
+def _check_precision(precision: Any) -> None:
+    checks.precision("matmul_precision", precision, np.dtype(np.float32))
 
 
 def _array(name: str, value: Any) -> Array:

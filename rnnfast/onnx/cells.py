@@ -15,6 +15,7 @@ import numpy as np
 
 from rnnfast.onnx.activations import Activation, Array
 from rnnfast.onnx.node import Node
+from rnnfast.onnx.products import product
 from rnnfast.onnx.weights import Weights
 
 __all__ = ["State", "run_direction"]
@@ -29,8 +30,11 @@ def run_direction(
     X: Array,
     state: State,
     lengths: Array | None,
+    precision: str = "float32",
 ) -> tuple[Array, State]:
     """Y [T, B, H], zero past the lengths, and the state after each sequence's last step.
+
+    `precision` is that of all products; X is float32 where it is another than "float32".
 
     Examples
     --------
@@ -46,12 +50,12 @@ def run_direction(
     """
     W, R = weights.W[direction], weights.R[direction]
     B, P = (None if array is None else array[direction] for array in (weights.B, weights.P))
-    step = _STEPS[node.operator](node, direction, R, B, P)
+    step = _STEPS[node.operator](node, direction, R, B, P, precision)
     T = len(X)
     Y = np.zeros((*X.shape[:2], R.shape[1]), X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN come and go as in the kernels
         for t in reversed(range(T)) if node.reverse[direction] else range(T):
-            after = step(X[t] @ W.T, *state)
+            after = step(product(X[t], W, precision), *state)
             if lengths is not None:  # a reversed sequence starts at its own end
                 active = (t < lengths)[:, np.newaxis]
                 after = tuple(np.where(active, new, old) for new, old in zip(after, state, strict=True))
@@ -62,18 +66,20 @@ def run_direction(
     return Y, state
 
 
-def _rnn_step(node: Node, direction: int, R: Array, B: Array | None, P: Array | None) -> Callable[..., State]:
+def _rnn_step(
+    node: Node, direction: int, R: Array, B: Array | None, P: Array | None, precision: str
+) -> Callable[..., State]:
     (f,) = _clipped(node, direction)
     Wb, Rb = _biases(B)
 
     def step(XW: Array, H: Array) -> State:
-        return (f(XW + H @ R.T + Wb + Rb),)
+        return (f(XW + product(H, R, precision) + Wb + Rb),)
 
     return step
 
 
 def _lstm_step(
-    node: Node, direction: int, R: Array, B: Array | None, P: Array | None
+    node: Node, direction: int, R: Array, B: Array | None, P: Array | None, precision: str
 ) -> Callable[..., State]:
     f, g, _ = _clipped(node, direction)
     h = node.activations[direction][2]
@@ -81,7 +87,7 @@ def _lstm_step(
     Pi, Po, Pf = (0, 0, 0) if P is None else np.split(P, 3)
 
     def step(XW: Array, H: Array, C: Array) -> State:
-        i, o, forget, c = np.split(XW + H @ R.T + Wb + Rb, 4, axis=-1)
+        i, o, forget, c = np.split(XW + product(H, R, precision) + Wb + Rb, 4, axis=-1)
         i = f(i + Pi * C)
         forget = 1 - i if node.input_forget else f(forget + Pf * C)
         C = forget * C + i * g(c)
@@ -90,17 +96,22 @@ def _lstm_step(
     return step
 
 
-def _gru_step(node: Node, direction: int, R: Array, B: Array | None, P: Array | None) -> Callable[..., State]:
+def _gru_step(
+    node: Node, direction: int, R: Array, B: Array | None, P: Array | None, precision: str
+) -> Callable[..., State]:
     f, g = _clipped(node, direction)
     Rz, Rr, Rh = np.split(R, 3)
     (Wbz, Wbr, Wbh), (Rbz, Rbr, Rbh) = ((0, 0, 0) if B is None else np.split(bias, 3) for bias in _biases(B))
 
     def step(XW: Array, H: Array) -> State:
         z, r, h = np.split(XW, 3, axis=-1)
-        z = f(z + H @ Rz.T + Wbz + Rbz)
-        r = f(r + H @ Rr.T + Wbr + Rbr)
-        h = g(h + (r * (H @ Rh.T + Rbh) if node.linear_before_reset else (r * H) @ Rh.T + Rbh) + Wbh)
-        return ((1 - z) * h + z * H,)
+        z = f(z + product(H, Rz, precision) + Wbz + Rbz)
+        r = f(r + product(H, Rr, precision) + Wbr + Rbr)
+        if node.linear_before_reset:
+            hidden = r * (product(H, Rh, precision) + Rbh)
+        else:
+            hidden = product(r * H, Rh, precision) + Rbh
+        return ((1 - z) * g(h + hidden + Wbh) + z * H,)
 
     return step
 

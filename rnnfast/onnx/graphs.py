@@ -11,7 +11,18 @@ from collections.abc import Iterator
 import onnx
 from onnx.defs import OpSchema
 
-__all__ = ["check_node", "graphs_of", "label", "nodes_of", "one_domain", "opsets_of", "settle", "values_read"]
+__all__ = [
+    "check_attributes",
+    "check_node",
+    "declared_as",
+    "graphs_of",
+    "label",
+    "nodes_of",
+    "one_domain",
+    "opsets_of",
+    "settle",
+    "values_read",
+]
 
 _FIELDS = {  # where an attribute of each type has its value
     "FLOAT": {"f"}, "INT": {"i"}, "STRING": {"s"}, "TENSOR": {"t"}, "GRAPH": {"g"}, "TYPE_PROTO": {"tp"},
@@ -41,6 +52,12 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 def label(node: onnx.NodeProto) -> str:
     """The node in an error: its name; of one without, its first output's."""
     return f"node {node.name or next(filter(None, node.output), node.op_type)}"
+
+
+def declared_as(graph: onnx.GraphProto, element: int) -> set[str]:
+    """The names of the values that a graph declares as tensors of this type, ``TensorProto.DOUBLE``."""
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name for value in values if value.type.tensor_type.elem_type == element}
 
 
 def values_read(node: onnx.NodeProto) -> set[str]:
@@ -210,10 +227,11 @@ def check_node(node: onnx.NodeProto, opsets: dict[str, int]) -> None:
     for formal, name in zip(schema.inputs, node.input, strict=False):
         if not name and formal.option == OpSchema.FormalParameterOption.Single:
             raise ValueError(f"{label(node)}: {formal.name}: {of} needs this input")
-    _check_attributes(node, schema, of)
+    check_attributes(node, schema, of)
 
 
-def _check_attributes(node: onnx.NodeProto, schema: OpSchema, of: str) -> None:
+def check_attributes(node: onnx.NodeProto, schema: OpSchema, of: str) -> None:
+    """Raise a ValueError where an attribute is not what the operator's definition says; `of` names that."""
     given = set()
     for attribute in node.attribute:
         known = schema.attributes.get(attribute.name)

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
+from rnnfast import checks
 from rnnfast.files import file_name
 from rnnfast.onnx.files import LARGEST, Model, read_model
 from rnnfast.onnx.folding import fold
 from rnnfast.onnx.graphs import nodes_of, values_read
-from rnnfast.onnx.node import OPERATORS, Node, names_of, read_node
+from rnnfast.onnx.node import INPUTS, OPERATORS, QUANTIZED, Node, is_recurrent, names_of, read_node
+from rnnfast.onnx.quantized import dequantized
 from rnnfast.onnx.shapes import Groups, Shapes
 from rnnfast.onnx.weights import Weights, from_onnx
 from rnnfast.recurrent import Recurrent, layers
@@ -26,17 +28,20 @@ _X: Groups = (("T",), ("B",), ("D", "H"))
 _X_BATCH_FIRST: Groups = (("B",), ("T",), ("D", "H"))
 
 
-def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
+def load_layers(path: str | os.PathLike[str], *, matmul_precision: str = "float32") -> dict[str, Recurrent]:
     """The recurrent nodes of a model file as layers, their weights copied.
 
     Nodes that are the layers of one stack become one layer with ``num_layers``: where all of a node's output
     Y goes to the next as its X, the directions side by side (over Squeeze, Transpose and Reshape), and the
-    two agree in all but I, their sequence_lens included.
+    two agree in all but I, their sequence_lens included. A DynamicQuantizeLSTM of onnxruntime becomes an LSTM
+    with the dequantized weights.
 
     Parameters
     ----------
     path : str or path-like
         A model of opset 7 or newer.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the layers; it may be set later, too.
 
     Returns
     -------
@@ -52,7 +57,8 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     ValueError
         It is no valid model or has no recurrent node. Or a node has no layer: other activations than the
         layer's, a clip, only the reverse direction, weights that depend on the graph's inputs, a place inside
-        of another node. One line that opens with the path and names the node.
+        of another node, float64 with another `matmul_precision` than "float32". One line that opens with the
+        path and names the node.
 
     Notes
     -----
@@ -72,6 +78,7 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
     >>> np.array_equal(layers["0.GRU"](x)[0], model[0](x)[0])
     True
     """
+    checks.precision("matmul_precision", matmul_precision, np.dtype(np.float32))
     path = file_name(path)
     model = read_model(path)
     try:
@@ -79,7 +86,7 @@ def load_layers(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
         size = sum(found.weights.nbytes for found in graph.nodes)
         if size > LARGEST:  # nodes may share an array; layers do not
             raise ValueError(f"graph: expected at most {LARGEST} bytes of weights, got {size}")
-        return {stack[0].name: _layer(stack) for stack in graph.stacks()}
+        return {stack[0].name: _layer(stack, matmul_precision) for stack in graph.stacks()}
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -115,8 +122,8 @@ class _Graph:
         self.outputs = {value.name for value in graph.output}
         self.readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
         self.makers: dict[str, onnx.NodeProto] = {}
-        recurrent = [node for node in graph.node if _is_recurrent(node)]
-        inside = sum(map(_is_recurrent, nodes_of(graph))) - len(recurrent)
+        recurrent = [node for node in graph.node if is_recurrent(node)]
+        inside = sum(map(is_recurrent, nodes_of(graph))) - len(recurrent)
         if inside:
             raise ValueError(f"graph: {inside} recurrent nodes inside of other nodes, which have no layer")
         if not recurrent:
@@ -145,13 +152,14 @@ class _Graph:
         """A node with its weights, checked."""
         node = read_node(proto)
         arrays: dict[str, Any] = {}
-        for key, place in (("W", 1), ("R", 2), ("B", 3), ("P", 7)):
-            source = proto.input[place] if place < len(proto.input) else ""
-            if source and source not in self.constants:
+        for key, source in zip(INPUTS[proto.op_type], proto.input, strict=False):
+            if key in ("X", "sequence_lens", "initial_h", "initial_c") or not source:
+                continue
+            if source not in self.constants:
                 raise ValueError(f"node {name}: {key}: expected an array that the file holds, got {source!r}")
-            arrays[key] = self.constants[source] if source else None
-        weights = Weights(**arrays)
+            arrays[key] = self.constants[source]
         try:
+            weights = dequantized(node, arrays) if proto.op_type == QUANTIZED[1] else Weights(**arrays)
             weights.check(node)
         except (TypeError, ValueError) as error:
             raise ValueError(f"node {name}: {error}") from error
@@ -182,7 +190,7 @@ class _Graph:
             maker = self.makers[name]
             if len(self.readers[name]) != 1 or name in self.outputs:
                 return False
-            if _is_recurrent(maker):
+            if is_recurrent(maker):
                 return True
             name = maker.input[0]
 
@@ -198,11 +206,7 @@ class _Graph:
         return sorted(stacks.values(), key=lambda stack: order.index(stack[0].name))
 
 
-def _is_recurrent(node: onnx.NodeProto) -> bool:
-    return node.op_type in OPERATORS and node.domain == ""
-
-
-def _layer(stack: list[_Found]) -> Recurrent:
+def _layer(stack: list[_Found], matmul_precision: str) -> Recurrent:
     """One layer with the weights of all the nodes of a stack."""
     name, node, weights = stack[0].name, stack[0].node, stack[0].weights
     D, H = len(node.reverse), weights.R.shape[2]
@@ -214,6 +218,10 @@ def _layer(stack: list[_Found]) -> Recurrent:
         missing = "other activations in each direction"
     if missing is not None:
         raise ValueError(f"node {name}: expected what a layer can be, got {missing}")
+    try:
+        checks.precision("matmul_precision", matmul_precision, weights.computed)
+    except ValueError as error:
+        raise ValueError(f"node {name}: {error}") from error
     if node.operator == "LSTM":
         options[0]["peephole"] = weights.P is not None
     layer: Recurrent = getattr(layers, node.operator)(
@@ -224,6 +232,7 @@ def _layer(stack: list[_Found]) -> Recurrent:
         batch_first=node.batch_first,
         bidirectional=D == 2,
         dtype=weights.computed,
+        matmul_precision=matmul_precision,
         **options[0],
     )
     arrays: dict[str, Array] = {}

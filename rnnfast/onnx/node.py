@@ -1,4 +1,4 @@
-"""What a RNN, LSTM or GRU node says: its attributes, checked, and what they come to."""
+"""What a recurrent node says: its attributes, checked, and what they come to."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from onnx.defs import get_schema
 from onnx.helper import get_attribute_value
 
 from rnnfast.onnx.activations import Activation, read_activations
+from rnnfast.onnx.graphs import check_attributes
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-__all__ = ["OPERATORS", "Node", "name_of", "names_of", "read_node"]
+__all__ = ["INPUTS", "OPERATORS", "QUANTIZED", "Node", "is_recurrent", "name_of", "names_of", "read_node"]
 
 OPERATORS = ("RNN", "LSTM", "GRU")
+QUANTIZED = ("com.microsoft", "DynamicQuantizeLSTM")  # domain and operator of onnxruntime's LSTM of integers
+_SAME = ("X", "W", "R", "B", "sequence_lens", "initial_h")
+_LSTM = (*_SAME, "initial_c", "P")
+_SCALES = ("W_scale", "W_zero_point", "R_scale", "R_zero_point")
+INPUTS = {"RNN": _SAME, "GRU": _SAME, "LSTM": _LSTM, QUANTIZED[1]: (*_LSTM, *_SCALES)}
 _DEFAULTS = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 _COMMON = frozenset(
     {"activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "layout"}
@@ -95,7 +102,7 @@ class Node(NamedTuple):
 
 
 def read_node(proto: NodeProto) -> Node:
-    """The attributes of a RNN, LSTM or GRU node, as opsets 7 to 22 define them.
+    """The attributes of a RNN, LSTM or GRU node, as opsets 7 to 22 define them, or of a DynamicQuantizeLSTM.
 
     Raises
     ------
@@ -111,10 +118,17 @@ def read_node(proto: NodeProto) -> Node:
     >>> node.hidden_size, node.reverse, node.linear_before_reset, node.without_kernel
     (5, (True,), False, None)
     """
+    if proto.op_type == QUANTIZED[1]:
+        check_attributes(proto, get_schema("LSTM", 7, ""), QUANTIZED[1])  # which has the same ones
     try:
         return _read(proto)
     except ValueError as error:
         raise ValueError(f"node {name_of(proto)}: {error}") from error
+
+
+def is_recurrent(proto: NodeProto) -> bool:
+    """Whether it is one of the nodes that `read_node` reads."""
+    return (proto.domain == "" and proto.op_type in OPERATORS) or (proto.domain, proto.op_type) == QUANTIZED
 
 
 def name_of(proto: NodeProto) -> str:
@@ -133,9 +147,13 @@ def _output(proto: NodeProto) -> str:
 
 
 def _read(proto: NodeProto) -> Node:
-    operator = proto.op_type
-    if len(proto.input) < 3 or not all(proto.input[:3]):
-        raise ValueError(f"inputs: expected X, W and R, got {list(proto.input)}")
+    keys = INPUTS[proto.op_type]
+    inputs = dict(zip(keys, proto.input, strict=False))
+    needed = [key for key in keys if key in ("X", "W", "R", *_SCALES)]
+    if len(proto.input) > len(keys) or not all(inputs.get(key) for key in needed):
+        expected = f"{', '.join(needed[:-1])} and {needed[-1]}"
+        raise ValueError(f"inputs: expected {expected}, got {list(proto.input)}")
+    operator = "LSTM" if proto.op_type == QUANTIZED[1] else proto.op_type
     given: dict[str, Any] = {}
     for attribute in proto.attribute:
         if attribute.name not in _COMMON | _OWN[operator]:

@@ -6,7 +6,6 @@ their weights packed.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,23 +16,16 @@ from onnx.reference.op_run import OpRun
 
 from rnnfast.onnx.files import LARGEST, Model
 from rnnfast.onnx.folding import fold
-from rnnfast.onnx.graphs import values_read
-from rnnfast.onnx.loops import Loop, Operator, Scan
-from rnnfast.onnx.node import OPERATORS, name_of, names_of, read_node
+from rnnfast.onnx.graphs import declared_as, values_read
+from rnnfast.onnx.loops import Loop, Scan
+from rnnfast.onnx.node import OPERATORS, QUANTIZED, names_of
 from rnnfast.onnx.operators import quick
-from rnnfast.onnx.recurrence import Recurrence
-from rnnfast.onnx.weights import Weights
+from rnnfast.onnx.products import PRODUCTS, Product
+from rnnfast.onnx.recurrent import QuantizedLSTM, Recurrent
 
-__all__ = ["Plan", "Recurrent", "evaluator_of"]
+__all__ = ["Plan", "evaluator_of"]
 
 Array = np.ndarray
-_log = logging.getLogger("rnnfast.onnx")
-
-_INPUTS = {
-    "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
-}
 
 
 class _Step(NamedTuple):
@@ -53,6 +45,8 @@ class Plan:
     model : Model
     constants : mapping of str to ndarray
         Those of its initializers that no run changes.
+    matmul_precision : {"float32", "bfloat16"}
+        Of the products of recurrent nodes, MatMul and Gemm.
 
     Attributes
     ----------
@@ -65,7 +59,9 @@ class Plan:
         A node cannot be run; the message names it.
     """
 
-    def __init__(self, model: Model, constants: Mapping[str, Array]) -> None:
+    def __init__(
+        self, model: Model, constants: Mapping[str, Array], matmul_precision: str = "float32"
+    ) -> None:
         graph = model.graph
         self._outputs = [value.name for value in graph.output]
         nodes, constants = fold(graph, model.opsets, constants)
@@ -74,8 +70,9 @@ class Plan:
         )
         imports = [onnx.helper.make_opsetid(*opset) for opset in model.opsets.items()]
         made: list[Recurrent] = []
-        evaluator = evaluator_of(onnx.ModelProto(graph=left, opset_import=imports), made)
-        size = _fix_weights(evaluator, constants, model.opsets)
+        evaluator = evaluator_of(onnx.ModelProto(graph=left, opset_import=imports), made, matmul_precision)
+        doubles = declared_as(graph, onnx.TensorProto.DOUBLE)
+        size = _fix_weights(evaluator, constants, doubles, model.opsets)
         if size > LARGEST:  # nodes may share an array, but not what is made of it
             raise ValueError(f"model: expected at most {LARGEST} bytes of weights, got more")
         names = names_of([operator.onnx_node for operator in made])
@@ -117,69 +114,26 @@ def _copied(value: Any) -> Any:
 def _step(node: onnx.NodeProto, operator: OpRun, opsets: Mapping[str, int]) -> _Step:
     reads = list(node.input)
     writes: list[str | None] = [name or None for name in node.output]
-    if isinstance(operator, Recurrent):
+    if isinstance(operator, (Recurrent, Product)):
         return _Step(operator.compute, operator.reads(), writes, False)
     if operator.need_context():
         return _Step(operator.run, reads, writes, True)
     return _Step(quick(node, opsets.get("", 0)) or operator.run, reads, writes, False)
 
 
-class Recurrent(Operator):
-    """A recurrent node in ONNX's evaluator; `made` collects those of one model."""
-
-    made: list[Recurrent]
-
-    def __init__(self, onnx_node: onnx.NodeProto, run_params: dict[str, Any]) -> None:
-        self.recurrence = Recurrence(read_node(onnx_node))  # first, as it names what is wrong
-        super().__init__(onnx_node, run_params)
-        self.made.append(self)
-        missing = self.recurrence.node.without_kernel
-        if missing is None:
-            _log.info("node %s: on the kernels", name_of(onnx_node))
-        else:
-            _log.warning("node %s: in NumPy, as no kernel has %s", name_of(onnx_node), missing)
-
-    def fix_weights(self, fixed: Mapping[str, Array]) -> int:
-        """Make the weights ready if all of them are among arrays that no run changes; how many bytes."""
-        named = dict(zip(_INPUTS[self.op_type], self.onnx_node.input, strict=False))
-        names = {key: named[key] for key in Weights._fields if named.get(key)}
-        weights = None
-        try:
-            if fixed.keys() >= set(names.values()):
-                weights = Weights(**{key: fixed[name] for key, name in names.items()})
-                self.recurrence = Recurrence(self.recurrence.node, weights)
-            H = None if weights is None else weights.R.shape[2]
-            for key in ("initial_h", "initial_c"):
-                if named.get(key) in fixed:
-                    self.recurrence.node.check_state(key, fixed[named[key]].shape, H)
-        except (TypeError, ValueError) as error:
-            raise self.error(error) from error
-        return 0 if weights is None else weights.nbytes
-
-    def reads(self) -> list[str]:
-        """The names of its inputs, none for weights that are ready."""
-        named = zip(_INPUTS[self.op_type], self.onnx_node.input, strict=False)
-        ready = Weights._fields if self.recurrence.is_ready else ()
-        return ["" if key in ready else name for key, name in named]
-
-    def compute(self, *inputs: Any) -> tuple[Array, ...]:
-        """The node's outputs."""
-        try:
-            return self.recurrence(*inputs)
-        except (TypeError, ValueError) as error:
-            raise self.error(error) from error
-
-    def _run(self, *inputs: Array | None, **attributes: Any) -> tuple[Array, ...]:
-        return self.compute(*inputs)
-
-
 def _fix_weights(
-    evaluator: ReferenceEvaluator, around: Mapping[str, Array], opsets: Mapping[str, int]
+    evaluator: ReferenceEvaluator, around: Mapping[str, Array], doubles: set[str], opsets: Mapping[str, int]
 ) -> int:
-    """Make the weights of all recurrent nodes ready, those inside of others too; how many bytes."""
+    """Make the weights of recurrent nodes and products ready, those inside of others too; how many bytes.
+
+    `around` has the arrays that no run changes, `doubles` the names of values that are declared as float64.
+    """
     size = 0
+    doubles = doubles | {name for name, array in around.items() if array.dtype == np.float64}
     for operator in evaluator.rt_nodes_:
         if isinstance(operator, Recurrent):
+            operator.check_precision(doubles)
+        if isinstance(operator, (Recurrent, Product)):
             size += operator.fix_weights(around)
         for inner in vars(operator).values():
             if isinstance(inner, ReferenceEvaluator):
@@ -187,15 +141,22 @@ def _fix_weights(
                 hidden = {value.name for value in graph.input}.union(*(node.output for node in graph.node))
                 known = {name: array for name, array in around.items() if name not in hidden}
                 known |= {name: array for name, array in inner.rt_inits_.items() if name not in hidden}
-                size += _fix_weights(inner, known | fold(graph, opsets, known)[1], opsets)
+                double = (doubles - hidden) | declared_as(graph, onnx.TensorProto.DOUBLE)
+                size += _fix_weights(inner, known | fold(graph, opsets, known)[1], double, opsets)
     return size
 
 
-def evaluator_of(proto: onnx.ModelProto | onnx.NodeProto, made: list[Recurrent]) -> ReferenceEvaluator:
+def evaluator_of(
+    proto: onnx.ModelProto | onnx.NodeProto, made: list[Recurrent], matmul_precision: str = "float32"
+) -> ReferenceEvaluator:
     """ONNX's evaluator of `proto`, with operators of ours; the recurrent ones are put into `made`."""
-    recurrent = [type(name, (Recurrent,), {"made": made}) for name in OPERATORS]
+    own = {"made": made, "precision": matmul_precision}
+    ours: list[Any] = [type(name, (Recurrent,), own) for name in OPERATORS]
+    ours.append(type(QUANTIZED[1], (QuantizedLSTM,), own))
+    if matmul_precision != "float32":  # which NumPy computes
+        ours += [type(name, (Product,), own) for name in PRODUCTS]
     try:
-        return ReferenceEvaluator(proto, new_ops=[*recurrent, Loop, Scan])
+        return ReferenceEvaluator(proto, new_ops=[*ours, Loop, Scan])
     except (
         AttributeError,
         KeyError,

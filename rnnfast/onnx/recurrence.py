@@ -36,6 +36,8 @@ class Recurrence:
     node : Node
     weights : Weights, optional
         Those that every call will bring, where they never change: they are then made ready once.
+    matmul_precision : {"float32", "bfloat16"}
+        Of its products; float64 nodes have "float32" alone.
 
     Attributes
     ----------
@@ -60,8 +62,9 @@ class Recurrence:
     ((3, 1, 2, 1), (1, 2, 1))
     """
 
-    def __init__(self, node: Node, weights: Weights | None = None) -> None:
+    def __init__(self, node: Node, weights: Weights | None = None, matmul_precision: str = "float32") -> None:
         self.node = node
+        self._precision = matmul_precision
         self.path = "kernels" if node.without_kernel is None else "numpy"
         self._ready = None if weights is None else self._made_ready(weights)
         if self._ready is not None:
@@ -75,13 +78,15 @@ class Recurrence:
 
     def _made_ready(self, weights: Weights) -> _Ready:
         """`weights`, checked, in the form that the path wants."""
-        node = self.node
+        node, precision = self.node, self._precision
         weights.check(node)
+        checks.precision("matmul_precision", precision, weights.computed)
         cast = weights.cast()
         cells = []
         for direction, reverse in enumerate(node.reverse if self.path == "kernels" else ()):
             own = from_onnx(node, cast, direction)
-            cells.append(_core.Cell(node.operator.lower(), own, reverse=reverse, **node.options(direction)))
+            options = node.options(direction) | {"matmul_precision": precision}
+            cells.append(_core.Cell(node.operator.lower(), own, reverse=reverse, **options))
         _, _, I = weights.W.shape
         H = weights.R.shape[2]
         return _Ready(None if cells else cast, cells, weights.W.dtype, weights.computed, I, H)
@@ -170,7 +175,7 @@ class Recurrence:
         finals: list[State] = []
         for d in range(D):
             initial = tuple(np.zeros((B, H), x.dtype) if part is None else part[d] for part in state)
-            Y[:, d], final = run_direction(self.node, d, ready.weights, x, initial, lengths)
+            Y[:, d], final = run_direction(self.node, d, ready.weights, x, initial, lengths, self._precision)
             finals.append(final)
         if self.node.batch_first:
             Y = np.moveaxis(Y, 2, 0)

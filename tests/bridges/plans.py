@@ -17,6 +17,7 @@ import pytest
 from arrays import parts
 
 import rnnfast as rf
+from rnnfast import _core
 
 pytest.importorskip("Cython")
 pytest.importorskip("setuptools")
@@ -49,6 +50,16 @@ LAYERS = {  # a layer's class and keywords, and the same of a plan
     "gru-reset-before": (rf.GRU, {"reset_after": False}, {"cell": "gru", "reset_before": 1}),
 }
 every_layer = pytest.mark.parametrize("name", LAYERS)
+TRAINED = {  # dtype and matmul_precision
+    "float32": ("float32", "float32"),
+    "float64": ("float64", "float32"),
+    "bfloat16": ("float32", "bfloat16"),
+}
+EVALUATED = {**TRAINED, **{name: ("float32", name) for name in _core.PRECISIONS}}  # int8: no gradient
+every_arithmetic, every_trained_arithmetic = (
+    pytest.mark.parametrize(("dtype", "precision"), table.values(), ids=table)
+    for table in (EVALUATED, TRAINED)
+)
 
 
 def compile_modules(folder: Path) -> None:
@@ -86,8 +97,24 @@ def load_module(folder: Path, name: str) -> ModuleType:
 class Pair:
     """A layer, and plans with its weights."""
 
-    def __init__(self, bridge, name, dtype="float32", *, B=3, I=4, H=17, L=2, D=1, T=6, bias=True, seed=0):
+    def __init__(
+        self,
+        bridge,
+        name,
+        dtype="float32",
+        precision="float32",
+        *,
+        B=3,
+        I=4,
+        H=17,
+        L=2,
+        D=1,
+        T=6,
+        bias=True,
+        seed=0,
+    ):
         layer, options, plan = LAYERS[name]
+        options = {**options, "matmul_precision": precision}
         self.layer = layer(I, H, L, bias=bias, bidirectional=D == 2, dtype=dtype, rng=seed, **options)
         self.bridge, self.T, self.B, self.I, self.L, self.D = bridge, T, B, I, L, D
         self.options = {
@@ -99,6 +126,7 @@ class Pair:
             "num_layers": L,
             "batch": B,
             "max_steps": T,
+            "matmul_precision": bridge.PRECISIONS[precision],
             **plan,
             "cell": bridge.CELLS[plan["cell"]],
         }

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from arrays import as_state, assert_equal, parts
-from bridges.plans import Pair, every_layer
+from bridges.plans import Pair, every_arithmetic, every_layer, every_trained_arithmetic
 from cases import lengths_and_reset
 from threads import run_together
 
@@ -16,11 +16,11 @@ from rnnfast import _core
 
 
 @every_layer
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_arithmetic
 @pytest.mark.parametrize("D", [1, 2])
 @pytest.mark.parametrize("ragged", [False, True], ids=["plain", "ragged"])
-def test_run_gives_the_bits_of_the_layer(bridge, name, dtype, D, ragged):
-    pair = Pair(bridge, name, dtype, D=D, L=3, bias=dtype == "float32")
+def test_run_gives_the_bits_of_the_layer(bridge, name, dtype, precision, D, ragged):
+    pair = Pair(bridge, name, dtype, precision, D=D, L=3, bias=dtype == "float32")
     more = lengths_and_reset(pair.T, pair.B) if ragged else {}
     y, final = pair.layer(pair.x, as_state(pair.state), **more)
     plan = pair.plan()
@@ -31,11 +31,11 @@ def test_run_gives_the_bits_of_the_layer(bridge, name, dtype, D, ragged):
 
 
 @every_layer
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_trained_arithmetic
 @pytest.mark.parametrize("D", [1, 2])
 @pytest.mark.parametrize("ragged", [False, True], ids=["plain", "ragged"])
-def test_backward_gives_the_bits_of_the_layer(bridge, name, dtype, D, ragged):
-    pair = Pair(bridge, name, dtype, D=D, L=3, bias=dtype == "float32")
+def test_backward_gives_the_bits_of_the_layer(bridge, name, dtype, precision, D, ragged):
+    pair = Pair(bridge, name, dtype, precision, D=D, L=3, bias=dtype == "float32")
     more = lengths_and_reset(pair.T, pair.B) if ragged else {}
     y, final, tape = pair.layer.forward(pair.x, as_state(pair.state), **more)
     dy = pair.rng.normal(size=y.shape).astype(dtype)
@@ -111,9 +111,9 @@ def test_backward_skips_unwanted_gradients_and_takes_null_as_zero(bridge):
 
 
 @every_layer
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_steps_give_the_bits_of_the_stream(bridge, name, dtype, isa):
-    pair = Pair(bridge, name, dtype)
+@every_arithmetic
+def test_steps_give_the_bits_of_the_stream(bridge, name, dtype, precision, isa):
+    pair = Pair(bridge, name, dtype, precision)
     plan, stream = pair.plan(max_steps=0), pair.layer.stream(pair.B)
     mask = np.array([True, False, True])
     for t, x in enumerate(pair.x):
@@ -164,15 +164,16 @@ def test_runs_and_steps_share_one_state(bridge):
 
 
 @pytest.mark.parametrize("split", ["rows", "units"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["lstm-peephole", "lstm-projection", "gru", "gru-reset-before"])
-def test_threads_do_not_change_a_bit(bridge, name, split, restored):
+def test_threads_do_not_change_a_bit(bridge, name, precision, split, restored):
     rf.set_num_threads(1)
-    pair = Pair(bridge, name, B=5, I=40, H=70, D=2)
+    pair = Pair(bridge, name, precision=precision, B=5, I=40, H=70, D=2)
     more = lengths_and_reset(pair.T, pair.B)
     y, _, tape = pair.layer.forward(pair.x, **more)
     wanted: dict[str, np.ndarray] = {}
     dx, _ = pair.layer.backward(tape, y, grads=wanted)
-    stepped = Pair(bridge, name, B=5, I=40, H=70)
+    stepped = Pair(bridge, name, precision=precision, B=5, I=40, H=70)
     expected = [*map(stepped.layer.stream(5), stepped.x)]
     _core.force_split(split)
     plan = pair.plan(training=1, threads=2)
@@ -207,9 +208,10 @@ def test_plans_in_different_threads_are_independent(bridge, restored):
         assert_equal(pair.y, want)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["lstm-peephole", "gru"])
-def test_a_plan_copies_the_weights_until_refresh(bridge, name):
-    pair = Pair(bridge, name)
+def test_a_plan_copies_the_weights_until_refresh(bridge, name, precision):
+    pair = Pair(bridge, name, precision=precision)
     before, _ = pair.layer(pair.x)
     plan = pair.plan(training=1)
     for parameter in pair.layer.parameters():
@@ -222,3 +224,26 @@ def test_a_plan_copies_the_weights_until_refresh(bridge, name):
     plan.reset()
     plan.forward(pair.T, pair.x, pair.y)
     assert_equal(pair.y, after)
+
+
+def test_options_of_a_caller_that_knows_no_precision_mean_float32(bridge):
+    pair = Pair(bridge, "lstm")
+    assert bridge.SIZES["options"] > bridge.BEFORE_PRECISION
+    plan = pair.plan(struct_size=bridge.BEFORE_PRECISION, matmul_precision=99, cell_clip=0.5)
+    plan.run(pair.T, pair.x, pair.y)
+    pair.layer = rf.LSTM(pair.I, 17, pair.L, cell_clip=0.5, rng=0)  # the last field that such a caller has
+    assert_equal(pair.y, pair.layer(pair.x)[0])
+
+
+def test_zeroed_options_mean_float32(bridge):
+    assert bridge.PRECISIONS["float32"] == 0
+    assert len(set(bridge.PRECISIONS.values()) | set(bridge.DTYPES.values())) == 4
+
+
+@every_layer
+def test_bfloat16_is_another_result_than_float32(bridge, name):
+    pair = Pair(bridge, name)
+    pair.plan(matmul_precision=bridge.PRECISIONS["bfloat16"]).run(pair.T, pair.x, pair.y)
+    want = pair.layer(pair.x)[0]
+    assert not np.array_equal(pair.y, want)
+    np.testing.assert_allclose(pair.y, want, atol=0.05)

@@ -19,8 +19,11 @@ from rnnfast import _core
 
 @pytest.mark.parametrize("probe", ["probe", "probe_cpp"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_thread_without_python_works_while_another_holds_the_gil(bridge, built, probe, threads, restored):
-    layer = rf.LSTM(5, 40, rng=0)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_thread_without_python_works_while_another_holds_the_gil(
+    bridge, built, probe, threads, precision, restored
+):
+    layer = rf.LSTM(5, 40, rng=0, matmul_precision=precision)
     x = np.random.default_rng(0).normal(size=(30, 2, 5)).astype(np.float32)
     y, _, tape = layer.forward(x)
     dx, _ = layer.backward(tape, y)
@@ -28,7 +31,8 @@ def test_a_thread_without_python_works_while_another_holds_the_gil(bridge, built
     weights = tuple(parameter.data for parameter in layer.parameters())
     grads = tuple(map(np.empty_like, weights))
     stepped, got, got_dx = np.empty_like(y), np.empty_like(y), np.empty_like(x)
-    load_module(built, probe).run(*weights, *grads, x, stepped, got, got_dx, 2, 5, 40, threads, True)
+    options = (threads, precision == "bfloat16", True)
+    load_module(built, probe).run(*weights, *grads, x, stepped, got, got_dx, 2, 5, 40, *options)
     assert_equal((stepped, got, got_dx), (y, y, dx))
     for gradient, parameter in zip(grads, layer.parameters(), strict=True):
         np.testing.assert_array_equal(gradient, parameter.grad)
@@ -37,7 +41,7 @@ def test_a_thread_without_python_works_while_another_holds_the_gil(bridge, built
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts calls of glibc's allocator")
 def test_steps_and_passes_allocate_nothing(built):
     program = """
-import sys
+import itertools
 import numpy as np, rnnfast as rf
 from rnnfast import _core
 import probe
@@ -49,9 +53,8 @@ grads = [np.empty_like(weight) for weight in weights]
 _core.force_split("units")
 rf.set_num_threads(2)
 layer(x)  # starts the workers
-for threads in (1, 2):
-    for apart in (False, True):
-        print(probe.run(*weights, *grads, x, y, y, dx, 2, 5, 40, threads, apart))
+for options in itertools.product((1, 2), (False, True), (False, True)):
+    print(probe.run(*weights, *grads, x, y, y, dx, 2, 5, 40, *options))
 """
     (counter,) = built.glob("allocations.*.so")
     environment = os.environ | {"LD_PRELOAD": str(counter), "PYTHONPATH": f"{PACKAGE}{os.pathsep}{built}"}
@@ -59,7 +62,7 @@ for threads in (1, 2):
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["0"] * 4
+    assert done.stdout.split() == ["0"] * 8
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -25,6 +25,24 @@ REFUSED = {  # options, and words of the message
     "threads": ({"threads": 1000}, "options.threads: expected 0 to 256, got 1000"),
     "newer": ({"struct_size": 10_000}, "options.struct_size: expected"),
     "too large": ({"max_steps": 2**31 - 1, "batch": 2**31 - 1, "training": 1}, "create: no memory"),
+    "precision": (
+        {"matmul_precision": 4},
+        "options.matmul_precision: expected RNNFAST_FLOAT32, RNNFAST_BFLOAT16 or RNNFAST_INT8, got 4",
+    ),
+    "a dtype as precision": ({"matmul_precision": 1}, "options.matmul_precision: expected"),
+    "a precision as dtype": (
+        {"dtype": 2},
+        "options.dtype: expected RNNFAST_FLOAT32 or RNNFAST_FLOAT64, got 2",
+    ),
+    "bfloat16 of float64": (
+        {"dtype": 1, "matmul_precision": 2},
+        "options.matmul_precision: expected RNNFAST_FLOAT32 (the default) with dtype RNNFAST_FLOAT64, got 2",
+    ),
+    "int8 of float64": ({"dtype": 1, "matmul_precision": 3}, "with dtype RNNFAST_FLOAT64, got 3"),
+    "training in int8": (
+        {"training": 1, "matmul_precision": 3},
+        "options.training: expected 0 with RNNFAST_INT8, which has no gradient",
+    ),
     "missing": ({"proj_size": 5}, "weights[0].weight_hr: expected a pointer if there is a proj_size"),
 }
 
@@ -36,6 +54,15 @@ def test_wrong_options_of_a_plan_are_refused(bridge, case):
     with pytest.raises(bridge.Refused) as refused:
         pair.plan(**options)
     assert message in refused.value.args[1]
+
+
+@pytest.mark.skipif("int8" in _core.PRECISIONS, reason="this build has int8 products")
+def test_int8_is_refused_while_no_kernel_has_it(bridge):
+    with pytest.raises(bridge.Refused) as refused:
+        Pair(bridge, "lstm").plan(matmul_precision=bridge.PRECISIONS["int8"])
+    assert refused.value.args[1] == (
+        "options.matmul_precision: RNNFAST_INT8 is reserved; this rnnfast has no int8 products"
+    )
 
 
 def test_weights_that_are_missing_or_too_many_are_refused(bridge):

@@ -122,15 +122,15 @@ def test_random_models_agree_with_onnxruntime(seed):
         np.testing.assert_allclose(mine, want, 2e-5, 1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("seed", range(40, 64))
-def test_random_models_agree_with_the_evaluator(seed):
-    """ONNX's evaluator without folding and without a plan; the recurrent operators in it are ours."""
+def test_random_models_agree_with_the_evaluator(seed, precision):
+    """ONNX's evaluator without folding and without a plan; the operators with products in it are ours."""
     random = Random(seed)
     model = random.model()
-    evaluator = rnnfast.onnx.plan.evaluator_of(_sorted(model), [])
-    for mine, want in zip(
-        rnnfast.onnx.prepare(model).run([random.x]), evaluator.run(None, {"x": random.x}), strict=True
-    ):
+    evaluator = rnnfast.onnx.plan.evaluator_of(_sorted(model), [], precision)
+    prepared = rnnfast.onnx.prepare(model, matmul_precision=precision)
+    for mine, want in zip(prepared.run([random.x]), evaluator.run(None, {"x": random.x}), strict=True):
         np.testing.assert_allclose(mine, want, 1e-6, 1e-6, strict=True)
 
 

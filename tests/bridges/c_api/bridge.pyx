@@ -8,8 +8,10 @@ cdef const rnnfast_api *rnnfast = rnnfast_import()
 INVALID, ORDER = RNNFAST_INVALID, RNNFAST_ORDER
 CELLS = {"rnn": RNNFAST_RNN, "lstm": RNNFAST_LSTM, "gru": RNNFAST_GRU}
 DTYPES = {"float32": RNNFAST_FLOAT32, "float64": RNNFAST_FLOAT64}
+PRECISIONS = {"float32": RNNFAST_FLOAT32, "bfloat16": RNNFAST_BFLOAT16, "int8": RNNFAST_INT8}
 NONLINEARITIES = {"tanh": RNNFAST_TANH, "relu": RNNFAST_RELU, "sigmoid": RNNFAST_SIGMOID, "identity": RNNFAST_IDENTITY}
 SIZES = {"table": sizeof(rnnfast_api), "options": sizeof(rnnfast_options)}
+BEFORE_PRECISION = <size_t>&(<rnnfast_options *>NULL).matmul_precision  # sizeof(rnnfast_options) when it had no such field
 
 
 class Refused(Exception):
@@ -58,6 +60,7 @@ cdef class Plan:
             elif name == "batch": o.batch = value
             elif name == "max_steps": o.max_steps = value
             elif name == "cell_clip": o.cell_clip = value
+            elif name == "matmul_precision": o.matmul_precision = value
             else: raise TypeError(name)
         self.plan = rnnfast.create(&o, w if weights else NULL)
         if self.plan == NULL:

@@ -43,17 +43,17 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* run(*weights, *grads, x, stepped, y, dx, B, I, H, threads, apart): an LSTM of one layer, of floats; how often its work has
- * allocated, -1 if nobody counts. */
+/* run(*weights, *grads, x, stepped, y, dx, B, I, H, threads, bfloat16, apart): an LSTM of one layer, of floats; how often its work
+ * has allocated, -1 if nobody counts. */
 static PyObject *run(PyObject *self, PyObject *arguments)
 {
     Py_buffer buffers[12];
     Py_ssize_t B, I, H;
-    int threads, apart;
+    int threads, bfloat16, apart;
     (void)self;
-    if (!PyArg_ParseTuple(arguments, "y*y*y*y*w*w*w*w*y*w*w*w*nnnii", &buffers[0], &buffers[1], &buffers[2], &buffers[3],
+    if (!PyArg_ParseTuple(arguments, "y*y*y*y*w*w*w*w*y*w*w*w*nnniii", &buffers[0], &buffers[1], &buffers[2], &buffers[3],
                           &buffers[4], &buffers[5], &buffers[6], &buffers[7], &buffers[8], &buffers[9], &buffers[10],
-                          &buffers[11], &B, &I, &H, &threads, &apart))
+                          &buffers[11], &B, &I, &H, &threads, &bfloat16, &apart))
         return NULL;
     rnnfast_options options = rnnfast_default_options();
     rnnfast_weights weights, grads;
@@ -66,6 +66,7 @@ static PyObject *run(PyObject *self, PyObject *arguments)
     options.cell = RNNFAST_LSTM;
     options.training = 1;
     options.threads = threads;
+    options.matmul_precision = bfloat16 ? RNNFAST_BFLOAT16 : RNNFAST_FLOAT32;
     options.input_size = I, options.hidden_size = H, options.batch = B;
     options.max_steps = buffers[8].len / (B * I * (Py_ssize_t)sizeof(float));
 

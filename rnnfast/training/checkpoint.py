@@ -1,7 +1,9 @@
 """Checkpoints: one `.npz` of arrays and JSON, written whole or not at all, checked whole before it is used.
 
 The file is an uncompressed ``.npz``: an entry ``rnnfast`` with a JSON header (format, version, metadata),
-``model.<parameter>`` and ``optimizer.<key>``. Nothing in it is ever unpickled. Since compressed entries are
+``model.<parameter>`` (or, with fewer bits, the entries of :mod:`rnnfast.training.weights`),
+``matmul_precision`` with rows of a module's name and its precision, and ``optimizer.<key>``. Readers ignore
+entries that they do not know outside ``model.`` and ``optimizer.``. Nothing is ever unpickled. Since compressed entries are
 refused, no entry can be larger than the file that declares it; what is read is held against the model's own
 shapes, or against the machine's memory, before it is read.
 """
@@ -12,7 +14,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,25 +24,32 @@ from rnnfast.files import file_name, open_regular, written_whole
 from rnnfast.nn.containers import ModuleDict
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
+from rnnfast.training.weights import HasForm, entries_of, expected_entries, stored, weights_of
 
 if TYPE_CHECKING:
     import zipfile
 
 __all__ = [
+    "PRECISIONS",
     "check_optimizer",
     "check_weights",
     "load",
     "model_arrays",
+    "naming",
     "part",
+    "precisions_of",
     "read_checkpoint",
     "save",
     "state_arrays",
     "write_checkpoint",
 ]
 
+Held = TypeVar("Held")
+
 _FORMAT = "rnnfast checkpoint"
 _VERSION = 1
 _HEADER = "rnnfast"
+PRECISIONS = "matmul_precision"  # the name of the entry
 _MOST_METADATA = 2**28  # bytes of the JSON header
 _KINDS = "biufU"  # bool, integers, floats, text: nothing that needs pickle
 
@@ -50,9 +59,10 @@ def save(
     model: Module | Mapping[str, Module],
     optimizer: Optimizer | None = None,
     *,
+    weights: str = "float32",
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a model's parameters, and an optimizer's state if given, to one file.
+    """Write a model's parameters and its `matmul_precision` to one file, with an optimizer's state if given.
 
     The file is written beside `path` under another name, flushed to the disk and then renamed: `path` holds
     the old file or the whole new one, whatever happens.
@@ -64,6 +74,12 @@ def save(
     model : Module or dict of str to Module
         A dict holds models that belong together; their names come before those of their parameters.
     optimizer : Optimizer, optional
+        Only with the default of `weights`: training continues from exact weights.
+    weights : {"float32", "bfloat16", "int8"}
+        How the matrices that products multiply are stored. "float32" is as they are, in the model's dtype.
+        The others suit a model that is only evaluated: they take half or a quarter of the bytes. A model that
+        is loaded from the file has the bits of this one if both evaluate in the `matmul_precision` of the same
+        name. Biases, embeddings and a matrix that an embedding shares are stored as they are.
     metadata : mapping, optional
         Anything JSON can hold, for the reader: what the model was built with, what it was trained on.
 
@@ -74,24 +90,34 @@ def save(
     TypeError
         `metadata` holds what JSON cannot, or an argument is of the wrong kind.
     ValueError
-        The model has no parameter.
+        The model has no parameter. Or `weights` is unknown, or not "float32" with an optimizer, with float64
+        matrices, or for "int8" with numbers that are not finite.
 
     Examples
     --------
     >>> import os, tempfile, rnnfast as rf
     >>> folder = tempfile.TemporaryDirectory()
     >>> path = os.path.join(folder.name, "model.npz")
-    >>> rf.save(path, rf.LSTM(2, 3, rng=0), metadata={"hidden": 3})
+    >>> rf.save(path, rf.LSTM(2, 3, rng=0, matmul_precision="bfloat16"), metadata={"hidden": 3})
     >>> lstm = rf.LSTM(2, 3)
     >>> rf.load(path, lstm)
     {'hidden': 3}
+    >>> lstm.matmul_precision
+    'bfloat16'
     >>> folder.cleanup()
     """
-    weights = _as_module(model).state_dict()
+    module = _as_module(model)
+    values = module.state_dict()
     _check_optimizer_kind(optimizer)
-    if not weights:
+    if not values:
         raise ValueError(f"model: expected at least one parameter, got {type(model).__name__} without any")
-    write_checkpoint(path, state_arrays(weights, optimizer), {} if metadata is None else metadata)
+    if optimizer is not None and weights != "float32":
+        raise ValueError(
+            f"weights: expected 'float32' (its default) with an optimizer, got {weights!r}; training continues "
+            "from exact weights, so save a file to evaluate with without the optimizer"
+        )
+    arrays = state_arrays(module, values, optimizer, weights)
+    write_checkpoint(path, arrays, {} if metadata is None else metadata)
 
 
 def load(
@@ -105,7 +131,8 @@ def load(
     ----------
     path : str or path-like
     model : Module or dict of str to Module
-        Takes over the parameters.
+        Takes over the parameters, and the `matmul_precision` that each of its modules had when it was saved,
+        whatever is set before. It may be set again afterwards. Files of before this was stored leave it.
     optimizer : Optimizer, optional
         Takes over its state; the file must then have one, of the same class.
 
@@ -130,16 +157,21 @@ def load(
     with open_regular(path) as file:
         reader = _Reader(path, file)
         check_weights(path, reader.entries, "model.", module)
-        weights = reader.read("model.")
+        entries = reader.read("model.")
+        precisions = reader.read(PRECISIONS, most=_MOST_METADATA).get("")
         state = {}
         if optimizer is not None:
             each = sum(8 * parameter.size + 1024 for parameter in optimizer.params)
             state = reader.read("optimizer.", most=(len(optimizer.averages) + 1) * each)
+    with naming(path):
+        weights, own = weights_of(entries), precisions_of(precisions)
+        module.check_matmul_precisions(own)
     module.check_state_dict(weights)
     if optimizer is not None:
         check_optimizer(path, state, optimizer)
         optimizer.load_state_dict(state)
     module.load_state_dict(weights)
+    module.load_matmul_precisions(own)
     return reader.metadata
 
 
@@ -252,7 +284,12 @@ def model_arrays(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
     Returns
     -------
     dict of str to ndarray
-        By the names that the model's `load_state_dict` takes.
+        By the names that the model's `load_state_dict` takes. Weights stored with fewer bits are float32.
+
+    Raises
+    ------
+    ValueError
+        If weights in int8 lack the maxima of their rows, or those are damaged.
 
     Examples
     --------
@@ -265,22 +302,50 @@ def model_arrays(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
     >>> {name: array.shape for name, array in model_arrays(arrays).items()}
     {'weight': (3, 2), 'bias': (3,)}
     """
-    return part(arrays, "model.")
+    return weights_of(part(arrays, "model."))
 
 
-def part(arrays: Mapping[str, NDArray], prefix: str) -> dict[str, NDArray]:
+def part(arrays: Mapping[str, Held], prefix: str) -> dict[str, Held]:
     """The entries whose names open with `prefix`, without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def state_arrays(weights: Mapping[str, NDArray], optimizer: Optimizer | None) -> dict[str, NDArray]:
-    """A checkpoint's entries for these weights and this optimizer's state."""
-    arrays = {f"model.{name}": array for name, array in weights.items()}
+def state_arrays(
+    model: Module, values: Mapping[str, NDArray], optimizer: Optimizer | None, weights: str = "float32"
+) -> dict[str, NDArray]:
+    """A checkpoint's entries: these values of the parameters, the precisions, and the optimizer's state.
+
+    `weights` is the form of the values, as for :func:`save`.
+    """
+    held = entries_of(stored(model, values, weights))
+    arrays = {f"model.{name}": array for name, array in held.items()}
+    if precisions := model.matmul_precisions():
+        arrays[PRECISIONS] = np.array(list(precisions.items()))
     if optimizer is not None:
         arrays.update(
             {f"optimizer.{name}": np.asarray(value) for name, value in optimizer.state_dict().items()}
         )
     return arrays
+
+
+def precisions_of(entry: NDArray | None) -> dict[str, str]:
+    """What the entry `PRECISIONS` of a checkpoint says of modules, by name; nothing without such an entry."""
+    if entry is None:
+        return {}
+    if entry.dtype.kind != "U" or entry.ndim != 2 or entry.shape[1] != 2:
+        raise ValueError(
+            f"{PRECISIONS}: expected text of shape [N, 2], got {entry.dtype} of shape {list(entry.shape)}"
+        )
+    return dict(entry.tolist())
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A ValueError within opens with the path."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{file_name(path)}: {error}") from error
 
 
 class Entry(NamedTuple):
@@ -297,18 +362,18 @@ class Entry(NamedTuple):
 
 
 def check_weights(
-    path: str | os.PathLike[str], entries: Mapping[str, Entry | NDArray], prefix: str, model: Module
+    path: str | os.PathLike[str], entries: Mapping[str, HasForm], prefix: str, model: Module
 ) -> None:
     """Raise a ValueError that names each missing, unexpected or unfit entry under `prefix`."""
-    expected = {prefix + name: parameter.data for name, parameter in model.named_parameters()}
-    given = {name: entry for name, entry in entries.items() if name.startswith(prefix)}
-    problems = [f"missing {name}" for name in expected if name not in given]
-    problems += [f"unexpected {name}" for name in given if name not in expected]
+    given = part(entries, prefix)
+    expected = expected_entries(model, given)
+    problems = [f"missing {prefix}{name}" for name in expected if name not in given]
+    problems += [f"unexpected {prefix}{name}" for name in given if name not in expected]
     for name, entry in given.items():
-        own = expected.get(name)
-        if own is not None and (entry.dtype, entry.shape) != (own.dtype, own.shape):
+        dtype, shape = expected.get(name, (entry.dtype, entry.shape))
+        if (entry.dtype, entry.shape) != (dtype, shape):
             problems.append(
-                f"{name}: expected {own.dtype} of shape {own.shape}, got {entry.dtype} of shape {entry.shape}"
+                f"{prefix}{name}: expected {dtype} of shape {shape}, got {entry.dtype} of shape {entry.shape}"
             )
     if problems:
         raise ValueError(f"{file_name(path)}: does not fit the model: {'; '.join(problems)}")
@@ -318,10 +383,8 @@ def check_optimizer(path: str | os.PathLike[str], state: Mapping[str, NDArray], 
     """A ValueError where a checkpoint's optimizer state is missing or does not fit."""
     if not state:
         raise ValueError(f"{file_name(path)}: holds no optimizer state")
-    try:
+    with naming(path):
         optimizer.check_state_dict(state)
-    except ValueError as error:
-        raise ValueError(f"{file_name(path)}: {error}") from error
 
 
 class _Reader:

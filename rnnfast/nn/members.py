@@ -232,6 +232,14 @@ class Members:
         ------
         ValueError
             Before anything is set: an unknown precision, or one that a module cannot have.
+
+        Examples
+        --------
+        >>> import rnnfast as rf
+        >>> model = rf.Sequential(rf.GRU(4, 8), rf.Linear(8, 2))
+        >>> model.load_matmul_precisions({"0": "bfloat16"})
+        >>> model.matmul_precisions()
+        {'0': 'bfloat16', '1': 'float32'}
         """
         modules = dict(self.named_modules())
         self.check_matmul_precisions(precisions)
@@ -247,7 +255,9 @@ class Members:
             if module is not None and module._precision is not None:
                 checks.precision("matmul_precision", precision, module.dtype or np.dtype(np.float32))
             elif checks.one_of("matmul_precision", precision, _core.PRECISIONS) != "float32":
-                raise ValueError(f"matmul_precision: expected {name!r} to be a module that multiplies, got none")
+                raise ValueError(
+                    f"matmul_precision: expected {name!r} to be a module that multiplies, got none"
+                )
 
     def _set_precision(self, precision: str) -> None:
         """Multiply in this precision from now on."""
@@ -258,7 +268,16 @@ class Members:
         return ()
 
     def multiplied(self) -> list[str]:
-        """The names of the parameters that products multiply, and that no module uses otherwise."""
+        """The names of the matrices that products multiply: files may hold them with fewer bits.
+
+        A matrix that is also another module's, such as an embedding's, is not among them.
+
+        Examples
+        --------
+        >>> import rnnfast as rf
+        >>> rf.Sequential(rf.Embedding(5, 3), rf.GRU(3, 4), rf.Linear(4, 5)).multiplied()
+        ['1.weight_ih_l0', '1.weight_hh_l0', '2.weight']
+        """
         matrices: set[Parameter] = set()
         others: set[Parameter] = set()
         for module in self.modules():
@@ -318,8 +337,8 @@ class Members:
         ----------
         state_dict : mapping of str to array_like
             Exactly this module's names, each with its parameter's shape; an open ``.npz`` file will do.
-            Floats of another dtype are cast, the bfloat16 of ml_dtypes too. A shared parameter's other names may be there too, with the same
-            values, as in a state_dict of PyTorch.
+            Floats of another dtype are cast, the bfloat16 of ml_dtypes too. A shared parameter's other names
+            may be there, with the same values, as in a state_dict of PyTorch.
 
         Raises
         ------

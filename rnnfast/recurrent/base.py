@@ -108,7 +108,9 @@ class Recurrent(Module):
         return {name: info.weight_shape(name, columns, H, P) for name in names}
 
     def _matrices(self) -> Collection[str]:
-        return [name + suffix for suffix, own in self._shapes() for name, shape in own.items() if len(shape) > 1]
+        return [
+            name + suffix for suffix, own in self._shapes() for name, shape in own.items() if len(shape) > 1
+        ]
 
     def _range(self, weight: str) -> tuple[float, float]:
         """The range of a weight's initial values."""

@@ -1,33 +1,26 @@
-"""Checkpoints: one `.npz` of arrays and JSON, written whole or not at all, checked whole before it is used.
+"""Checkpoints: the parameters of a model, the precision of its products, an optimizer's state.
 
-The file is an uncompressed ``.npz``: an entry ``rnnfast`` with a JSON header (format, version, metadata),
-``model.<parameter>`` (or, with fewer bits, the entries of :mod:`rnnfast.training.weights`),
-``matmul_precision`` with rows of a module's name and its precision, and ``optimizer.<key>``. Readers ignore
-entries that they do not know outside ``model.`` and ``optimizer.``. Nothing is ever unpickled. Since compressed entries are
-refused, no entry can be larger than the file that declares it; what is read is held against the model's own
-shapes, or against the machine's memory, before it is read.
+The entries of the file are ``model.<parameter>`` (or those of :mod:`rnnfast.training.weights`, where a matrix
+has fewer bits), ``matmul_precision`` with rows of a module's name and its precision, and ``optimizer.<key>``.
+Other entries are ignored. All is checked against the model before it is changed.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import as_array
-from rnnfast.files import file_name, open_regular, written_whole
+from rnnfast.files import file_name, open_regular
 from rnnfast.nn.containers import ModuleDict
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
+from rnnfast.training.archive import MOST_TEXT, Reader, read_checkpoint, write_checkpoint
 from rnnfast.training.weights import HasForm, entries_of, expected_entries, stored, weights_of
-
-if TYPE_CHECKING:
-    import zipfile
 
 __all__ = [
     "PRECISIONS",
@@ -46,12 +39,7 @@ __all__ = [
 
 Held = TypeVar("Held")
 
-_FORMAT = "rnnfast checkpoint"
-_VERSION = 1
-_HEADER = "rnnfast"
 PRECISIONS = "matmul_precision"  # the name of the entry
-_MOST_METADATA = 2**28  # bytes of the JSON header
-_KINDS = "biufU"  # bool, integers, floats, text: nothing that needs pickle
 
 
 def save(
@@ -77,9 +65,10 @@ def save(
         Only with the default of `weights`: training continues from exact weights.
     weights : {"float32", "bfloat16", "int8"}
         How the matrices that products multiply are stored. "float32" is as they are, in the model's dtype.
-        The others suit a model that is only evaluated: they take half or a quarter of the bytes. A model that
-        is loaded from the file has the bits of this one if both evaluate in the `matmul_precision` of the same
-        name. Biases, embeddings and a matrix that an embedding shares are stored as they are.
+        The others suit a model that is only evaluated: matrices take half or a quarter of the bytes. A model
+        that is loaded from the file has the results of this one, bit for bit, where both evaluate in the
+        `matmul_precision` of the same name. All else is stored as it is: biases, embeddings, and a matrix
+        that an embedding shares.
     metadata : mapping, optional
         Anything JSON can hold, for the reader: what the model was built with, what it was trained on.
 
@@ -113,8 +102,8 @@ def save(
         raise ValueError(f"model: expected at least one parameter, got {type(model).__name__} without any")
     if optimizer is not None and weights != "float32":
         raise ValueError(
-            f"weights: expected 'float32' (its default) with an optimizer, got {weights!r}; training continues "
-            "from exact weights, so save a file to evaluate with without the optimizer"
+            f"weights: expected 'float32' (its default) with an optimizer, got {weights!r}; training would "
+            "continue from rounded weights, so save a model to evaluate with without its optimizer"
         )
     arrays = state_arrays(module, values, optimizer, weights)
     write_checkpoint(path, arrays, {} if metadata is None else metadata)
@@ -155,10 +144,10 @@ def load(
     module = _as_module(model)
     _check_optimizer_kind(optimizer)
     with open_regular(path) as file:
-        reader = _Reader(path, file)
+        reader = Reader(path, file)
         check_weights(path, reader.entries, "model.", module)
         entries = reader.read("model.")
-        precisions = reader.read(PRECISIONS, most=_MOST_METADATA).get("")
+        precisions = reader.read(PRECISIONS, most=MOST_TEXT).get("")
         state = {}
         if optimizer is not None:
             each = sum(8 * parameter.size + 1024 for parameter in optimizer.params)
@@ -187,90 +176,6 @@ def _as_module(model: Any) -> Module:
 def _check_optimizer_kind(optimizer: Any) -> None:
     if not (optimizer is None or isinstance(optimizer, Optimizer)):
         raise TypeError(f"optimizer: expected an Optimizer or None, got {type(optimizer).__name__}")
-
-
-def write_checkpoint(
-    path: str | os.PathLike[str], arrays: Mapping[str, NDArray], metadata: Mapping[str, Any]
-) -> None:
-    """Write named arrays and metadata as a checkpoint file, atomically.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file; taken as it is.
-    arrays : mapping of str to ndarray
-        Numbers, bools or text of any shape.
-    metadata : mapping
-        Anything JSON can hold.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-    TypeError, ValueError
-        An array of objects, the header's name, or metadata that JSON cannot hold or that are too long.
-
-    Examples
-    --------
-    See :func:`read_checkpoint`.
-    """
-    import json
-    import zipfile
-
-    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
-        raise TypeError(f"arrays: expected a mapping of names to arrays, got {type(arrays).__name__}")
-    entries = {name: as_array(f"arrays[{name!r}]", array) for name, array in arrays.items()}
-    for name, array in entries.items():
-        if array.dtype.kind not in _KINDS:
-            raise TypeError(f"arrays[{name!r}]: expected numbers, bools or text, got {array.dtype}")
-    if _HEADER in entries:
-        raise ValueError(f"arrays: {_HEADER!r} is the header's own name")
-    try:
-        text = json.dumps({"format": _FORMAT, "version": _VERSION, "metadata": dict(metadata)})
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"metadata: expected what JSON can hold ({error})") from error
-    if len(text) > _MOST_METADATA:
-        raise ValueError(f"metadata: expected at most {_MOST_METADATA} characters of JSON, got {len(text)}")
-    entries = {_HEADER: np.frombuffer(text.encode(), np.uint8), **entries}
-
-    with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in entries.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray], dict[str, Any]]:
-    """Read all of a checkpoint file.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    arrays : dict of str to ndarray
-    metadata : dict
-
-    Raises
-    ------
-    OSError
-        The file cannot be read, or is no regular file.
-    ValueError
-        It is no checkpoint, of another version, or damaged: one line that opens with the path.
-
-    Examples
-    --------
-    >>> import os, tempfile, numpy as np
-    >>> from rnnfast.training import read_checkpoint, write_checkpoint
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "numbers.npz")
-    ...     write_checkpoint(path, {"x": np.array([1, 2])}, {"unit": "m"})
-    ...     read_checkpoint(path)
-    ({'x': array([1, 2])}, {'unit': 'm'})
-    """
-    with open_regular(path) as file:
-        reader = _Reader(path, file)
-        return reader.read(""), reader.metadata
 
 
 def model_arrays(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
@@ -348,19 +253,6 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ValueError(f"{file_name(path)}: {error}") from error
 
 
-class Entry(NamedTuple):
-    """What an array's header declares."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    fortran: bool
-
-    @property
-    def size(self) -> int:
-        """Bytes of its data."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
 def check_weights(
     path: str | os.PathLike[str], entries: Mapping[str, HasForm], prefix: str, model: Module
 ) -> None:
@@ -385,109 +277,3 @@ def check_optimizer(path: str | os.PathLike[str], state: Mapping[str, NDArray], 
         raise ValueError(f"{file_name(path)}: holds no optimizer state")
     with naming(path):
         optimizer.check_state_dict(state)
-
-
-class _Reader:
-    """An open checkpoint: its directory, checked, and its metadata; arrays on request."""
-
-    def __init__(self, path: str | os.PathLike[str], file: IO[bytes]) -> None:
-        import json
-        import zipfile
-
-        self._path = file_name(path)
-        with _as_value_errors(self._path):
-            if not zipfile.is_zipfile(file):
-                raise ValueError("no .npz file")
-            self._archive = zipfile.ZipFile(file)
-            self._check_directory(os.fstat(file.fileno()).st_size)
-            self.entries: dict[str, Entry] = {}
-            for info in self._archive.infolist():
-                with self._archive.open(info) as member:
-                    self.entries[info.filename.removesuffix(".npy")] = _read_entry(info, member)
-            if _HEADER not in self.entries:
-                raise ValueError(f"no {_HEADER!r} entry")
-            if self.entries[_HEADER].size > _MOST_METADATA:
-                raise ValueError(f"more than {_MOST_METADATA} bytes of metadata")
-            header = json.loads(self._array(_HEADER).tobytes())
-            if not isinstance(header, dict) or header.get("format") != _FORMAT:
-                raise ValueError(f"expected the format {_FORMAT!r}")
-            if header.get("version") != _VERSION:
-                raise ValueError(f"expected version {_VERSION}, got {header.get('version')!r}")
-            if not isinstance(header.get("metadata"), dict):
-                raise ValueError("no metadata")
-        del self.entries[_HEADER]
-        self.metadata: dict[str, Any] = header["metadata"]
-
-    def _check_directory(self, file_size: int) -> None:
-        """Nothing compressed, encrypted or doubled, and no more bytes declared than there are."""
-        infos = self._archive.infolist()
-        for info in infos:
-            if info.compress_type != 0 or info.compress_size != info.file_size or info.flag_bits & 1:
-                raise ValueError(f"{info.filename}: expected it neither compressed nor encrypted")
-            if not info.filename.endswith(".npy"):
-                raise ValueError(f"{info.filename}: expected .npy entries only")
-        if len({info.filename for info in infos}) < len(infos):
-            raise ValueError("two entries of one name")
-        if sum(info.file_size for info in infos) > file_size:
-            raise ValueError("more bytes declared than the file has")
-
-    def read(self, prefix: str, most: int | None = None) -> dict[str, NDArray]:
-        """The arrays whose names open with `prefix`, without it; of `most` bytes, or what memory there is."""
-        names = [name for name in self.entries if name.startswith(prefix)]
-        size, most = sum(self.entries[name].size for name in names), _memory() if most is None else most
-        if size > most:
-            place = f"{prefix}*" if prefix else "all"
-            raise ValueError(f"{self._path}: expected at most {most} bytes in {place}, got {size}")
-        with _as_value_errors(self._path):
-            return {name.removeprefix(prefix): self._array(name) for name in names}
-
-    def _array(self, name: str) -> NDArray:
-        dtype, shape, fortran = self.entries[name]
-        data = self._archive.read(f"{name}.npy")  # compares the checksum
-        count = math.prod(shape)
-        flat = np.frombuffer(data, dtype, count, len(data) - count * dtype.itemsize)
-        return np.array(flat.reshape(shape, order="F" if fortran else "C"), order="C")
-
-
-def _read_entry(info: zipfile.ZipInfo, member: IO[bytes]) -> Entry:
-    """The declaration of one ``.npy`` member, if its data has just the size declared."""
-    if np.lib.format.read_magic(member) != (1, 0):
-        raise ValueError(f"{info.filename}: expected .npy version 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-    if dtype.kind not in _KINDS or dtype.itemsize == 0:
-        raise ValueError(f"{info.filename}: expected numbers, bools or text, got {dtype}")
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
-        raise ValueError(f"{info.filename}: {dtype} of shape {shape} does not match {info.file_size} bytes")
-    return Entry(dtype, shape, fortran)
-
-
-def _memory() -> int:
-    """Bytes of this machine's memory; more than any has where the system does not say."""
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
-        return 2**62
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-@contextmanager
-def _as_value_errors(path: str) -> Iterator[None]:
-    """Whatever a damaged file provokes becomes a ValueError of one line that opens with the path."""
-    import struct
-    import zipfile
-
-    try:
-        yield
-    except (
-        ArithmeticError,
-        EOFError,
-        LookupError,
-        MemoryError,
-        OSError,
-        RuntimeError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-        struct.error,
-        zipfile.BadZipFile,
-    ) as error:
-        cause = str(error).split("\n", 1)[0] or type(error).__name__
-        raise ValueError(f"{path}: no readable rnnfast checkpoint ({cause})") from error

@@ -205,8 +205,8 @@ class Run:
     def resume(self, path: str | os.PathLike[str]) -> None:
         """Go on from a checkpoint that :meth:`save` wrote; nothing is written where it does not fit.
 
-        The optimizer keeps its settings and takes over the averages. The model takes over the precision of its
-        products with the parameters.
+        The optimizer keeps its settings and takes over the averages. The model takes over the precision of
+        its products beside the parameters.
         """
         arrays, metadata = checkpoint.read_checkpoint(path)
         position = metadata.get("fit")

@@ -23,11 +23,14 @@ from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
 from rnnfast.nn.module import Module
 
-__all__ = ["FORMS", "Stored", "entries_of", "expected_entries", "stored", "weights_of", "widened"]
+__all__ = ["FORMS", "HasForm", "Stored", "entries_of", "expected_entries", "stored", "weights_of", "widened"]
 
 FORMS = ("float32", "bfloat16", "int8")
 ENDINGS = {"float32": ("",), "bfloat16": (".bfloat16",), "int8": (".int8", ".max")}
-DTYPES = {"bfloat16": (np.dtype(np.uint16),), "int8": (np.dtype(np.int8), np.dtype(np.float32))}
+DTYPES: dict[str, tuple[np.dtype, ...]] = {
+    "bfloat16": (np.dtype(np.uint16),),
+    "int8": (np.dtype(np.int8), np.dtype(np.float32)),
+}
 LARGEST = 127  # of the integers of int8
 SMALLEST = 2.0**-100  # a row of int8 has a number of at least this magnitude, or is zero
 
@@ -111,24 +114,24 @@ def weights_of(entries: Mapping[str, NDArray]) -> dict[str, NDArray]:
             continue
         if name in held:
             raise ValueError(f"{entry}: expected one form of {name}, got several")
-        arrays = [entries.get(name + ending) for ending in ENDINGS[form]]
-        if form == "int8" and (
-            arrays[1] is None or arrays[1].dtype != np.float32 or arrays[1].shape != array.shape[:-1]
-        ):
+        arrays = tuple(entries[name + ending] for ending in ENDINGS[form] if name + ending in entries)
+        maxima = [(other.dtype, other.shape) for other in arrays[1:]]
+        if form == "int8" and maxima != [(np.dtype(np.float32), array.shape[:-1])]:
             raise ValueError(f"{name}.max: expected the maxima of the rows of {entry}, float32")
         for ending in ENDINGS[form]:
             del held[name + ending]
-        held[name] = Stored(form, tuple(arrays))
+        held[name] = Stored(form, arrays)
     return {name: widened(name, one) for name, one in held.items()}
 
 
 def expected_entries(
     model: Module, given: Mapping[str, HasForm]
 ) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """The entries that hold a model's parameters, each in the form of the `given` entries: dtypes and shapes."""
+    """Dtypes and shapes of the entries that hold a model's parameters, in the forms of the `given` ones."""
     expected = {}
     for name, parameter in model.named_parameters():
-        form, dtypes = "float32", (parameter.dtype,)
+        form: str = "float32"
+        dtypes: tuple[np.dtype, ...] = (parameter.dtype,)
         for narrow in DTYPES if parameter.dtype == np.float32 else ():
             if name + ENDINGS[narrow][0] in given:
                 form, dtypes = narrow, DTYPES[narrow]
@@ -163,5 +166,6 @@ def _from_int8(name: str, integers: NDArray, maxima: NDArray) -> NDArray:
         raise ValueError(f"{name}: expected finite maxima of rows, 0 or from 2**-100 on")
     if (integers < -LARGEST).any():
         raise ValueError(f"{name}: expected integers from -127 to 127, got -128")
-    rows = maxima[..., np.newaxis]
-    return np.where(np.abs(integers) == LARGEST, np.sign(integers) * rows, integers * (rows / LARGEST))
+    rows, outermost = maxima[..., np.newaxis], np.abs(integers) == LARGEST
+    inner = np.where(outermost, np.int8(0), integers) * (rows / LARGEST)
+    return np.where(outermost, np.sign(integers) * rows, inner)

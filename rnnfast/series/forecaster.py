@@ -391,8 +391,6 @@ class Forecaster(Learner):
         self._residuals = Residuals(residuals, rounded)
         self.difference, self.non_negative = difference, checks.flag("non_negative", own["non_negative"])
         self.flat, self.horizon = own["flat"], residuals.shape[1]
-        if "matmul_precision" in own:
-            self.matmul_precision = own["matmul_precision"]
 
     @property
     def matmul_precision(self) -> str | None:

@@ -67,6 +67,11 @@ class NetworkForecaster(Forecaster):
         self._check_fitted()
         self._network.matmul_precision = precision
 
+    def restore(self, arrays: Mapping[str, NDArray], own: Mapping[str, Any]) -> None:
+        super().restore(arrays, own)
+        if "matmul_precision" in own:  # older files have none
+            self.matmul_precision = own["matmul_precision"]
+
     def _numbers(self) -> dict[str, NDArray]:
         return self._network.state_dict()
 

@@ -57,6 +57,7 @@ __all__ = [
     "share",
     "shown",
     "string",
+    "with_bfloat16",
 ]
 
 Rng: TypeAlias = "int | np.random.Generator | None"
@@ -403,6 +404,13 @@ def as_array(name: str, value: Any) -> np.ndarray:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: expected an array, got {type(value).__name__} ({error})") from error
+
+
+def with_bfloat16(name: str, value: Any) -> np.ndarray:
+    """`value` as an array; one of the bfloat16 of ml_dtypes as float32, which holds the same numbers."""
+    array = as_array(name, value)
+    bfloat16 = getattr(sys.modules.get("ml_dtypes"), "bfloat16", None)  # without this module there is none
+    return array if bfloat16 is None or array.dtype != bfloat16 else array.astype(np.float32)
 
 
 def refuse_masked(name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ import math
 import sys
 from typing import Any
 
+from rnnfast import _core
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.options import non_negative, positive_integer, probability, seed, whole_number
 from rnnfast.cli.text import CHECKPOINT, load_model
@@ -53,6 +54,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=seed, metavar="N", help="seed of the random numbers: the same seed gives the same text"
     )
     add(
+        "--matmul-precision",
+        choices=_core.PRECISIONS,
+        help="of what products multiply (default: that of the checkpoint)",
+    )
+    add(
         "--beam",
         type=positive_integer,
         metavar="N",
@@ -68,6 +74,8 @@ def writes_files(options: argparse.Namespace) -> bool:
 def run(options: argparse.Namespace) -> int:
     """Print text from a trained model, sampled symbol by symbol or found by beam search."""
     model = load_model(options.checkpoint)
+    if options.matmul_precision is not None:
+        model.model.matmul_precision = options.matmul_precision
     unknown = model.alphabet.missing(options.prompt)
     if unknown:
         raise CommandError(f"--prompt: the model knows no {', '.join(map(repr, unknown))}")

@@ -24,7 +24,7 @@ def _defaults() -> dict[str, Any]:
     for function, names in ((Text, ("symbols", "vocabulary")), (build, BUILT), (train, TRAINED)):
         keywords = inspect.signature(function).parameters
         chosen |= {name: keywords[name].default for name in names}
-    return chosen | {"seed": 0}
+    return chosen | {"seed": 0, "matmul_precision": "float32"}
 
 
 DEFAULTS = _defaults()
@@ -52,7 +52,9 @@ def load_model(path: str) -> TextModel:
 
 def build_model(alphabet: Alphabet, chosen: dict[str, Any]) -> TextModel:
     """A new model with these options, as in `DEFAULTS`."""
-    return build(alphabet, **{name: chosen[name] for name in BUILT}, rng=chosen["seed"])
+    model = build(alphabet, **{name: chosen[name] for name in BUILT}, rng=chosen["seed"])
+    model.model.matmul_precision = chosen["matmul_precision"]
+    return model
 
 
 def train_model(

@@ -10,7 +10,7 @@ from typing import Any
 import rnnfast as rf
 from rnnfast.cli import text_ladder
 from rnnfast.cli.errors import INTERRUPTED, CommandError
-from rnnfast.cli.files import check_place, check_plot, check_replaced
+from rnnfast.cli.files import check_apart, check_place, check_plot, check_replaced
 from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
 from rnnfast.cli.sample import TEMPERATURE
 from rnnfast.cli.text import CHECKPOINT, DEFAULTS, build_model, check_training, load_model, read, train_model
@@ -20,11 +20,13 @@ from rnnfast.text.network import CELLS
 from rnnfast.text.scores import LONGEST, fixed
 from rnnfast.text.training import symbols_needed, windows_of
 from rnnfast.training import History
+from rnnfast.training.weights import FORMS
 
 __all__ = ["add_options", "run", "writes_files"]
 
 ON_RESUME = {"lr", "epochs", "minutes"}  # options that a resumed run may change
 VOCABULARY = 4000  # the default of --vocabulary
+TRAINED_IN = ("float32", "bfloat16")  # the precisions of products that have gradients
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +99,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--dropout", type=rate, metavar="P", help=f"dropout rate (default: {DEFAULTS['dropout']})")
     add("--seed", type=seed, metavar="N", help=f"seed of weights and dropout (default: {DEFAULTS['seed']})")
     add(
+        "--matmul-precision",
+        choices=TRAINED_IN,
+        help=f"of what products multiply; the checkpoint keeps it (default: {DEFAULTS['matmul_precision']})",
+    )
+    add(
         "--threads",
         type=thread_count,
         metavar="N",
@@ -106,6 +113,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="FILE",
         help=f"checkpoint to write (default: {CHECKPOINT}; with --resume: the same file)",
+    )
+    add("--save", metavar="FILE", help="also write the trained model alone, to sample with, not to resume")
+    add(
+        "--weights",
+        choices=FORMS,
+        help=f"matrices in the file of --save: half (bfloat16) or a quarter (int8) of the bytes ({FORMS[0]})",
     )
     add("--resume", metavar="CHECKPOINT", help="continue a stopped run exactly, with its text and options")
     add("--plot", metavar="FILE", help="write a figure of the loss curves (needs matplotlib)")
@@ -143,13 +156,15 @@ def run(options: argparse.Namespace) -> int:
     _print_result(model, text, counts)
     check_training(model, history)
     print(f"\ncheckpoint  {output}\n            more text from it: rnnfast sample {output}")
+    if options.save is not None:
+        _save(model, options)
     print(f"\na sample at temperature {TEMPERATURE}:\n")
     print(model.generate(length=600, temperature=TEMPERATURE, rng=chosen["seed"]).strip("\n"))
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    for name in ("output", "resume", "plot"):
+    for name in ("output", "save", "weights", "resume", "plot"):
         if getattr(options, name) is not None:
             raise CommandError(f"--{name}: not with --compare, which keeps no model; train the one you want")
     if options.threads is not None:
@@ -165,8 +180,14 @@ def _check_files(options: argparse.Namespace, output: str) -> None:
     check_place("--resume" if options.resume and not options.output else "--output", output)
     if output != options.resume:
         check_replaced("--output", output)
+    if options.save is not None:
+        check_place("--save", options.save)
+        check_replaced("--save", options.save)
+    elif options.weights is not None:
+        raise CommandError(f"--weights {options.weights}: needs --save")
     if options.plot is not None:
         check_plot(options.plot, "cli")
+    check_apart({"--output": output, "--save": options.save, "--plot": options.plot})
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -200,10 +221,12 @@ def _new_run(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:
 def _resumed_run(options: argparse.Namespace) -> tuple[TextModel, Text, dict[str, Any]]:
     """The model, the text and all options of a checkpoint; the command line may change some options."""
     given, model = _given(options), load_model(options.resume)
+    if "fit" not in model.metadata:
+        raise CommandError(f"{options.resume}: holds a model alone, and no run to resume")
     try:
-        recorded = {name: model.options[name] for name in DEFAULTS}
+        kept = {**model.options, "matmul_precision": model.model.matmul_precision}
+        recorded = {name: kept[name] for name in DEFAULTS}
         files, crc32 = model.metadata["text"]["files"], model.metadata["text"]["crc32"]
-        model.metadata["fit"]
     except (KeyError, TypeError) as error:
         raise CommandError(f"{options.resume}: damaged: no entry {error}") from None
     _check_recorded(options.resume, recorded, files)
@@ -279,7 +302,9 @@ def _print_count_models(text: Text) -> list[NGramScore]:
 def _print_plan(model: TextModel, text: Text, chosen: dict[str, Any], output: str) -> None:
     length = f"{chosen['minutes']:g} minutes" if chosen["minutes"] else f"{chosen['epochs']} epochs"
     windows = windows_of(text, chosen["seq_len"], chosen["batch"])
-    print(f"model       {model.name}; {model.size:,} parameters; dropout {chosen['dropout']:g}")
+    precision = chosen["matmul_precision"]
+    products = "" if precision == "float32" else f"; products in {precision}"
+    print(f"model       {model.name}; {model.size:,} parameters; dropout {chosen['dropout']:g}{products}")
     print(
         f"training    {length}, {windows} windows each:"
         f" {chosen['batch']} sequences x {chosen['seq_len']} {text.alphabet.unit}s;"
@@ -307,6 +332,14 @@ def _print_result(model: TextModel, text: Text, counts: list[NGramScore]) -> Non
     print(f"  {text_ladder.margin(bits, five.bits)} the {five.name}")
     if best is not five:
         print(f"  {text_ladder.margin(bits, best.bits)} the best count model, the {best.name}")
+
+
+def _save(model: TextModel, options: argparse.Namespace) -> None:
+    try:
+        model.save(options.save, weights=options.weights or FORMS[0])
+    except OSError as error:
+        raise CommandError(f"--save {options.save}: {error.strerror or error}") from None
+    print(f"model       {options.save}; {Path(options.save).stat().st_size:,} bytes")
 
 
 def _plot(history: History, text: Text, counts: list[NGramScore], path: str) -> None:

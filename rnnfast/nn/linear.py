@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +93,9 @@ class Linear(Stateless):
             )
         else:
             self.bias = None
+
+    def _matrices(self) -> Collection[str]:
+        return ("weight",)
 
     def _check_member(self, name: str, value: Any) -> None:
         if name in ("weight", "bias"):  # the kernels do not check shapes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
@@ -214,16 +214,79 @@ class Members:
 
     @matmul_precision.setter
     def matmul_precision(self, precision: str) -> None:
-        multiplying = [module for module in self.modules() if module._precision is not None]
         checks.one_of("matmul_precision", precision, _core.PRECISIONS)
-        for module in multiplying:
-            checks.precision("matmul_precision", precision, module.dtype or np.dtype(np.float32))
-        for module in multiplying:
-            module._set_precision(precision)
+        self.load_matmul_precisions(dict.fromkeys(self.matmul_precisions(), precision))
+
+    def matmul_precisions(self) -> dict[str, str]:
+        """The `matmul_precision` of each module that multiplies, by the names of :meth:`named_modules`."""
+        return {name: own for name, module in self.named_modules() if (own := module._precision) is not None}
+
+    def load_matmul_precisions(self, precisions: Mapping[str, str]) -> None:
+        """Set the `matmul_precision` of each module that is named; the others keep theirs.
+
+        Parameters
+        ----------
+        precisions : mapping of str to str
+            As :meth:`matmul_precisions` gives them. A module that does not multiply, or that is not there,
+            may be named with "float32".
+
+        Raises
+        ------
+        ValueError
+            Before anything is set: an unknown precision, or one that a module cannot have.
+
+        Examples
+        --------
+        >>> import rnnfast as rf
+        >>> model = rf.Sequential(rf.GRU(4, 8), rf.Linear(8, 2))
+        >>> model.load_matmul_precisions({"0": "bfloat16"})
+        >>> model.matmul_precisions()
+        {'0': 'bfloat16', '1': 'float32'}
+        """
+        modules = dict(self.named_modules())
+        self.check_matmul_precisions(precisions)
+        for name, precision in precisions.items():
+            if name in modules and modules[name]._precision is not None:
+                modules[name]._set_precision(precision)
+
+    def check_matmul_precisions(self, precisions: Mapping[str, str]) -> None:
+        """Raise the errors of :meth:`load_matmul_precisions` and change nothing."""
+        modules = dict(self.named_modules())
+        for name, precision in precisions.items():
+            module = modules.get(name)
+            if module is not None and module._precision is not None:
+                checks.precision("matmul_precision", precision, module.dtype or np.dtype(np.float32))
+            elif checks.one_of("matmul_precision", precision, _core.PRECISIONS) != "float32":
+                raise ValueError(
+                    f"matmul_precision: expected {name!r} to be a module that multiplies, got none"
+                )
 
     def _set_precision(self, precision: str) -> None:
         """Multiply in this precision from now on."""
         self.__dict__["_precision"] = precision
+
+    def _matrices(self) -> Collection[str]:
+        """The names of the module's own parameters that its products multiply."""
+        return ()
+
+    def multiplied(self) -> list[str]:
+        """The names of the matrices that products multiply: files may hold them with fewer bits.
+
+        A matrix that is also another module's, such as an embedding's, is not among them.
+
+        Examples
+        --------
+        >>> import rnnfast as rf
+        >>> rf.Sequential(rf.Embedding(5, 3), rf.GRU(3, 4), rf.Linear(4, 5)).multiplied()
+        ['1.weight_ih_l0', '1.weight_hh_l0', '2.weight']
+        """
+        matrices: set[Parameter] = set()
+        others: set[Parameter] = set()
+        for module in self.modules():
+            names = module._matrices()
+            for name, parameter in module._parameters.items():
+                (matrices if name in names else others).add(parameter)
+        return [name for name, parameter in self.named_parameters() if parameter in matrices - others]
 
     def parameters(self) -> list[Parameter]:
         """The parameters, each once, in the order of :meth:`named_parameters`."""
@@ -276,8 +339,8 @@ class Members:
         ----------
         state_dict : mapping of str to array_like
             Exactly this module's names, each with its parameter's shape; an open ``.npz`` file will do.
-            Floats of another dtype are cast. A shared parameter's other names may be there too, with the same
-            values, as in a state_dict of PyTorch.
+            Floats of another dtype are cast, the bfloat16 of ml_dtypes too. A shared parameter's other names
+            may be there, with the same values, as in a state_dict of PyTorch.
 
         Raises
         ------
@@ -310,14 +373,15 @@ class Members:
         for name, parameter in parameters.items():
             if name in state_dict:
                 try:
-                    values[name] = checks.shaped(name, state_dict[name], parameter.dtype, parameter.shape)
+                    value = checks.with_bfloat16(name, state_dict[name])
+                    values[name] = checks.shaped(name, value, parameter.dtype, parameter.shape)
                 except (TypeError, ValueError) as error:
                     problems.append(str(error))
             if not parameter.data.flags.writeable:
                 problems.append(f"{name}: expected a parameter that can be written, got a read-only one")
         for name, own in others.items():
             if name in state_dict and own in values:
-                if not np.array_equal(checks.as_array(name, state_dict[name]), values[own], True):
+                if not np.array_equal(checks.with_bfloat16(name, state_dict[name]), values[own], True):
                     problems.append(f"{name}: expected the values of {own}, whose parameter it shares")
         if problems:
             raise ValueError(f"state_dict: {'; '.join(problems)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -105,6 +106,11 @@ class Recurrent(Module):
         names = [*info.required, *(name for name in info.optional if self._has(name))]
         columns = self.input_size if layer == 0 else self._directions * P
         return {name: info.weight_shape(name, columns, H, P) for name in names}
+
+    def _matrices(self) -> Collection[str]:
+        return [
+            name + suffix for suffix, own in self._shapes() for name, shape in own.items() if len(shape) > 1
+        ]
 
     def _range(self, weight: str) -> tuple[float, float]:
         """The range of a weight's initial values."""

@@ -366,6 +366,8 @@ class Forecaster(Learner):
             arrays |= {"covariates.mean": self._known_scale.mean, "covariates.std": self._known_scale.std}
         own = {"class": type(self).__name__, "settings": self.settings, "flat": self.flat}
         own |= {"difference": self.difference, "non_negative": self.non_negative}
+        if self.matmul_precision is not None:
+            own["matmul_precision"] = self.matmul_precision
         write_checkpoint(path, arrays, {**kept, "kind": KIND, "forecaster": own})
 
     def restore(self, arrays: Mapping[str, NDArray], own: Mapping[str, Any]) -> None:
@@ -389,6 +391,15 @@ class Forecaster(Learner):
         self._residuals = Residuals(residuals, rounded)
         self.difference, self.non_negative = difference, checks.flag("non_negative", own["non_negative"])
         self.flat, self.horizon = own["flat"], residuals.shape[1]
+
+    @property
+    def matmul_precision(self) -> str | None:
+        """The precision of a network's products, as of modules; None for a model without a network.
+
+        `fit` learns in float32. After it, a network may be given another precision to forecast with. The
+        intervals are still those of float32.
+        """
+        return None
 
     @property
     def bounded(self) -> float:

@@ -57,6 +57,21 @@ class NetworkForecaster(Forecaster):
     def parameters(self) -> int:
         return sum(parameter.data.size for parameter in self._network.parameters())
 
+    @property
+    def matmul_precision(self) -> str | None:
+        self._check_fitted()
+        return self._network.matmul_precision
+
+    @matmul_precision.setter
+    def matmul_precision(self, precision: str) -> None:
+        self._check_fitted()
+        self._network.matmul_precision = precision
+
+    def restore(self, arrays: Mapping[str, NDArray], own: Mapping[str, Any]) -> None:
+        super().restore(arrays, own)
+        if "matmul_precision" in own:  # older files have none
+            self.matmul_precision = own["matmul_precision"]
+
     def _numbers(self) -> dict[str, NDArray]:
         return self._network.state_dict()
 

@@ -17,7 +17,7 @@ from rnnfast.text import sampling
 from rnnfast.text.alphabets import ALPHABETS, Alphabet, restored
 from rnnfast.text.network import CELLS, name_of, network, parameters_at_least
 from rnnfast.text.reading import streams
-from rnnfast.training.checkpoint import model_arrays, read_checkpoint, save
+from rnnfast.training.checkpoint import PRECISIONS, model_arrays, precisions_of, read_checkpoint, save
 from rnnfast.training.fit import evaluate
 
 __all__ = ["KIND", "TextBeam", "TextModel", "build", "load"]
@@ -279,28 +279,32 @@ class TextModel:
         data = streams(symbols, 1)
         return evaluate(self.model, losses.cross_entropy, data, truncate=(CHUNK, CHUNK)) / math.log(2)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, weights: str = "float32") -> None:
         """Write the model to a file, which :func:`rnnfast.text.load` and ``rnnfast sample`` read.
 
         Parameters
         ----------
         path : str or path-like
             The file, by convention ``*.npz``. It is written whole or not at all.
+        weights : {"float32", "bfloat16", "int8"}
+            How matrices are stored, as for :func:`rnnfast.save`. In bfloat16 and int8 they take half or a
+            quarter of the bytes.
 
         Raises
         ------
         OSError
             If the file cannot be written.
         ValueError
-            If the network is not one of :func:`rnnfast.text.build`, or the alphabet is of a class that is not
-            this library's.
+            If the network is not one of :func:`rnnfast.text.build`, the alphabet is of a class that is not
+            this library's, or `weights` is unknown.
 
         Examples
         --------
         See :func:`rnnfast.text.load`.
         """
         self.check_built()
-        save(path, self.model, metadata={key: self.metadata[key] for key in self.metadata if key != "fit"})
+        metadata = {key: self.metadata[key] for key in self.metadata if key != "fit"}
+        save(path, self.model, weights=weights, metadata=metadata)
 
     def check_built(self) -> None:
         """Raise a ValueError if :func:`load` could not build the network or the alphabet again."""
@@ -403,7 +407,8 @@ def load(path: str | os.PathLike[str]) -> TextModel:
     Returns
     -------
     TextModel
-        Its ``metadata`` is all that the file keeps.
+        Its ``metadata`` is all that the file keeps beside the weights. Its network, ``model.model``, has the
+        `matmul_precision` with which the file was written.
 
     Raises
     ------
@@ -440,6 +445,7 @@ def load(path: str | os.PathLike[str]) -> TextModel:
             )
         sequential = network(len(alphabet), options)
         sequential.load_state_dict(weights)
+        sequential.load_matmul_precisions(precisions_of(arrays.get(PRECISIONS)))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: damaged: {error}") from error
     model = TextModel(sequential, alphabet, options)

@@ -174,7 +174,8 @@ class Run:
         weights = {name: parameter.data for name, parameter in self.model.named_parameters()}
         outdone = bool(self._best_weights) and self._best_step != self.step
         leaves: list[NDArray] = []
-        arrays = checkpoint.state_arrays(self._best_weights if outdone else weights, self.optimizer)
+        values = self._best_weights if outdone else weights
+        arrays = checkpoint.state_arrays(self.model, values, self.optimizer)
         arrays["optimizer.lr"] = np.array(self.base_lr)
         if outdone:
             arrays.update({f"last.{name}": array for name, array in weights.items()})
@@ -204,7 +205,8 @@ class Run:
     def resume(self, path: str | os.PathLike[str]) -> None:
         """Go on from a checkpoint that :meth:`save` wrote; nothing is written where it does not fit.
 
-        The optimizer keeps its settings and takes over the averages.
+        The optimizer keeps its settings and takes over the averages. The model takes over the precision of
+        its products beside the parameters.
         """
         arrays, metadata = checkpoint.read_checkpoint(path)
         position = metadata.get("fit")
@@ -247,11 +249,15 @@ class Run:
                 f"got {self.batches} batches"
             )
         self._check_settings(path, position)
+        with checkpoint.naming(path):
+            weights = checkpoint.model_arrays(arrays)
+            precisions = checkpoint.precisions_of(arrays.get(checkpoint.PRECISIONS))
+            self.model.check_matmul_precisions(precisions)
 
-        weights = checkpoint.model_arrays(arrays)
         if best is not None:
             self._best_weights = weights
         self.model.load_state_dict(checkpoint.part(arrays, "last.") if outdone else weights)
+        self.model.load_matmul_precisions(precisions)
         self.optimizer.load_state_dict(averages)
         self._seed, self._weight = counts["seed"], counts["weight"]
         self.epoch, self.batch, self.step = counts["epoch"], counts["batch"], counts["step"]

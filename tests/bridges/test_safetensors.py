@@ -19,6 +19,7 @@ import rnnfast as rf
 
 pytest.importorskip("safetensors")
 
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from rnnfast import safetensors
@@ -31,11 +32,13 @@ def lstm_and_linear(rng: int = 0) -> rf.Sequential:
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     model, other = lstm_and_linear(), lstm_and_linear(7)
+    other.matmul_precision = "bfloat16"
     safetensors.save(path, model, metadata={"a": "b"})
     assert os.listdir(tmp_path) == [path.name]
     assert load_file(path).keys() == model.state_dict().keys()
     assert safetensors.load(path, other) == {"a": "b"}
     assert_equal(other.state_dict(), model.state_dict())
+    assert other.matmul_precision == "bfloat16"  # a safetensors file says nothing of it
 
 
 def test_a_layer_out_of_a_larger_file(tmp_path: Path) -> None:
@@ -162,7 +165,8 @@ def test_wrong_models_and_paths_are_refused(tmp_path: Path) -> None:
 @given(st.data())
 def test_damaged_files_are_value_errors(tmp_path_factory: Any, data: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("damaged") / "model.safetensors"
-    safetensors.save(path, lstm_and_linear())
+    weights = data.draw(st.sampled_from(["float32", "bfloat16", "int8"]), "weights")
+    safetensors.save(path, lstm_and_linear(), weights=weights)
     content = bytearray(path.read_bytes())
     if data.draw(st.booleans(), "cut"):
         del content[data.draw(st.integers(0, len(content) - 1), "length") :]
@@ -179,3 +183,97 @@ def test_damaged_files_are_value_errors(tmp_path_factory: Any, data: st.DataObje
     with pytest.raises(ValueError, match="expected"):
         safetensors.load(path, model)
     assert_equal(model.state_dict(), before)
+
+
+# ---- fewer bits
+
+
+def test_safetensors_itself_reads_files_with_any_text(tmp_path: Path) -> None:
+    path, model, texts = tmp_path / "model.safetensors", lstm_and_linear(), {"a": 'b"ä\n', "": "\\u0041"}
+    safetensors.save(path, model, metadata=texts, prefix='"ö".')
+    assert_equal(load_file(path), {f'"ö".{name}': array for name, array in model.state_dict().items()})
+    with safe_open(path, framework="np") as file:
+        assert file.metadata() == texts
+
+
+@pytest.mark.parametrize("weights", ["bfloat16", "int8"])
+def test_narrow_weights_are_those_of_a_checkpoint(tmp_path: Path, weights: str) -> None:
+    model, ours, theirs = (lstm_and_linear(seed) for seed in (0, 3, 5))
+    safetensors.save(tmp_path / "a", model, weights=weights, prefix="net.")
+    rf.save(tmp_path / "b", model, weights=weights)
+    model.matmul_precision = ours.matmul_precision = "bfloat16"
+    safetensors.load(tmp_path / "a", ours, prefix="net.")
+    rf.load(tmp_path / "b", theirs)
+    assert_equal(ours.state_dict(), theirs.state_dict())
+    assert_row_order(ours.state_dict())
+    x = np.random.default_rng(0).standard_normal((4, 1, 2)).astype(np.float32)
+    assert np.array_equal(ours(x)[0], model(x)[0]) == (weights == "bfloat16")
+
+
+def test_int8_is_two_entries_and_bfloat16_one(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    linear = rf.Linear(3, 2, rng=0)
+    safetensors.save(path, linear, weights="int8")
+    entries = load_file(path)
+    assert {name: (array.dtype.name, array.shape) for name, array in entries.items()} == {
+        "weight": ("int8", (2, 3)),
+        "weight.max": ("float32", (2,)),
+        "bias": ("float32", (2,)),
+    }
+    assert_equal(entries["weight.max"], np.abs(linear.weight.data).max(axis=1))
+    safetensors.save(path, linear, weights="bfloat16")
+    length = struct.unpack("<Q", path.read_bytes()[:8])[0]
+    header = json.loads(path.read_bytes()[8 : 8 + length])
+    assert {name: entry["dtype"] for name, entry in header.items()} == {"weight": "BF16", "bias": "F32"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_files_in_bfloat16_go_to_and_come_from_pytorch(tmp_path: Path, dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file as load_torch
+    from safetensors.torch import save_file as save_torch
+
+    path = tmp_path / "model.safetensors"
+    theirs = torch.nn.LSTM(2, 3).bfloat16()
+    save_torch({"other": torch.ones(5), **theirs.state_dict()}, path)  # what is before them in the file
+    layer = rf.LSTM(2, 3, dtype=dtype)
+    with pytest.raises(ValueError, match="other: expected only"):
+        safetensors.load(path, layer)
+    save_torch(
+        {f"lstm.{name}": array for name, array in theirs.state_dict().items()} | {"z": torch.ones(5)}, path
+    )
+    safetensors.load(path, layer, prefix="lstm.")
+    for name, array in theirs.state_dict().items():
+        assert_equal(layer.state_dict()[name], array.double().numpy().astype(dtype))
+    if dtype == "float32":
+        safetensors.save(path, layer, weights="bfloat16")
+        assert torch.equal(load_torch(path)["weight_hh_l0"], theirs.weight_hh_l0)
+
+
+def test_int8_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    safetensors.save(path, lstm_and_linear(), weights="int8")
+    entries = load_file(path)
+    for change, message in (
+        ({"1__weight__max": None}, r"1\.weight: expected floats, got I8 \(without an entry 1\.weight\.max\)"),
+        ({"1__weight__max": np.ones(3, np.float32)}, r"1\.weight\.max: expected shape \(4,\), got \(3,\)"),
+        ({"1__weight__max": np.ones(4)}, r"1\.weight\.max: expected F32, got F64"),
+        ({"1__weight__max": np.full(4, np.nan, np.float32)}, r"1\.weight: expected finite maxima"),
+        ({"1__weight": np.full((4, 6), -128, np.int8)}, r"1\.weight: expected integers from -127"),
+        ({"1__weight": np.ones((6, 4), np.int8)}, r"1\.weight: expected shape \(4, 6\), got \(6, 4\)"),
+        ({"1__bias__max": np.ones(4, np.float32)}, r"1\.bias\.max: expected only the model's parameters"),
+    ):
+        save_file(changed_entries(entries, **change), path)
+        model = lstm_and_linear(5)
+        with pytest.raises(ValueError, match=rf"model\.safetensors: {message}"):
+            safetensors.load(path, model)
+        assert_equal(model.state_dict(), lstm_and_linear(5).state_dict())
+
+
+def test_narrow_files_refuse_what_checkpoints_refuse(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match=r"^weights: expected one of float32, bfloat16, int8, got 'int4'"):
+        safetensors.save(path, lstm_and_linear(), weights="int4")
+    with pytest.raises(ValueError, match=r"^weights: expected 'float32' .* with float64, got 'int8'"):
+        safetensors.save(path, rf.GRU(2, 3, dtype="float64"), weights="int8")
+    assert not path.exists()

@@ -427,7 +427,7 @@ def test_what_a_resumed_run_cannot_change(trained, capsys):
     write_checkpoint(
         "runless.npz", arrays, {name: metadata[name] for name in ("kind", "options", "alphabet", "text")}
     )
-    assert "runless.npz: damaged: no entry 'fit'" in fails(capsys, "train", "--resume", "runless.npz")
+    assert "runless.npz: holds a model alone" in fails(capsys, "train", "--resume", "runless.npz")
 
 
 def test_places_that_cannot_be_written(folder, capsys):

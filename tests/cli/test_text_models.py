@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from arrays import assert_equal
 from commands import SMALL, fails, interrupted_after
 
 import rnnfast as rf
@@ -40,6 +41,65 @@ def test_every_kind_of_symbols_is_trained_and_sampled(folder, capsys, kind, cell
     assert all(one.startswith("12 green") for one in drawn)
     if kind == "characters":
         assert {len(one) for one in drawn} == {8 + 40 + 1}
+
+
+def test_a_run_in_bfloat16_is_kept_resumed_and_sampled_in_bfloat16(folder, capsys, monkeypatch):
+    run = ["train", "text.txt", *SMALL, "--epochs", "2", "--matmul-precision", "bfloat16"]
+    assert main([*run, "--output", "whole.npz"]) == 0
+    assert "; products in bfloat16\n" in capsys.readouterr().out
+    with monkeypatch.context() as patched:
+        patched.setattr(optim.Adam, "step", interrupted_after(20))
+        assert main([*run, "--output", "parts.npz"]) == 130
+    resume = ["train", "--resume", "parts.npz"]
+    assert "--matmul-precision float32: parts.npz was trained with bfloat16" in (
+        fails(capsys, *resume, "--matmul-precision", "float32")
+    )
+    assert main([*resume, "--matmul-precision", "bfloat16"]) == 0
+    ours, theirs = read_checkpoint("parts.npz")[0], read_checkpoint("whole.npz")[0]
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+    model = rf.text.load("whole.npz")
+    assert model.model.matmul_precision == "bfloat16"
+    capsys.readouterr()
+    for options, precision in (([], "bfloat16"), (["--matmul-precision", "float32"], "float32")):
+        model.model.matmul_precision = precision
+        for how in (["--seed", "1"], ["--beam", "2"]):
+            assert main(["sample", "whole.npz", "--length", "60", *how, *options]) == 0
+        out, likeliest = capsys.readouterr()
+        beam = model.beam_search(length=60, beams=2)[0]
+        assert out == model.generate(length=60, rng=1) + "\n" + beam.text + "\n"
+        assert f"log probability {beam.log_probability:.3f}:" in likeliest
+
+
+@pytest.mark.parametrize("weights", [None, "bfloat16", "int8"])
+def test_a_model_is_saved_alone_with_fewer_bits(folder, capsys, weights):
+    run = ["train", "text.txt", *SMALL, "--epochs", "1", "--hidden", "64", "--save", "model.npz"]
+    assert main([*run, *([] if weights is None else ["--weights", weights])]) == 0
+    size = (folder / "model.npz").stat().st_size
+    assert f"model       model.npz; {size:,} bytes\n" in capsys.readouterr().out
+    rf.text.load("rnnfast-model.npz").save("again.npz", weights=weights or "float32")
+    ours, theirs = read_checkpoint("again.npz"), read_checkpoint("model.npz")
+    assert ours[1] == theirs[1]
+    assert_equal(ours[0], theirs[0])
+    assert main(["sample", "model.npz", "--length", "10", "--seed", "1"]) == 0
+    assert capsys.readouterr().out == rf.text.load("again.npz").generate(length=10, rng=1) + "\n"
+    assert "model.npz: holds a model alone" in fails(capsys, "train", "--resume", "model.npz")
+    whole = (folder / "rnnfast-model.npz").stat().st_size
+    assert size < {None: 0.36, "bfloat16": 0.21, "int8": 0.15}[weights] * whole
+
+
+def test_what_is_saved_needs_a_place_of_its_own(folder, capsys):
+    run = ["train", "text.txt", *SMALL]
+    assert "--weights int8: needs --save" in fails(capsys, *run, "--weights", "int8")
+    for option in ("--save", "--weights"):
+        value = {"--save": "a.npz", "--weights": "int8"}[option]
+        assert f"{option}: not with --compare" in fails(capsys, *run, "--compare", option, value)
+    assert "its folder does not exist" in fails(capsys, *run, "--save", "nowhere/a.npz")
+    assert "--save text.txt: exists, is no checkpoint" in fails(capsys, *run, "--save", "text.txt")
+    assert "--save a.npz: is the same file as --output" in (
+        fails(capsys, *run, "--output", "a.npz", "--save", "a.npz")
+    )
 
 
 def test_a_model_of_words_goes_on_with_the_bits_of_one_that_never_stopped(folder, capsys, monkeypatch):

@@ -96,6 +96,20 @@ def test_a_wrong_state_dict_changes_nothing_and_the_error_lists_every_entry() ->
 # Copies
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arrays_of_ml_dtypes_bfloat16_are_taken(dtype: str) -> None:
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    layer, other = (small_layer("lstm", rng=seed, dtype=dtype) for seed in (0, 1))
+    state = {name: array.astype(bfloat16) for name, array in other.state_dict().items()}
+    layer.load_state_dict(state)
+    assert_equal(layer.state_dict(), {name: array.astype(dtype) for name, array in state.items()})
+    tied = rf.Sequential(rf.Embedding(4, 3, rng=0), rf.Linear(3, 4, rng=1, bias=False))
+    tied[1].weight = tied[0].weight
+    rounded = tied[0].weight.data.astype(bfloat16)
+    tied.load_state_dict({"0.weight": rounded, "1.weight": rounded})
+    assert_equal(tied[1].weight.data, rounded.astype(np.float32))
+
+
 @pytest.mark.parametrize(
     "take", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))], ids=["deepcopy", "pickle"]
 )

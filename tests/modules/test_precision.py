@@ -133,5 +133,30 @@ def test_nothing_is_set_where_a_member_is_float64():
     assert model.matmul_precision == "float32"
 
 
+def test_the_precisions_of_all_modules_are_read_and_set_by_name():
+    model = rf.Sequential(rf.Embedding(5, 4), rf.LSTM(4, 6, matmul_precision="bfloat16"), rf.Linear(6, 5))
+    assert model.matmul_precisions() == {"1": "bfloat16", "2": "float32"}
+    model.load_matmul_precisions({"2": "bfloat16", "0": "float32", "elsewhere": "float32"})
+    assert model.matmul_precisions() == {"1": "bfloat16", "2": "bfloat16"}
+    for wrong, message in (
+        ({"1": "float32", "2": "half"}, "expected one of"),
+        ({"1": "float32", "0": "bfloat16"}, "expected '0' to be a module that multiplies, got none"),
+    ):
+        with pytest.raises(ValueError, match=rf"^matmul_precision: {message}"):
+            model.load_matmul_precisions(wrong)
+        assert model.matmul_precision == "bfloat16"
+
+
+def test_the_matrices_of_products_are_listed():
+    lstm = rf.LSTM(4, 6, bidirectional=True, proj_size=2, peephole=True)
+    names = [f"weight_{kind}_l0{way}" for way in ("", "_reverse") for kind in ("ih", "hh", "hr")]
+    assert sorted(lstm.multiplied()) == sorted(names)
+    assert rf.IndRNN(4, 6).multiplied() == ["weight_ih_l0"]
+    assert rf.Dropout(0.1).multiplied() == rf.Embedding(4, 6).multiplied() == []
+    shared = rf.Sequential(rf.Linear(3, 3), rf.Linear(3, 3))
+    shared[1].weight = shared[0].weight
+    assert shared.multiplied() == ["0.weight"]
+
+
 def test_the_kernels_say_which_products_have_an_instruction():
     assert set(_core.product_instructions()) <= {"bfloat16", "int8"}

@@ -17,7 +17,7 @@ import pytest
 from arrays import assert_equal
 
 import rnnfast as rf
-from rnnfast.training import checkpoint, model_arrays, read_checkpoint, write_checkpoint
+from rnnfast.training import archive, model_arrays, read_checkpoint, write_checkpoint
 
 
 def model_and_optimizer(
@@ -419,7 +419,7 @@ def test_too_large_metadata_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     model, _ = model_and_optimizer()
     path = tmp_path / "model.npz"
     rf.save(path, model, metadata={"text": "x" * 1000})
-    monkeypatch.setattr(checkpoint, "_MOST_METADATA", 1000)
+    monkeypatch.setattr(archive, "MOST_TEXT", 1000)
     with pytest.raises(ValueError, match=r"^metadata: expected at most 1000 characters of JSON, got 10"):
         rf.save(tmp_path / "other.npz", model, metadata={"text": "x" * 1000})
     with pytest.raises(ValueError, match="more than 1000 bytes of metadata"):

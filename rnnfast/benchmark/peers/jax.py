@@ -19,10 +19,11 @@ class Jax(Contender):
 
     name = "jax"
     needs = ("jax",)
-    dtypes = ("float32",)
+    precisions = ("float32",)
     steps = False
 
     def __init__(self, problem: Problem, threads: int) -> None:
+        super().__init__(problem, threads)
         jax = import_module("jax")
         self.ready = jax.block_until_ready
         self.forward, self.gradient = _jax_functions(problem.cell)

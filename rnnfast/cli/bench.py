@@ -43,8 +43,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=(*PRECISIONS, "all"),
         action="append",
         metavar="NAME",
-        help=f"precision of products: {', '.join(PRECISIONS)}, or all, with each peer's own beside it; may be "
-        "repeated (default: float32)",
+        help=f"precision of matrix products, here and in the peers that have it: {', '.join(PRECISIONS)}, or "
+        "all; may be repeated (default: float32)",
     )
     add(
         "--seconds",
@@ -134,13 +134,10 @@ def _run_shape(options: argparse.Namespace) -> None:
             note=partial(print, "  "),
         )
         print(table(rows))
-    print(
-        f"\nx: time in multiples of that of {rows[0].label}, the median over rounds in which each ran once."
-    )
+    print(f"\nx: time in multiples of {rows[0].label}'s, the median over rounds in which each ran once.")
     print("training: forward and backward, with the gradients of input, weights and biases.")
-    print(
-        f"peak: speed as a share of the peak, {options.dtype} multiply-adds on registers with as many threads."
-    )
+    print("peak: speed as a share of the peak, which is multiply-adds on registers with as many threads,")
+    print(f"in {options.dtype}.")
     print("error: the largest difference from the reference in float64, over the largest magnitude (of the")
     print("output; in training, of the gradients).")
 

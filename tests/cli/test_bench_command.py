@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import signal
 import time
 
@@ -25,29 +26,38 @@ def test_bench_prints_a_table_for_each_number_of_threads(capsys):
     assert "threads: 2" in printed
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_contenders_agree(cell, dtype):
-    problem = problems.make_problem(cell, 5, 3, 4, 6, dtype)
-    expected = problems.exact_results(problem)
-    named = {"y", "h", "dx", *(f"d{name}" for name in problem.weights)} | ({"c"} if cell == "lstm" else set())
-    assert set(expected) == named
-    with contenders.limited_threads(1):
-        for contender in contenders.contenders(problem, 1):
-            problems.check_equal(contender.arrays(contender.evaluate()), expected, contender.name)
-            if contender.trains:
-                results = contender.arrays(contender.train())
-                assert set(results) == named
-                problems.check_equal(results, expected, contender.name)
-            if contender.steps:
-                problems.check_steps(problem, contender)
+def test_bench_says_the_precision_of_each_figure(capsys):
+    run = "bench --cell gru -T 6 -B 3 -I 5 -H 7 --seconds 0.05"
+    assert main([*run.split(), "--matmul-precision", "all"]) == 0
+    printed = capsys.readouterr().out
+    ours = re.findall(r"^  rnnfast (\w+) +\S+ +(\S+)", printed, re.MULTILINE)
+    assert [precision for precision, _ in ours] == list(problems.PRECISIONS)
+    assert ours[0] == ("float32", "1.00")
+    assert "x: time in multiples of rnnfast float32's" in printed
+    assert main([*run.split(), "--matmul-precision", "bfloat16"]) == 0
+    printed = capsys.readouterr().out
+    assert "float32 " not in printed.partition("\nx: ")[0].partition("\n")[2]
+    assert "x: time in multiples of rnnfast bfloat16's" in printed
+
+
+def test_precisions_that_do_not_exist(capsys):
+    with pytest.raises(SystemExit):
+        main("bench --matmul-precision float8".split())
+    assert "--matmul-precision: invalid choice: 'float8'" in capsys.readouterr().err
+    run = "bench --dtype float64 --matmul-precision bfloat16"
+    assert "--matmul-precision: layers of --dtype float64" in fails(capsys, *run.split())
 
 
 def test_bench_times_nothing_that_is_wrong(capsys, monkeypatch):
     right = problems.Functions.evaluate
     monkeypatch.setattr(problems.Functions, "evaluate", lambda self: (right(self)[0] * 1.01, right(self)[1]))
     error = fails(capsys, "bench", "-T", 2, "-B", 2, "-I", 2, "-H", 2, "--seconds", 0.05)
-    assert "reference: y differs from the reference by" in error
+    assert "reference float32: y differs from the reference by" in error
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    monkeypatch.setattr(suite, "STEPS", {name: STEPS[name] for name in ("step-32", "step-192")})
 
 
 @pytest.fixture
@@ -67,7 +77,7 @@ def test_the_suite_writes_tables_and_figures(folder, capsys):
     works = ("evaluation", "training")
     assert done == [(case, n, work) for case in ("step-8", "odd") for n in (1, 2) for work in works]
     assert all(row["contender"] == "rnnfast" and row["share"] > 0 for row in results["rows"])
-    assert {row["case"] for row in results["steps"]} == set(STEPS)
+    assert {row["case"] for row in results["steps"]} == set(suite.STEPS)
     assert set(results["scaling"][0]["speedups"]) == {"2 over 1", "4 over 2"}
     tables = (folder / "results" / "results.md").read_text()
     assert "| odd | 37, 5, 13, 47 |" in tables
@@ -84,6 +94,9 @@ def test_the_suite_writes_tables_and_figures(folder, capsys):
         ({"cells": 5}, TypeError, "cells: expected a list of names, got 5"),
         ({"threads": (1, 0)}, ValueError, "threads: expected at least 1, got 0"),
         ({"seconds": 0}, ValueError, "seconds: expected a number above 0, got 0"),
+        ({"precisions": ["half"]}, ValueError, "precisions: expected one of .*, got 'half'"),
+        ({"precisions": "float32"}, TypeError, "precisions: expected a list of names, got 'float32'"),
+        ({"precisions": ()}, ValueError, "precisions: expected at least one of .*, got none"),
     ],
 )
 def test_a_suite_of_wrong_arguments_writes_nothing(folder, keywords, error, message):
@@ -128,7 +141,7 @@ def test_a_suite_that_is_stopped_keeps_what_it_has(folder, monkeypatch):
 class Peer(problems.Functions):
     """A peer that is always installed; `factor` makes its results wrong."""
 
-    name, needs, dtypes, factor = "torch", (), ("float32",), 1.0
+    name, needs, precisions, factor = "torch", (), ("float32", "bfloat16"), 1.0
 
     def __init__(self, problem, threads):
         super().__init__(problem, rf.reference)
@@ -139,7 +152,9 @@ class Peer(problems.Functions):
         return y * self.factor, state
 
 
-@pytest.mark.parametrize(("factor", "text"), [(1.0, "training | torch |"), (1.1, "left out, torch: y")])
+@pytest.mark.parametrize(
+    ("factor", "text"), [(1.0, "training | torch |"), (1.1, "left out, torch float32: y")]
+)
 def test_the_suite_compares_peers_or_leaves_them_out(folder, monkeypatch, factor, text):
     monkeypatch.setattr(contenders, "PEERS", (Peer,))
     monkeypatch.setattr(Peer, "factor", factor)
@@ -148,12 +163,27 @@ def test_the_suite_compares_peers_or_leaves_them_out(folder, monkeypatch, factor
     assert text in (folder / "results" / "results.md").read_text()
 
 
-def test_absent_peers_are_named(monkeypatch):
-    monkeypatch.setattr(contenders, "find_spec", lambda name: None if name in ("onnx", "jax") else name)
-    absent = contenders.absent_peers()
-    assert absent["onnxruntime"] == "onnx and onnxruntime"
-    assert absent["jax"] == "jax"
-    assert "torch" not in absent
+def test_the_suite_compares_precisions(folder, monkeypatch):
+    """A peer in bfloat16 may be off by a few percent, which its figures say; in float32 it may not."""
+    monkeypatch.setattr(contenders, "PEERS", (Peer,))
+    monkeypatch.setattr(Peer, "factor", 1.02)
+    run = "bench --suite --case step-8 --case b1-h128 --cell gru --threads 1 --seconds 0.02 --output results"
+    assert main([*run.split(), "--matmul-precision", "bfloat16", "--matmul-precision", "float32"]) == 0
+    results = json.loads((folder / "results" / "results.json").read_text())
+    assert results["precisions"] == ["float32", "bfloat16"]
+    rows = {
+        (row["case"], row["work"], row["contender"], row["precision"]): row["error"]
+        for row in results["rows"]
+    }
+    assert rows["step-8", "evaluation", "torch", "bfloat16"] == pytest.approx(0.02, rel=1e-3)
+    assert rows["step-8", "evaluation", "rnnfast", "float32"] < 1e-5
+    assert 1e-4 < rows["step-8", "evaluation", "rnnfast", "bfloat16"] < 0.01
+    assert {work for case, work, *_ in rows if case == "b1-h128"} == {"evaluation"}
+    tables = (folder / "results" / "results.md").read_text()
+    assert "| evaluation | T, B, I, H | rnnfast float32, ms | of the peak | rnnfast bfloat16 " in tables
+    assert re.search(r"\n\| b1-h128 \| 100, 1, 128, 128 \| [\d.]+ \|.* [\d.]+ \(0\.\d%\) \|", tables)
+    assert "## Geometric means, float32" in tables
+    assert re.search(r"\n\| gru \| b1-h128 \| +\| [\d.]+ \|", tables)  # 2 threads over 1, training left out
 
 
 @pytest.mark.usefixtures("no_peers")

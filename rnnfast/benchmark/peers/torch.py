@@ -70,7 +70,10 @@ def quantized(layer: Any) -> Any:
     torch = import_module("torch")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is deprecated, and torchao has nothing for these modules
-        quantization = import_module("torch.ao.quantization")
+        try:
+            quantization = import_module("torch.ao.quantization")
+        except ModuleNotFoundError:
+            raise NotOffered("this torch has no quantize_dynamic") from None
         (found,) = quantization.quantize_dynamic(torch.nn.Sequential(layer), {type(layer)}, torch.qint8)
     if type(found) is type(layer):
         raise NotOffered(f"quantize_dynamic leaves {type(layer).__name__} in float32")

@@ -34,7 +34,8 @@ __all__ = [
 GATES = {cell: len(_core.cell_info(cell).gates) for cell in ("rnn", "gru", "lstm")}
 PRECISIONS = tuple(_core.PRECISIONS)  # what `matmul_precision` may be here, float32 first
 # Relative to the largest magnitude, for rnnfast and peers alike: peers round in ways of their own. torch's
-# gradients in bfloat16 differ by up to 3%, its int8 by up to 6%. The tests of rnnfast use smaller tolerances.
+# gradients in bfloat16 differ by up to 3% at most shapes, its int8 by up to 6%. The tests of rnnfast use
+# smaller tolerances.
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 0.05, "int8": 0.1}
 CHECKED_STEPS = 3
 

@@ -58,8 +58,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--suite",
         action="store_true",
-        help="time all named shapes: three quarters of an hour on two cores, with all other libraries "
-        "installed; twice that with --matmul-precision all",
+        help="time all named shapes: about 40 minutes on two cores, with all other libraries installed, and "
+        "about an hour with --matmul-precision all",
     )
     add("--quick", action="store_true", help="with --suite: few shapes and rounds, a few minutes")
     add(

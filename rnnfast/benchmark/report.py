@@ -255,6 +255,7 @@ def _draw_roofline(results: dict[str, Any]) -> Any:
                 )
             for case, at in points.items() if cell == "lstm" else ():
                 axes.annotate(case, at, (4, -8), textcoords="offset points", fontsize=6.5, color=colour)
-        axes.legend(loc="lower right", fontsize=8)
+        if axes.get_legend_handles_labels()[0]:  # none in a precision without training
+            axes.legend(loc="lower right", fontsize=8)
     figure.axes[0].set_ylabel("GFLOP/s in matrix products")
     return figure

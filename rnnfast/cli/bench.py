@@ -131,7 +131,7 @@ def _run_shape(options: argparse.Namespace) -> None:
             dtype=options.dtype,
             precisions=precisions,
             seconds=options.seconds or 3.0,
-            note=partial(print, "  "),
+            note=lambda text: print(f"  {text}"),
         )
         print(table(rows))
     print(f"\nx: time in multiples of {rows[0].label}'s, the median over rounds in which each ran once.")

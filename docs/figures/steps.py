@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 here = Path(__file__).parent
 page = (here.parent / "performance.md").read_text(encoding="utf-8")
+section = page.partition("\n## One step a call\n")[2].partition("\n## ")[0]
 HEAD = r"^\| (RNN|GRU|LSTM), threads: 1 \| T, B, I, H (.*)\n\|[-:|]+\n"
 TABLE = re.compile(HEAD + r"((?:\|.*\n?)+)", re.MULTILINE)
 
@@ -19,7 +20,7 @@ def cells(line: str) -> list[str]:
 
 figure = Figure(figsize=(12, 3.8), layout="constrained")
 axes = figure.subplots(1, 3, sharey=True)
-tables = {cell: (cells(head), body) for cell, head, body in TABLE.findall(page)}
+tables = {cell: (cells(head), body) for cell, head, body in TABLE.findall(section)}
 for plot, cell in zip(axes, ("RNN", "GRU", "LSTM"), strict=True):
     (_, _, *peers), body = tables[cell]
     shapes, *rows = zip(*[cells(line) for line in body.splitlines()], strict=True)

@@ -5,7 +5,7 @@
 cases       the named shapes
 problems    the random numbers of a shape, and the check of results against the reference in float64
 contenders  everything that can run a problem here, and the number of threads
-peers       other libraries
+peers       other libraries, a file each
 loop        the NumPy loop
 timing      calls interleaved, medians, ratios
 compare     one shape

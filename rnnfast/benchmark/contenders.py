@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -11,10 +11,19 @@ from typing import Any
 import rnnfast as rf
 from rnnfast.benchmark.loop import NumpyLoop
 from rnnfast.benchmark.peers import PEERS
-from rnnfast.benchmark.problems import Contender, Problem, Reference
+from rnnfast.benchmark.problems import PRECISIONS, Contender, NotOffered, Problem, Reference
 from rnnfast.recurrent import Recurrent
 
-__all__ = ["Rnnfast", "absent_peers", "contenders", "installed", "limited_threads"]
+__all__ = [
+    "OURS",
+    "Note",
+    "Rnnfast",
+    "absent_peers",
+    "contenders",
+    "ignored",
+    "installed",
+    "limited_threads",
+]
 
 LAYERS: dict[str, type[Recurrent]] = {"rnn": rf.RNN, "gru": rf.GRU, "lstm": rf.LSTM}
 
@@ -23,10 +32,15 @@ class Rnnfast(Contender):
     """The layer of this library."""
 
     name = "rnnfast"
+    precisions = ("float64", *PRECISIONS)
+    trains_in = tuple(precision for precision in precisions if precision != "int8")
 
     def __init__(self, problem: Problem, threads: int = 1) -> None:
-        I = problem.x.shape[2]
-        self.layer = LAYERS[problem.cell](I, problem.dy.shape[2], dtype=problem.x.dtype.name)
+        super().__init__(problem, threads)
+        I, dtype = problem.x.shape[2], problem.x.dtype.name
+        self.layer = LAYERS[problem.cell](I, problem.dy.shape[2], dtype=dtype)
+        if problem.precision != dtype:
+            self.layer.matmul_precision = problem.precision
         self.layer.load_state_dict({f"{name}_l0": array for name, array in problem.weights.items()})
         self.x, self.dy = problem.x, problem.dy
 
@@ -44,15 +58,43 @@ class Rnnfast(Contender):
         return lambda: stream(x_t)
 
 
-def installed(dtype: str, *, with_numpy: bool = True) -> list[type[Contender]]:
-    """The contenders that can run a dtype here: rnnfast first, then those on NumPy if wanted, then peers."""
-    known = [Rnnfast, *((Reference, NumpyLoop) if with_numpy else ()), *PEERS]
-    return [Known for Known in known if dtype in Known.dtypes and _installed(*Known.needs)]
+Note = Callable[[str], None]  # takes a line of text
 
 
-def contenders(problem: Problem, threads: int, *, with_numpy: bool = True) -> list[Contender]:
-    """All that are installed, for one problem; make and run them in `limited_threads`."""
-    return [Known(problem, threads) for Known in installed(problem.x.dtype.name, with_numpy=with_numpy)]
+def ignored(text: str) -> None:
+    """Take a note, and do nothing."""
+
+
+OURS = (Rnnfast, Reference, NumpyLoop)
+
+
+def installed(precision: str, *, with_numpy: bool = True) -> list[type[Contender]]:
+    """The contenders with a precision here: rnnfast first, then those on NumPy if wanted, then peers."""
+    known = [*(OURS if with_numpy else (Rnnfast,)), *PEERS]
+    return [Known for Known in known if precision in Known.precisions and _installed(*Known.needs)]
+
+
+def contenders(
+    problem: Problem,
+    threads: int,
+    *,
+    precisions: Sequence[str] | None = None,
+    with_numpy: bool = True,
+    note: Note = ignored,
+) -> list[Contender]:
+    """All that are installed, for one problem; make and run them in `limited_threads`.
+
+    They come for each precision in turn, by default for that of the problem alone. `note` gets a line for
+    each peer whose library does not run the cell in a precision.
+    """
+    found: list[Contender] = []
+    for precision in precisions or (problem.precision,):
+        for Known in installed(precision, with_numpy=with_numpy):
+            try:
+                found.append(Known(problem.at(precision), threads))
+            except NotOffered as reason:
+                note(f"{Known.name} {precision}: left out, {reason}")
+    return found
 
 
 def absent_peers() -> dict[str, str]:

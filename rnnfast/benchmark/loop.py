@@ -29,7 +29,7 @@ class NumpyLoop(Contender):
     name = "numpy"
 
     def __init__(self, problem: Problem, threads: int = 1) -> None:
-        self.problem = problem
+        super().__init__(problem, threads)
         self.forward, self.backward = CELLS[problem.cell]
 
     def evaluate(self) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rnnfast.benchmark.cases import CASES, STEPS, Case
+from rnnfast.benchmark.cases import CASES, SMALL_BATCHES, STEPS, Case
 from rnnfast.benchmark.problems import GATES
 
 __all__ = ["class_table", "draw", "markdown"]
@@ -15,19 +15,25 @@ __all__ = ["class_table", "draw", "markdown"]
 # The peers of evaluation. JAX is not among them, because it chooses its own number of threads.
 FASTEST_OF = ("torch", "onnxruntime", "openvino")
 
-# Shapes that belong together: name, cells, whether H is in the class.
-CLASSES: dict[str, list[tuple[str, tuple[str, ...], Callable[[int], bool]]]] = {
+# Shapes that belong together: name, cells, whether a named shape is in the class.
+CLASSES: dict[str, list[tuple[str, tuple[str, ...], Callable[[str], bool]]]] = {
     "training": [
-        ("LSTM, H to 64", ("lstm",), lambda H: H <= 64),
-        ("LSTM, H from 100", ("lstm",), lambda H: H >= 100),
-        ("GRU and RNN, H to 64", ("gru", "rnn"), lambda H: H <= 64),
-        ("GRU and RNN, H from 200", ("gru", "rnn"), lambda H: H >= 200),
+        ("LSTM, H to 64", ("lstm",), lambda case: CASES[case].H <= 64),
+        ("LSTM, H from 100", ("lstm",), lambda case: CASES[case].H >= 100),
+        ("GRU and RNN, H to 64", ("gru", "rnn"), lambda case: CASES[case].H <= 64),
+        ("GRU and RNN, H from 200", ("gru", "rnn"), lambda case: CASES[case].H >= 200),
     ],
     "evaluation": [
-        ("LSTM, H to 64", ("lstm",), lambda H: H <= 64),
-        ("LSTM, H from 100", ("lstm",), lambda H: H >= 100),
-        ("GRU and RNN, H to 64", ("gru", "rnn"), lambda H: H <= 64),
-        ("GRU and RNN, H from 100", ("gru", "rnn"), lambda H: H >= 100),
+        ("LSTM, H to 64", ("lstm",), lambda case: CASES[case].H <= 64),
+        ("LSTM, H from 100", ("lstm",), lambda case: CASES[case].H >= 100 and case not in SMALL_BATCHES),
+        ("LSTM, small batches", ("lstm",), lambda case: case in SMALL_BATCHES),
+        ("GRU and RNN, H to 64", ("gru", "rnn"), lambda case: CASES[case].H <= 64),
+        (
+            "GRU and RNN, H from 100",
+            ("gru", "rnn"),
+            lambda case: CASES[case].H >= 100 and case not in SMALL_BATCHES,
+        ),
+        ("GRU and RNN, small batches", ("gru", "rnn"), lambda case: case in SMALL_BATCHES),
     ],
 }
 
@@ -39,6 +45,7 @@ BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0}  # the background of
 def markdown(results: dict[str, Any]) -> str:
     """All tables of a run, complete or not."""
     facts = ", ".join(f"{name} {fact}" for name, fact in results["machine"].items())
+    precision = results["precisions"][0]
     read = ", ".join(f"{speed:.0f} GB/s from {size}" for size, speed in results["read"].items())
     lines = [
         "# Benchmark suite",
@@ -47,13 +54,15 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         f"One thread: {results['peak']:.0f} GFLOP/s of multiply-adds on registers (the peak); reads {read}.",
         "",
-        "Columns named after a library: its time in multiples of rnnfast's, medians over rounds.",
+        f"Columns named after a library: its time in multiples of that of rnnfast {precision}, medians over "
+        "rounds. In brackets, below float32: the largest difference from the reference in float64, over the "
+        "largest magnitude (of y; in training, of the gradients).",
         "",
         *[f"- {note}" for note in results["notes"]],
         *([""] if results["notes"] else []),
-        "## Geometric means",
+        f"## Geometric means, {precision}",
         "",
-        *class_table(results["rows"]),
+        *class_table(in_precision(results["rows"], precision)),
     ]
     for cell in GATES:
         for threads in sorted({row["threads"] for row in results["rows"] if row["cell"] == cell}):
@@ -64,7 +73,7 @@ def markdown(results: dict[str, Any]) -> str:
                     for row in results["rows"]
                     if (row["cell"], row["threads"], row["work"]) == (cell, threads, work)
                 ]
-                lines += ["", *_table(work, rows, CASES, "ms", 1e3)]
+                lines += ["", *_table(work, rows, CASES, "ms", 1e3)] if rows else []
     if results["steps"]:
         lines += ["", "## One step a call"]
         for cell in GATES:
@@ -108,7 +117,7 @@ def class_table(rows: Rows) -> list[str]:
                 chosen = {
                     (cell, case): ratio
                     for (cell, case, n), ratio in ratios.items()
-                    if n == threads and cell in cells and belongs(CASES[case].H)
+                    if n == threads and cell in cells and belongs(case)
                 }
                 if chosen:
                     cell, case = min(chosen, key=lambda key: chosen[key])
@@ -119,19 +128,37 @@ def class_table(rows: Rows) -> list[str]:
     return lines
 
 
+def in_precision(rows: Rows, precision: str) -> Rows:
+    """The rows of one precision."""
+    return [row for row in rows if row["precision"] == precision]
+
+
+def _label(row: dict[str, Any]) -> str:
+    return f"{row['contender']} {row['precision']}"
+
+
+def _with_error(figure: str, row: dict[str, Any]) -> str:
+    """A figure, with its error in brackets where the precision is below float32."""
+    return figure if row["precision"] == "float32" else f"{figure} ({row['error']:.1%})"
+
+
 def _table(title: str, rows: Rows, cases: dict[str, Case], unit: str, scale: float) -> list[str]:
-    peers = [name for name in dict.fromkeys(row["contender"] for row in rows) if name != "rnnfast"]
+    base, *others = dict.fromkeys(map(_label, rows))
     lines = [
-        f"| {title} | T, B, I, H | {unit} | of the peak | {' | '.join(peers)} |",
-        "|---|---|--:|--:|" + "--:|" * len(peers),
+        f"| {title} | T, B, I, H | {base}, {unit} | of the peak | {' | '.join(others)} |",
+        "|---|---|--:|--:|" + "--:|" * len(others),
     ]
     for case in dict.fromkeys(row["case"] for row in rows):
-        by_name = {row["contender"]: row for row in rows if row["case"] == case}
-        ours = by_name["rnnfast"]
-        ratios = [f"{by_name[peer]['ratio']:.2f}" if peer in by_name else "" for peer in peers]
+        by_label = {_label(row): row for row in rows if row["case"] == case}
+        ours = by_label[base]
+        time = _with_error(f"{ours['seconds'] * scale:.3g}", ours)
+        ratios = [
+            _with_error(f"{by_label[label]['ratio']:.2f}", by_label[label]) if label in by_label else ""
+            for label in others
+        ]
         lines.append(
-            f"| {case} | {', '.join(map(str, cases[case]))} | {ours['seconds'] * scale:.3g} "
-            f"| {ours['share']:.2f} | {' | '.join(ratios)} |"
+            f"| {case} | {', '.join(map(str, cases[case]))} | {time} | {ours['share']:.2f} "
+            f"| {' | '.join(ratios)} |"
         )
     return lines
 
@@ -146,7 +173,7 @@ def _scaling_table(rows: Rows) -> list[str]:
     ]
     for cell, case in dict.fromkeys((row["cell"], row["case"]) for row in rows):
         found = {row["work"]: row["speedups"] for row in rows if (row["cell"], row["case"]) == (cell, case)}
-        figures = [f"{found[work][name]:.2f}" for work in CLASSES for name in names]
+        figures = [f"{found[work][name]:.2f}" if work in found else "" for work in CLASSES for name in names]
         lines.append(f"| {cell} | {case} | {' | '.join(figures)} |")
     return lines
 
@@ -166,7 +193,8 @@ def intensity(cell: str, shape: Case, work: str) -> float:
 
 
 def draw(results: dict[str, Any], output: Path) -> None:
-    """Draw ratios.png, if there are ratios, and roofline.png. Needs matplotlib."""
+    """Draw ratios.png, if there are ratios, and roofline.png, of the first precision. Needs matplotlib."""
+    results = results | {"rows": in_precision(results["rows"], results["precisions"][0])}
     if any(against(results["rows"], work) for work in CLASSES):
         _draw_ratios(results["rows"]).savefig(output / "ratios.png", dpi=100)
     _draw_roofline(results).savefig(output / "roofline.png", dpi=110)
@@ -227,6 +255,7 @@ def _draw_roofline(results: dict[str, Any]) -> Any:
                 )
             for case, at in points.items() if cell == "lstm" else ():
                 axes.annotate(case, at, (4, -8), textcoords="offset points", fontsize=6.5, color=colour)
-        axes.legend(loc="lower right", fontsize=8)
+        if axes.get_legend_handles_labels()[0]:  # none in a precision without training
+            axes.legend(loc="lower right", fontsize=8)
     figure.axes[0].set_ylabel("GFLOP/s in matrix products")
     return figure

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rnnfast.benchmark.cases import CASES, CELLS, QUICK
 from rnnfast.benchmark.compare import Row, compare
+from rnnfast.benchmark.problems import PRECISIONS
 from rnnfast.benchmark.suite import run_suite
 from rnnfast.cli.errors import CommandError
 from rnnfast.cli.options import positive, positive_integer, thread_counts
@@ -38,6 +39,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="(default: float32; --suite: float32 alone)",
     )
     add(
+        "--matmul-precision",
+        choices=(*PRECISIONS, "all"),
+        action="append",
+        metavar="NAME",
+        help=f"precision of matrix products, here and in the peers that have it: {', '.join(PRECISIONS)}, or "
+        "all; may be repeated (default: float32)",
+    )
+    add(
         "--seconds",
         type=positive,
         metavar="X",
@@ -49,7 +58,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--suite",
         action="store_true",
-        help="time all named shapes: half an hour on two cores, with all other libraries installed",
+        help="time all named shapes: about 40 minutes on two cores, with all other libraries installed, and "
+        "about an hour with --matmul-precision all",
     )
     add("--quick", action="store_true", help="with --suite: few shapes and rounds, a few minutes")
     add(
@@ -91,6 +101,7 @@ def _run_suite(options: argparse.Namespace) -> None:
             cases=options.case or (QUICK if options.quick else tuple(CASES)),
             cells=[options.cell] if options.cell else CELLS,
             threads=options.threads or [1, 2],
+            precisions=_precisions(options),
             seconds=options.seconds or (0.3 if options.quick else 3.0),
             note=partial(print, file=sys.stderr),
         )
@@ -99,29 +110,50 @@ def _run_suite(options: argparse.Namespace) -> None:
     print(f"Tables: {output / 'results.md'}")
 
 
+def _precisions(options: argparse.Namespace) -> tuple[str, ...]:
+    named = options.matmul_precision or ["float32"]
+    return PRECISIONS if "all" in named else tuple(named)
+
+
 def _run_shape(options: argparse.Namespace) -> None:
+    precisions = _precisions(options)
+    if options.dtype == "float64" and options.matmul_precision:
+        raise CommandError("--matmul-precision: layers of --dtype float64 have products of float64 alone")
     cell, shape = options.cell or "lstm", (options.T, options.B, options.I, options.H)
     T, B, I, H = shape
     print(f"{cell.upper()}, T={T} B={B} I={I} H={H}, {options.dtype}; results compared before timing")
     for threads in options.threads or [1]:
-        rows = compare(cell, *shape, threads=threads, dtype=options.dtype, seconds=options.seconds or 3.0)
         print(f"\nthreads: {threads}")
+        rows = compare(
+            cell,
+            *shape,
+            threads=threads,
+            dtype=options.dtype,
+            precisions=precisions,
+            seconds=options.seconds or 3.0,
+            note=lambda text: print(f"  {text}"),
+        )
         print(table(rows))
-    print("\nx: time in multiples of rnnfast's, the median over rounds in which each ran once.")
+    print(f"\nx: time in multiples of {rows[0].label}'s, the median over rounds in which each ran once.")
     print("training: forward and backward, with the gradients of input, weights and biases.")
-    print("peak: speed as a share of the peak, which is multiply-adds on registers with as many threads.")
+    print("peak: speed as a share of the peak, which is multiply-adds on registers with as many threads,")
+    print(f"in {options.dtype}.")
+    print("error: the largest difference from the reference in float64, over the largest magnitude (of the")
+    print("output; in training, of the gradients).")
 
 
 def table(rows: list[Row]) -> str:
-    """The rows of one number of threads as text: a line for each contender."""
+    """The rows of one number of threads as text: a line for each contender and precision."""
+    works = list(dict.fromkeys(row.work for row in rows))
     lines = [
-        f"  {'':12}{'evaluation':>36}{'training':>36}",
-        f"  {'':12}" + f"{'ms':>12}{'x':>8}{'GFLOP/s':>10}{'peak':>6}" * 2,
+        f"  {'':22}" + "".join(f"{work:>45}" for work in works),
+        f"  {'':22}" + f"{'ms':>12}{'x':>8}{'GFLOP/s':>10}{'peak':>6}{'error':>9}" * len(works),
     ]
-    for name in dict.fromkeys(row.contender for row in rows):
-        line = f"  {name:12}"
+    for label in dict.fromkeys(row.label for row in rows):
+        line = f"  {label:22}"
         for row in rows:
-            if row.contender == name:
+            if row.label == label:
                 line += f"{row.seconds * 1e3:12.3f}{row.ratio:8.2f}{row.gflops:10.1f}{row.share:6.2f}"
+                line += f"{row.error:9.0e}"
         lines.append(line)
     return "\n".join(lines)

@@ -110,8 +110,8 @@ def quantize(array: np.ndarray, bounded: bool = False) -> tuple[np.ndarray, np.n
     """The rows of a float array in int8: integers from -127 to 127, and the scale of each row.
 
     Of a row with the largest magnitude m, an integer is ``x * (127/m)`` rounded to nearest, ties to even, and
-    the scale is ``m/127``; each operation is rounded to float32. Rows below 2**-100 are zero. The scale of a row
-    with NaN or infinity is NaN.
+    the scale is ``m/127``; each operation is rounded to float32. Rows below 2**-100 are zero. The scale of a
+    row with NaN or infinity is NaN.
 
     Parameters
     ----------
@@ -219,8 +219,7 @@ class Tape:
     ) -> None:
         if matmul_precision not in ("float32", "bfloat16", "int8"):
             raise ValueError(
-                "matmul_precision: expected one of 'float32', 'bfloat16', 'int8', "
-                f"got {matmul_precision!r}"
+                f"matmul_precision: expected one of 'float32', 'bfloat16', 'int8', got {matmul_precision!r}"
             )
         x = _plain("x", x)
         if x.dtype not in (np.float32, np.float64):

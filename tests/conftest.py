@@ -24,7 +24,7 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(params=[False, True], ids=["plain", "instructions"])
 def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Runs the test without and with instructions for products that some processors of this instruction set lack."""
+    """Runs the test without and with instructions for products that not every processor of its set has."""
     before = _core.get_isa()
     _core.force_isa(before, request.param)
     if request.param and not _core.product_instructions():

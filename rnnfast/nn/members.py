@@ -188,18 +188,19 @@ class Members:
 
     @property
     def matmul_precision(self) -> str | None:
-        """The precision of the products of this module and of all inside it: "float32", "bfloat16" or "int8".
+        """The precision of all products of this module: "float32", "bfloat16" or "int8".
 
-        In "bfloat16", a product rounds its operands to bfloat16. In "int8" it rounds them to integers of -127
-        to 127, with a scale for each row of a weight, and for each sequence and step; products in int8 have no
+        In "bfloat16", a product rounds its operands to bfloat16. In "int8" it rounds them to integers from -127
+        to 127, with a scale for each row of a weight, and for each sequence and step. Products in int8 have no
         gradient, so they evaluate alone. Sums, parameters, gradients, states and all else stay float32. It may
         be set at any time; a tape or a stream keeps the precision that it was made with. None where nothing
-        multiplies, "mixed" where modules differ.
+        multiplies, "mixed" where modules inside this one differ.
 
         Raises
         ------
         TypeError, ValueError
-            Setting it to anything else, or to another than "float32" where parameters are float64; nothing is set then.
+            Setting it to anything else, or to another than "float32" where parameters are float64; nothing is
+            set then.
 
         Examples
         --------

@@ -76,7 +76,9 @@ class Tape:
                 f"tape: expected one made by this {type(owner).__name__}'s own forward, got another module's"
             )
         if self._saved is NO_GRADIENT:
-            raise ValueError("tape: expected one with gradients, got one of products in int8, which have none")
+            raise ValueError(
+                "tape: expected one with gradients, got one of products in int8, which have none"
+            )
         if self._saved is None:
             raise ValueError(
                 "tape: expected an unused one, got one used up by backward (retain=True keeps it)"

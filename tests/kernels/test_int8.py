@@ -128,9 +128,7 @@ def test_a_sequence_alone_has_the_bits_of_a_batch(name, instructions):
     whole = make(name, 6, 13, 5, 33, dtype="float32", **PRECISION)
     want, _ = forward(functional, whole)
     for b in range(13):
-        case = whole._replace(
-            x=whole.x[:, b : b + 1], state=tuple(part[b : b + 1] for part in whole.state)
-        )
+        case = whole._replace(x=whole.x[:, b : b + 1], state=tuple(part[b : b + 1] for part in whole.state))
         got, _ = forward(functional, case)
         assert_same_bits({"y": got.pop("y")}, {"y": want["y"][:, b : b + 1]})
         assert_same_bits(got, {result: want[result][b : b + 1] for result in got})

@@ -6,22 +6,13 @@
 #include "compiler.h"
 #include "columns.h"
 #include "simd/operand.h"
+#include "simd/transpose.h"
 
 /* Row c of the weight window `w` is row number block_number(w, c) of the weight. */
 static inline ptrdiff_t block_number(const Blocks *w, ptrdiff_t c) { return w->order[c / w->height] * w->height + c % w->height; }
 static inline const real *block_row(const Blocks *w, ptrdiff_t c)
 {
     return (const real *)w->data + block_number(w, c) * w->width;
-}
-
-/* Transposes a V by V square in log2 V perfect shuffles. */
-static ALWAYS_INLINE void v_transpose(vec *x)
-{
-    vec y[V];
-    UNROLL for (int n = 1; n < V; n *= 2) {
-        UNROLL for (int i = 0; i < V / 2; i++) v_zip(x[i], x[i + V / 2], &y[2 * i], &y[2 * i + 1]);
-        UNROLL for (int i = 0; i < V; i++) x[i] = y[i];
-    }
 }
 
 /* Rows c..c+lanes of the weight window as one packed vector column: out[k * stride + l] = operand k of row c + l; zero from

@@ -14,14 +14,11 @@
 
 #include <math.h>
 #include "rows.h"
+#include "simd/transpose.h"
 #include "simd/vec_bits.h"
 
 typedef word_vec sum_vec;
 typedef word_vec operand_vec;
-
-typedef struct {
-    real scale, inverse;
-} Scale;
 
 typedef struct {
     vec scale, inverse;
@@ -51,28 +48,45 @@ static ALWAYS_INLINE vec v_sum_end(sum_vec sum, const real *init, int lanes, con
     return v_fma(v_float(sum), v_mul(v_set1(row_scale), column_scale), v_load_n(init, lanes));
 }
 
+/* The numbers -|x[k]| of a row, the least of each lane; *finite: whether all of them are finite. */
+static ALWAYS_INLINE vec v_least(const real *x, ptrdiff_t K, int *finite)
+{
+    enum { CHAINS_OF_LEAST = 4 };
+    vec least[CHAINS_OF_LEAST], read[CHAINS_OF_LEAST];
+    ptrdiff_t k = 0;
+
+    UNROLL for (int n = 0; n < CHAINS_OF_LEAST; n++) least[n] = read[n] = v_zero();
+    for (; k + CHAINS_OF_LEAST * V <= K; k += CHAINS_OF_LEAST * V)
+        UNROLL for (int n = 0; n < CHAINS_OF_LEAST; n++) {
+            const vec x_k = v_load(x + k + n * V);
+            least[n] = v_min(least[n], v_negative(x_k));
+            read[n] = v_fma(x_k, v_zero(), read[n]); /* NaN for NaN and infinity */
+        }
+    for (; k < K; k += V) {
+        const vec x_k = v_load_n(x + k, at_most(K - k, V));
+        least[0] = v_min(least[0], v_negative(x_k));
+        read[0] = v_fma(x_k, v_zero(), read[0]);
+    }
+    *finite = v_all_finite(v_add(v_add(read[0], read[1]), v_add(read[2], read[3])));
+    return v_min(v_min(least[0], least[1]), v_min(least[2], least[3]));
+}
+
 /* max |x[k]| of a row; NaN if a number is not finite. */
 static inline real largest(const real *x, ptrdiff_t K)
 {
-    vec least = v_zero(), read = v_zero();
+    int finite;
     real lanes[V];
-
-    for (ptrdiff_t k = 0; k < K; k += V) {
-        const vec x_k = v_load_n(x + k, at_most(K - k, V));
-        least = v_min(least, v_negative(x_k));
-        read = v_fma(x_k, v_zero(), read);
-    }
-    if (!v_all_finite(read)) return (real)NAN;
-    v_store(lanes, least);
+    v_store(lanes, v_least(x, K, &finite));
     for (int n = V / 2; n > 0; n /= 2)
         for (int l = 0; l < n; l++) lanes[l] = lanes[l] < lanes[l + n] ? lanes[l] : lanes[l + n];
-    return -lanes[0];
+    return finite ? -lanes[0] : (real)NAN;
 }
 
-static inline Scale scale_of(real most)
-{
-    return most < (real)0x1p-100 ? (Scale){0, 0} : (Scale){most / 127, most > 0 ? 127 / most : 0};
-}
+/* A row below this counts as zero. */
+#define TINY ((real)0x1p-100)
+
+/* a / b, zero where `most` counts as zero. */
+static inline vec v_ratio(vec a, vec b, vec most) { return v_where_less(most, v_set1(TINY), v_zero(), v_div(a, b)); }
 
 /* x * inverse, rounded to integers: the sum with 1.5 * 2^23 has them in its lowest bits. */
 static inline vec_bits v_integers(vec x, vec inverse)
@@ -80,20 +94,35 @@ static inline vec_bits v_integers(vec x, vec inverse)
     return v_bits(v_add(v_mul(x, inverse), v_set1(12582912))) - 0x4b400000u;
 }
 
+#if V > 1
+/* The same, with the offset of a row, in bytes. */
+typedef uint8_t bytes __attribute__((vector_size(V)));
+static inline bytes v_bytes(vec x, vec inverse)
+{
+    return __builtin_convertvector(v_integers(x, inverse) + ROW_OFFSET, bytes);
+}
+#endif
+
 static inline void quantize_row(const real *row, ptrdiff_t K, operand *copy, int bounded)
 {
     const real most = largest(row, K);
-    const Scale scale = scale_of(bounded && most < 1 ? 1 : most);
-    const vec inverse = v_set1(scale.inverse);
+    real scale = (real)1 / 127, multiplier = 127;
 
-    memcpy(copy - HEAD, &scale.scale, sizeof *copy);
+    if (!bounded || !(most <= 1)) {
+        scale = most < TINY ? 0 : most / 127;
+        multiplier = most < TINY ? 0 : 127 / most;
+    }
+    const vec inverse = v_set1(multiplier);
+    memcpy(copy - HEAD, &scale, sizeof *copy);
 #if V > 1
-    typedef int8_t bytes __attribute__((vector_size(V)));
-    typedef int32_t integers __attribute__((vector_size(4 * V)));
-    for (ptrdiff_t k = 0; k < K; k += V) {
-        const vec x = v_load_n(row + k, at_most(K - k, V));
-        const bytes q = __builtin_convertvector((integers)(v_integers(x, inverse) + ROW_OFFSET), bytes);
-        memcpy(copy + k / 4, &q, K - k < V ? (size_t)(K - k + 3) / 4 * 4 : V);
+    const ptrdiff_t whole = K / V * V;
+    for (ptrdiff_t k = 0; k < whole; k += V) {
+        const bytes q = v_bytes(v_load(row + k), inverse);
+        memcpy(copy + k / 4, &q, sizeof q);
+    }
+    if (whole < K) {
+        const bytes q = v_bytes(v_load_n(row + whole, (int)(K - whole)), inverse);
+        memcpy(copy + whole / 4, &q, (size_t)(K - whole + 3) / 4 * 4);
     }
 #else
     for (ptrdiff_t k = 0; k < K; k += 4) {
@@ -114,13 +143,22 @@ static inline const operand *row_operands(const real *row, ptrdiff_t K, operand 
 /* The scales of V columns from rows [lanes][K] of the weight, or the given ones. */
 static inline Columns columns_of(const real *const *rows, const real *given, int lanes, ptrdiff_t K)
 {
-    real scales[V] = {0}, inverses[V] = {0};
-    for (int l = 0; l < lanes; l++) {
-        const Scale scale = given ? (Scale){given[l], given[l] > 0 ? 1 / given[l] : 0} : scale_of(largest(rows[l], K));
-        scales[l] = scale.scale;
-        inverses[l] = scale.inverse;
+    vec least[V], most = v_zero();
+    real sizes[V];
+    int finite[V];
+
+    if (given) {
+        most = v_load(given);
+        return (Columns){most, v_ratio(v_set1(1), most, most), v_bits(v_zero())};
     }
-    return (Columns){v_load(scales), v_load(inverses), v_bits(v_zero())};
+    for (int l = 0; l < V; l++) least[l] = v_least(rows[l], l < lanes ? K : 0, &finite[l]);
+    v_transpose(least);
+    for (int l = 0; l < V; l++) most = v_max(most, v_sub(v_zero(), least[l]));
+    v_store(sizes, most);
+    for (int l = 0; l < V; l++)
+        if (!finite[l]) sizes[l] = (real)NAN;
+    most = v_load(sizes);
+    return (Columns){v_ratio(most, v_set1(127), most), v_ratio(v_set1(127), most, most), v_bits(v_zero())};
 }
 
 static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x, Columns *columns)

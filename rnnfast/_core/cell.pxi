@@ -84,6 +84,14 @@ cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, 
     for n in range(info.vectors):
         p.vector[n] = weights[info.vector[n].weight]
 
+cdef const Kernels *pass_kernels(const Layer *layer, array, int precision, Py_ssize_t B) noexcept:
+    """Those of a forward pass over B sequences. A step of one or two rows waits for weights that the L2 cache does not hold,
+    so narrow operands win then, even if the processor multiplies them slowly."""
+    cdef const Pass *p = &layer.p
+    if precision == BFLOAT16 and B <= 2 and p.X * p.H * p.P * sizeof(float) > l2:
+        return narrow[precision]
+    return kernels_for(array, precision)
+
 cdef inline void *second_weight(const Pass *p, void *const *weights) noexcept nogil:
     """The weight (or gradient) that contains W_m, of the second product."""
     return weights[cell_table[p.cell].m_weight]

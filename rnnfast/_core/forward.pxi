@@ -250,7 +250,7 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
     global runs
 
     runs += 1
-    set_forward(&job, kernels_for(y, cell.precision) if cell.block == NULL else cell.k, &cell.layer, T, B)
+    set_forward(&job, pass_kernels(&cell.layer, y, cell.precision, B) if cell.block == NULL else cell.k, &cell.layer, T, B)
     job.threads = threads
     if cell.block != NULL:
         job.given = &cell.packed

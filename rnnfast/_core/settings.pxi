@@ -3,6 +3,7 @@
 
 cdef const Implementation *chosen = NULL
 cdef const Kernels *in_use[KINDS]
+cdef const Kernels *narrow[KINDS]  # the same, but with the narrowest operands that this machine multiplies, if slowly
 cdef int threads = 1
 cdef int cores = min(threads_available(), quota.cores(1 << 16))
 cdef double l2 = l2_bytes()
@@ -75,9 +76,11 @@ def force_isa(name, instructions=None):
     chosen = find(name)
     for kind in range(KINDS):
         own = &chosen.instruction[kind]
-        in_use[kind] = chosen.kernels[kind]
-        if instructions is not False and own.kernels != NULL and own.runs_here() and (instructions or own.pays()):
-            in_use[kind] = own.kernels
+        in_use[kind] = narrow[kind] = chosen.kernels[kind]
+        if instructions is not False and own.kernels != NULL and own.runs_here():
+            narrow[kind] = own.kernels
+            if instructions or own.pays():
+                in_use[kind] = own.kernels
 
 
 def product_instructions():

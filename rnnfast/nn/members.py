@@ -190,11 +190,11 @@ class Members:
     def matmul_precision(self) -> str | None:
         """The precision of all products of this module: "float32", "bfloat16" or "int8".
 
-        In "bfloat16", a product rounds its operands to bfloat16. In "int8" it rounds them to integers from -127
-        to 127, with a scale for each row of a weight, and for each sequence and step. Products in int8 have no
-        gradient, so they evaluate alone. Sums, parameters, gradients, states and all else stay float32. It may
-        be set at any time; a tape or a stream keeps the precision that it was made with. None where nothing
-        multiplies, "mixed" where modules inside this one differ.
+        In "bfloat16", a product rounds its operands to bfloat16. In "int8" it rounds them to integers from
+        -127 to 127, with a scale for each row of a weight, and for each sequence and step. Products in int8
+        have no gradient, so they evaluate alone. Sums, parameters, gradients, states and all else stay
+        float32. It may be set at any time; a tape or a stream keeps the precision that it was made with. None
+        where nothing multiplies, "mixed" where modules inside this one differ.
 
         Raises
         ------

@@ -138,3 +138,14 @@ def test_float64_has_no_bfloat16():
     case = make("gru", 2, 2, 3, 4)
     with pytest.raises(ValueError, match=r"matmul_precision: expected 'float32'.*float64, got 'bfloat16'"):
         functional.gru_forward(case.x, **case.weights, matmul_precision="bfloat16")
+
+
+@pytest.mark.parametrize("B", [1, 2])
+def test_narrow_operands_of_large_weights_have_the_same_bits(B, restored):
+    case = make("gru", 2, B, 3, 700, dtype="float32", **PRECISION)
+    best = _core.get_isa()
+    _core.force_isa(best, False)
+    want = evaluate(case)
+    _core.force_isa(best)
+    assert_same_bits(evaluate(case), want)
+    assert_same_bits(forward(functional, case)[0], want)

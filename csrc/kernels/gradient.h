@@ -25,7 +25,7 @@ static ALWAYS_INLINE void pack_group(const Rows *d, ptrdiff_t q0, ptrdiff_t q1, 
                     x[e] = r + e < count ? v_load_n(rows[r + e] + c + n * V, n == N - 1 ? lanes : V) : v_zero();
                     if (r + e < count) sum[n] = v_add(sum[n], x[e]);
                 }
-                v_store_operands(out + n * V, N * V, x, NULL);
+                v_store_operands(out + n * V, N * V, x);
             }
     }
     UNROLL for (int n = 0; n < N; n++) v_store(db + n * V, sum[n]);
@@ -69,7 +69,7 @@ static int pack_operand(const Rows *a, ptrdiff_t inner, const Rows *rest, ptrdif
                     x[e] = r + e < count ? v_load_n(rows[r + e] + k, lanes_at(k, K)) : v_zero();
                     seen = v_or(seen, v_mul(x[e], v_zero()));
                 }
-                v_store_operands(out + k, operand_stride(K), x, NULL);
+                v_store_operands(out + k, operand_stride(K), x);
             }
     }
     return v_all_finite(seen);

@@ -15,6 +15,21 @@ static inline const real *block_row(const Blocks *w, ptrdiff_t c)
     return (const real *)w->data + block_number(w, c) * w->width;
 }
 
+#if !defined(OPERANDS_INT8)
+/* Numbers k..k+length of each row, at most V * TOGETHER, as operands of V columns. rows [lanes] IN, out [..][stride] OUT. */
+static void pack_block(const real *const *rows, ptrdiff_t k, int length, int lanes, operand *out, ptrdiff_t stride, Columns *columns)
+{
+    vec x[V * TOGETHER];
+    for (int d = 0; d < TOGETHER; d++) {
+        const int part = length < d * V ? 0 : at_most(length - d * V, V);
+        for (int l = 0; l < V; l++) x[d * V + l] = l < lanes ? v_load_n(rows[l] + k + d * V, part) : v_zero();
+        v_transpose(x + d * V);
+    }
+    for (int i = 0; i < length; i += TOGETHER, out += PLACES * stride) v_store_operands(out, stride, x + i);
+    (void)columns;
+}
+#endif
+
 /* Rows c..c+lanes of the weight window as one packed vector column: out[k * stride + l] = operand k of row c + l; zero from
  * `lanes` on. */
 static void pack_vector(const Blocks *w, ptrdiff_t c, int lanes, operand *out, ptrdiff_t stride)
@@ -29,14 +44,9 @@ static void pack_vector(const Blocks *w, ptrdiff_t c, int lanes, operand *out, p
 
     for (ptrdiff_t k = 0, sum = 0; k < K || k == 0; k += V * TOGETHER) {
         const int length = at_most(K - k, V * TOGETHER);
-        vec x[V * TOGETHER];
-        for (int d = 0; d < TOGETHER; d++) {
-            const int part = length < d * V ? 0 : at_most(length - d * V, V);
-            for (int l = 0; l < V; l++) x[d * V + l] = l < lanes ? v_load_n(rows[l] + k + d * V, part) : v_zero();
-            v_transpose(x + d * V);
-        }
-        for (int i = 0; i < length; i += TOGETHER, out += PLACES * stride, sum += PLACES)
-            v_store_operands(out, stride, x + i, &columns);
+        pack_block(rows, k, length, lanes, out, stride, &columns);
+        out += depth_of(length) * stride;
+        sum += depth_of(length);
         if (FOOT && (sum == SUM_LENGTH || k + V * TOGETHER >= K)) {
             v_store_foot(out, stride, &columns);
             out += FOOT * stride;
@@ -86,7 +96,7 @@ static void pack_by_columns(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t
                 const ptrdiff_t c = (group * TILE_WIDTH + n) * V;
                 vec x[TOGETHER];
                 for (int d = 0; d < TOGETHER; d++) x[d] = k + d < K ? v_load_n(block_row(w, k + d) + c, lanes_at(c, C)) : v_zero();
-                v_store_operands(out + n * V, N * V, x, NULL);
+                v_store_operands(out + n * V, N * V, x);
             }
     }
 }

@@ -33,10 +33,10 @@ static ALWAYS_INLINE vec v_multiply_add(operand_vec a, operand_vec w, vec sum)
 {
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)w);
 }
-static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x, Columns *columns)
+static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x)
 {
     const vec_bits pairs = v_rounded(x[0]) >> 16 | v_rounded(x[1]);
-    (void)step, (void)columns;
+    (void)step;
     memcpy(p, &pairs, sizeof pairs);
 }
 static inline void clear_number(operand *p, ptrdiff_t step, ptrdiff_t q) { p[q / 2 * step] &= q % 2 ? 0x0000ffffu : 0xffff0000u; }
@@ -54,12 +54,11 @@ typedef vec operand_vec;
 static inline operand_vec v_load_operand(const operand *p) { return v_load(p); }
 static inline operand_vec v_set1_operand(const operand *p) { return v_set1(*p); }
 static ALWAYS_INLINE vec v_multiply_add(operand_vec a, operand_vec w, vec sum) { return v_fma(a, w, sum); }
-static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x, Columns *columns)
+static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x)
 {
     const vec_bits first = v_rounded(x[0]), second = v_rounded(x[1]);
     memcpy(p, &second, sizeof second);
     memcpy(p + step, &first, sizeof first);
-    (void)columns;
 }
 static inline void clear_number(operand *p, ptrdiff_t step, ptrdiff_t q) { p[(q ^ 1) * step] = 0; }
 
@@ -86,7 +85,7 @@ static inline const operand *row_operands(const real *row, ptrdiff_t K, operand 
     for (ptrdiff_t k = whole; k < K; k += 2) {
         operand pairs[2 * V];
         const vec x[2] = {v_load_n(row + k, 1), k + 1 < K ? v_load_n(row + k + 1, 1) : v_zero()};
-        v_store_operands(pairs, V, x, NULL);
+        v_store_operands(pairs, V, x);
         for (int place = 0; place < PLACES; place++) copy[k / 2 * PLACES + place] = pairs[place * V];
     }
     return copy;

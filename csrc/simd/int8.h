@@ -21,8 +21,9 @@ typedef word_vec sum_vec;
 typedef word_vec operand_vec;
 
 typedef struct {
-    vec scale, inverse;
-    vec_bits sum; /* of the numbers so far */
+    vec scale;
+    real multiplier[V]; /* 127 / most */
+    sum_vec sum;        /* ROW_OFFSET times the numbers of the present sum */
 } Columns;
 
 static inline operand_vec v_load_operand(const operand *p)
@@ -94,14 +95,22 @@ static inline vec_bits v_integers(vec x, vec inverse)
     return v_bits(v_add(v_mul(x, inverse), v_set1(12582912))) - 0x4b400000u;
 }
 
-#if V > 1
-/* The same, with the offset of a row, in bytes. */
-typedef uint8_t bytes __attribute__((vector_size(V)));
-static inline bytes v_bytes(vec x, vec inverse)
+/* Up to 4 V numbers that follow each other as V words, each with the offset; zeros follow the last. */
+static ALWAYS_INLINE void store_words(const real *x, int count, vec multiplier, int offset, operand *words)
 {
-    return __builtin_convertvector(v_integers(x, inverse) + ROW_OFFSET, bytes);
-}
+#if V > 1
+    typedef uint8_t bytes __attribute__((vector_size(V)));
+    UNROLL for (int d = 0; d < 4; d++) {
+        const int rest = count - d * V;
+        const vec x_d = rest >= V ? v_load(x + d * V) : v_load_n(x + d * V, rest > 0 ? rest : 0);
+        const bytes q = __builtin_convertvector(v_integers(x_d, multiplier) + (unsigned)offset, bytes);
+        memcpy((char *)words + d * V, &q, sizeof q);
+    }
+#else
+    *words = 0;
+    for (int d = 0; d < count; d++) *words |= ((v_integers(x[d], multiplier) + offset) & 0xff) << 8 * d;
 #endif
+}
 
 static inline void quantize_row(const real *row, ptrdiff_t K, operand *copy, int bounded)
 {
@@ -112,24 +121,14 @@ static inline void quantize_row(const real *row, ptrdiff_t K, operand *copy, int
         scale = most < TINY ? 0 : most / 127;
         multiplier = most < TINY ? 0 : 127 / most;
     }
-    const vec inverse = v_set1(multiplier);
     memcpy(copy - HEAD, &scale, sizeof *copy);
-#if V > 1
-    const ptrdiff_t whole = K / V * V;
-    for (ptrdiff_t k = 0; k < whole; k += V) {
-        const bytes q = v_bytes(v_load(row + k), inverse);
-        memcpy(copy + k / 4, &q, sizeof q);
+    ptrdiff_t k = 0;
+    for (; k + 4 * V <= K; k += 4 * V) store_words(row + k, 4 * V, v_set1(multiplier), ROW_OFFSET, copy + k / 4);
+    if (k < K) {
+        operand rest[V];
+        store_words(row + k, (int)(K - k), v_set1(multiplier), ROW_OFFSET, rest);
+        memcpy(copy + k / 4, rest, (size_t)depth_of(K - k) * sizeof(operand));
     }
-    if (whole < K) {
-        const bytes q = v_bytes(v_load_n(row + whole, (int)(K - whole)), inverse);
-        memcpy(copy + whole / 4, &q, (size_t)(K - whole + 3) / 4 * 4);
-    }
-#else
-    for (ptrdiff_t k = 0; k < K; k += 4) {
-        copy[k / 4] = 0;
-        for (int d = 0; d < at_most(K - k, 4); d++) copy[k / 4] |= (v_integers(row[k + d], inverse) & 0xff) << 8 * d;
-    }
-#endif
 }
 
 /* As in simd/operand.h. */
@@ -143,44 +142,56 @@ static inline const operand *row_operands(const real *row, ptrdiff_t K, operand 
 /* The scales of V columns from rows [lanes][K] of the weight, or the given ones. */
 static inline Columns columns_of(const real *const *rows, const real *given, int lanes, ptrdiff_t K)
 {
+    Columns columns;
     vec least[V], most = v_zero();
     real sizes[V];
     int finite[V];
 
     if (given) {
-        most = v_load(given);
-        return (Columns){most, v_ratio(v_set1(1), most, most), v_bits(v_zero())};
+        most = columns.scale = v_load(given);
+        v_store(columns.multiplier, v_ratio(v_set1(1), most, most));
+    } else {
+        for (int l = 0; l < V; l++) least[l] = v_least(rows[l], l < lanes ? K : 0, &finite[l]);
+        v_transpose(least);
+        for (int l = 0; l < V; l++) most = v_max(most, v_sub(v_zero(), least[l]));
+        v_store(sizes, most);
+        for (int l = 0; l < V; l++)
+            if (!finite[l]) sizes[l] = (real)NAN;
+        most = v_load(sizes);
+        columns.scale = v_ratio(most, v_set1(127), most);
+        v_store(columns.multiplier, v_ratio(v_set1(127), most, most));
     }
-    for (int l = 0; l < V; l++) least[l] = v_least(rows[l], l < lanes ? K : 0, &finite[l]);
-    v_transpose(least);
-    for (int l = 0; l < V; l++) most = v_max(most, v_sub(v_zero(), least[l]));
-    v_store(sizes, most);
-    for (int l = 0; l < V; l++)
-        if (!finite[l]) sizes[l] = (real)NAN;
-    most = v_load(sizes);
-    return (Columns){v_ratio(most, v_set1(127), most), v_ratio(v_set1(127), most, most), v_bits(v_zero())};
+    columns.sum = v_set1_word(0);
+    return columns;
 }
 
-static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x, Columns *columns)
+/* As in kernels/pack.h. */
+static void pack_block(const real *const *rows, ptrdiff_t k, int length, int lanes, operand *out, ptrdiff_t stride, Columns *columns)
 {
-    vec_bits words = v_bits(v_zero());
-    (void)step;
-    for (int d = 0; d < 4; d++) {
-        const vec_bits q = v_integers(x[d], columns->inverse);
-        columns->sum += q;
-        words |= (q & 0xff) << 8 * d;
+    ALIGNED operand words[V][V]; /* of all rows, before the first is loaded: a load waits for the short stores that made it */
+    vec x[V];
+    if (lanes < V) memset(words, 0, sizeof words);
+    for (int l = 0; l < lanes; l++) store_words(rows[l] + k, length, v_set1(columns->multiplier[l]), 0, words[l]);
+    memcpy(x, words, sizeof x);
+    v_transpose(x);
+    for (int i = 0; i < depth_of(length); i++, out += stride) {
+        const vec_bits arranged = v_arranged(v_bits(x[i]));
+        operand_vec w;
+        memcpy(&w, &arranged, sizeof w);
+        memcpy(out, &arranged, sizeof arranged);
+        if (ROW_OFFSET) columns->sum = v_dot(v_set1_word(0x01010101u * ROW_OFFSET), w, columns->sum);
     }
-    words = v_arranged(words);
-    memcpy(p, &words, sizeof words);
 }
 
 /* What follows the operands of a sum. */
 static inline void v_store_foot(operand *p, ptrdiff_t step, Columns *columns)
 {
-    const vec_bits start = -ROW_OFFSET * columns->sum;
+    vec_bits start;
+    memcpy(&start, &columns->sum, sizeof start);
+    start = -start;
     memcpy(p, &columns->scale, sizeof columns->scale);
     memcpy(p + step, &start, sizeof start);
-    columns->sum -= columns->sum;
+    columns->sum = v_set1_word(0);
 }
 
 #endif

@@ -103,9 +103,9 @@ static inline operand_vec v_load_operand(const operand *p) { return v_load(p); }
 static inline operand_vec v_set1_operand(const operand *p) { return v_set1(*p); }
 
 /* x[TOGETHER], vectors that follow each other along the inner axis, as PLACES vectors of operands, `step` operands apart. */
-static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x, Columns *columns)
+static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x)
 {
-    (void)step, (void)columns;
+    (void)step;
     v_store(p, x[0]);
 }
 

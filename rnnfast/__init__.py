@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from rnnfast.training.grad import loss_and_grad
     from rnnfast.training.gradcheck import check_gradients
     from rnnfast.training.probe import probe
+    from rnnfast.training.quantization import quantization_error
 
 # name -> (module that has it, or is it)
 _ON_FIRST_USE = {
@@ -66,6 +67,7 @@ _ON_FIRST_USE = {
     "optim": "rnnfast.nn.optim",
     "pack_sequences": "rnnfast.recurrent.ragged",
     "probe": "rnnfast.training",
+    "quantization_error": "rnnfast.training",
     "reference": "rnnfast.reference",
     "sampling": "rnnfast.text.sampling",
     "save": "rnnfast.training",
@@ -114,6 +116,7 @@ __all__ = [
     "optim",
     "pack_sequences",
     "probe",
+    "quantization_error",
     "reference",
     "sampling",
     "save",

@@ -7,10 +7,12 @@ from rnnfast.training.grad import loss_and_grad
 from rnnfast.training.gradcheck import check_gradients
 from rnnfast.training.history import History
 from rnnfast.training.probe import probe
+from rnnfast.training.quantization import ModuleDifference, quantization_error
 from rnnfast.training.run import Run
 
 __all__ = [
     "History",
+    "ModuleDifference",
     "Run",
     "check_gradients",
     "evaluate",
@@ -19,6 +21,7 @@ __all__ = [
     "loss_and_grad",
     "model_arrays",
     "probe",
+    "quantization_error",
     "read_checkpoint",
     "save",
     "truncated_bptt",

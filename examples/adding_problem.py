@@ -22,12 +22,15 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--cell", nargs="+", choices=CELLS, default=["rnn", "lstm-forget", "gru"])
 parser.add_argument("--steps", type=int, default=400, help="T, the length of the sequences")
 parser.add_argument("--seconds", type=float, default=120, help="of training, for each cell at most")
+parser.add_argument("--matmul-precision", choices=("float32", "bfloat16"), default="float32")
+parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--no-clip", action="store_true", help="leave the gradients as they are")
 parser.add_argument("--table", action="store_true", help="all cells, clipped and not, at growing T")
 parser.add_argument("--figure", default="adding_problem.png")
 options = parser.parse_args()
 
 B, H = 32, 32  # sequences of a batch, hidden units
+S = 10 * options.seed  # the seeds are S + 1, S + 2 and so on
 UPDATES = 50  # of the weights, between two looks at sequences held out
 SOLVED = 0.01
 
@@ -45,14 +48,14 @@ def sequences(T: int, B: int, rng: np.random.Generator) -> tuple[np.ndarray, np.
 def recurrent(name: str) -> rf.RNN | rf.LSTM | rf.GRU:
     """The layer of one of CELLS, with the weights that it starts from."""
     if name == "irnn":
-        layer = rf.RNN(2, H, nonlinearity="relu", rng=1)
-        rf.init.recurrent(layer, rng=2)  # biases of zero
+        layer = rf.RNN(2, H, nonlinearity="relu", rng=S + 1)
+        rf.init.recurrent(layer, rng=S + 2)  # biases of zero
         rf.init.identity(layer.weight_hh_l0)
         return layer
     cell, _, start = name.partition("-")
-    layer = {"rnn": rf.RNN, "lstm": rf.LSTM, "gru": rf.GRU}[cell](2, H, rng=1)
+    layer = {"rnn": rf.RNN, "lstm": rf.LSTM, "gru": rf.GRU}[cell](2, H, rng=S + 1)
     if start == "orthogonal":
-        rf.init.recurrent(layer, rng=2)
+        rf.init.recurrent(layer, rng=S + 2)
     elif start == "forget":
         rf.init.forget_bias(layer, 3.0)
     return layer
@@ -60,9 +63,10 @@ def recurrent(name: str) -> rf.RNN | rf.LSTM | rf.GRU:
 
 def train(name: str, T: int, clip: bool) -> list[tuple[int, float, float]]:
     """Updates, seconds and error on sequences held out, as training went; the last error is on fresh ones."""
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(S + 3)
     held_out = sequences(T, 500, rng)
-    model = rf.Sequential(recurrent(name), rf.Last(), rf.Linear(H, 1, rng=5))
+    model = rf.Sequential(recurrent(name), rf.Last(), rf.Linear(H, 1, rng=S + 5))
+    model.matmul_precision = options.matmul_precision
     curve = [(0, 0.0, rf.losses.mse(model(held_out[0])[0], held_out[1])[0])]
 
     def watch(run):

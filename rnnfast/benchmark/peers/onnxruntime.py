@@ -22,6 +22,7 @@ class OnnxRuntime(Contender):
     needs = ("onnx", "onnxruntime")
     precisions = ("float32", "int8")
     trains_in = ()
+    per_channel = False  # whether int8 weights have a scale for each row, and not one for the whole tensor
 
     def __init__(self, problem: Problem, threads: int) -> None:
         super().__init__(problem, threads)
@@ -34,7 +35,7 @@ class OnnxRuntime(Contender):
     def _session(self, carries_state: bool) -> Any:
         model = onnx_model(self.problem, carries_state)
         if self.problem.precision == "int8":
-            model = quantized(model, self.problem.cell.upper())
+            model = quantized(model, self.problem.cell.upper(), per_channel=self.per_channel)
         return self.ort.InferenceSession(model, self.options, providers=["CPUExecutionProvider"])
 
     def evaluate(self) -> Any:
@@ -56,15 +57,18 @@ class OnnxRuntime(Contender):
         return super().arrays((y[:, 0], state))
 
 
-def quantized(model: bytes, operator: str) -> bytes:
-    """The model after onnxruntime's dynamic quantization, which skips operators that it does not know."""
+def quantized(model: bytes, operator: str, **options: Any) -> bytes:
+    """The model after onnxruntime's dynamic quantization, which skips operators that it does not know.
+
+    `options` are keywords of `quantize_dynamic`.
+    """
     onnx, quantization = import_module("onnx"), import_module("onnxruntime.quantization")
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # advice to fuse operators first, of which this model has one
     try:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "quantized.onnx"
-            quantization.quantize_dynamic(onnx.load_model_from_string(model), file)
+            quantization.quantize_dynamic(onnx.load_model_from_string(model), file, **options)
             found = file.read_bytes()
     finally:
         logging.disable(before)

@@ -13,10 +13,44 @@
  * its pointers are set once. Else it computes one, so that the weights stay in the cache for the other panels. */
 static inline ptrdiff_t sweep_of(ptrdiff_t rows, ptrdiff_t groups) { return rows <= PANEL_ROWS ? groups : 1; }
 
+/* A way through groups g0..g1, of which those before `whole` have full width. Steps read the same weights again and again. If
+ * they go there and back in turn, each starts with the weights that the caches still hold. */
+typedef struct {
+    ptrdiff_t g0, g1, whole; /* g0..g1 are left */
+    int back;                /* from the last group to the first */
+    ptrdiff_t group, P;      /* OUT the groups to compute side by side: P from `group` on */
+    ptrdiff_t next;          /* OUT about where those after them start, for prefetches */
+} Sweep;
+
+/* The sweep of step number `turn`: every second one goes back, if one panel has every row. */
+static inline Sweep sweep_over(ptrdiff_t g0, ptrdiff_t g1, ptrdiff_t whole, ptrdiff_t rows, ptrdiff_t turn)
+{
+    return (Sweep){.g0 = g0, .g1 = g1, .whole = whole, .back = rows <= PANEL_ROWS && turn & 1};
+}
+
+/* Takes the next groups for this number of rows; groups of full width are N vectors wide. False: none are left. */
+static inline int sweep_next(Sweep *left, ptrdiff_t rows, int N)
+{
+    const ptrdiff_t whole = left->whole < left->g1 ? left->whole : left->g1;
+    const int narrow = (left->back ? left->g1 - 1 : left->g0) >= whole;
+
+    if (left->g0 >= left->g1) return 0;
+    left->P = narrow ? 1 : tile_groups(rows, N, whole - left->g0);
+    if (left->back) {
+        left->group = left->g1 -= left->P;
+        left->next = left->group - left->P > left->g0 ? left->group - left->P : left->g0;
+    } else {
+        left->group = left->g0;
+        left->next = left->g0 += left->P;
+    }
+    return 1;
+}
+
 typedef struct {
     ptrdiff_t K;                     /* operands along the inner axis */
     const operand *a[PANEL_ROWS]; /* IN  [HEAD + K] each, at its K operands */
-    const operand *w, *w_end;        /* IN  [P][K and feet][N][V] packed, group p at w + p * w_group; end of the whole pack */
+    const operand *w;                /* IN  [P][K and feet][N][V] packed, group p at w + p * w_group */
+    const operand *next, *w_end;     /* IN  the weights of the next panel, to prefetch; the end of the whole pack */
     ptrdiff_t w_group;
     const real *init[PANEL_ROWS]; /* IN  as in Tile; all rows skip init_skip columns */
     ptrdiff_t init_skip, init_p, init_n;
@@ -47,7 +81,7 @@ static void panel_product(const Panel *panel, int rows, int N, int P)
         t.init_skip = k ? panel->out_skip : panel->init_skip;
         t.init_p = k ? panel->out_p : panel->init_p;
         t.init_n = k ? panel->out_n : panel->init_n;
-        ahead = t.w + (t.K + FOOT) * N * V; /* the weights after these; each tile prefetches a share */
+        ahead = k + t.K < panel->K ? t.w + (t.K + FOOT) * N * V : panel->next; /* each tile prefetches a share */
         for (int block = 0; block < blocks; block++, ahead += t.K * V) {
             const ptrdiff_t from = share(rows, block, blocks);
             t.a = panel->a + from;

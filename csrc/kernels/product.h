@@ -49,15 +49,16 @@ static void product_rows(const Product *p, ptrdiff_t q0, ptrdiff_t q1, ptrdiff_t
                 panel.a[r] = row_operands(a[r], p->K, scratch, q - q0 + r, first == g0, bounded);
                 panel.init[r] = p->bias ? p->bias : zeros;
             }
-            for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
-                const ptrdiff_t c = group * TILE_WIDTH * V;
-                const int N = group_width(group, C);
-                P = group < whole ? tile_groups(q1 - q0, N, whole - group) : 1;
-                panel.w = (const operand *)p->w + c * depth;
+            Sweep left = sweep_over(first, first + sweep, whole, q1 - q0, p->turn);
+            while (sweep_next(&left, q1 - q0, TILE_WIDTH)) {
+                const ptrdiff_t c = left.group * TILE_WIDTH * V;
+                const int N = group_width(left.group, C);
+                panel.w = (const operand *)p->w + left.group * panel.w_group;
+                panel.next = (const operand *)p->w + left.next * panel.w_group;
                 panel.out_skip = c;
                 panel.init_skip = p->bias ? c : 0;
-                panel.lanes = lanes_at(c + (P * N - 1) * V, C);
-                panel_product(&panel, rows, N, (int)P);
+                panel.lanes = lanes_at(c + (left.P * N - 1) * V, C);
+                panel_product(&panel, rows, N, (int)left.P);
             }
         }
 }

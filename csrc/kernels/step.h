@@ -105,13 +105,14 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
                                               is_bounded(p));
                 panel.init[r] = row[r].gates + (second ? 0 : (p->S - G) * H);
             }
-            for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
-                const ptrdiff_t j = group * units;
-                const int N = G > 1 ? G : group_width(group, H);
-                P = group < whole ? tile_groups(b1 - b0, N, whole - group) : 1;
+            Sweep left = sweep_over(first, first + sweep, whole, b1 - b0, s + p->turn);
+            while (sweep_next(&left, b1 - b0, G > 1 ? G : TILE_WIDTH)) {
+                const ptrdiff_t P = left.P, j = left.group * units;
+                const int N = G > 1 ? G : group_width(left.group, H);
                 Finished done = {.row = row, .a = block, .j0 = j, .U = H, .width = G > 1 ? (int)P : (int)P * N};
                 if (G) {
-                    panel.w = w + j * G * depth;
+                    panel.w = w + left.group * panel.w_group;
+                    panel.next = w + left.next * panel.w_group;
                     panel.init_skip = j;
                     panel.out_p = N * V;
                     panel.lanes = lanes_at(j + (G > 1 ? P - 1 : P * N - 1) * V, H);
@@ -224,13 +225,14 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
                     panel.a[r] = row_operands(a, inner, scratch, b - b0 + r, first == g0, 0);
                 }
             }
-            for (ptrdiff_t group = first, P; group < first + sweep; group += P) {
-                const ptrdiff_t j = group * units;
-                const int N = group_width(group, U);
-                P = group < whole ? tile_groups(b1 - b0, N, whole - group) : 1;
+            Sweep left = sweep_over(first, first + sweep, whole, b1 - b0, s);
+            while (sweep_next(&left, b1 - b0, TILE_WIDTH)) {
+                const ptrdiff_t P = left.P, j = left.group * units;
+                const int N = group_width(left.group, U);
                 if (s >= 0) fetch_gates(p, row, rows, j, (int)P * N);
                 if (multiplied) {
-                    panel.w = w + j * K;
+                    panel.w = w + left.group * panel.w_group;
+                    panel.next = w + left.next * panel.w_group;
                     panel.out_p = N * V;
                     for (int r = 0; r < rows; r++) panel.out[r] = block + r * P * N * V;
                     panel_product(&panel, rows, N, (int)P);

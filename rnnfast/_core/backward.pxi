@@ -152,7 +152,7 @@ cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil
     tokens.scratch, tokens.scratch_size = job.scratch, backward_scratch(job.k, job.layer, p.B)
     if job.dtable != NULL:
         tokens.packed_w = job.packed.dx
-        tokens.product = Product(C, I, 0, tokens.d, job.packed.dx, NULL, packed_rows(job.dtable, V, I, NULL))
+        tokens.product = Product(C, I, 0, tokens.d, job.packed.dx, NULL, packed_rows(job.dtable, V, I, NULL), 0)
 
 
 # ---- the loop over time --------------------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ cdef void wire_backward(BackwardJob *job, void **buffers) noexcept nogil:
         job.x = last_first(in_order(job.x, ragged, reverse, place + 2 * B, k), p.T, ragged.start_back, k)
         if job.dx.out.data != NULL:
             job.dx = Product(p.X * p.H, I, 0, p.gates, job.packed.dx, NULL,
-                             in_order(job.dx.out, ragged, reverse, place + 3 * B, k))
+                             in_order(job.dx.out, ragged, reverse, place + 3 * B, k), 0)
 
 cdef int run_backward(BackwardJob *job, Workspace *workspace) noexcept nogil:
     """The backward pass of a `run_forward` that kept its gates; -1: there is no memory."""

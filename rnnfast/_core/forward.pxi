@@ -191,7 +191,8 @@ cdef void wire_forward(ForwardJob *job, void **buffers) noexcept nogil:
                                      place + part * B, k)
     place += MAX_PARTS * B
     job.starts, job.scratch = <Py_ssize_t *>buffers[FORWARD_STARTS], buffers[FORWARD_SCRATCH]
-    job.project = Product(I, p.X * p.H, (p.S - p.X) * p.H, job.table, job.packed.project, job.packed.bias, p.gates)
+    job.project = Product(I, p.X * p.H, (p.S - p.X) * p.H, job.table, job.packed.project, job.packed.bias, p.gates,
+                          0)
     if job.embedded.token != NULL:
         job.project.out = packed_rows(buffers[FORWARD_TABLE], job.table.B, p.S * p.H, NULL)
         job.embedded = lookup_in_order(job.embedded, ragged, B, reverse, place, buffers[FORWARD_TABLE], p.S * p.H)

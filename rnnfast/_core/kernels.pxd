@@ -69,6 +69,7 @@ cdef extern from "pass.h" nogil:
         const void *w
         const void *bias
         Rows out
+        int turn
 
     enum:
         SCRATCH_ROWS
@@ -86,7 +87,7 @@ cdef extern from "pass.h" nogil:
         Blocks dw
 
     ctypedef struct Pass:
-        int cell, nonlinearity, save, given, parts
+        int cell, nonlinearity, save, given, parts, turn
         Py_ssize_t T, B, H, P, S, X, G
         double cell_clip
         const Py_ssize_t *order

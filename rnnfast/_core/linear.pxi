@@ -74,7 +74,7 @@ def linear_forward(x, weight, bias, y, matmul_precision="float32"):
         raise MemoryError("no memory for the packed weight")
     job.k, job.M, job.w, job.packed_w, job.scratch = k, M, one_block(weight), parts[0], parts[2]
     job.product = Product(K, N, 0, packed_rows(data(x), M, K, NULL), job.packed_w, NULL,
-                          packed_rows(data(y), M, N, NULL))
+                          packed_rows(data(y), M, N, NULL), 0)
     if bias is not None:
         memcpy(parts[1], data(bias), N * size)
         job.product.bias = parts[1]
@@ -118,7 +118,7 @@ def linear_backward(x, weight, dy, dx, dweight, dbias, matmul_precision="float32
     job.d, job.x = packed_rows(data(dy), M, N, NULL), packed_rows(data(x), M, K, NULL)
     if dx is not None:
         job.packed_w = parts[0]
-        job.product = Product(N, K, 0, job.d, job.packed_w, NULL, packed_rows(data(dx), M, K, NULL))
+        job.product = Product(N, K, 0, job.d, job.packed_w, NULL, packed_rows(data(dx), M, K, NULL), 0)
     with nogil:
         threads_run(linear_backward_worker, &job, planned.workers)
     if dbias is not None:

@@ -47,7 +47,7 @@ cdef void wire_step(Step *step, const Kernels *k, Py_ssize_t B, bint back, void 
     if has_second_product(p):
         p.w_m, p.m = step.packed.second, packed_rows(m, B, p.H, NULL)
     step.project = Product(step.layer.input_size, p.X * p.H, (p.S - p.X) * p.H, p.gates, step.packed.project,
-                           step.packed.bias, p.gates)
+                           step.packed.bias, p.gates, 0)
 
 cdef int build_stack(Stack *stack, const Kernels *k, Py_ssize_t B, bint back) noexcept nogil:
     """Allocates memory for the weights of the layers in `step` [layers], which calloc made; `back`: for backward passes too.
@@ -134,6 +134,7 @@ cdef void take_step(Stack *stack, const void *x, const void *before, void *after
     for n in range(stack.layers):
         step = &stack.step[n]
         p = &step.p
+        step.project.turn = p.turn = not p.turn
         step.project.a = packed_rows(<void *>below, B, step.project.K, NULL)
         p.initial[PART_H], below = <const char *>before + n * nbytes, <char *>after + n * nbytes
         p.state[PART_H] = packed_rows(<void *>below, B, p.P, NULL)

@@ -344,7 +344,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     if (G) k->pack_by_gates(&hh, w_step, 0, groups_of_units(k, &p, STEP_UNITS));
     k->add_bias(&bias_ih, bias);
     k->add_bias(&bias_hh, at(bias, (S - X) * H));
-    const Product project = {I, X * H, (S - X) * H, rows(x, B, B * I, I), w_project, bias, p.gates};
+    const Product project = {I, X * H, (S - X) * H, rows(x, B, B * I, I), w_project, bias, p.gates, in_pieces};
     for (ptrdiff_t q = 0, end; q < T * B; q = end) {
         end = piece_end(q, T * B, in_pieces, 3);
         run_product(k, &project, q, end, in_pieces);
@@ -380,7 +380,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     for (ptrdiff_t s = T - 1; s >= 0; s--)
         for (int phase = 0; phase < backward.count; phase++) run_phase(k, &backward, phase, &p, s, in_pieces);
     run_phase(k, &backward, 0, &p, -1, in_pieces);
-    const Product back = {X * H, I, 0, p.gates, w_dx, NULL, rows(dx, B, B * I, I)};
+    const Product back = {X * H, I, 0, p.gates, w_dx, NULL, rows(dx, B, B * I, I), in_pieces};
     run_product(k, &back, 0, T * B, in_pieces);
     hash = &hashes->backward[in_pieces];
     *hash = checksum(*hash, gates, T * B * S * H);

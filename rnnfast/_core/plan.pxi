@@ -65,12 +65,12 @@ cdef const char *capi_last_error() noexcept nogil:
 
 # ---- the options of a plan ----------------------------------------------------------------------------------------
 
-cdef int precision_kind[RNNFAST_INT8 + 1]  # the kind of kernels, by matmul_precision; -1: there are none
-precision_kind[RNNFAST_FLOAT32], precision_kind[RNNFAST_FLOAT64] = FLOAT32, -1
-precision_kind[RNNFAST_BFLOAT16], precision_kind[RNNFAST_INT8] = BFLOAT16, PRECISIONS.get("int8", -1)
+cdef int precision_kind[RNNFAST_INT8 + 1]  # the kind of kernels, by matmul_precision
+precision_kind[RNNFAST_FLOAT32] = FLOAT32
+precision_kind[RNNFAST_BFLOAT16], precision_kind[RNNFAST_INT8] = BFLOAT16, INT8
 
 cdef int check_precision(const rnnfast_options *o) noexcept nogil:
-    """Whether kernels have the plan's matmul_precision, and may have it with its dtype and its training."""
+    """Whether a plan of this dtype and training may have this matmul_precision."""
     cdef int precision = o.matmul_precision
     if not RNNFAST_FLOAT32 <= precision <= RNNFAST_INT8 or precision == RNNFAST_FLOAT64:
         return refuse_number(b"options.matmul_precision", b"RNNFAST_FLOAT32, RNNFAST_BFLOAT16 or RNNFAST_INT8", precision)
@@ -78,8 +78,6 @@ cdef int check_precision(const rnnfast_options *o) noexcept nogil:
         return refuse_number(b"options.matmul_precision", b"RNNFAST_FLOAT32 (the default) with dtype RNNFAST_FLOAT64", precision)
     if precision == RNNFAST_INT8 and o.training:
         return refuse(RNNFAST_INVALID, b"options.training: expected 0 with RNNFAST_INT8, which has no gradient")
-    if precision_kind[precision] < 0:
-        return refuse(RNNFAST_INVALID, b"options.matmul_precision: RNNFAST_INT8 is reserved; this rnnfast has no int8 products")
     return RNNFAST_OK
 
 cdef int read_options(const rnnfast_options *given, rnnfast_options *o) noexcept nogil:

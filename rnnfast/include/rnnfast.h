@@ -70,9 +70,8 @@ typedef struct {
     ptrdiff_t batch;        /* B; 0 is 1 */
     ptrdiff_t max_steps;    /* T of `run` and `forward` at most, to be set for them; 0: `step` alone */
     double cell_clip;       /* the bound of the LSTM's c; 0: none */
-    int32_t matmul_precision; /* what products round their operands to: RNNFAST_FLOAT32, or RNNFAST_BFLOAT16 where dtype is
-                                 RNNFAST_FLOAT32. Sums and all arrays keep their dtype. RNNFAST_INT8 is reserved: `create`
-                                 refuses it, and it will have no training */
+    int32_t matmul_precision; /* what products round their operands to: RNNFAST_FLOAT32, or where dtype is RNNFAST_FLOAT32
+                                 also RNNFAST_BFLOAT16 or, without training, RNNFAST_INT8. All arrays keep their dtype */
 } rnnfast_options;
 
 /* Zeros, with struct_size set. */

@@ -56,15 +56,6 @@ def test_wrong_options_of_a_plan_are_refused(bridge, case):
     assert message in refused.value.args[1]
 
 
-@pytest.mark.skipif("int8" in _core.PRECISIONS, reason="this build has int8 products")
-def test_int8_is_refused_while_no_kernel_has_it(bridge):
-    with pytest.raises(bridge.Refused) as refused:
-        Pair(bridge, "lstm").plan(matmul_precision=bridge.PRECISIONS["int8"])
-    assert refused.value.args[1] == (
-        "options.matmul_precision: RNNFAST_INT8 is reserved; this rnnfast has no int8 products"
-    )
-
-
 def test_weights_that_are_missing_or_too_many_are_refused(bridge):
     pair = Pair(bridge, "lstm")
     spare = np.zeros(17, np.float32)

@@ -60,9 +60,10 @@ class Accelerated(torch.nn.Module):
 
     @property
     def matmul_precision(self) -> str:
-        """The precision of the operands of products, "float32" or another of `rnnfast.LSTM`'s.
+        """The precision of the operands of products: "float32", "bfloat16" or "int8".
 
-        It may be set at any time. A backward pass has the precision of its forward pass. Under
+        "int8" evaluates only: call it under ``torch.no_grad()``; dropout needs ``eval()``. It may be set at
+        any time. A backward pass has the precision of its forward pass. Under
         ``torch.autocast("cpu", torch.bfloat16)``, "float32" means "bfloat16".
 
         Raises

@@ -95,7 +95,7 @@ class RNNCell(RnnOptions, Cells, torch.nn.RNNCell):
         As those of `torch.nn.RNNCell`.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
         As that of `torch.nn.RNNCell`, which has only the first two.
-    matmul_precision : str
+    matmul_precision : {"float32", "bfloat16", "int8"}
         As that of `rnnfast.torch.LSTM`.
 
     References
@@ -145,7 +145,7 @@ class LSTMCell(LstmOptions, Cells, torch.nn.LSTMCell):
         As those of `torch.nn.LSTMCell`.
     forget_bias, peephole, coupled_gates, cell_clip
         As those of `rnnfast.torch.LSTM`; the peepholes are ``weight_ci``, ``weight_cf``, ``weight_co``.
-    matmul_precision : str
+    matmul_precision : {"float32", "bfloat16", "int8"}
         As that of `rnnfast.torch.LSTM`.
 
     References
@@ -205,7 +205,7 @@ class GRUCell(Cells, torch.nn.GRUCell):
         As those of `torch.nn.GRUCell`.
     reset_after : bool
         As that of `rnnfast.torch.GRU`.
-    matmul_precision : str
+    matmul_precision : {"float32", "bfloat16", "int8"}
         As that of `rnnfast.torch.LSTM`.
 
     References

@@ -173,7 +173,7 @@ class RNN(RnnOptions, Layers, torch.nn.RNN):
         As those of `torch.nn.RNN`.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
         As that of `torch.nn.RNN`, which has only the first two.
-    matmul_precision : str
+    matmul_precision : {"float32", "bfloat16", "int8"}
         As that of `rnnfast.torch.LSTM`.
 
     Raises
@@ -257,10 +257,10 @@ class LSTM(LstmOptions, Layers, torch.nn.LSTM):
     cell_clip : float, optional
         Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
         below the smallest normal number of the dtype holds c at zero.
-    matmul_precision : str
-        Of the operands of products, as in `rnnfast.LSTM`: "float32" or "bfloat16". In bfloat16 they are
-        rounded; sums, parameters, states and gradients stay float32. All parameters must be float32 then. It
-        is a property too.
+    matmul_precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products, as in `rnnfast.LSTM`. In bfloat16 and int8 they are rounded; sums,
+        parameters, states and gradients stay float32. All parameters must be float32 then. "int8" evaluates
+        only: call it under ``torch.no_grad()``; dropout needs ``eval()``. It is a property too.
 
     Raises
     ------
@@ -338,7 +338,7 @@ class GRU(Layers, torch.nn.GRU):
         As those of `torch.nn.GRU`.
     reset_after : bool
         Whether the reset gate acts after the product with the hidden weights (torch's way) or before it.
-    matmul_precision : str
+    matmul_precision : {"float32", "bfloat16", "int8"}
         As that of `rnnfast.torch.LSTM`.
 
     Raises

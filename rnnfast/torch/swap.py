@@ -42,9 +42,10 @@ def accelerate(model: torch.nn.Module, *, matmul_precision: str = "float32") -> 
     ----------
     model : torch.nn.Module
         Of any kind; it may itself be a recurrent module.
-    matmul_precision : str
+    matmul_precision : {"float32", "bfloat16", "int8"}
         That of every module that is swapped, as in `rnnfast.torch.LSTM`. It changes no other module: those
-        that are left multiply as torch does, and those that are rnnfast's already keep their own.
+        that are left multiply as torch does, and those that are rnnfast's already keep their own. "int8"
+        evaluates only: call the model under ``torch.no_grad()``; dropout needs ``eval()``.
 
     Returns
     -------

@@ -28,7 +28,6 @@ from rnnfast.torch import precision as precisions  # noqa: E402
 
 ROUNDED = {"matmul_precision": "bfloat16"}
 LOWER = [name for name in rnnfast._core.PRECISIONS if name != "float32"]
-needs_int8 = pytest.mark.skipif("int8" not in rnnfast._core.PRECISIONS, reason="the core has no int8")
 
 
 def rounded_module(kind, *args, **options):
@@ -398,7 +397,7 @@ def test_outside_of_autocast_float32_is_float32_again():
 # Precisions without a gradient
 
 
-@pytest.fixture(params=["bfloat16", pytest.param("int8", marks=needs_int8)])
+@pytest.fixture(params=["bfloat16", "int8"])
 def forward_only(request, monkeypatch):
     """A precision that evaluates only; the rule is the same for any."""
     monkeypatch.setattr(precisions, "_EVALUATE", frozenset({request.param}))
@@ -456,7 +455,6 @@ def test_without_a_gradient_there_is_no_dropout(forward_only):
             module.eval()(x)
 
 
-@needs_int8
 @pytest.mark.parametrize("kind", LAYERS)
 def test_int8_has_the_bits_of_rnnfasts_layer(kind):
     options = {"num_layers": 2, "matmul_precision": "int8"}

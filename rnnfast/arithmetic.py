@@ -10,7 +10,10 @@ import numpy as np
 
 from rnnfast import _core
 
-__all__ = ["add", "to_nearest"]
+__all__ = ["LARGEST", "SMALLEST", "add", "quantize_rows", "to_nearest"]
+
+LARGEST = 127  # of the integers of int8
+SMALLEST = 2.0**-100  # a row of int8 has a number of at least this magnitude, or is zero
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -31,3 +34,21 @@ def to_nearest(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, 
 def add(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """a + b."""
     return np.add(a, b, out=out)
+
+
+@to_nearest
+def quantize_rows(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The integers of -127..127 and the largest magnitudes of rows of float32, as products in int8 have them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.arithmetic import quantize_rows
+    >>> integers, maxima = quantize_rows(np.float32([[0.5, -1.0, 0.004], [2.0, 0.0, 0.3]]))
+    >>> integers.tolist(), maxima.tolist()
+    ([[64, -127, 1], [127, 0, 19]], [1.0, 2.0])
+    """
+    maxima = np.abs(weights).max(axis=-1, initial=0)
+    maxima[maxima < SMALLEST] = 0
+    factors = np.divide(np.float32(LARGEST), maxima, out=np.zeros_like(maxima), where=maxima > 0)
+    return np.rint(weights * factors[..., np.newaxis]).astype(np.int8), maxima

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast import checks
-from rnnfast.arithmetic import to_nearest
+from rnnfast.arithmetic import LARGEST, SMALLEST, quantize_rows, to_nearest
 from rnnfast.nn.module import Module
 
 __all__ = ["FORMS", "HasForm", "Stored", "entries_of", "expected_entries", "stored", "weights_of", "widened"]
@@ -31,8 +31,6 @@ DTYPES: dict[str, tuple[np.dtype, ...]] = {
     "bfloat16": (np.dtype(np.uint16),),
     "int8": (np.dtype(np.int8), np.dtype(np.float32)),
 }
-LARGEST = 127  # of the integers of int8
-SMALLEST = 2.0**-100  # a row of int8 has a number of at least this magnitude, or is zero
 
 
 class HasForm(Protocol):
@@ -77,7 +75,7 @@ def stored(model: Module, values: Mapping[str, NDArray], weights: str) -> dict[s
             raise ValueError(f"weights: expected 'float32' (its default) with {array.dtype}, got {weights!r}")
         if weights == "int8" and not np.isfinite(array).all():
             raise ValueError(f"weights: expected finite numbers for 'int8', got others in {name}")
-        held[name] = Stored(weights, _in_bfloat16(array) if weights == "bfloat16" else _in_int8(array))
+        held[name] = Stored(weights, _in_bfloat16(array) if weights == "bfloat16" else quantize_rows(array))
     return held
 
 
@@ -149,15 +147,6 @@ def _in_bfloat16(weights: NDArray) -> tuple[NDArray]:
     rounded = np.where(magnitude < 0x00800000, bits >> 16 & 0x8000, rounded)  # zero and subnormal floats
     rounded = np.where(magnitude > 0x7F800000, 0x7FC0, rounded)  # NaN
     return (rounded.astype(np.uint16),)
-
-
-@to_nearest
-def _in_int8(weights: NDArray) -> tuple[NDArray, NDArray]:
-    """Integers of -127..127, and the largest magnitude of each row."""
-    maxima = np.abs(weights).max(axis=-1, initial=0)
-    maxima[maxima < SMALLEST] = 0
-    factors = np.divide(np.float32(LARGEST), maxima, out=np.zeros_like(maxima), where=maxima > 0)
-    return np.rint(weights * factors[..., np.newaxis]).astype(np.int8), maxima
 
 
 @to_nearest

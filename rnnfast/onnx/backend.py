@@ -30,7 +30,7 @@ class Rnnfast(Backend):
         model: onnx.ModelProto | str | os.PathLike[str],
         device: str = "CPU",
         *,
-        matmul_precision: str = "float32",
+        matmul_precision: str | None = None,
         **kwargs: Any,
     ) -> Prepared:
         """Get a model ready to run, again and again.
@@ -41,10 +41,11 @@ class Rnnfast(Backend):
             Of opset 7 or newer. External data needs the path.
         device : str
             ``"CPU"``.
-        matmul_precision : {"float32", "bfloat16"}
+        matmul_precision : {"float32", "bfloat16", "int8"}, optional
             Of the products of RNN, LSTM and GRU nodes, and of float32 MatMul and Gemm nodes whose second
-            input is a matrix, wherever they are in the model. "bfloat16" rounds the operands of these
-            products to bfloat16; all arrays keep their dtype.
+            input is a matrix, wherever they are in the model. "bfloat16" and "int8" round the operands of
+            these products, int8 with a scale for each row; all arrays keep their dtype. By default, products
+            are float32, but a DynamicQuantizeLSTM multiplies in int8 with its own integers.
         **kwargs
             ONNX's interface has them; none has a meaning here.
 
@@ -93,7 +94,7 @@ class Rnnfast(Backend):
         inputs: Any,
         device: str = "CPU",
         *,
-        matmul_precision: str = "float32",
+        matmul_precision: str | None = None,
         **kwargs: Any,
     ) -> tuple[Any, ...]:
         """Prepare a model, as `prepare` does, and run it once: `Prepared.run` says what `inputs` may be."""
@@ -107,7 +108,7 @@ class Rnnfast(Backend):
         device: str = "CPU",
         outputs_info: Sequence[tuple[np.dtype, tuple[int, ...]]] | None = None,
         *,
-        matmul_precision: str = "float32",
+        matmul_precision: str | None = None,
         **kwargs: Any,
     ) -> tuple[Any, ...]:
         """Run one node.
@@ -122,7 +123,7 @@ class Rnnfast(Backend):
             ``"CPU"``.
         outputs_info
             Not needed: what the outputs are follows from the inputs.
-        matmul_precision : {"float32", "bfloat16"}
+        matmul_precision : {"float32", "bfloat16", "int8"}, optional
             As `prepare` has it.
         **kwargs
             ``opset_version``, for the check of the node: by default the newest that onnx has.
@@ -168,7 +169,7 @@ class Rnnfast(Backend):
         model: onnx.ModelProto | str | os.PathLike[str],
         device: str = "CPU",
         *,
-        matmul_precision: str = "float32",
+        matmul_precision: str | None = None,
         **kwargs: Any,
     ) -> bool:
         """Whether `prepare` takes the model, with this `matmul_precision`."""
@@ -191,11 +192,11 @@ class Prepared(BackendRep):
         Where each recurrent node runs, by its name (by its first output's, if it has none of its own):
         ``"kernels"`` or ``"numpy"``. The logger ``rnnfast.onnx`` says so too: a node on the kernels at level
         INFO, one in NumPy, with the reason, as a WARNING.
-    matmul_precision : str
-        That of its products.
+    matmul_precision : str or None
+        That of its products; None is the default of `prepare`.
     """
 
-    def __init__(self, model: Model, matmul_precision: str = "float32") -> None:
+    def __init__(self, model: Model, matmul_precision: str | None = None) -> None:
         graph = model.graph
         given = {value.name for value in graph.input}
         self._defaults = {name: array for name, array in model.arrays.items() if name in given}
@@ -306,7 +307,8 @@ def _by_name(inputs: Any, names: Sequence[str], defaults: Collection[str] = ()) 
 
 
 def _check_precision(precision: Any) -> None:
-    checks.precision("matmul_precision", precision, np.dtype(np.float32))
+    if precision is not None:
+        checks.precision("matmul_precision", precision, np.dtype(np.float32))
 
 
 def _array(name: str, value: Any) -> Array:

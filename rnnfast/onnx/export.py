@@ -10,9 +10,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from rnnfast import checks
 from rnnfast.config import __version__
 from rnnfast.files import written_whole
 from rnnfast.nn import Dropout, Embedding, Last, Linear, Module, Sequential
+from rnnfast.onnx.node import INPUTS, QUANTIZED
+from rnnfast.onnx.quantized import quantized
 from rnnfast.onnx.weights import Weights, to_onnx
 from rnnfast.recurrent import GRU, LSTM, RNN, Recurrent
 
@@ -22,11 +25,17 @@ Array = np.ndarray
 
 OPSET = 17
 _IR_VERSION = 8  # what came with this opset
+_PRECISIONS = ("float32", "int8")
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "identity": "Affine"}
 
 
 def export(
-    model: Module, path: str | os.PathLike[str], *, states: bool = False, lengths: bool = False
+    model: Module,
+    path: str | os.PathLike[str],
+    *,
+    states: bool = False,
+    lengths: bool = False,
+    matmul_precision: str = "float32",
 ) -> None:
     """Write a module as an ONNX file that computes what calling it does.
 
@@ -47,13 +56,17 @@ def export(
         bring. Without them they are zero.
     lengths : bool
         Whether the graph has an input ``lengths``, int32 ``[B]``: how many steps, 1..T, each sequence has.
+    matmul_precision : {"float32", "int8"}
+        "int8" writes each LSTM as onnxruntime's DynamicQuantizeLSTM, with the integers and scales of a layer
+        in int8. Such a file is for onnxruntime and `prepare`. Linear and Embedding stay float32.
 
     Raises
     ------
     TypeError
         `model`, or a module in it, is none of these.
     ValueError
-        ONNX cannot say it: proj_size, cell_clip, a recurrent layer behind `Last`.
+        ONNX cannot say it: proj_size, cell_clip, a recurrent layer behind `Last`. Or in int8: an RNN or GRU,
+        float64, a weight that is not finite, no LSTM at all.
     OSError
         The file cannot be written.
 
@@ -77,7 +90,7 @@ def export(
     >>> bool(np.allclose(result["y"], model(x)[0], atol=1e-6))
     True
     """
-    graph = _Graph(states, lengths)
+    graph = _Graph(states, lengths, checks.one_of("matmul_precision", matmul_precision, _PRECISIONS))
     graph.add_model(model)
     data = graph.model().SerializeToString()
     with written_whole(path) as file:
@@ -87,13 +100,14 @@ def export(
 class _Graph:
     """A graph in the making: nodes are added at its end, values go by their names."""
 
-    def __init__(self, states: bool, lengths: bool) -> None:
+    def __init__(self, states: bool, lengths: bool, precision: str) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.constants: dict[str, Array] = {}
         self.states = states
         self.lengths = "lengths" if lengths else ""
+        self.in_int8 = precision == "int8"
         # Of the value at the end: whether it still has an axis of time, and the size of its last axis.
         self.sequence = True
         self.width: int | str = "N"
@@ -106,6 +120,8 @@ class _Graph:
         if len(dtypes) > 1:
             raise ValueError(f"model: expected one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
         dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
+        if self.in_int8 and not any(isinstance(part, Recurrent) for part in modules):
+            raise ValueError("model: expected an LSTM with matmul_precision='int8', got none")
         if any(isinstance(part, Embedding) for part in modules[1:]):
             raise ValueError("model: expected an Embedding at its beginning alone, got one behind")
         ordered = [part for part in modules if isinstance(part, (Recurrent, Last))]
@@ -141,10 +157,11 @@ class _Graph:
     def model(self) -> onnx.ModelProto:
         """The whole of it, as ONNX's checker accepts it."""
         constants = [onnx.numpy_helper.from_array(array, name) for name, array in self.constants.items()]
+        opsets = {"": OPSET} | ({QUANTIZED[0]: 1} if self.in_int8 else {})
         graph = onnx.helper.make_graph(self.nodes, "rnnfast", self.inputs, self.outputs, constants)
         model = onnx.helper.make_model(
             graph,
-            opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+            opset_imports=[onnx.helper.make_opsetid(*opset) for opset in opsets.items()],
             ir_version=_IR_VERSION,
             producer_name="rnnfast",
             producer_version=__version__,
@@ -201,7 +218,8 @@ class _Graph:
     def add_recurrent(self, x: str, module: Recurrent, prefix: str) -> str:
         self._need_sequence()
         operator = type(module).__name__
-        attributes = _attributes(module)
+        kind = self._kind(module)
+        attributes = _attributes(module) | ({"domain": QUANTIZED[0]} if self.in_int8 else {})
         D, H, L = 2 if module.bidirectional else 1, module.hidden_size, module.num_layers
         self.width = D * H
         if module.batch_first:
@@ -212,16 +230,19 @@ class _Graph:
         for layer in range(L):
             name = f"{prefix}{operator}" + (f"_{layer}" if layer else "")
             weights = _weights(module, state_dict, layer)
+            arrays = quantized(weights) if self.in_int8 else weights._asdict()
             named = {
-                key: self.constant(f"{name}.{key}", array, module.dtype) if array is not None else ""
-                for key, array in weights._asdict().items()
+                key: self.constant(f"{name}.{key}", array, array.dtype)
+                for key, array in arrays.items()
+                if array is not None
             }
-            inputs = [x, named["W"], named["R"], named["B"], self.lengths, *(part[layer] for part in initial)]
-            inputs += [named["P"]] if operator == "LSTM" else []
+            named |= {"X": x, "sequence_lens": self.lengths}
+            named |= {f"initial_{key}": part[layer] for key, part in zip(module.parts, initial, strict=True)}
+            inputs = [named.get(key, "") for key in INPUTS[kind]]
             outputs = [f"{name}.{key}" for key in ("Y", "Y_h", "Y_c")[: 1 + len(module.parts)]]
             for final, output in zip(finals, outputs[1:], strict=True):
                 final.append(output)
-            self.add(operator, inputs, *outputs, name=name, **attributes)
+            self.add(kind, inputs, *outputs, name=name, **attributes)
             if D == 1:
                 x = self.add("Squeeze", [outputs[0], self.constant("one", [1])], f"{name}.squeezed")
             else:  # [T, D, B, H] to [T, B, D*H]
@@ -232,6 +253,18 @@ class _Graph:
             self.add("Concat", final, f"{prefix}{part}_n", axis=0)
             self.outputs.append(_value(f"{prefix}{part}_n", module.dtype, [L * D, "B", H]))
         return self.add("Transpose", [x], prefix + "batch_first", perm=[1, 0, 2]) if module.batch_first else x
+
+    def _kind(self, module: Any) -> str:
+        """The operator of a layer's nodes."""
+        operator = type(module).__name__
+        if not self.in_int8:
+            return operator
+        if operator != "LSTM":
+            raise ValueError(
+                f"matmul_precision: expected 'float32', as onnxruntime has no {operator} of int8, got 'int8'"
+            )
+        checks.precision("matmul_precision", "int8", module.dtype)
+        return QUANTIZED[1]
 
     def _initial(self, name: str, module: Recurrent) -> list[str]:
         """Of a part of the state each layer's [D, B, H]; the whole is an input, if states are asked for."""

@@ -40,7 +40,7 @@ def load_layers(path: str | os.PathLike[str], *, matmul_precision: str = "float3
     ----------
     path : str or path-like
         A model of opset 7 or newer.
-    matmul_precision : {"float32", "bfloat16"}
+    matmul_precision : {"float32", "bfloat16", "int8"}
         Of the layers; it may be set later, too.
 
     Returns

@@ -45,8 +45,9 @@ class Plan:
     model : Model
     constants : mapping of str to ndarray
         Those of its initializers that no run changes.
-    matmul_precision : {"float32", "bfloat16"}
-        Of the products of recurrent nodes, MatMul and Gemm.
+    matmul_precision : {"float32", "bfloat16", "int8"} or None
+        Of the products of recurrent nodes, MatMul and Gemm. None is float32 for all but the nodes that hold
+        int8.
 
     Attributes
     ----------
@@ -60,7 +61,7 @@ class Plan:
     """
 
     def __init__(
-        self, model: Model, constants: Mapping[str, Array], matmul_precision: str = "float32"
+        self, model: Model, constants: Mapping[str, Array], matmul_precision: str | None = None
     ) -> None:
         graph = model.graph
         self._outputs = [value.name for value in graph.output]
@@ -147,13 +148,13 @@ def _fix_weights(
 
 
 def evaluator_of(
-    proto: onnx.ModelProto | onnx.NodeProto, made: list[Recurrent], matmul_precision: str = "float32"
+    proto: onnx.ModelProto | onnx.NodeProto, made: list[Recurrent], matmul_precision: str | None = None
 ) -> ReferenceEvaluator:
     """ONNX's evaluator of `proto`, with operators of ours; the recurrent ones are put into `made`."""
-    own = {"made": made, "precision": matmul_precision}
+    own = {"made": made, "precision": matmul_precision or "float32"}
     ours: list[Any] = [type(name, (Recurrent,), own) for name in OPERATORS]
-    ours.append(type(QUANTIZED[1], (QuantizedLSTM,), own))
-    if matmul_precision != "float32":  # which NumPy computes
+    ours.append(type(QUANTIZED[1], (QuantizedLSTM,), own | {"in_int8": matmul_precision in (None, "int8")}))
+    if own["precision"] != "float32":  # which NumPy computes
         ours += [type(name, (Product,), own) for name in PRODUCTS]
     try:
         return ReferenceEvaluator(proto, new_ops=[*ours, Loop, Scan])

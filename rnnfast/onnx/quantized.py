@@ -4,6 +4,8 @@ onnxruntime's `quantize_dynamic` writes this node of the domain com.microsoft in
 differs in W and R: they are integers, their last two axes are swapped, and they have scales and zero points,
 one for each direction or for each of its 4*H columns. A weight is (integer - zero point) · scale. Definition:
 docs/ContribOperators.md of https://github.com/microsoft/onnxruntime.
+
+Where all zero points are 0 and no integer is -128, the kernels of int8 multiply with these integers.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rnnfast.arithmetic import LARGEST, SMALLEST, quantize_rows
 from rnnfast.onnx.node import Node
 from rnnfast.onnx.weights import Weights
 
-__all__ = ["dequantized"]
+__all__ = ["dequantized", "quantized", "row_scales"]
 
 Array = np.ndarray
 
@@ -54,6 +57,63 @@ def dequantized(node: Node, arrays: Mapping[str, Array]) -> Weights:
     """
     W, R = (_product(name, arrays, node) for name in "WR")
     return Weights(W, R, arrays.get("B"), arrays.get("P"))
+
+
+def row_scales(node: Node, arrays: Mapping[str, Array]) -> Weights | None:
+    """The scales ``[D, 4*H]`` of W and R with which the kernels of int8 have the node's own integers.
+
+    None where they cannot have them: a zero point is not 0, an integer is beyond -127..127, or a scale is
+    negative or far from the usual magnitudes.
+
+    Parameters
+    ----------
+    node, arrays
+        As `dequantized` takes and checks them.
+
+    Examples
+    --------
+    >>> import numpy as np, onnx
+    >>> from rnnfast.onnx.node import INPUTS, read_node
+    >>> from rnnfast.onnx.quantized import quantized, row_scales
+    >>> from rnnfast.onnx.weights import Weights
+    >>> names = INPUTS["DynamicQuantizeLSTM"]
+    >>> proto = onnx.helper.make_node("DynamicQuantizeLSTM", names, ["y"], hidden_size=1)
+    >>> arrays = quantized(Weights(*2 * [np.float32([[[127], [254], [-508], [0]]])]))
+    >>> arrays["W"].tolist(), row_scales(read_node(proto), arrays).W.tolist()
+    ([[[127, 127, -127, 0]]], [[1.0, 2.0, 4.0, 0.0]])
+    """
+    scales = []
+    for name in "WR":
+        integers, scale, zero = arrays[name], arrays[f"{name}_scale"], arrays[f"{name}_zero_point"]
+        usual = (scale == 0) | ((scale >= SMALLEST) & (scale <= 1 / SMALLEST))
+        if zero.any() or (integers < -LARGEST).any() or (integers > LARGEST).any() or not usual.all():
+            return None
+        D, rows = len(node.reverse), integers.shape[2]
+        scales.append(np.broadcast_to(scale.reshape(D, -1), (D, rows)))
+    return Weights(*scales)
+
+
+def quantized(weights: Weights) -> dict[str, Array]:
+    """The weights of an LSTM node as those of a DynamicQuantizeLSTM, by the names of its inputs.
+
+    Each row has a scale. The integers and scales are those of products in int8.
+
+    Raises
+    ------
+    ValueError
+        A weight is NaN or infinite.
+    """
+    inputs = {key: array for key, array in weights._asdict().items() if array is not None}
+    for name in "WR":
+        if not np.isfinite(inputs[name]).all():
+            raise ValueError(
+                f"matmul_precision: expected 'float32' for {name} with NaN or infinity, got 'int8'"
+            )
+        integers, maxima = quantize_rows(inputs[name])
+        inputs[name] = integers.swapaxes(1, 2)
+        inputs[f"{name}_scale"] = maxima / np.float32(LARGEST)
+        inputs[f"{name}_zero_point"] = np.zeros(maxima.shape, np.int8)
+    return inputs
 
 
 def _product(name: str, arrays: Mapping[str, Array], node: Node) -> Array:

@@ -36,8 +36,11 @@ class Recurrence:
     node : Node
     weights : Weights, optional
         Those that every call will bring, where they never change: they are then made ready once.
-    matmul_precision : {"float32", "bfloat16"}
+    matmul_precision : {"float32", "bfloat16", "int8"}
         Of its products; float64 nodes have "float32" alone.
+    scales : Weights, optional
+        W and R ``[D, G*H]``, where `weights` are integers of -127..127 times these. The kernels then multiply
+        with these integers in int8, whatever `matmul_precision` is. In NumPy they change nothing.
 
     Attributes
     ----------
@@ -62,11 +65,17 @@ class Recurrence:
     ((3, 1, 2, 1), (1, 2, 1))
     """
 
-    def __init__(self, node: Node, weights: Weights | None = None, matmul_precision: str = "float32") -> None:
+    def __init__(
+        self,
+        node: Node,
+        weights: Weights | None = None,
+        matmul_precision: str = "float32",
+        scales: Weights | None = None,
+    ) -> None:
         self.node = node
         self._precision = matmul_precision
         self.path = "kernels" if node.without_kernel is None else "numpy"
-        self._ready = None if weights is None else self._made_ready(weights)
+        self._ready = None if weights is None else self._made_ready(weights, scales)
         if self._ready is not None:
             for cell in self._ready.cells:
                 cell.pack()
@@ -76,7 +85,7 @@ class Recurrence:
         """Whether it has its weights, so that calls may leave them out."""
         return self._ready is not None
 
-    def _made_ready(self, weights: Weights) -> _Ready:
+    def _made_ready(self, weights: Weights, scales: Weights | None) -> _Ready:
         """`weights`, checked, in the form that the path wants."""
         node, precision = self.node, self._precision
         weights.check(node)
@@ -86,6 +95,8 @@ class Recurrence:
         for direction, reverse in enumerate(node.reverse if self.path == "kernels" else ()):
             own = from_onnx(node, cast, direction)
             options = node.options(direction) | {"matmul_precision": precision}
+            if scales is not None:
+                options |= {"matmul_precision": "int8", "scales": from_onnx(node, scales, direction)}
             cells.append(_core.Cell(node.operator.lower(), own, reverse=reverse, **options))
         _, _, I = weights.W.shape
         H = weights.R.shape[2]
@@ -101,6 +112,8 @@ class Recurrence:
         initial_h: Array | None = None,
         initial_c: Array | None = None,
         P: Array | None = None,
+        *,
+        scales: Weights | None = None,
     ) -> tuple[Array, ...]:
         """Run the node.
 
@@ -114,6 +127,8 @@ class Recurrence:
             In 0..T. A sequence of length 0 leaves its state as it is.
         initial_h, initial_c : ndarray [D, B, H] or None
             ``[B, D, H]`` with layout 1.
+        scales : Weights, optional
+            Of W and R, as the constructor takes them.
 
         Returns
         -------
@@ -125,7 +140,7 @@ class Recurrence:
         TypeError, ValueError
             If an input has the wrong dtype or shape; the message names it.
         """
-        ready = self._ready or self._made_ready(Weights(W, R, B, P))
+        ready = self._ready or self._made_ready(Weights(W, R, B, P), scales)
         dtype = X.dtype
         if dtype != ready.dtype:
             raise TypeError(f"X: expected W's dtype {ready.dtype}, got {dtype}")

@@ -12,7 +12,7 @@ import onnx
 from rnnfast import checks
 from rnnfast.onnx.loops import Operator
 from rnnfast.onnx.node import INPUTS, QUANTIZED, name_of, read_node
-from rnnfast.onnx.quantized import dequantized
+from rnnfast.onnx.quantized import dequantized, row_scales
 from rnnfast.onnx.recurrence import Recurrence
 from rnnfast.onnx.weights import Weights
 
@@ -55,8 +55,8 @@ class Recurrent(Operator):
         weights = None
         try:
             if fixed.keys() >= set(names.values()):
-                weights = self.weights({key: fixed[name] for key, name in names.items()})
-                self.recurrence = Recurrence(self.recurrence.node, weights, self.precision)
+                weights, scales = self.weights({key: fixed[name] for key, name in names.items()})
+                self.recurrence = Recurrence(self.recurrence.node, weights, self.precision, scales)
             H = None if weights is None else weights.R.shape[2]
             for key in ("initial_h", "initial_c"):
                 if named.get(key) in fixed:
@@ -65,9 +65,9 @@ class Recurrent(Operator):
             raise self.error(error) from error
         return 0 if weights is None else weights.nbytes
 
-    def weights(self, arrays: Mapping[str, Array]) -> Weights:
-        """The weights in its inputs, which are given by name."""
-        return Weights(**arrays)
+    def weights(self, arrays: Mapping[str, Array]) -> tuple[Weights, Weights | None]:
+        """The weights in its inputs, which are given by name, and their scales if they are integers."""
+        return Weights(**arrays), None
 
     def reads(self) -> list[str]:
         """The names of its inputs, none for weights that are ready."""
@@ -75,10 +75,10 @@ class Recurrent(Operator):
         ready = self.weight_inputs if self.recurrence.is_ready else ()
         return ["" if key in ready else name for key, name in named]
 
-    def compute(self, *inputs: Any) -> tuple[Array, ...]:
-        """The node's outputs."""
+    def compute(self, *inputs: Any, scales: Weights | None = None) -> tuple[Array, ...]:
+        """The node's outputs; `scales` are those of weights that are not ready."""
         try:
-            return self.recurrence(*inputs)
+            return self.recurrence(*inputs, scales=scales)
         except (TypeError, ValueError) as error:
             raise self.error(error) from error
 
@@ -87,23 +87,26 @@ class Recurrent(Operator):
 
 
 class QuantizedLSTM(Recurrent):
-    """A DynamicQuantizeLSTM node: an LSTM node whose weights are dequantized."""
+    """A DynamicQuantizeLSTM node: an LSTM node with its own integers on the kernels, else dequantized."""
 
     op_domain = QUANTIZED[0]
+    in_int8: bool  # whether the model's precision is int8, or none is given
     weight_inputs = (*Weights._fields, "W_scale", "W_zero_point", "R_scale", "R_zero_point")
 
-    def weights(self, arrays: Mapping[str, Array]) -> Weights:
-        """The weights in its inputs, which are given by name."""
-        return dequantized(self.recurrence.node, arrays)
+    def weights(self, arrays: Mapping[str, Array]) -> tuple[Weights, Weights | None]:
+        """The weights in its inputs, which are given by name, and the scales of rows in int8."""
+        node = self.recurrence.node
+        weights = dequantized(node, arrays)
+        return weights, row_scales(node, arrays) if self.in_int8 else None
 
-    def compute(self, *inputs: Any) -> tuple[Array, ...]:
+    def compute(self, *inputs: Any, scales: Weights | None = None) -> tuple[Array, ...]:
         """The node's outputs."""
         X, W, R, *others = inputs[: len(INPUTS["LSTM"])]
         if not self.recurrence.is_ready:
             given = dict(zip(INPUTS[self.op_type], inputs, strict=False))
             arrays = {key: given[key] for key in self.weight_inputs if given.get(key) is not None}
             try:
-                W, R, _, _ = self.weights(arrays)
+                (W, R, _, _), scales = self.weights(arrays)
             except (TypeError, ValueError) as error:
                 raise self.error(error) from error
-        return super().compute(X, W, R, *others)
+        return super().compute(X, W, R, *others, scales=scales)

@@ -227,6 +227,16 @@ def test_a_file_has_the_bits_of_the_layer_and_onnxruntime_is_near(name, tmp_path
         assert abs(got - want).max() <= NEAR_ONNXRUNTIME * abs(want).max()
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_from_the_file_has_the_bits_of_the_layer(name, tmp_path):
+    layer, path = rf.LSTM(I, H, **LAYERS[name], rng=0, **INT8), tmp_path / "int8.onnx"
+    rnnfast.onnx.export(layer, path, **INT8)
+    (loaded,) = rnnfast.onnx.load_layers(path, **INT8).values()
+    x = normal(T, B, I)
+    y = layer(x.swapaxes(0, 1).copy())[0].swapaxes(0, 1) if layer.batch_first else layer(x)[0]
+    np.testing.assert_array_equal(loaded(x)[0], y)
+
+
 def test_a_model_in_int8(tmp_path):
     model, path = (
         rf.Sequential(

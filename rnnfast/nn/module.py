@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = [
+    "NO_GRADIENT",
     "Module",
     "Stateless",
     "Tape",
     "add_fresh",
     "check_first",
+    "check_gradient",
     "check_grads",
     "evaluate",
     "read_only",

@@ -355,7 +355,6 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     *hash = checksum(*hash, y, T * B * P);
     *hash = checksum(*hash, gates, T * B * S * H);
     if (has_c) *hash = checksum(*hash, p.state[PART_C].data, T * B * H);
-
     if (!k->trains) {
         free_buffers();
         return;

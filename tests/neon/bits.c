@@ -361,9 +361,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     }
     const Phases backward = backward_phases(k, &p);
     void *w_back = zeros(k->depth_of(G * H) * padded(k, P)), *w_dx = zeros(k->depth_of(X * H) * padded(k, I));
-    void *dx = zeros(T * B * I);
     p.d_state[PART_H] = numbers(B * P, 1);
-    void *dc = numbers(B * H, 1);
+    void *dx = zeros(T * B * I), *dc = numbers(B * H, 1);
     if (has_c) p.d_state[PART_C] = dc;
     p.d_steps[PART_H] = rows(dy, B, B * P, P);
     p.w_back = w_back;

@@ -43,7 +43,6 @@ class _Evaluating(local):
 
 
 _evaluating = _Evaluating()
-
 NO_GRADIENT = object()  # what a tape holds if its products have no gradient
 _HANDED_ON = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})  # keywords of forward
 _RESULTS = {"__call__": ("y", "state"), "forward": ("y", "state", "tape"), "backward": ("dx", "dstate")}
@@ -372,8 +371,8 @@ def check_gradient(module: Module) -> None:
     """Refuse a forward pass over products without a gradient, unless it only evaluates a module around it."""
     if _evaluating.module is None and any(inner._precision == "int8" for inner in module.modules()):
         raise ValueError(
-            "matmul_precision: expected 'float32' or 'bfloat16' in a forward pass for gradients, got 'int8', "
-            "which has none; to evaluate, call the model itself"
+            "matmul_precision: expected 'float32' or 'bfloat16' in a forward pass for gradients, got 'int8'; "
+            "to evaluate, call the model itself"
         )
 
 

@@ -23,7 +23,7 @@ typedef struct {
     const void *w;    /* IN  flat pack of C columns: [C/(4V)][K][4][V], the last group narrower */
     const void *bias; /* IN  [C + extra]; NULL: zero */
     Rows out;         /* OUT [.., C + extra] */
-    int turn;         /* odd: from the last columns to the first (Sweep, kernels/panel.h) */
+    int turn;         /* odd: the last columns first (Sweep, kernels/panel.h) */
 } Product;
 
 enum { SCRATCH_ROWS = 512 }; /* rows of a product that are copied at a time, where operands are copies */
@@ -52,7 +52,7 @@ typedef struct {
     int nonlinearity, save;
     int given;                     /* the weights that are given, a bit each: 1 << WEIGHT_IH */
     int parts;                     /* of the state */
-    int turn;                      /* forward, step s goes from the last units to the first if s + turn is odd (Sweep) */
+    int turn;                      /* forward: step s takes the last units first if s + turn is odd (Sweep) */
     ptrdiff_t T, B, H;
     ptrdiff_t P;                   /* width of h, and rows of W_m; H without a projection */
     ptrdiff_t S, X, G;             /* slots, slots of the input, slots of the state's product */
@@ -88,7 +88,7 @@ static inline int has_second_product(const Pass *p)
     return weight && p->given >> weight & 1;
 }
 
-/* Whether no |h| passes 1, but perhaps that of an initial state. */
+/* Whether |h| is at most 1 in every step if it is so in the initial state. */
 static inline int is_bounded(const Pass *p)
 {
     return !(p->given >> WEIGHT_HR & 1) && (p->nonlinearity == TANH || p->nonlinearity == SIGMOID);

@@ -176,7 +176,7 @@ class Tape:
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products.
     bounded : bool
-        Whether no h passes 1 in magnitude, but perhaps that of the initial state.
+        Whether every h is at most 1 in magnitude if the initial one is.
     steps : list of tuple
         ``steps[t]``: the arrays [B, H] of step t that its backward step needs, in the order each cell says.
     """
@@ -263,7 +263,7 @@ class Tape:
         return array if self.matmul_precision == "float32" else round_to_bfloat16(array)
 
     def product(self, a: np.ndarray, W: np.ndarray, bounded: bool = False) -> np.ndarray:
-        """a·W of operands; `bounded`: hardly any number of a passes 1 in magnitude."""
+        """a·W of operands; `bounded`: whether a comes from a state that is bounded."""
         if self.matmul_precision != "int8":
             return self.operand(a) @ self.operand(W)
         a_integers, a_scales = quantize(a, bounded)

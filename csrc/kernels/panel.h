@@ -13,16 +13,16 @@
  * its pointers are set once. Else it computes one, so that the weights stay in the cache for the other panels. */
 static inline ptrdiff_t sweep_of(ptrdiff_t rows, ptrdiff_t groups) { return rows <= PANEL_ROWS ? groups : 1; }
 
-/* A way through groups g0..g1, of which those before `whole` have full width. Steps read the same weights again and again. If
- * they go there and back in turn, each starts with the weights that the caches still hold. */
+/* The order in which a product takes groups g0..g1, of which those before `whole` have full width. Each step reads the same
+ * weights. Steps take them in alternating order, so that a step starts with the weights that the caches still hold. */
 typedef struct {
     ptrdiff_t g0, g1, whole; /* g0..g1 are left */
-    int back;                /* from the last group to the first */
+    int back;                /* whether it takes the last group first */
     ptrdiff_t group, P;      /* OUT the groups to compute side by side: P from `group` on */
-    ptrdiff_t next;          /* OUT about where those after them start, for prefetches */
+    ptrdiff_t next;          /* OUT about where the groups after those start, for prefetches */
 } Sweep;
 
-/* The sweep of step number `turn`: every second one goes back, if one panel has every row. */
+/* The order of step number `turn`: odd steps take the last group first, if one panel has every row. */
 static inline Sweep sweep_over(ptrdiff_t g0, ptrdiff_t g1, ptrdiff_t whole, ptrdiff_t rows, ptrdiff_t turn)
 {
     return (Sweep){.g0 = g0, .g1 = g1, .whole = whole, .back = rows <= PANEL_ROWS && turn & 1};

@@ -53,33 +53,11 @@ static inline void v_zip(vec a, vec b, vec *low, vec *high)
 }
 
 #if defined(OPERANDS_INT8)
-#include <stdint.h>
-#include "compiler.h"
-
-typedef __m256i word_vec; /* 8 words: integers, or four int8 each */
-static inline word_vec v_set1_word(uint32_t x) { return _mm256_set1_epi32((int)x); }
-static inline vec v_float(word_vec x) { return _mm256_cvtepi32_ps(x); }
-#define v_arranged(words) (words)
-
-/* sum + a . w in each word. */
-#if defined(INT8_INSTRUCTION)
-#define ROW_OFFSET 128
-static ALWAYS_INLINE word_vec v_dot(word_vec a, word_vec w, word_vec sum)
-{
-#if defined(__clang__)
-    return _mm256_dpbusd_avx_epi32(sum, a, w);
-#else
-    __asm__("%{vex%} vpdpbusd {%2, %1, %0|%0, %1, %2}" : "+x"(sum) : "x"(a), "xm"(w)); /* GCC copies the sum of the intrinsic */
-    return sum;
-#endif
-}
-#else
-#define ROW_OFFSET 0
-/* |a| times w with the sign of a: the sum of two such products fits into 16 bits. */
-static ALWAYS_INLINE word_vec v_dot(word_vec a, word_vec w, word_vec sum)
-{
-    const word_vec pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(w, a));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-#endif
+typedef __m256i word_vec; /* 8 words */
+#define WORD_OP(name) _mm256_##name
+#define ASM_PREFIX "%{vex%} "
+/* w with the sign of a, byte by byte. Where a is 0 it may be anything, as it is multiplied by |a|. */
+static inline word_vec v_signed(word_vec w, word_vec a) { return _mm256_sign_epi8(w, a); }
+#define DPBUSD _mm256_dpbusd_avx_epi32
+#include "x86_int8.h"
 #endif

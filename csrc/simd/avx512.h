@@ -49,34 +49,14 @@ static inline void v_zip(vec a, vec b, vec *low, vec *high)
 }
 
 #if defined(OPERANDS_INT8)
-#include <stdint.h>
-#include "compiler.h"
-
-typedef __m512i word_vec; /* 16 words: integers, or four int8 each */
-static inline word_vec v_set1_word(uint32_t x) { return _mm512_set1_epi32((int)x); }
-static inline vec v_float(word_vec x) { return _mm512_cvtepi32_ps(x); }
-#define v_arranged(words) (words)
-
-/* sum + a . w in each word. */
-#if defined(INT8_INSTRUCTION)
-#define ROW_OFFSET 128
-static ALWAYS_INLINE word_vec v_dot(word_vec a, word_vec w, word_vec sum)
+typedef __m512i word_vec; /* 16 words */
+#define WORD_OP(name) _mm512_##name
+#define ASM_PREFIX ""
+/* w with the sign of a, byte by byte. Where a is 0 it may be anything, as it is multiplied by |a|. */
+static inline word_vec v_signed(word_vec w, word_vec a)
 {
-#if defined(__clang__)
-    return _mm512_dpbusd_epi32(sum, a, w);
-#else
-    __asm__("vpdpbusd {%2, %1, %0|%0, %1, %2}" : "+v"(sum) : "v"(a), "vm"(w)); /* GCC copies the sum of the intrinsic */
-    return sum;
-#endif
+    return _mm512_mask_sub_epi8(w, _mm512_movepi8_mask(a), _mm512_setzero_si512(), w);
 }
-#else
-#define ROW_OFFSET 0
-/* |a| times w with the sign of a: the sum of two such products fits into 16 bits. */
-static ALWAYS_INLINE word_vec v_dot(word_vec a, word_vec w, word_vec sum)
-{
-    const word_vec signed_w = _mm512_mask_sub_epi8(w, _mm512_movepi8_mask(a), _mm512_setzero_si512(), w);
-    const word_vec pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(a), signed_w);
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
-}
-#endif
+#define DPBUSD _mm512_dpbusd_epi32
+#include "x86_int8.h"
 #endif

@@ -23,7 +23,7 @@ typedef word_vec operand_vec;
 typedef struct {
     vec scale;
     real multiplier[V]; /* 127 / most */
-    sum_vec sum;        /* ROW_OFFSET times the numbers of the present sum */
+    sum_vec sum;        /* ROW_OFFSET times the sum of the numbers since the last foot */
 } Columns;
 
 static inline operand_vec v_load_operand(const operand *p)
@@ -86,7 +86,7 @@ static inline real largest(const real *x, ptrdiff_t K)
 /* A row below this counts as zero. */
 #define TINY ((real)0x1p-100)
 
-/* a / b, zero where `most` counts as zero. */
+/* a / b; 0 where `most` counts as zero. */
 static inline vec v_ratio(vec a, vec b, vec most) { return v_where_less(most, v_set1(TINY), v_zero(), v_div(a, b)); }
 
 /* x * inverse, rounded to integers: the sum with 1.5 * 2^23 has them in its lowest bits. */

@@ -112,8 +112,8 @@ static inline void v_store_operands(operand *p, ptrdiff_t step, const vec *x)
 /* sum + a * w, rounded once. */
 static ALWAYS_INLINE sum_vec v_multiply_add(operand_vec a, operand_vec w, sum_vec sum) { return v_fma(a, w, sum); }
 
-/* A row of K reals as operands: the row itself, or number n of `copies`, which `make` makes. bounded: no number of the row passes
- * 1, or hardly ever. */
+/* A row of K reals as operands: the row itself, or number n of `copies`, which `make` makes. bounded: whether the row comes from
+ * a state that is_bounded (pass.h). */
 static inline const operand *row_operands(const real *row, ptrdiff_t K, operand *copies, ptrdiff_t n, int make, int bounded)
 {
     (void)K, (void)copies, (void)n, (void)make, (void)bounded;

@@ -5,6 +5,7 @@ try:
         _C_API,
         NONLINEARITIES,
         PRECISIONS,
+        TRAINABLE,
         Arithmetic,
         Cell,
         Embedded,
@@ -43,6 +44,7 @@ from rnnfast._core.cells import CellInfo, cell_info, layer_names
 __all__ = [
     "NONLINEARITIES",
     "PRECISIONS",
+    "TRAINABLE",
     "_C_API",
     "Arithmetic",
     "Cell",

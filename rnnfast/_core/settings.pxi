@@ -3,7 +3,7 @@
 
 cdef const Implementation *chosen = NULL
 cdef const Kernels *in_use[KINDS]
-cdef const Kernels *narrow[KINDS]  # the same, but with the narrowest operands that this machine multiplies, if slowly
+cdef const Kernels *narrow[KINDS]  # those with the smallest operands, also where others are faster
 cdef int threads = 1
 cdef int cores = min(threads_available(), quota.cores(1 << 16))
 cdef double l2 = l2_bytes()
@@ -155,3 +155,4 @@ def configure(environment):
 
 
 configure(os.environ)
+TRAINABLE = tuple([name for name, kind in PRECISIONS.items() if in_use[<int>kind].trains])  # those that have gradients

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import rnnfast as rf
+from rnnfast import _core
 from rnnfast.benchmark.loop import NumpyLoop
 from rnnfast.benchmark.peers import PEERS
 from rnnfast.benchmark.problems import PRECISIONS, Contender, NotOffered, Problem, Reference
@@ -33,7 +34,7 @@ class Rnnfast(Contender):
 
     name = "rnnfast"
     precisions = ("float64", *PRECISIONS)
-    trains_in = tuple(precision for precision in precisions if precision != "int8")
+    trains_in = ("float64", *_core.TRAINABLE)
 
     def __init__(self, problem: Problem, threads: int = 1) -> None:
         super().__init__(problem, threads)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import rnnfast as rf
+from rnnfast import _core
 from rnnfast.cli import text_ladder
 from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.files import check_apart, check_place, check_plot, check_replaced
@@ -26,7 +27,6 @@ __all__ = ["add_options", "run", "writes_files"]
 
 ON_RESUME = {"lr", "epochs", "minutes"}  # options that a resumed run may change
 VOCABULARY = 4000  # the default of --vocabulary
-TRAINED_IN = ("float32", "bfloat16")  # the precisions of products that have gradients
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +100,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=seed, metavar="N", help=f"seed of weights and dropout (default: {DEFAULTS['seed']})")
     add(
         "--matmul-precision",
-        choices=TRAINED_IN,
+        choices=_core.TRAINABLE,
         help=f"of what products multiply; the checkpoint keeps it (default: {DEFAULTS['matmul_precision']})",
     )
     add(

@@ -67,7 +67,7 @@ def run_forward(
         final,
         sequences=sequences,
         steps=steps,
-        save=matmul_precision != "int8",
+        save=matmul_precision in _core.TRAINABLE,
     )
     y.flags.writeable = False  # y's memory is read-only, so no view of it can be made writable
     y = y.view()

@@ -8,7 +8,8 @@ import numpy as np
 
 from rnnfast import _core, checks
 from rnnfast.arithmetic import to_nearest
-from rnnfast.nn.module import Stateless, Tape, refuse_state
+from rnnfast.nn.module import Stateless, refuse_state
+from rnnfast.nn.tape import Tape
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

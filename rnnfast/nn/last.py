@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rnnfast import checks
-from rnnfast.nn.module import Stateless, Tape, refuse_state
+from rnnfast.nn.module import Stateless, refuse_state
+from rnnfast.nn.tape import Tape
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -218,6 +218,11 @@ class Members:
         checks.one_of("matmul_precision", precision, _core.PRECISIONS)
         self.load_matmul_precisions(dict.fromkeys(self.matmul_precisions(), precision))
 
+    @property
+    def _trains(self) -> bool:
+        """Whether the module's own products have gradients, if it has products."""
+        return self._precision is None or self._precision in _core.TRAINABLE
+
     def matmul_precisions(self) -> dict[str, str]:
         """The `matmul_precision` of each module that multiplies, by the names of :meth:`named_modules`."""
         return {name: own for name, module in self.named_modules() if (own := module._precision) is not None}

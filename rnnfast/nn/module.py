@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from threading import local
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,15 +13,14 @@ from rnnfast import _core, checks
 from rnnfast.nn.lock import sharing
 from rnnfast.nn.members import Members
 from rnnfast.nn.parameter import Parameter, add_gradients, check_writeable, gradients_kept
+from rnnfast.nn.tape import NO_GRADIENT, Tape
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = [
-    "NO_GRADIENT",
     "Module",
     "Stateless",
-    "Tape",
     "add_fresh",
     "check_first",
     "check_gradient",
@@ -43,7 +42,7 @@ class _Evaluating(local):
 
 
 _evaluating = _Evaluating()
-NO_GRADIENT = object()  # what a tape holds if its products have no gradient
+
 _HANDED_ON = frozenset({"lengths", "reset", "training", "rng", "checkpoint"})  # keywords of forward
 _RESULTS = {"__call__": ("y", "state"), "forward": ("y", "state", "tape"), "backward": ("dx", "dstate")}
 _BACKWARD = frozenset({"input_grad", "retain", "grads"})  # keywords of backward
@@ -56,49 +55,6 @@ def _keywords(function: Callable[..., Any], first: int) -> frozenset[str]:
     except ValueError:  # compiled code may have no signature
         return frozenset({"**"})
     return frozenset("**" if each.kind is each.VAR_KEYWORD else each.name for each in parameters)
-
-
-class Tape:
-    """What one forward pass saved for its backward pass; only the module that made it can read it.
-
-    A tape is used up by `backward` unless `retain=True`, and can be neither pickled nor copied.
-    """
-
-    __slots__ = ("_owner", "_saved")
-
-    def __init__(self, owner: Module, saved: Any) -> None:
-        self._owner = owner
-        self._saved = saved
-
-    def saved_for(self, owner: Module) -> Any:
-        """What `owner` saved on the tape; a ValueError if another module made it or it is used up."""
-        if self._owner is not owner:
-            raise ValueError(
-                f"tape: expected one made by this {type(owner).__name__}'s own forward, got another module's"
-            )
-        if self._saved is NO_GRADIENT:
-            raise ValueError(
-                "tape: expected one with gradients, got one of products in int8, which have none"
-            )
-        if self._saved is None:
-            raise ValueError(
-                "tape: expected an unused one, got one used up by backward (retain=True keeps it)"
-            )
-        return self._saved
-
-    def use_up(self) -> None:
-        """Drop everything that was saved; a ValueError if another thread did so first."""
-        with sharing:
-            self.saved_for(self._owner)
-            self._saved = None
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError(
-            "a tape belongs to one forward pass of one module: it can be neither pickled nor copied"
-        )
-
-    def __repr__(self) -> str:
-        return f"<Tape of {type(self._owner).__name__}{', used up' if self._saved is None else ''}>"
 
 
 class Module(Members):
@@ -349,7 +305,7 @@ class Stateless(Module):
         refuse_state("state", state, self)
         check_gradient(self)
         y, saved = self._apply(x)
-        return y, None, Tape(self, NO_GRADIENT if self._precision == "int8" else saved)
+        return y, None, Tape(self, saved if self._trains else NO_GRADIENT)
 
     def _check_gradients(
         self, saved: Any, dy: ArrayLike | None, dstate: Any
@@ -369,7 +325,7 @@ class Stateless(Module):
 
 def check_gradient(module: Module) -> None:
     """Refuse a forward pass over products without a gradient, unless it only evaluates a module around it."""
-    if _evaluating.module is None and any(inner._precision == "int8" for inner in module.modules()):
+    if _evaluating.module is None and not all(inner._trains for inner in module.modules()):
         raise ValueError(
             "matmul_precision: expected 'float32' or 'bfloat16' in a forward pass for gradients, got 'int8'; "
             "to evaluate, call the model itself"

@@ -12,7 +12,6 @@ from rnnfast.nn.embedding import Embedding, embedded_input
 from rnnfast.nn.module import (
     Module,
     Stateless,
-    Tape,
     check_first,
     check_gradient,
     evaluate,
@@ -21,6 +20,7 @@ from rnnfast.nn.module import (
     run_forward,
 )
 from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.tape import Tape
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -12,8 +12,9 @@ import numpy as np
 from rnnfast import _core, checks
 from rnnfast.arithmetic import to_nearest
 from rnnfast.functional import passes
-from rnnfast.nn.module import NO_GRADIENT, Module, Tape, check_gradient, read_only
+from rnnfast.nn.module import Module, check_gradient, read_only
 from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.tape import NO_GRADIENT, Tape
 from rnnfast.recurrent import recomputation
 from rnnfast.recurrent.stack import Masks, Recorder, Saved, backward_stack, evaluate_pass
 from rnnfast.recurrent.states import Layout, StateForm, StateGradients
@@ -300,7 +301,7 @@ class Recurrent(Module):
             masks = Masks(self._mask_key(rng), self.dropout)
         length = recomputation.segment_length(checkpoint, inputs)
         run = passes.pass_forward if length is None else partial(recomputation.pass_forward, length=length)
-        if self._precision == "int8":
+        if not self._trains:
             run = evaluate_pass
         form = self.state_form
         states = form.blank_steps(inputs, layout) if return_states else ()
@@ -310,7 +311,7 @@ class Recurrent(Module):
         )
         y = layout.as_given(y)
         saved = Saved(recorder.tapes, masks, layout, y.shape)
-        tape = Tape(self, NO_GRADIENT if self._precision == "int8" else saved)
+        tape = Tape(self, saved if self._trains else NO_GRADIENT)
         results = y, form.state_as_given(final, layout), tape
         return (*results, form.steps_as_given(recorder.states, layout)) if return_states else results
 

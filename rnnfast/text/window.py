@@ -15,8 +15,9 @@ from rnnfast.nn.activation import Tanh
 from rnnfast.nn.dropout import Dropout
 from rnnfast.nn.embedding import Embedding
 from rnnfast.nn.linear import Linear
-from rnnfast.nn.module import Module, Tape
+from rnnfast.nn.module import Module
 from rnnfast.nn.sequential import Sequential
+from rnnfast.nn.tape import Tape
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

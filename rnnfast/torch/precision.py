@@ -12,9 +12,6 @@ from rnnfast.torch.autograd import wants_gradient
 
 __all__ = ["check_precision", "precision_under", "refuse_dropout", "refuse_gradient", "unfit_dtype"]
 
-# Precisions that evaluate only: no gradient, and no dropout.
-_EVALUATE = frozenset({"int8"})
-
 
 def check_precision(precision: str, modules: Mapping[str, torch.nn.Module]) -> None:
     """Refuse a precision that is unknown, or that a parameter of these modules, by name, cannot have."""
@@ -46,7 +43,7 @@ def precision_under(lower: torch.dtype | None, own: str) -> str:
 
 def refuse_gradient(precision: str, tensors: Iterable[torch.Tensor | None]) -> None:
     """A ValueError where a gradient of these tensors is wanted, and products of this precision have none."""
-    if precision in _EVALUATE and wants_gradient(tensors):
+    if precision not in _core.TRAINABLE and wants_gradient(tensors):
         raise ValueError(
             f"matmul_precision: got {precision!r}, which has no gradient, where one is wanted; use "
             "torch.no_grad(), or set matmul_precision to 'bfloat16' or 'float32'"
@@ -55,7 +52,7 @@ def refuse_gradient(precision: str, tensors: Iterable[torch.Tensor | None]) -> N
 
 def refuse_dropout(precision: str) -> None:
     """A ValueError for a call that drops outputs, where products of this precision evaluate only."""
-    if precision in _EVALUATE:
+    if precision not in _core.TRAINABLE:
         raise ValueError(
             f"matmul_precision: got {precision!r}, which only evaluates, for dropout in training mode; call "
             "eval() on the module, or set matmul_precision to 'bfloat16' or 'float32'"

@@ -11,8 +11,9 @@ import numpy as np
 from rnnfast import _core, checks
 from rnnfast.functional import passes
 from rnnfast.nn.last import Last
-from rnnfast.nn.module import Module, Tape
+from rnnfast.nn.module import Module
 from rnnfast.nn.sequential import Sequential
+from rnnfast.nn.tape import Tape
 from rnnfast.recurrent import Recurrent
 from rnnfast.training.grad import Loss, apply_loss, as_loss, check_keywords, within_lengths
 

@@ -24,7 +24,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa
 
 import rnnfast  # noqa: E402
 import rnnfast.torch  # noqa: E402
-from rnnfast.torch import precision as precisions  # noqa: E402
 
 ROUNDED = {"matmul_precision": "bfloat16"}
 LOWER = [name for name in rnnfast._core.PRECISIONS if name != "float32"]
@@ -400,7 +399,8 @@ def test_outside_of_autocast_float32_is_float32_again():
 @pytest.fixture(params=["bfloat16", "int8"])
 def forward_only(request, monkeypatch):
     """A precision that evaluates only; the rule is the same for any."""
-    monkeypatch.setattr(precisions, "_EVALUATE", frozenset({request.param}))
+    others = tuple(name for name in rnnfast._core.TRAINABLE if name != request.param)
+    monkeypatch.setattr(rnnfast._core, "TRAINABLE", others)
     return request.param
 
 

@@ -1,16 +1,15 @@
-"""Products of int8 operands: exact bits, the reference, the same bits however they are computed."""
+"""Products of int8 operands: exact bits, outputs beside the reference's, no gradients."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import all_options, evaluate, forward, make, make_ragged
-from tolerances import FORWARD, INT8, assert_same_bits, error
+from cases import all_options, forward, make, make_ragged
+from tolerances import INT8, assert_same_bits, error
 
 from rnnfast import _core, functional, reference
 
 PRECISION = {"matmul_precision": "int8"}
-SECOND_PRODUCT = ("projection", "before", "all")  # a second product reads what this step computed
 SHAPES = [(1, 1, 1, 1), (1, 5, 3, 17), (1, 13, 33, 100), (1, 7, 2, 33), (1, 50, 5, 3)]
 LONGEST = 4096  # numbers of one sum of integers
 
@@ -71,18 +70,6 @@ def test_quantized_rows(bounded):
 
 
 @all_options
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_one_step_is_the_reference_s(name, shape, isa, instructions):
-    case = make(name, *shape, dtype="float32", **PRECISION)
-    want, _ = forward(reference, case.astype(np.float64))
-    got, _ = forward(functional, case)
-    allowed = INT8 if any(part in name for part in SECOND_PRODUCT) else FORWARD["float32"]
-    for result, array in got.items():
-        assert error(array, want[result]) <= allowed, result
-    assert_same_bits(evaluate(case), got)
-
-
-@all_options
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("shape", [*SHAPES, (7, 5, 9, 17), (20, 3, 40, 33), (300, 2, 3, 8)], ids=str)
 def test_outputs_are_near_the_reference_s(name, shape, reverse):
@@ -93,49 +80,7 @@ def test_outputs_are_near_the_reference_s(name, shape, reverse):
 
 
 @all_options
-def test_a_state_beyond_its_bound_has_a_scale_of_its_own(name, isa, instructions):
-    case = make(name, 1, 5, 3, 17, dtype="float32", **PRECISION)
-    state = tuple(part * np.float32([1, 30, 0.01, 1, 4])[:, None] for part in case.state)
-    case = case._replace(state=state)
-    want, _ = forward(reference, case.astype(np.float64))
-    got, _ = forward(functional, case)
-    allowed = INT8 if any(part in name for part in SECOND_PRODUCT) else FORWARD["float32"]
-    for result, array in got.items():
-        assert error(array, want[result]) <= allowed, result
-
-
-@all_options
-@pytest.mark.parametrize(
-    "shape", [(0, 5, 3, 17), (5, 7, 1, 33), (3, 13, 0, 17), (9, 49, 6, 40), (90, 7, 5, 20)], ids=str
-)
-def test_the_same_bits_on_every_instruction_set_and_thread(name, shape, restored):
-    case = make_ragged(name, *shape, dtype="float32", **PRECISION)
-    _core.force_isa("scalar")
-    _core.set_num_threads(1)
-    want, _ = forward(functional, case)
-    for isa in _core.available_isas():
-        for instructions in (False, True):
-            _core.force_isa(isa, instructions)
-            for threads, split in ((1, None), (2, "rows"), (3, "units")):
-                _core.set_num_threads(threads)
-                _core.force_split(split)
-                assert_same_bits(forward(functional, case)[0], want)
-            _core.force_split(None)
-
-
-@all_options
-def test_a_sequence_alone_has_the_bits_of_a_batch(name, instructions):
-    whole = make(name, 6, 13, 5, 33, dtype="float32", **PRECISION)
-    want, _ = forward(functional, whole)
-    for b in range(13):
-        case = whole._replace(x=whole.x[:, b : b + 1], state=tuple(part[b : b + 1] for part in whole.state))
-        got, _ = forward(functional, case)
-        assert_same_bits({"y": got.pop("y")}, {"y": want["y"][:, b : b + 1]})
-        assert_same_bits(got, {result: want[result][b : b + 1] for result in got})
-
-
-@all_options
-def test_outputs_differ_from_float32_by_less_than_one_percent(name):
+def test_the_rms_difference_from_float32_is_below_one_percent(name):
     case = make(name, 20, 5, 16, 32, dtype="float32")
     got, _ = forward(functional, case._replace(options={**case.options, **PRECISION}))
     want, _ = forward(functional, case)
@@ -157,9 +102,3 @@ def test_the_compiled_backward_passes_refuse():
     x, W = np.ones((3, 4), np.float32), np.ones((2, 4), np.float32)
     with pytest.raises(ValueError, match="matmul_precision"):
         _core.linear_backward(x, W, np.ones((3, 2), np.float32), None, np.empty_like(W), None, "int8")
-
-
-def test_float64_has_no_int8():
-    case = make("gru", 2, 2, 3, 4)
-    with pytest.raises(ValueError, match=r"matmul_precision: expected 'float32'.*float64, got 'int8'"):
-        functional.gru_forward(case.x, **case.weights, matmul_precision="int8")

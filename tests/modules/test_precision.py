@@ -14,6 +14,7 @@ import rnnfast as rf
 from rnnfast import _core
 
 x, dy = normal(T, B, I), normal(T, B, H, seed=2)
+all_precisions = pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 
 
 def results(layer, x=x, dy=dy, **keywords):
@@ -37,53 +38,65 @@ def test_evaluation_streams_and_recomputation_have_the_bits_of_training(cell):
     assert_equal(results(layer, checkpoint=2)[:4], (y, state, dx, dstate))
 
 
+@pytest.mark.parametrize(("precision", "most"), [("bfloat16", 0.05), ("int8", 0.1)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_it_is_another_result_than_float32_s(cell):
-    plain = small_layer(cell)
-    rounded = small_layer(cell, matmul_precision="bfloat16")
-    for got, want in zip(results(rounded)[:1], results(plain)[:1], strict=True):
-        assert not np.array_equal(got, want)
-        np.testing.assert_allclose(got, want, atol=0.05)
+def test_it_is_another_result_than_float32_s(cell, precision, most):
+    got, want = small_layer(cell, matmul_precision=precision)(x)[0], small_layer(cell)(x)[0]
+    assert not np.array_equal(got, want)
+    np.testing.assert_allclose(got, want, atol=most)
 
 
+@all_precisions
 @pytest.mark.parametrize("cell", CELLS)
-def test_two_directions_lengths_resets_and_tokens(cell):
-    layer = small_layer(cell, bidirectional=True, matmul_precision="bfloat16")
+def test_two_directions_lengths_resets_and_tokens(cell, precision):
+    layer = small_layer(cell, bidirectional=True, matmul_precision=precision)
     tokens = np.random.default_rng(0).integers(0, 3, (T, B))
     model = rf.Sequential(rf.Embedding(3, I, rng=1), layer)
     keywords = {"lengths": np.array([T, 2, 0]), "reset": np.arange(T * B).reshape(T, B) % 4 == 1}
-    y, _, tape = model.forward(tokens, **keywords)
+    y = model(tokens, **keywords)[0]
     rows = model[0].weight.data[tokens]
     assert_equal(y, layer(rows, **keywords)[0])
-    model.backward(tape, np.ones_like(y))
+    if precision != "int8":
+        again, _, tape = model.forward(tokens, **keywords)
+        assert_equal(again, y)
+        model.backward(tape, np.ones_like(y))
     for b in range(B):
         alone = {"lengths": keywords["lengths"][b : b + 1], "reset": keywords["reset"][:, b : b + 1]}
         assert_equal(layer(rows[:, b : b + 1], **alone)[0], y[:, b : b + 1])
 
 
-def test_linear(isa):
-    plain, rounded = (rf.Linear(7, 5, rng=0, matmul_precision=name) for name in ("float32", "bfloat16"))
+@all_precisions
+def test_linear(precision, isa):
+    plain, rounded = (rf.Linear(7, 5, rng=0, matmul_precision=name) for name in ("float32", precision))
     wide = normal(3, 4, 7)
     y = rounded(wide)[0]
     assert not np.array_equal(y, plain(wide)[0])
+    np.testing.assert_allclose(y, plain(wide)[0], atol=0.05)
     assert_equal(rounded(wide[1:2])[0], y[1:2])
+
+
+def test_the_gradients_of_linear(isa):
+    plain, rounded = (rf.Linear(7, 5, rng=0, matmul_precision=name) for name in ("float32", "bfloat16"))
+    wide = normal(3, 4, 7)
+    y = rounded(wide)[0]
     dx, _ = rounded.backward(rounded.forward(wide)[2], np.ones_like(y))
     np.testing.assert_allclose(dx, plain.backward(plain.forward(wide)[2], np.ones_like(y))[0], atol=0.02)
     np.testing.assert_allclose(rounded.weight.grad, plain.weight.grad, atol=0.05)
     assert_equal(rounded.bias.grad, plain.bias.grad)
 
 
-def test_a_model_sets_all_members_that_multiply():
+@all_precisions
+def test_a_model_sets_all_members_that_multiply(precision):
     model = rf.Sequential(rf.Embedding(5, 4), rf.LSTM(4, 6), rf.Dropout(0.1), rf.Linear(6, 5))
     assert model.matmul_precision == "float32"
-    model.matmul_precision = "bfloat16"
-    assert [module.matmul_precision for module in model] == [None, "bfloat16", None, "bfloat16"]
+    model.matmul_precision = precision
+    assert [module.matmul_precision for module in model] == [None, precision, None, precision]
     model[1].matmul_precision = "float32"
     assert model.matmul_precision == "mixed"
     assert rf.Dropout(0.1).matmul_precision is None
-    rounded = rf.Sequential(rf.LSTM(4, 6, rng=0, matmul_precision="bfloat16"), rf.Linear(6, 5, rng=1))
+    rounded = rf.Sequential(rf.LSTM(4, 6, rng=0, matmul_precision=precision), rf.Linear(6, 5, rng=1))
     again = rf.Sequential(rf.LSTM(4, 6, rng=0), rf.Linear(6, 5, rng=1))
-    again[0].matmul_precision = "bfloat16"
+    again[0].matmul_precision = precision
     assert_equal(again(x), rounded(x))
 
 
@@ -109,19 +122,23 @@ def test_a_tape_of_linear_keeps_its_precision():
     assert_equal(linear.weight.grad, want[4]["weight"])
 
 
-def test_copies_and_repr():
-    layer = small_layer("lstm", matmul_precision="bfloat16")
+@all_precisions
+def test_copies_and_repr(precision):
+    layer = small_layer("lstm", matmul_precision=precision)
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        assert other.matmul_precision == "bfloat16"
+        assert other.matmul_precision == precision
         assert_equal(other(x), layer(x))
-    assert "matmul_precision='bfloat16'" in repr(layer)
+    assert f"matmul_precision='{precision}'" in repr(layer)
     assert "matmul_precision" not in repr(small_layer("lstm"))
 
 
+@all_precisions
 @pytest.mark.parametrize("make", [rf.RNN, rf.LSTM, rf.GRU, rf.IndRNN, rf.Linear])
-def test_float64_and_unknown_names_are_refused(make):
-    with pytest.raises(ValueError, match=r"matmul_precision: expected 'float32'.*float64, got 'bfloat16'"):
-        make(3, 4, dtype="float64", matmul_precision="bfloat16")
+def test_float64_and_unknown_names_are_refused(make, precision):
+    with pytest.raises(
+        ValueError, match=rf"matmul_precision: expected 'float32'.*float64, got '{precision}'"
+    ):
+        make(3, 4, dtype="float64", matmul_precision=precision)
     with pytest.raises((TypeError, ValueError), match=r"matmul_precision: expected one of .*got 'half'"):
         make(3, 4, matmul_precision="half")
 

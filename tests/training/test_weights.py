@@ -60,13 +60,14 @@ def read_back(weights: str, matrix: np.ndarray) -> np.ndarray:
 bits = st.integers(0, 2**32 - 1)
 odd = st.sampled_from([0, 1, 0x7FFFFF, 0x800000, 0x7F7FFFFF, 0x3F808000, 0x3F818000, 0x0D800000, 0x0D7FFFFF])
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)
-matrices = hnp.arrays(np.uint32, shapes, elements=bits | odd | odd.map(lambda b: b | 1 << 31))
+patterns_of = hnp.arrays(np.uint32, shapes, elements=bits | odd | odd.map(lambda b: b | 1 << 31))
+matrices = patterns_of.map(lambda patterns: patterns.view(np.float32))
+finite = matrices.map(lambda matrix: np.where(np.isfinite(matrix), matrix, np.float32(0)))
 
 
 @settings(max_examples=150, deadline=None)
 @given(matrices)
-def test_bfloat16_is_the_rounding_of_products(patterns: np.ndarray) -> None:
-    matrix = patterns.view(np.float32)
+def test_bfloat16_is_the_rounding_of_products(matrix: np.ndarray) -> None:
     got = read_back("bfloat16", matrix)
     want = reference.round_to_bfloat16(matrix)
     assert_equal(got.view(np.uint32), want.view(np.uint32))
@@ -74,9 +75,8 @@ def test_bfloat16_is_the_rounding_of_products(patterns: np.ndarray) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(matrices)
-def test_int8_read_and_stored_again_has_the_same_integers_and_maxima(patterns: np.ndarray) -> None:
-    matrix = np.where(np.isfinite(patterns.view(np.float32)), patterns.view(np.float32), np.float32(0))
+@given(finite)
+def test_int8_read_and_stored_again_has_the_same_integers_and_maxima(matrix: np.ndarray) -> None:
     integers, maxima = as_stored("int8", matrix)
     got = read_back("int8", matrix)
     assert (got.dtype, got.shape) == (np.float32, matrix.shape)
@@ -85,9 +85,8 @@ def test_int8_read_and_stored_again_has_the_same_integers_and_maxima(patterns: n
 
 
 @settings(max_examples=150, deadline=None)
-@given(matrices)
-def test_int8_is_the_nearest_of_255_steps_of_each_row(patterns: np.ndarray) -> None:
-    matrix = np.where(np.isfinite(patterns.view(np.float32)), patterns.view(np.float32), np.float32(0))
+@given(finite)
+def test_int8_is_the_nearest_of_255_steps_of_each_row(matrix: np.ndarray) -> None:
     integers, maxima = as_stored("int8", matrix)
     got = read_back("int8", matrix)
     for row, kept, m, out in zip(matrix, integers, maxima, got, strict=True):

@@ -50,14 +50,65 @@ def test_the_largest_operands_of_the_longest_sum(isa, instructions):
 def test_rows_of_zero_tiny_rows_and_rows_that_are_not_finite(isa, instructions):
     x = np.ones((6, 5), np.float32)
     x[0], x[1], x[2], x[3, 2], x[4, 4] = 0, 2.0**-101, 3e38, np.nan, -np.inf
-    W, bias = np.float32([[1, 2, -3, 4, 5], [0, 0, 0, 0, 0]]) / 8, np.float32([2, 3])
-    y = np.empty((6, 2), np.float32)
+    W, bias = np.float32([[1, 2, -3, 4, 5], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]) / 8, np.float32([2, 3, 0])
+    W[2] *= 2.0**-101
+    y = np.empty((6, 3), np.float32)
     _core.linear_forward(x, W, bias, y, "int8")
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(y, exact(bias, x, W))
-    assert y[:2].tolist() == [[2, 3], [2, 3]]
+    assert y[:2].tolist() == [[2, 3, 0], [2, 3, 0]]
+    assert y[5].tolist()[1:] == [3, 0]
     assert np.isnan(y[3:5]).all()
     assert np.isfinite(y[5]).all()
+
+
+def test_a_tiny_row_is_zero(isa, instructions):
+    x, W = np.full((2, 5), 2.0**-101, np.float32), np.full((3, 5), 2.0**120, np.float32)
+    x[1] *= 2
+    y = np.empty((2, 3), np.float32)
+    _core.linear_forward(x, W, None, y, "int8")
+    assert y[0].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(y[1], 5 * 2.0**20, rtol=1e-6)
+
+
+def test_given_scales_keep_the_integers(isa, instructions):
+    rng = np.random.default_rng(0)
+    integers = {"weight_ih": rng.integers(-60, 61, (7, 5)), "weight_hh": rng.integers(-60, 61, (7, 7))}
+    scales = {name: rng.uniform(0.01, 0.1, 7).astype(np.float32) for name in integers}
+    weights = {name: (scales[name][:, None] * integers[name]).astype(np.float32) for name in integers}
+    x, h = rng.normal(size=(1, 3, 5)).astype(np.float32), rng.normal(size=(1, 3, 7)).astype(np.float32)
+    cell = _core.Cell("rnn", weights, nonlinearity="identity", matmul_precision="int8", scales=scales)
+    y, _ = _core.run_stack([cell], 1, None, x, (h,), False)
+    sums = np.zeros((3, 7), np.float32)
+    for name, rows in (("weight_ih", x[0]), ("weight_hh", h[0])):
+        read, read_scales = reference.quantize(rows)
+        both = read_scales.astype(np.float32) * scales[name]
+        sums = ((read @ integers[name].T) * both + sums).astype(np.float32)
+    assert_same_bits({"y": y[0]}, {"y": sums})
+
+
+@all_options
+def test_given_scales_are_those_of_their_rows(name, isa, instructions):
+    case = make(name, 3, 2, 5, 6, dtype="float32")
+    matrices = {key: array for key, array in case.weights.items() if array.ndim == 2}
+    rng = np.random.default_rng(0)
+    scales = {
+        key: 2.0 ** rng.integers(-9, -4, len(array)).astype(np.float32) for key, array in matrices.items()
+    }
+    for (
+        key,
+        array,
+    ) in matrices.items():  # the largest integer of each row is 127, so the scale follows from it too
+        integers = rng.integers(-126, 127, array.shape)
+        integers[:, 0] = 127
+        case.weights[key] = (integers * scales[key][:, None]).astype(np.float32)
+    got, want = (
+        _core.run_stack([_core.Cell(case.cell, case.weights, **options)], 1, None, case.x, case.state, False)[
+            0
+        ]
+        for options in ({**case.options, **PRECISION, "scales": scales}, {**case.options, **PRECISION})
+    )
+    assert_same_bits({"y": got}, {"y": want})
 
 
 @pytest.mark.parametrize("bounded", [False, True])

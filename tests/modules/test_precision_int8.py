@@ -26,6 +26,7 @@ class Doubled(rf.Module):
     def forward(self, x, state=None):
         y, state, inner = self.inner.forward(x, state)
         y, _, head = self.head.forward(y)
+        self.tapes = [inner, head]
         return 2 * y, state, (inner, head)
 
     def backward(self, tape, dy=None, dstate=None):
@@ -85,6 +86,18 @@ def test_a_user_s_module_evaluates_through_its_forward():
     model.matmul_precision = "int8"
     h, state = model.inner(x)
     assert_equal(model(x), (2 * model.head(h)[0], state))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_tape_of_an_evaluation_has_no_gradient(cell):
+    model = Doubled(small_layer(cell))
+    model.matmul_precision = "int8"
+    model(x)
+    for member, tape in zip((model.inner, model.head), model.tapes, strict=True):
+        with pytest.raises(
+            ValueError, match="tape: expected one with gradients, got one of products in int8"
+        ):
+            member.backward(tape)
 
 
 def test_one_member_in_int8_is_enough_to_refuse():

@@ -25,7 +25,7 @@ def cell_rows():
         info = &cell_table[n]
         rows.append((
             info.name.decode(), info.layer.decode(), None if info.option == NULL else info.option.decode(),
-            bool(info.option_value), info.gates.decode(), info.parts.decode(),
+            bool(info.option_value), info.plain != n, info.gates.decode(), info.parts.decode(),
             tuple([info.gates[info.x_block[slot]:info.x_block[slot] + 1].decode() for slot in range(info.X)]),
             named(info.required), named(info.optional),
             tuple([_WEIGHTS[weight] for weight in range(WEIGHTS) if is_vector(info, weight)]),
@@ -35,14 +35,20 @@ def cell_rows():
 
 
 cpdef int find_row(str layer, dict options) except -1:
-    """The number of the row of a layer with these options; one that is left out has the value of the layer's first row."""
+    """The number of the row of a layer with these options; one that is left out has the value of the layer's first row, and
+    `layer_norm` is False."""
     cdef bytes name = layer.encode()
-    cdef int n = find_cell(name, -1), row
+    cdef bint layer_norm = options.get("layer_norm", False)
+    cdef int n = find_cell(name, -1, False), row
     if n < 0:
         layers = dict.fromkeys([cell_table[row].layer.decode() for row in range(CELLS)])
         raise ValueError(f"layer: expected one of {', '.join(layers)}, got {layer!r}")
     if cell_table[n].option != NULL and (option := cell_table[n].option.decode()) in options:
-        n = find_cell(name, bool(options[option]))
+        n = find_cell(name, bool(options[option]), layer_norm)
+    elif layer_norm:
+        n = find_cell(name, -1, True)
+    if n < 0:
+        raise ValueError(f"layer_norm: expected False for a layer {layer!r} with {options}")
     return n
 
 
@@ -58,13 +64,18 @@ cdef struct Packed:      # weights as the passes read them; NULL: not there
     void *step           # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1)
     void *bias           # [S*H]
     void *second         # [P/(4V)][H][4][V]: W_m packed flat over its rows
+    void *norm           # the parameters of layer normalization (NormLayout)
     void *dx             # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
     void *back           # [P/(4V)][G*H][4][V]: W_hh packed flat over its P columns
     void *second_back    # [H/(4V)][P][4][V]: W_m packed flat over its H columns
 
 cdef enum:
-    FORWARD_PACKS = 4    # the first of these
-    BACKWARD_PACKS = 3   # the others
+    FORWARD_PACKS = 5    # the first of these
+    BACKWARD_PACKS = 4   # the others, and the parameters of layer normalization again
+
+cdef inline Packed forward_packed(void *const *buffers) noexcept nogil:
+    """The weights of a forward pass in their buffers [FORWARD_PACKS]."""
+    return Packed(buffers[0], buffers[1], buffers[2], buffers[3], buffers[4], NULL, NULL, NULL)
 
 cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, bint reverse, Py_ssize_t I, Py_ssize_t H,
                     Py_ssize_t P, void *const *weights) noexcept nogil:
@@ -132,7 +143,8 @@ cdef class Cell:
         Of weights that were quantized to int8 before: float32, one for each row. The weight is integers from -127 to 127
         times these.
     **options
-        The options that select a row of the table: ``coupled_gates``, ``reset_after``.
+        The options that select a row of the table: ``coupled_gates``, ``reset_after``. Layer normalization has no option
+        here: its parameters are among the weights.
     """
 
     cdef Layer layer
@@ -148,10 +160,14 @@ cdef class Cell:
                  matmul_precision="float32", scales=None, **options):
         cdef void *pointers[WEIGHTS]
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
-        cdef int cell = find_row(layer, options)
-        cdef Py_ssize_t H = cnp.PyArray_DIM(weight_ih, 0) // cell_table[cell].X
+        cdef int cell
+        cdef Py_ssize_t H
+        options["layer_norm"] = weights.get("ln_ih_weight") is not None
+        cell = find_row(layer, options)
+        H = cnp.PyArray_DIM(weight_ih, 0) // cell_table[cell].X
         if cell_table[cell].option != NULL:
             options.pop(cell_table[cell].option.decode(), None)
+        options.pop("layer_norm", None)
         if options:
             raise TypeError(f"Cell: unexpected options {', '.join(options)}")
         self.name, self.precision = layer, PRECISIONS[matmul_precision]
@@ -183,7 +199,7 @@ cdef class Cell:
         self.block = workspace_take(NULL, FORWARD_PACKS, sizes, buffers)
         if self.block == NULL:
             raise MemoryError("no memory for the packed weights")
-        self.packed = Packed(buffers[0], buffers[1], buffers[2], buffers[3], NULL, NULL, NULL)
+        self.packed = forward_packed(buffers)
         before = fp_enter()  # biases are added up
         pack_for_forward(self.k, &self.layer, &self.packed, 0, 1)
         fp_leave(before)

@@ -36,13 +36,15 @@ cdef void step_sizes(const Kernels *k, const Layer *layer, bint back, size_t *si
 cdef void wire_step(Step *step, const Kernels *k, Py_ssize_t B, bint back, void **own, void *gates, void *m) noexcept nogil:
     """The buffers of a layer, own [STEP_BUFFERS], and those that all layers share."""
     cdef Pass *p = &step.p
-    step.packed = Packed(own[0], own[1], own[2], own[3], NULL, NULL, NULL)
+    step.packed = forward_packed(own)
     if back:
-        step.packed.dx, step.packed.back, step.packed.second_back = own[4], own[5], own[6]
+        step.packed.dx, step.packed.back = own[FORWARD_PACKS], own[FORWARD_PACKS + 1]
+        step.packed.second_back = own[FORWARD_PACKS + 2]
     if has_vectors(&step.layer.p):
         step.vectors = own[STEP_VECTORS]
-    p[0], step.phases = step.layer.p, forward_phases(k, &step.layer.p)
-    p.T, p.B, p.w_step = 1, B, step.packed.step
+    p[0] = step.layer.p
+    p.T, p.B, p.w_step, p.norm = 1, B, step.packed.step, step.packed.norm
+    step.phases = forward_phases(k, p)
     p.gates = packed_rows(gates, B, p.S * p.H, NULL)
     if has_second_product(p):
         p.w_m, p.m = step.packed.second, packed_rows(m, B, p.H, NULL)

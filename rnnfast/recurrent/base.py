@@ -87,9 +87,11 @@ class Recurrent(Module):
         source = checks.generator(rng)
         for suffix, shapes in self._shapes():
             for name, shape in shapes.items():
-                self._parameters[name + suffix] = Parameter(
-                    source.uniform(*self._range(name), shape).astype(kind)
-                )
+                if name.startswith("ln_"):  # layer normalization starts without effect
+                    initial = np.full(shape, 1.0 if name.endswith("weight") else 0.0)
+                else:
+                    initial = source.uniform(*self._range(name), shape)
+                self._parameters[name + suffix] = Parameter(initial.astype(kind))
         self._seed_masks(source)
         self._derive()
 

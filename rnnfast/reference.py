@@ -40,7 +40,8 @@ or, with the reset gate after the product with W_hn (Appleyard, Kočiský and Bl
 The blocks of a weight are stacked: i, f, g, o (if coupled i, g, o) and r, z, n.
 
 Layer normalization (Ba, Kiros and Hinton 2016) of RNN, LSTM and this second GRU: each product, W_ih·x_t and
-W_hh·h_{t-1} with all its blocks, becomes LN(product), to which the biases are added, and h_t = o * tanh(LN(c_t))::
+W_hh·h_{t-1} with all its blocks, becomes LN(product), to which the biases are added. The LSTM's output is
+o * tanh(LN(c_t)). The GRU of the paper normalizes the block of n apart from r and z::
 
     LN(a) = weight * (a - mean(a)) / sqrt(mean((a - mean(a))**2) + 1e-5) + bias
 

@@ -48,7 +48,7 @@ OPTIONS = {  # a variant, and what more `make` is asked for
     ),
     "gru-norm": ("gru", {"layer_norm": True}),
 }
-# Where the weights of layer normalization lie; with larger ones, errors grow from step to step in long sequences.
+# About the weights of layer normalization. With larger ones, errors grow from step to step in long sequences.
 GAINS = {"ln_ih_weight": 0.7, "ln_hh_weight": 0.2, "ln_c_weight": 0.3}
 all_options = pytest.mark.parametrize("name", OPTIONS)
 SHAPES = [  # T, B, I, H

@@ -94,6 +94,8 @@ static void norm_moments(int rows, const real *const *a, ptrdiff_t n, Moments *m
 /* The normalized numbers of a vector of a row. */
 static ALWAYS_INLINE vec v_normal(vec a, const Moments *m) { return v_mul(v_sub(a, v_set1(m->mean)), v_set1(m->scale)); }
 
+#if TRAINS
+
 static inline int is_zero(const real *d, ptrdiff_t n)
 {
     while (n > 0 && *d == 0) n--, d++;
@@ -144,5 +146,7 @@ static void norm_gradient(int rows, ptrdiff_t n, const real *const *dy, const re
     if (rows == NORM_ROWS) gradients_of(NORM_ROWS, n, dy, gain, moments, a, d_gain);
     else for (int r = 0; r < rows; r++) gradients_of(1, n, dy + r, gain, moments + r, a + r, d_gain + r);
 }
+
+#endif
 
 #endif

@@ -246,7 +246,8 @@ static void run_phase(const Kernels *k, const Phases *phases, int phase, const P
         b_end = piece_end(b, p->B, in_pieces, row_turn++);
         for (ptrdiff_t g = 0, g_end; g < groups; g = g_end) {
             g_end = piece_end(g, groups, in_pieces, turn++);
-            void *scratch = copies(k, b_end - b, p->G * p->H > p->P ? p->G * p->H : p->P > p->H ? p->P : p->H);
+            const ptrdiff_t K = p->G * p->H > p->P ? p->G * p->H : p->P > p->H ? p->P : p->H;
+            void *scratch = zeros((b_end - b) * k->copy_size(K) + k->norm_scratch(p));
             phases->run[phase](p, s, b, b_end, g, g_end, scratch);
             free(buffers[--buffer_count]);
         }
@@ -309,7 +310,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
               .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G,
               .cell_clip = layer->cell_clip > 0 ? layer->cell_clip : INFINITY};
     const Phases forward = forward_phases(k, &p);
-    const int second = has_second_product(&p);
+    const int second = has_second_product(&p), normed = is_normed(&p);
     uint64_t *hash;
 
     random_state = seed;
@@ -342,8 +343,11 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
 
     k->pack_by_rows(&ih, w_project, 0, k->groups_of(X * H));
     if (G) k->pack_by_gates(&hh, w_step, 0, groups_of_units(k, &p, STEP_UNITS));
-    k->add_bias(&bias_ih, bias);
-    k->add_bias(&bias_hh, at(bias, (S - X) * H));
+    if (normed) p.norm = numbers(norm_layout(&p).vectors, 1);
+    else {
+        k->add_bias(&bias_ih, bias);
+        k->add_bias(&bias_hh, at(bias, (S - X) * H));
+    }
     const Product project = {I, X * H, (S - X) * H, rows(x, B, B * I, I), w_project, bias, p.gates, in_pieces};
     for (ptrdiff_t q = 0, end; q < T * B; q = end) {
         end = piece_end(q, T * B, in_pieces, 3);
@@ -372,6 +376,10 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         p.d_m = cell->m_slot == NO_SLOT ? rows(zeros(T * B * P), B, B * P, P)
                                         : rows(at(gates, cell->m_slot * H), B, B * S * H, S * H);
         k->pack_by_columns(&m, w_m_back, 0, k->groups_of(H));
+    }
+    if (normed) {
+        p.d_out = rows(zeros(B * H), B, 0, H);
+        p.d_norm = zeros(B * norm_layout(&p).count);
     }
     if (G) k->pack_by_columns(&hh, w_back, 0, k->groups_of(P));
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
@@ -409,7 +417,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     *hash = checksum(*hash, db, S * H);
     *hash = checksum(*hash, db_hh, X * H);
     if (layer->P) *hash = checksum(*hash, dw_hr, P * H);
-    if (layer->peephole) {
+    if (normed) *hash = checksum(*hash, p.d_norm, B * norm_layout(&p).count);
+    else if (layer->peephole) {
         void *sums[WEIGHTS];
         for (int weight = WEIGHT_CI; weight <= WEIGHT_CO; weight++) sums[weight] = zeros(H);
         for (int n = 0; n < cell->vectors; n++) p.d_vector[n] = sums[cell->vector[n].weight];
@@ -456,6 +465,10 @@ static void check(const Kernels *k)
         {"coupled peephole projected", LSTM_COUPLED, TANH, 1, 2, 0},
         {"gru before", GRU_BEFORE, TANH, 0, 0, 0},
         {"indrnn relu", INDRNN, RELU, 0, 0, 0},
+        {"rnn norm", RNN_NORM, TANH, 0, 0, 0},
+        {"lstm norm", LSTM_NORM, TANH, 0, 0, 0},
+        {"gru norm", GRU_NORM, TANH, 0, 0, 0},
+        {"coupled norm peephole projected", LSTM_COUPLED_NORM, TANH, 1, 2, 0.5},
     };
 
     size = k->real_size;

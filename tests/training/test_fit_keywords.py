@@ -231,6 +231,10 @@ def test_data_that_may_be_unpadded_gives_no_warning() -> None:
     [
         ({"clip_norm": 2.0}, r"expected clip_norm=1\.0, which its run was made with, got 2\.0"),
         ({"clip_norm": None}, r"expected clip_norm=1\.0, which its run was made with, got None"),
+        (
+            {"clip_norm": None, "clip_value": 2.0},
+            r"expected clip_norm=1\.0, which its run was made with, got None",
+        ),
         ({"batch_size": 10}, "expected batch_size=5, which its run was made with, got 10"),
         ({"shuffle": False}, "expected shuffle=True, which its run was made with, got False"),
         ({"shuffle": False, "stateful": True}, "expected (shuffle|stateful)="),

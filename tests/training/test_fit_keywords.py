@@ -231,10 +231,6 @@ def test_data_that_may_be_unpadded_gives_no_warning() -> None:
     [
         ({"clip_norm": 2.0}, r"expected clip_norm=1\.0, which its run was made with, got 2\.0"),
         ({"clip_norm": None}, r"expected clip_norm=1\.0, which its run was made with, got None"),
-        (
-            {"clip_norm": None, "clip_value": 2.0},
-            r"expected clip_norm=1\.0, which its run was made with, got None",
-        ),
         ({"batch_size": 10}, "expected batch_size=5, which its run was made with, got 10"),
         ({"shuffle": False}, "expected shuffle=True, which its run was made with, got False"),
         ({"shuffle": False, "stateful": True}, "expected (shuffle|stateful)="),
@@ -255,6 +251,14 @@ def test_settings_that_change_at_resuming_are_named(
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
     fit_mse(model, data, **options, resume=path, epochs=2, minutes=9.0, schedule=rf.schedules.step(3))
+
+
+@pytest.mark.parametrize("value", [2.0, None])
+def test_another_clip_value_at_resuming_is_named(tmp_path: Path, value: float | None) -> None:
+    data, path = (normal(T, N, I), normal(T, N, 1)), tmp_path / "run.npz"
+    fit_mse(tagger(), data, clip_value=1.0, checkpoint=path, epochs=1)
+    with pytest.raises(ValueError, match=rf"expected clip_value=1\.0, which its run .*, got {value}"):
+        fit_mse(tagger(), data, clip_value=value, resume=path, epochs=2)
 
 
 def test_checkpoints_without_settings_can_be_resumed(tmp_path: Path) -> None:

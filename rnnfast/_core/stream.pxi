@@ -190,10 +190,14 @@ cdef class Stepper:
             raise MemoryError("no memory for the packed weights")
         pack_stack(&self.stack)
 
-    def refresh(self):
-        """Take over the layer's present weights; the state stays."""
+    def repack(self, cells):
+        """Take over the present weights of the same layers, from the Cell of each; the state stays."""
+        cdef int n
         if self.stack.block == NULL:
             raise RuntimeError("this stream was never set up: its __init__ has not run")
+        for n in range(self.stack.layers):
+            memcpy(self.stack.step[n].layer.weights, (<Cell>cells[n]).layer.weights, WEIGHTS * sizeof(void *))
+        self.cells = cells
         pack_stack(&self.stack)
 
     @property

@@ -61,6 +61,10 @@ class Stream(_core.Stepper):
         self._layer = layer
         self._batch = batch
 
+    def refresh(self) -> None:
+        """Take over the layer's present weights; the state stays."""
+        self.repack(self._layer.cells)
+
     def _check(self, x: ArrayLike) -> np.ndarray:
         """x as the kernels read it."""
         x = checks.floats("x", x, self._layer.state_form.dtype)

@@ -390,7 +390,7 @@ class Recurrent(Module):
             reset = None if reset is None else layout.time_major(reset)
             sequences = passes.sequences_of(checks.checked_lengths(lengths, T, B), reset, T, B)
         if state is not None:
-            state = self.state_form.checked("state", state, (len(self.cells), *((B,) if batched else ())))
+            state = self.state_form.checked("state", state, (len(self.suffixes), *((B,) if batched else ())))
             state = self.state_form.parts_of(state, batched)
         return inputs, state, sequences, layout
 

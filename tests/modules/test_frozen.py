@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -103,6 +105,39 @@ def test_linear(precision, bias):
     linear.freeze()
     for _ in range(2):
         assert_equal([linear(x), linear(x[0, 0]), linear(x[:0])], want)
+
+
+@pytest.mark.parametrize("precision", _core.PRECISIONS)
+def test_later_calls_read_what_the_first_one_packed(precision):
+    """Only here is the memory overwritten, past NumPy and Python."""
+    model = rf.Sequential(rf.LSTM(I, H, bidirectional=True, rng=0), rf.Linear(2 * H, 3, rng=1))
+    model.matmul_precision = precision
+    want = model(x)
+    model.freeze()
+    model(x)
+    for parameter in model.parameters():
+        ctypes.memset(parameter.data.ctypes.data, 0, parameter.data.nbytes)
+    assert_equal(model(x), want)
+    model.matmul_precision = precision  # packs anew
+    assert not model(x)[0].any()
+
+
+def test_threads_share_a_module_while_it_is_frozen_and_unfrozen():
+    model = rf.Sequential(small_layer("gru", num_layers=2), rf.Linear(H, 2, rng=1))
+    want, wrong = model(x)[0], []
+
+    def evaluate() -> None:
+        wrong.extend(n for n in range(200) if not np.array_equal(model(x)[0], want))
+
+    threads = [Thread(target=evaluate) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        model.freeze()
+        model.unfreeze()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_models_of_every_kind_freeze_with_their_members():

@@ -286,10 +286,10 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
     global runs
 
     runs += 1
-    set_forward(&job, pass_kernels(&cell.layer, y, cell.precision, B) if cell.block == NULL else cell.k, &cell.layer, T, B)
+    set_forward(&job, pass_kernels(&cell.layer, y, cell.precision, B), &cell.layer, T, B)
     job.threads = threads
-    if cell.block != NULL:
-        job.given = &cell.packed
+    if cell.packs is not None:
+        job.given = cell.packed_for(job.k)
     job.ragged = whole(T, B) if sequences is None else sequences.ragged
     if isinstance(x, Embedded):
         job.embedded, job.table = (<Embedded>x).lookup(), table_rows((<Embedded>x).table)

@@ -13,7 +13,7 @@ from rnnfast.arithmetic import to_nearest
 from rnnfast.nn.optim.orthonormal import Orthonormal
 from rnnfast.nn.optim.settings import checked_setting
 from rnnfast.nn.optim.state import StateReader
-from rnnfast.nn.parameter import Parameter, named_grad
+from rnnfast.nn.parameter import Parameter, named_grad, unwritable
 
 __all__ = ["BLOCK", "Optimizer"]
 
@@ -98,16 +98,16 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If a parameter is read-only. No parameter has been changed then.
+            If a parameter is read-only, or its module frozen. No parameter has been changed then.
         """
         updated: list[tuple[int, NDArray, NDArray]] = []
         for index, param in enumerate(self.params):
             grad, data = named_grad(f"params[{index}]", param), param.data
             if grad is not None:
                 updated.append((index, data, grad))
-                if not data.flags.writeable:
+                if problem := unwritable(param):
                     raise ValueError(
-                        f"params[{index}]: expected a parameter that can be written, got a read-only one of "
+                        f"params[{index}]: expected a parameter that can be written, got {problem}; it has "
                         f"shape {param.shape}"
                     )
         names = self.averages

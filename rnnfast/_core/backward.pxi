@@ -141,47 +141,6 @@ cdef void clear_gradients(const BackwardJob *job) noexcept nogil:
         if job.grads[n] != NULL:
             memset(job.grads[n], 0, weight_size(&cell_table[p.cell], n, job.layer.input_size, p.H, p.P) * job.k.real_size)
 
-cdef void input_bias_gradient(const BackwardJob *job, int weight, const void *slots) noexcept nogil:
-    """The gradient of a bias from the sum of d in the slots of the input, [X*H]."""
-    cdef Blocks bias = input_window(&job.p, job.grads[weight], 1)
-    if bias.data != NULL:
-        job.k.unpack_bias(&bias, slots)
-
-cdef void state_bias_gradient(const BackwardJob *job, int weight, Py_ssize_t count, const void *slots) noexcept nogil:
-    """The gradient of a bias from the sum of d in the last slots, [count*H]."""
-    cdef Blocks bias = state_window(&job.p, job.grads[weight], 1, count)
-    if bias.data != NULL:
-        job.k.unpack_bias(&bias, slots)
-
-cdef void norm_gradients(const BackwardJob *job) noexcept nogil:
-    """The gradients of layer normalization, of the biases and of the vector weights: the sums of the rows of the batch, b
-    ascending."""
-    cdef const Kernels *k = job.k
-    cdef const Pass *p = &job.p
-    cdef const CellInfo *info = &cell_table[p.cell]
-    cdef NormLayout n = norm_layout(p)
-    cdef void *sum = p.d_norm
-    cdef void *shift = at(sum, n.shift, k)
-    cdef void *state_shift = at(sum, n.shift + (n.slots - p.X) * p.H, k)
-    cdef Py_ssize_t b
-    cdef int v
-    if sum == NULL:
-        return
-    for b in range(1, p.B):
-        k.add(n.count, at(sum, b * n.count, k), sum)
-    input_bias_gradient(job, LN_IH_WEIGHT, at(sum, n.gain_x, k))
-    state_bias_gradient(job, LN_HH_WEIGHT, p.G, at(sum, n.gain_h, k))
-    input_bias_gradient(job, LN_IH_BIAS, shift)
-    input_bias_gradient(job, BIAS_IH, shift)
-    state_bias_gradient(job, LN_HH_BIAS, p.X, state_shift)
-    state_bias_gradient(job, BIAS_HH, p.X, state_shift)
-    if job.grads[LN_C_WEIGHT] != NULL:
-        memcpy(job.grads[LN_C_WEIGHT], at(sum, n.gain_c, k), p.H * k.real_size)
-        memcpy(job.grads[LN_C_BIAS], at(sum, n.shift_c, k), p.H * k.real_size)
-    for v in range(info.vectors):
-        if p.d_vector[v] != NULL:
-            memcpy(p.d_vector[v], at(sum, n.vectors + v * p.H, k), p.H * k.real_size)
-
 cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil:
     """Prepares what follows the last chunk if x is embedded: the backward pass of a dense layer over the V tokens, with the
     sum of d over a token's rows as its dy. `table` has the tokens' rows, zeros for those that do not occur."""
@@ -438,10 +397,10 @@ cdef int run_backward(BackwardJob *job, Workspace *workspace) noexcept nogil:
     wire_backward(job, buffers)
     threads_run(backward_worker, job, planned.workers)
     if is_normed(p):
-        norm_gradients(job)
+        norm_gradients(k, p, job.grads)
     else:
-        input_bias_gradient(job, BIAS_IH, job.db)
-        state_bias_gradient(job, BIAS_HH, p.X, at(job.db, (p.S - p.X) * p.H, k))
+        input_bias_gradient(k, p, job.grads, BIAS_IH, job.db)
+        state_bias_gradient(k, p, job.grads, BIAS_HH, p.X, at(job.db, (p.S - p.X) * p.H, k))
     workspace_give(workspace, block)
     return 0
 

@@ -25,44 +25,6 @@ cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y a
 
 # ---- packed weights ------------------------------------------------------------------------------------------------
 
-cdef void add_biases(const Kernels *k, const Layer *layer, void *bias) noexcept nogil:
-    """bias [S*H] = b_ih in the slots of the input + b_hh in those of the state; NULL is zero."""
-    cdef const Pass *p = &layer.p
-    memset(bias, 0, p.S * p.H * k.real_size)
-    if is_normed(p):  # they follow the normalization
-        return
-    add_input_bias(k, layer, BIAS_IH, bias)
-    add_state_bias(k, layer, BIAS_HH, p.X, at(bias, (p.S - p.X) * p.H, k))
-
-cdef void add_input_bias(const Kernels *k, const Layer *layer, int weight, void *slots) noexcept nogil:
-    """slots [X*H] += a bias in the slots of the input; NULL is zero."""
-    cdef Blocks bias = input_window(&layer.p, layer.weights[weight], 1)
-    if bias.data != NULL:
-        k.add_bias(&bias, slots)
-
-cdef void add_state_bias(const Kernels *k, const Layer *layer, int weight, Py_ssize_t count, void *slots) noexcept nogil:
-    """slots [count*H] += a bias in the last slots; NULL is zero."""
-    cdef Blocks bias = state_window(&layer.p, layer.weights[weight], 1, count)
-    if bias.data != NULL:
-        k.add_bias(&bias, slots)
-
-cdef void pack_norm(const Kernels *k, const Layer *layer, void *norm) noexcept nogil:
-    """The parameters of layer normalization, as NormLayout says."""
-    cdef const Pass *p = &layer.p
-    cdef NormLayout n = norm_layout(p)
-    cdef void *shift = at(norm, n.shift, k)
-    cdef void *state_shift = at(norm, n.shift + (n.slots - p.X) * p.H, k)
-    memset(norm, 0, n.vectors * k.real_size)
-    add_input_bias(k, layer, LN_IH_WEIGHT, at(norm, n.gain_x, k))
-    add_state_bias(k, layer, LN_HH_WEIGHT, p.G, at(norm, n.gain_h, k))
-    add_input_bias(k, layer, LN_IH_BIAS, shift)
-    add_input_bias(k, layer, BIAS_IH, shift)
-    add_state_bias(k, layer, LN_HH_BIAS, p.X, state_shift)
-    add_state_bias(k, layer, BIAS_HH, p.X, state_shift)
-    if layer.weights[LN_C_WEIGHT] != NULL:
-        memcpy(at(norm, n.gain_c, k), layer.weights[LN_C_WEIGHT], p.H * k.real_size)
-        memcpy(at(norm, n.shift_c, k), layer.weights[LN_C_BIAS], p.H * k.real_size)
-
 cdef void forward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes) noexcept nogil:
     """sizes [FORWARD_PACKS] OUT, in bytes."""
     cdef const Pass *p = &layer.p
@@ -71,10 +33,6 @@ cdef void forward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes
     sizes[2] = p.S * p.H * k.real_size
     sizes[3] = packed_size(k, p.H, p.P) if has_second_product(p) else 0
     sizes[4] = norm_size(k, p)
-
-cdef inline size_t norm_size(const Kernels *k, const Pass *p) noexcept nogil:
-    """Bytes of the packed parameters of layer normalization, which passes in both directions read."""
-    return norm_layout(p).vectors * k.real_size if is_normed(p) else 0
 
 cdef inline Py_ssize_t forward_scratch(const Kernels *k, const Layer *layer, Py_ssize_t B) noexcept nogil:
     """Operands of a worker's scratch memory: for a step of B rows, and for flat products."""

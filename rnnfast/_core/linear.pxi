@@ -63,7 +63,7 @@ cdef const Packed *packed_linear(Packs packs, const Kernels *k, weight, bias) ex
     cdef uint64_t before
     if packed == NULL:
         w = one_block(weight)
-        sizes = [packed_size(k, w.width, w.height), 0, w.height * k.real_size, 0]
+        sizes = [packed_size(k, w.width, w.height), 0, w.height * k.real_size, 0, 0]
         packed = packs.add(k, sizes)
         before = fp_enter()  # int8 and bfloat16 round
         k.pack_by_rows(&w, packed.project, 0, k.groups_of(w.height))

@@ -24,6 +24,7 @@ VARIANTS = {
     "lstm": ("lstm", {}),
     "gru": ("gru", {}),
     "indrnn": ("indrnn", {"nonlinearity": "relu"}),
+    "slstm": ("slstm", {}),
 }
 LAYERS = {  # the class of each layer of the table of cells
     layer: next(getattr(rf, name) for name in rf.__all__ if name.lower() == layer)
@@ -39,6 +40,7 @@ OPTIONS = {  # a variant, and what more `make` is asked for
     "lstm-wide-projection": ("lstm", {"P": 37}),
     "lstm-all": ("lstm", {"peephole": True, "coupled_gates": True, "cell_clip": 0.4, "P": 2}),
     "gru-reset-before": ("gru", {"reset_after": False}),
+    "slstm-heads": ("slstm", {"heads": True}),
 }
 all_options = pytest.mark.parametrize("name", OPTIONS)
 SHAPES = [  # T, B, I, H
@@ -67,7 +69,7 @@ class Case(NamedTuple):
     options: dict[str, Any]  # keywords of the forward function beside the weights
     x: np.ndarray  # [T, B, I]
     weights: dict[str, np.ndarray]
-    state: tuple[np.ndarray, ...]  # (h,) or (h, c), each [B, H], a projected h [B, P]
+    state: tuple[np.ndarray, ...]  # h and further parts, each [B, H], a projected h [B, P]
     dy: np.ndarray | None  # [T, B, H]
     dstate: tuple[np.ndarray | None, ...]  # as state
     dstates: tuple[np.ndarray | None, ...] | None = None  # as state, each [T, B, ·]; None: not handed over
@@ -108,12 +110,13 @@ def make(
 ) -> Case:
     """A layer at torch's default weight scale, with nonzero distinct states and gradients on every result.
 
-    `name` is one of OPTIONS. An LSTM may be asked for peepholes and a projection to P; what else is asked
-    goes to the forward function.
+    `name` is one of OPTIONS. An LSTM may be asked for peepholes and a projection to P, an SLSTM for heads, the
+    least number above 1 that H allows; what else is asked goes to the forward function.
     """
     variant, more = OPTIONS[name]
     asked = {**more, **asked}
     peephole, P = asked.pop("peephole", False), asked.pop("P", None)
+    heads = next((n for n in range(2, H + 1) if H % n == 0), 1) if asked.pop("heads", False) else 1
     cell, options = VARIANTS[variant]
     options = {**options, "reverse": reverse, **asked}
     info = _core.cell_info(cell, **options)
@@ -121,7 +124,7 @@ def make(
     bound = H**-0.5
     wanted = {name: bias for name in info.optional} | dict.fromkeys(info.vectors, peephole) | {"weight_hr": P}
     names = [*info.required, *(name for name in info.optional if wanted[name])]
-    shapes = {name: info.weight_shape(name, I, H, P or H) for name in names}
+    shapes = {name: info.weight_shape(name, I, H, P or H, heads) for name in names}
     widths = info.widths(H, P or H)
     case = Case(
         cell,
@@ -155,7 +158,7 @@ def make_ragged(
 
 
 def forward(module: ModuleType, case: Case) -> tuple[dict[str, np.ndarray], Any]:
-    """The outputs of `<cell>_forward` by name (y, h, for the LSTM c, and states_*), and its tape."""
+    """The outputs of `<cell>_forward` by name (y, the parts of the state, and states_*), and its tape."""
     function = getattr(module, f"{case.cell}_forward")
     y, final, tape, *states = function(case.x, **case.weights, state=as_state(case.state), **case.options)
     outputs = {"y": y, **named_parts("", final)}

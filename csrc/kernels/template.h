@@ -21,6 +21,7 @@
 #include "cells/indrnn.h"
 #include "cells/lstm.h"
 #include "cells/rnn.h"
+#include "cells/slstm.h"
 
 static void add(ptrdiff_t n, const void *x, void *y)
 {
@@ -43,6 +44,7 @@ static void add(ptrdiff_t n, const void *x, void *y)
 VMATH(exp)
 VMATH(tanh)
 VMATH(sigmoid)
+VMATH(log_sigmoid)
 
 static void fma_chains(ptrdiff_t turns)
 {
@@ -79,7 +81,7 @@ static void fma_chains(ptrdiff_t turns)
         .product = product, .groups_of = groups_of, .gather = gather, \
         .step_forward = {CELL_TABLE(FORWARD_OF)}, BACKWARD_KERNELS \
         .dropout = dropout, .add = add, \
-        .vmath = {map_exp, map_tanh, map_sigmoid}, .fma_chains = fma_chains, \
+        .vmath = {map_exp, map_tanh, map_sigmoid, map_log_sigmoid}, .fma_chains = fma_chains, \
     };
 
 #endif

@@ -311,7 +311,8 @@ class Tape:
         """The columns of each head: of [.., H] its D units, of [.., G*H] its units of every block, [.., G*D]."""
         *leading, columns = array.shape
         blocks = array.reshape(*leading, columns // self.H, self.heads, self.H // self.heads)
-        return [blocks[..., head, :].reshape(*leading, -1) for head in range(self.heads)]
+        own = columns // self.heads
+        return [blocks[..., head, :].reshape(*leading, own) for head in range(self.heads)]
 
     def from_heads(self, parts: list[np.ndarray]) -> np.ndarray:
         """The array whose columns `by_head` divides so."""

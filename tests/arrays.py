@@ -14,6 +14,9 @@ def normal(*shape: int, dtype: Any = np.float32, seed: int = 1) -> np.ndarray:
     return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
 
 
+PARTS = ("h", "c", "n", "m")  # of all states, in their order
+D_PARTS = tuple("d" + part for part in PARTS)
+
 normal64 = partial(normal, dtype=np.float64)
 
 
@@ -36,7 +39,7 @@ def as_state(parts: tuple[Any, ...]) -> Any:
 
 def named_parts(prefix: str, state: Any) -> dict[str, np.ndarray]:
     """The arrays of a layer's state under the names <prefix>h, <prefix>c and so on."""
-    return {prefix + name: part for name, part in zip("hcnm", parts(state), strict=False)}
+    return {prefix + name: part for name, part in zip(PARTS, parts(state), strict=False)}
 
 
 def assert_equal(got: Any, want: Any, name: str = "") -> None:

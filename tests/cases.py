@@ -131,7 +131,7 @@ def make(
         options,
         x=rng.normal(size=(T, B, I)),
         weights={name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()},
-        state=tuple(rng.normal(size=(B, width)) for width in widths),
+        state=tuple(starting(part, rng.normal(size=(B, width))) for part, width in zip(info.parts, widths, strict=True)),
         dy=rng.normal(size=(T, B, widths[0])),
         dstate=tuple(rng.normal(size=(B, width)) for width in widths),
     )
@@ -139,6 +139,11 @@ def make(
         options["return_states"] = True
         case = case._replace(dstates=tuple(rng.normal(size=(T, B, width)) for width in widths))
     return case.astype(dtype)
+
+
+def starting(part: str, array: np.ndarray) -> np.ndarray:
+    """These numbers as an initial part of a state: the SLSTM's n is positive."""
+    return np.abs(array) + 0.5 if part == "n" else array
 
 
 def lengths_and_reset(T: int, B: int, seed: int = 0) -> dict[str, np.ndarray]:

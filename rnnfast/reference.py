@@ -59,9 +59,9 @@ carried from each to the one before it, and every weight's gradient summed over 
 gradient of what goes into gate i's nonlinearity, ``di`` that of what comes out. A gradient of zero stays zero
 whatever it is multiplied with: NaN or infinity in a step whose results nobody uses reaches no gradient.
 
-Dims: T time, B batch, I input, H hidden, P projected (H without a projection), G blocks of a weight (RNN and
-IndRNN 1, LSTM 4 or if coupled 3, GRU 3, sLSTM 4), D units of a head. Everything is computed in the dtype of x, float32 or float64, to
-which the other arrays are cast. This module imports NumPy alone.
+Dims: T time, B batch, I input, H hidden, P projected (H without a projection), D units of a head, G blocks of a
+weight (RNN and IndRNN 1, LSTM and sLSTM 4 or if coupled 3, GRU 3). Everything is computed in the dtype of x,
+float32 or float64, to which the other arrays are cast. This module imports NumPy alone.
 """
 
 from __future__ import annotations
@@ -259,7 +259,8 @@ class Tape:
         self.cell = cell
         self.options = options
         self.matmul_precision = matmul_precision
-        self.bounded = cell != "slstm" and "weight_hr" not in given and options.get("nonlinearity", "tanh") in ("tanh", "sigmoid")
+        saturates = options.get("nonlinearity", "tanh") in ("tanh", "sigmoid")
+        self.bounded = saturates and "weight_hr" not in given and cell != "slstm"
         self.valid = None if lengths is None else _valid(lengths, T, B)
         self.linked = self.valid if reset is None else _linked(reset, reverse, self.valid, T, B)
         self.x = self.within(x)
@@ -308,7 +309,7 @@ class Tape:
         return product if self.bias_hh is None else product + self.bias_hh[rows]
 
     def by_head(self, array: np.ndarray) -> list[np.ndarray]:
-        """The columns of each head: of [.., H] its D units, of [.., G*H] its units of every block, [.., G*D]."""
+        """The columns of each head: its D units of [.., H]; of [.., G*H] its units of every block, [.., G*D]."""
         *leading, columns = array.shape
         blocks = array.reshape(*leading, columns // self.H, self.heads, self.H // self.heads)
         own = columns // self.heads
@@ -1201,7 +1202,8 @@ def slstm_backward(
 
     for t in reversed(tape.order):
         e, f, z, o, empty, kept, through_i, through_f, c_prev, n_prev, c_t, n_t = tape.steps[t]
-        dh_t, dc_t, dn_t, dm_t = (tape.within(carried + of_t[t], t) for carried, of_t in zip(d, d_steps, strict=True))
+        pairs = zip(d, d_steps, strict=True)
+        dh_t, dc_t, dn_t, dm_t = (tape.within(carried + of_steps[t], t) for carried, of_steps in pairs)
         q = _used(dh_t, c_t / n_t)
         d_o = dh_t * q * _used(dh_t, o * (1 - o))
         dq = dh_t * _used(dh_t, o / n_t)

@@ -110,8 +110,8 @@ def make(
 ) -> Case:
     """A layer at torch's default weight scale, with nonzero distinct states and gradients on every result.
 
-    `name` is one of OPTIONS. An LSTM may be asked for peepholes and a projection to P, an SLSTM for heads, the
-    least number above 1 that H allows; what else is asked goes to the forward function.
+    `name` is one of OPTIONS. An LSTM may be asked for peepholes and a projection to P, an SLSTM for heads, as
+    few above one as H allows. What else is asked goes to the forward function.
     """
     variant, more = OPTIONS[name]
     asked = {**more, **asked}
@@ -131,7 +131,7 @@ def make(
         options,
         x=rng.normal(size=(T, B, I)),
         weights={name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()},
-        state=tuple(starting(part, rng.normal(size=(B, width))) for part, width in zip(info.parts, widths, strict=True)),
+        state=tuple(starting(n, rng.normal(size=(B, width))) for n, width in enumerate(widths)),
         dy=rng.normal(size=(T, B, widths[0])),
         dstate=tuple(rng.normal(size=(B, width)) for width in widths),
     )
@@ -141,9 +141,9 @@ def make(
     return case.astype(dtype)
 
 
-def starting(part: str, array: np.ndarray) -> np.ndarray:
-    """These numbers as an initial part of a state: the SLSTM's n is positive."""
-    return np.abs(array) + 0.5 if part == "n" else array
+def starting(part: int, array: np.ndarray) -> np.ndarray:
+    """These numbers as an initial part of a state: the SLSTM's n, part 2, is positive."""
+    return np.abs(array) + 0.5 if part == 2 else array
 
 
 def lengths_and_reset(T: int, B: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""exp, tanh, sigmoid and its logarithm of the kernels: sweeps over every exponent and both signs against wider truth."""
+"""The vector functions of the kernels: sweeps over every exponent and both signs against wider truth."""
 
 from __future__ import annotations
 

@@ -59,9 +59,9 @@ carried from each to the one before it, and every weight's gradient summed over 
 gradient of what goes into gate i's nonlinearity, ``di`` that of what comes out. A gradient of zero stays zero
 whatever it is multiplied with: NaN or infinity in a step whose results nobody uses reaches no gradient.
 
-Dims: T time, B batch, I input, H hidden, P projected (H without a projection), D units of a head, G blocks of a
-weight (RNN and IndRNN 1, LSTM and sLSTM 4 or if coupled 3, GRU 3). Everything is computed in the dtype of x,
-float32 or float64, to which the other arrays are cast. This module imports NumPy alone.
+Dims: T time, B batch, I input, H hidden, P projected (H without a projection), D units of a head, G blocks
+of a weight (RNN and IndRNN 1, LSTM 4 or if coupled 3, GRU 3, sLSTM 4). Everything is computed in the dtype of
+x, float32 or float64, to which the other arrays are cast. This module imports NumPy alone.
 """
 
 from __future__ import annotations
@@ -309,7 +309,7 @@ class Tape:
         return product if self.bias_hh is None else product + self.bias_hh[rows]
 
     def by_head(self, array: np.ndarray) -> list[np.ndarray]:
-        """The columns of each head: its D units of [.., H]; of [.., G*H] its units of every block, [.., G*D]."""
+        """The columns of each head: its D units of [.., H]; of [.., G*H] its units of every block."""
         *leading, columns = array.shape
         blocks = array.reshape(*leading, columns // self.H, self.heads, self.H // self.heads)
         own = columns // self.heads

@@ -171,8 +171,8 @@ class Recurrent(Module):
         state : optional
             The initial state, ``[num_layers*D, B, hidden_size]`` (unbatched: ``[num_layers*D,
             hidden_size]``) with D = 2 if bidirectional, else 1; for LSTM a pair (h, c) of such arrays, h with
-            proj_size in place of hidden_size where that is given; for SLSTM a tuple (h, c, n, m). None, also for a
-            part of it, means zeros.
+            proj_size in place of hidden_size where that is given; for SLSTM a tuple (h, c, n, m). None,
+            also for a part of it, means zeros.
         lengths : array_like of integers, optional
             ``[B]``, with batch_first too (unbatched: one integer): how many steps each sequence has, 0..T, in
             any order. Nothing is read past them; the reverse direction starts at each sequence's own end.

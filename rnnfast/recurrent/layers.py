@@ -454,8 +454,8 @@ class SLSTM(Recurrent):
         c_t = f' c_{t-1} + i' tanh(z),    n_t = f' n_{t-1} + i'
         h_t = sigmoid(o) c_t / n_t
 
-    The state is (h, c, n, m), which starts at zero. A state whose n is 0 is empty: there m_t = i. The units form
-    heads, and W_h has a block for each head, so that a unit sees only the h of its own head.
+    The state is (h, c, n, m), which starts at zero. A state whose n is 0 is empty: there m_t = i. The units
+    form heads, and W_h has a block for each head, so that a unit sees only the h of its own head.
 
     Parameters
     ----------

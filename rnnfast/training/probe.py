@@ -311,7 +311,7 @@ def _saturation(layer: Recurrent, own: _core.Tape) -> dict[str, float]:
         return {} if ends is None else {"a": _near(h[np.arange(T)[:, np.newaxis] < _lengths(own)], *ends)}
     there = np.arange(T)[:, np.newaxis] < np.sort(_lengths(own))[::-1]
     heads = layer.num_heads
-    gates = own.gates[: T * B * S * H].reshape(T, B, heads, S, H // heads)[there]  # as a pass counts steps, rows
+    gates = own.gates[: T * B * S * H].reshape(T, B, heads, S, H // heads)[there]  # as a pass counts rows
     exponential = "if" if layer.cell == "slstm" else ""  # these have no ends
     centred = "z" if layer.cell == "slstm" else "gn"
     return {

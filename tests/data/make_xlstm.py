@@ -1,7 +1,8 @@
 """Makes the stored results of the package `xlstm` beside it, xlstm_*.npz (xlstm 2.0.6, torch 2.13.0).
 
-Each file holds one sLSTM of so many heads, run by the package's loop `slstm_forward` in plain torch: weights as `weights.<name>` under rnnfast's names, x, state.*, y, final.*, the given gradients dy and dfinal.*, and
-what autograd made of them: dx, dstate.*, `grads.<name>`. In the files `..._empty`, the initial state is zero.
+Each file holds one sLSTM of so many heads, run by the package's loop `slstm_forward` in torch: weights as
+`weights.<name>` under rnnfast's names, x, state.*, y, final.*, the given gradients dy and dfinal.*, and what
+autograd made of them: dx, dstate.*, `grads.<name>`. In the files `..._empty`, the initial state is zero.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@
 /* Row c of the weight window `w` is row number block_number(w, c) of the weight. */
 static inline ptrdiff_t block_number(const Blocks *w, ptrdiff_t c)
 {
-    const ptrdiff_t slot = c / w->height;
-    return w->order[slot % w->count] * w->stride + slot / w->count * w->height + c % w->height;
+    const ptrdiff_t slot = c / w->height, row = c % w->height;
+    if (w->heads == 1) return w->order[slot] * w->stride + row; /* without two divisions */
+    return w->order[slot % w->count] * w->stride + slot / w->count * w->height + row;
 }
 static inline const real *block_row(const Blocks *w, ptrdiff_t c)
 {

@@ -31,11 +31,14 @@ static inline const real *state_before(const Pass *p, int part, ptrdiff_t s, ptr
 }
 
 /* Row b as the cell sees it at step s; at step -1 it has the gradients of the initial state alone. */
-static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
+static ALWAYS_INLINE CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
 {
-    CellRow row = {.gates = NULL};
+    CellRow row;
 
+    row.gates = row.m = row.d_m = row.dh_step = NULL;
     for (int part = 0; part < p->parts; part++) {
+        row.prev[part] = row.d_step[part] = NULL;
+        row.now[part] = row.d[part] = NULL;
         if (p->d_state[part]) row.d[part] = (real *)p->d_state[part] + state_offset(p, b, part);
         if (s < 0) continue;
         row.prev[part] = state_before(p, part, s, b);
@@ -50,22 +53,19 @@ static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
     return row;
 }
 
-/* Row b as the cell sees the units of one head: they are units 0..D of each array. */
-static inline CellRow row_of_head(const Pass *p, ptrdiff_t s, ptrdiff_t b, ptrdiff_t head)
+/* From row b of all units to that of one head: its units become units 0..D of each array. */
+static inline void to_head(const Pass *p, ptrdiff_t head, CellRow *row)
 {
-    CellRow row = cell_row(p, s, b);
     const ptrdiff_t j = head * p->D;
 
-    if (!head) return row;
-    if (row.gates) row.gates += p->S * j;
-    if (row.dh_step) row.dh_step += j;
+    if (row->gates) row->gates += p->S * j;
+    if (row->dh_step) row->dh_step += j;
     for (int part = 0; part < p->parts; part++) {
-        if (row.d[part]) row.d[part] += j;
-        if (row.prev[part]) row.prev[part] += j;
-        if (row.now[part]) row.now[part] += j;
-        if (row.d_step[part]) row.d_step[part] += j;
+        if (row->d[part]) row->d[part] += j;
+        if (row->prev[part]) row->prev[part] += j;
+        if (row->now[part]) row->now[part] += j;
+        if (row->d_step[part]) row->d_step[part] += j;
     }
-    return row;
 }
 
 /* The product of a phase: of the state with W_hh, of m with W_m, or none. */
@@ -125,7 +125,8 @@ static ALWAYS_INLINE void head_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
         for (ptrdiff_t b = b0; b < b1; b += PANEL_ROWS) {
             const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
-                row[r] = row_of_head(p, s, b + r, head);
+                row[r] = cell_row(p, s, b + r);
+                if (head) to_head(p, head, &row[r]);
                 if (G)
                     panel.a[r] = row_operands(second ? row[r].m : row[r].prev[PART_H], inner, scratch, b - b0 + r, first == g0,
                                               is_bounded(p));
@@ -158,7 +159,7 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
                                        void *scratch, const int which, const int G, cell_forward_function *cell)
 {
     const ptrdiff_t groups = G > 1 ? vectors(p->D) : groups_of(p->D);
-    for (ptrdiff_t head = g0 / groups; head * groups < g1; head++)
+    for (ptrdiff_t head = p->heads > 1 ? g0 / groups : 0; head * groups < g1; head++)
         head_forward(p, s, b0, b1, group_in_head(g0, head, groups), group_in_head(g1, head, groups), head, scratch, which, G, cell);
 }
 
@@ -254,7 +255,8 @@ static ALWAYS_INLINE void head_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
         for (ptrdiff_t b = b0; b < b1; b += PANEL_ROWS) {
             const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
-                row[r] = row_of_head(p, s, b + r, head);
+                row[r] = cell_row(p, s, b + r);
+                if (head) to_head(p, head, &row[r]);
                 panel.init[r] = zeros;
                 if (multiplied) {
                     const real *a = second ? row[r].d_m : gates_row(p, s + 1, b + r) + (head * p->S + p->S - p->G) * p->D;
@@ -296,7 +298,7 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
                                         void *scratch, const int which, const int carried, cell_backward_function *cell)
 {
     const ptrdiff_t groups = groups_of(which == STATE_PRODUCT ? head_width(p) : p->D);
-    for (ptrdiff_t head = g0 / groups; head * groups < g1; head++)
+    for (ptrdiff_t head = p->heads > 1 ? g0 / groups : 0; head * groups < g1; head++)
         head_backward(p, s, b0, b1, group_in_head(g0, head, groups), group_in_head(g1, head, groups), head, scratch, which, carried,
                       cell);
 }

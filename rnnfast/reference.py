@@ -254,7 +254,8 @@ class Tape:
         if rows != blocks * H or not divided:
             expected = f"[{blocks}*H, {columns}]" + " with H a multiple of D" * headed
             raise ValueError(f"weight_hh: expected shape {expected}, got {weight_hh.shape}")
-        self.heads, P = (H // P, H) if headed else (1, P)
+        self.heads = H // P if headed else 1
+        P = H if headed else P
 
         self.cell = cell
         self.options = options

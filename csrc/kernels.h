@@ -6,6 +6,7 @@
 
 #include "pass.h"
 
+enum { VMATHS = 4 }; /* exp, tanh, sigmoid, log sigmoid */
 enum { CHAINS = 12 }; /* vectors; enough to hide the latency of an FMA on two units */
 
 /* scratch [b1 - b0][copy_size of the inner axis of its product], of this worker alone. */
@@ -69,7 +70,7 @@ typedef struct {
     void (*add)(ptrdiff_t n, const void *x, void *y);
 
     /* The vector functions, for their tests. */
-    void (*vmath[3])(ptrdiff_t n, const void *x, void *y);
+    void (*vmath[VMATHS])(ptrdiff_t n, const void *x, void *y);
 
     /* CHAINS chains of `turns` FMAs on registers alone: what a core can do, for benchmarks. */
     void (*fma_chains)(ptrdiff_t turns);

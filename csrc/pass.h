@@ -52,18 +52,22 @@ typedef struct {
     int nonlinearity, save;
     int given;                     /* the weights that are given, a bit each: 1 << WEIGHT_IH */
     int parts;                     /* of the state */
+    int heads;                     /* parts of the units, each with a product of the state of its own; 1 without */
     int turn;                      /* forward: step s takes the last units first if s + turn is odd (Sweep) */
     ptrdiff_t T, B, H;
     ptrdiff_t P;                   /* width of h, and rows of W_m; H without a projection */
+    ptrdiff_t D;                   /* units of a head; H without */
     ptrdiff_t S, X, G;             /* slots, slots of the input, slots of the state's product */
     double cell_clip;              /* bound of c; infinity: none (lstm) */
     const ptrdiff_t *order;        /* IN    [B] row b is row order[b] of `initial` and `d_state`; NULL: b */
     const unsigned char *reset;    /* IN    [T, B] nonzero: the state is set to zero before this step; NULL: nowhere */
     const void *zeros;             /* IN    [max(H, P)] */
-    Rows gates;                    /* INOUT [T or a chunk, B, S*H] */
+    Rows gates;                    /* INOUT [T or a chunk, B, S*H], with heads [T or a chunk, B, heads, S*D] */
     ptrdiff_t first;               /* the step in the first row of gates: 0, or the start of the chunk in evaluation */
-    const void *w_step;            /* IN    W_hh packed in groups of one vector of each gate: [H/V][P][G][V] (flat if G = 1) */
-    const void *w_back;            /* IN    W_hh packed flat over its P columns: [P/(4V)][G*H][4][V] */
+    const void *w_step;            /* IN    W_hh packed in groups of one vector of each gate: [H/V][P][G][V] (flat if G = 1);
+                                            with heads [heads][D/V][D][G][V] */
+    const void *w_back;            /* IN    W_hh packed flat over its P columns: [P/(4V)][G*H][4][V];
+                                            with heads [heads][D/(4V)][G*D][4][V] */
     const void *w_m;               /* IN    W_m packed flat over its rows: [P/(4V)][H][4][V] */
     const void *w_m_back;          /* IN    W_m packed flat over its columns: [H/(4V)][P][4][V] */
     Rows m;                        /* OUT   [B, H] of the present step forward, IN in the phase of W_m m; [chunk, B, H]
@@ -116,8 +120,11 @@ static inline int has_second_product(const Pass *p)
 /* Whether |h| is at most 1 in every step if it is so in the initial state. */
 static inline int is_bounded(const Pass *p)
 {
-    return !(p->given >> WEIGHT_HR & 1) && (p->nonlinearity == TANH || p->nonlinearity == SIGMOID);
+    return !cell_table[p->cell].unbounded && !(p->given >> WEIGHT_HR & 1) && (p->nonlinearity == TANH || p->nonlinearity == SIGMOID);
 }
+
+/* The numbers of h that the product of the state reads for one head. */
+static inline ptrdiff_t head_width(const Pass *p) { return p->heads > 1 ? p->D : p->P; }
 
 static inline ptrdiff_t part_width(const Pass *p, int part) { return part == PART_H ? p->P : p->H; }
 

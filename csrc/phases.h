@@ -10,12 +10,12 @@ typedef struct {
     ptrdiff_t groups[MAX_PHASES]; /* that the units of each are divided into */
 } Phases;
 
-/* The groups of a phase's units. */
+/* The groups of a phase's units; each belongs to one head. */
 static inline ptrdiff_t groups_of_units(const Kernels *k, const Pass *p, int units)
 {
     if (units == WHOLE_ROWS) return p->B;
-    if (units == STEP_UNITS && p->G > 1) return padded_to(p->H, k->lanes) / k->lanes;
-    return k->groups_of(units == OUTPUT_UNITS ? p->P : p->H);
+    if (units == STEP_UNITS && p->G > 1) return p->heads * (padded_to(p->D, k->lanes) / k->lanes);
+    return p->heads * k->groups_of(units == OUTPUT_UNITS ? head_width(p) : p->D);
 }
 
 static inline Phases phases_of(const Kernels *k, const Pass *p, const Phase *list, step_function *const *functions)

@@ -40,14 +40,18 @@ static inline ptrdiff_t step_of_row(const Rows *rows, ptrdiff_t q)
 }
 
 /* A matrix stored as blocks of rows, one block of H rows for each gate, in the user's order. A weight window lists
- * blocks in the order of the slots: slot n of the window is block order[n]. */
+ * blocks in the order of the slots: slot n of the window is block order[n]. With several heads, a window lists the slots of
+ * the first head, then those of the next: slot n of a head is its `height` rows of block order[n]. */
 typedef struct {
-    const void *data; /* [blocks * height, width] */
-    ptrdiff_t height, width;
-    int count;        /* slots in the window */
+    const void *data; /* [blocks * stride, width] */
+    ptrdiff_t height, width, stride; /* rows of a slot; columns; rows of a block */
+    int heads, count; /* heads in the window, slots of each */
     int order[MAX_SLOTS];
-    const void *scales; /* [blocks * height] of int8 operands, one for each row; NULL: each row's largest number gives it */
+    const void *scales; /* [blocks * stride] of int8 operands, one for each row; NULL: each row's largest number gives it */
 } Blocks;
+
+/* The rows of a window. */
+static inline ptrdiff_t window_rows(const Blocks *w) { return w->heads * w->count * w->height; }
 
 static inline int at_most(ptrdiff_t n, int most) { return n < most ? (int)n : most; }
 

@@ -30,7 +30,7 @@ from rnnfast.nn import (
     ParameterList,
     Sequential,
 )
-from rnnfast.recurrent import GRU, LSTM, RNN, IndRNN
+from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM, IndRNN
 
 if TYPE_CHECKING:
     from rnnfast import baselines, reference, series, text
@@ -85,6 +85,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "SLSTM",
     "Activation",
     "Dropout",
     "Embedding",

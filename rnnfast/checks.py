@@ -57,6 +57,7 @@ __all__ = [
     "share",
     "shown",
     "string",
+    "tuple_of",
     "with_bfloat16",
 ]
 
@@ -431,6 +432,11 @@ def rows(array: np.ndarray) -> np.ndarray:
     if array.strides[-1] == array.itemsize and array.flags.aligned:
         return array
     return array.copy(order="C")
+
+
+def tuple_of(parts: Collection[str]) -> str:
+    """The tuple of these parts of a state, for messages: "a pair (h, c)"."""
+    return f"a {'pair' if len(parts) == 2 else 'tuple'} ({', '.join(parts)})"
 
 
 def block(array: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Recurrent cells in plain NumPy, written as in the papers. The fast code is tested against it.
 
-One layer, one direction. Time runs over t; at every step the state before it (``h``, for the LSTM also ``c``)
-and the input ``x_t`` give the state after it, and ``y_t = h_t``. With s the logistic function, · a matrix
-product and * the product element by element:
+One layer, one direction. Time runs over t; at every step the state before it (``h``, for the LSTM also ``c``,
+for the sLSTM ``c``, ``n`` and ``m``) and the input ``x_t`` give the state after it, and ``y_t = h_t``. With s
+the logistic function, · a matrix product and * the product element by element:
 
 RNN (Elman 1990), with f one of tanh, relu, s and the identity::
 
@@ -37,7 +37,18 @@ or, with the reset gate after the product with W_hn (Appleyard, Kočiský and Bl
     q = W_hn·h_{t-1} + b_hn
     n = tanh(p + r * q)
 
-The blocks of a weight are stacked: i, f, g, o (if coupled i, g, o) and r, z, n.
+sLSTM (Beck et al. 2024). The product of the state has heads: W_h·h is one product for each head, of its own D
+units with its own rows of every block; a step whose n_{t-1} is 0 has m_t = i::
+
+    i, f, z, o = W_i·x_t + b_i + W_h·h_{t-1}
+    l = log s(f) + m_{t-1}
+    m_t = max(l, i)                                     stabilizer
+    i' = exp(i - m_t),  f' = min(exp(l - m_t), 1)       one of them is 1, the other is exp(-|i - l|)
+    c_t = f' * c_{t-1} + i' * tanh(z)
+    n_t = f' * n_{t-1} + i'                             normalizer
+    h_t = s(o) * c_t / n_t
+
+The blocks of a weight are stacked: i, f, g, o (if coupled i, g, o), r, z, n, and i, f, z, o.
 
 Layer normalization (Ba, Kiros and Hinton 2016) of RNN, LSTM and this second GRU: each product, W_ih·x_t and
 W_hh·h_{t-1} with all its blocks, becomes LN(product), to which the biases are added. The LSTM's output is
@@ -56,9 +67,9 @@ carried from each to the one before it, and every weight's gradient summed over 
 gradient of what goes into gate i's nonlinearity, ``di`` that of what comes out. A gradient of zero stays zero
 whatever it is multiplied with: NaN or infinity in a step whose results nobody uses reaches no gradient.
 
-Dims: T time, B batch, I input, H hidden, P projected (H without a projection), G blocks of a weight (RNN and
-IndRNN 1, LSTM 4 or if coupled 3, GRU 3). Everything is computed in the dtype of x, float32 or float64, to
-which the other arrays are cast. This module imports NumPy alone.
+Dims: T time, B batch, I input, H hidden, P projected (H without a projection), D units of a head, G blocks
+of a weight (RNN and IndRNN 1, LSTM 4 or if coupled 3, GRU 3, sLSTM 4). Everything is computed in the dtype of
+x, float32 or float64, to which the other arrays are cast. This module imports NumPy alone.
 """
 
 from __future__ import annotations
@@ -80,6 +91,8 @@ __all__ = [
     "rnn_backward",
     "rnn_forward",
     "round_to_bfloat16",
+    "slstm_backward",
+    "slstm_forward",
 ]
 
 
@@ -163,11 +176,11 @@ class Tape:
     Attributes
     ----------
     cell : str
-        "rnn", "indrnn", "lstm" or "gru".
+        "rnn", "indrnn", "lstm", "gru" or "slstm".
     x : ndarray [T, B, I]
         Zero past the lengths.
     weight_ih : ndarray [G*H, I]
-    weight_hh : ndarray [G*H, P], or [H] of an IndRNN
+    weight_hh : ndarray [G*H, P], or [H] of an IndRNN, or [G*H, D] of heads
     bias_ih, bias_hh : ndarray [G*H] or None
     extra : dict of str to ndarray
         The LSTM's further weights, where they were given: ``weight_hr`` [P, H] (without it P = H) and the
@@ -184,7 +197,7 @@ class Tape:
     options : dict
         The RNN's and IndRNN's ``nonlinearity``; the LSTM's ``gates``, its blocks, and ``cell_clip``; the
         GRU's ``reset_after``.
-    H : int
+    H, heads : int
     order : range
         The times in the order in which they were run.
     valid : ndarray [T, B] of bool, or None
@@ -211,6 +224,7 @@ class Tape:
         "d_product_h",
         "extra",
         "h_prev",
+        "heads",
         "linked",
         "matmul_precision",
         "norm",
@@ -240,6 +254,7 @@ class Tape:
         extra: dict[str, np.ndarray | None] | None = None,
         norm: dict[str, np.ndarray | None] | None = None,
         element_wise: bool = False,
+        headed: bool = False,
         **options: Any,
     ) -> None:
         if matmul_precision not in ("float32", "bfloat16", "int8"):
@@ -254,19 +269,24 @@ class Tape:
         T, B, I = x.shape
         weight_hh = _plain("weight_hh", weight_hh)
         given = {name: array for name, array in (extra or {}).items() if array is not None}
-        columns = "P" if "weight_hr" in given else "H"
+        columns = "D" if headed else "P" if "weight_hr" in given else "H"
         if weight_hh.ndim != 2 - element_wise:
             expected = "[H]" if element_wise else f"[{blocks}*H, {columns}]"
             raise ValueError(f"weight_hh: expected shape {expected}, got {weight_hh.shape}")
         rows, P = weight_hh.shape[0], weight_hh.shape[-1]
         H = rows // blocks
-        if rows != blocks * H or (columns == "H" and P != H):
-            raise ValueError(f"weight_hh: expected shape [{blocks}*H, {columns}], got {weight_hh.shape}")
+        divided = P > 0 and H % P == 0 if headed else columns == "P" or P == H
+        if rows != blocks * H or not divided:
+            expected = f"[{blocks}*H, {columns}]" + " with H a multiple of D" * headed
+            raise ValueError(f"weight_hh: expected shape {expected}, got {weight_hh.shape}")
+        self.heads = H // P if headed else 1
+        P = H if headed else P
 
         self.cell = cell
         self.options = options
         self.matmul_precision = matmul_precision
-        self.bounded = "weight_hr" not in given and options.get("nonlinearity", "tanh") in ("tanh", "sigmoid")
+        saturates = options.get("nonlinearity", "tanh") in ("tanh", "sigmoid")
+        self.bounded = saturates and "weight_hr" not in given and cell != "slstm"
         self.valid = None if lengths is None else _valid(lengths, T, B)
         self.linked = self.valid if reset is None else _linked(reset, reverse, self.valid, T, B)
         self.x = self.within(x)
@@ -352,6 +372,26 @@ class Tape:
         self.d_product_h[t] = self.d_normalized("hh", t, d_from_h)
         return self.product(self.d_product_h[t], self.weight_hh)
 
+    def by_head(self, array: np.ndarray) -> list[np.ndarray]:
+        """The columns of each head: its D units of [.., H]; of [.., G*H] its units of every block."""
+        *leading, columns = array.shape
+        blocks = array.reshape(*leading, columns // self.H, self.heads, self.H // self.heads)
+        own = columns // self.heads
+        return [blocks[..., head, :].reshape(*leading, own) for head in range(self.heads)]
+
+    def from_heads(self, parts: list[np.ndarray]) -> np.ndarray:
+        """The array whose columns `by_head` divides so."""
+        *leading, columns = parts[0].shape
+        D = self.H // self.heads
+        blocks = [part.reshape(*leading, columns // D, D) for part in parts]
+        return np.stack(blocks, axis=-2).reshape(*leading, self.heads * columns)
+
+    def head_products(self, array: np.ndarray, transposed: bool = False) -> np.ndarray:
+        """W_hh·h with heads, [B, H] to [B, G*H]; transposed, [B, G*H] to [B, H]."""
+        weights = self.by_head(self.weight_hh.T)
+        pairs = zip(self.by_head(array), weights, strict=True)
+        return self.from_heads([self.product(a, W.T if transposed else W) for a, W in pairs])
+
     def within(self, array: np.ndarray, t: Any = ...) -> np.ndarray:
         """An array of all steps [T, B, ·], or of step t [B, ·], zero past the lengths."""
         return _select(self.valid, t, array, 0)
@@ -388,7 +428,10 @@ class Tape:
             for t, d in enumerate(d_from_x):
                 d_product_x[t] = self.d_normalized("ih", t, d)
         grads = {"weight_ih": self.outer_products(d_product_x, self.x)}
-        if self.weight_hh.ndim == 2:
+        if self.cell == "slstm":
+            pairs = zip(self.by_head(d_from_h), self.by_head(self.h_prev), strict=True)
+            grads["weight_hh"] = self.from_heads([self.outer_products(d, h).T for d, h in pairs]).T
+        elif self.weight_hh.ndim == 2:
             grads["weight_hh"] = self.outer_products(d_product_h, self.h_prev)
         else:
             grads["weight_hh"] = (d_from_h * _used(d_from_h, self.h_prev)).sum(axis=(0, 1))
@@ -829,7 +872,7 @@ def lstm_forward(
     )
     W_P, w_ci, w_cf, w_co = map(tape.extra.get, extra)
     T, B, P = tape.h_prev.shape
-    h0, c0 = _pair("state", state)
+    h0, c0 = _parts("state", state, "hc")
     h, c = tape.state("state[0]", h0, P), tape.state("state[1]", c0, tape.H)
     h_steps, c_steps = np.empty_like(tape.h_prev), np.empty((T, B, tape.H), tape.x.dtype)
 
@@ -905,9 +948,9 @@ def lstm_backward(
     gates, cell_clip = tape.options["gates"], tape.options["cell_clip"]
     W_P, w_ci, w_cf, w_co = map(tape.extra.get, ("weight_hr", "weight_ci", "weight_cf", "weight_co"))
     T, B, P = tape.h_prev.shape
-    dh_last, dc_last = _pair("dstate", dstate)
+    dh_last, dc_last = _parts("dstate", dstate, "hc")
     dh, dc = tape.state("dstate[0]", dh_last, P), tape.state("dstate[1]", dc_last, tape.H)
-    dh_steps, dc_steps = _pair("dstates", dstates)
+    dh_steps, dc_steps = _parts("dstates", dstates, "hc")
     dh_steps = tape.states("dy", dy, P) + tape.states("dstates[0]", dh_steps, P)
     dc_steps = tape.states("dstates[1]", dc_steps, tape.H)
     d_gates = np.empty((T, B, len(gates) * tape.H), tape.x.dtype)
@@ -1139,6 +1182,177 @@ def gru_backward(
     return dx, dh, grads
 
 
+def slstm_forward(
+    x: np.ndarray,
+    weight_ih: np.ndarray,
+    weight_hh: np.ndarray,
+    bias_ih: np.ndarray | None = None,
+    state: tuple[np.ndarray | None, ...] | None = None,
+    *,
+    reverse: bool = False,
+    lengths: np.ndarray | None = None,
+    reset: np.ndarray | None = None,
+    return_states: bool = False,
+    matmul_precision: str = "float32",
+) -> tuple[Any, ...]:
+    """Run an sLSTM layer over time, with the equations at the head of this module.
+
+    Parameters
+    ----------
+    x : ndarray [T, B, I]
+        The input, float32 or float64.
+    weight_ih : ndarray [4*H, I]
+        Blocks i, f, z, o.
+    weight_hh : ndarray [4*H, D]
+        H/D heads of D units. Row j of a block multiplies h of the head of unit j.
+    bias_ih : ndarray [4*H] or None
+        None is zero.
+    state : tuple of ndarray [B, H] or None
+        The initial (h, c, n, m); None, also for one of them, means zero.
+    reverse, lengths, reset, return_states, matmul_precision
+        As in `rnn_forward`.
+
+    Returns
+    -------
+    y : ndarray [T, B, H]
+        h after every step; zero past the lengths.
+    state : tuple of ndarray [B, H]
+        (h, c, n, m) after each sequence's last step; without any step, the initial one.
+    tape : Tape
+        For `slstm_backward`.
+    states : tuple of ndarray [T, B, H]
+        Only with `return_states`: (h, c, n, m) after every step; zero past the lengths.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong shape or dtype; the message names it.
+
+    Notes
+    -----
+    M. Beck, K. Pöppel, M. Spanring, A. Auer, O. Prudnikova, M. Kopp, G. Klambauer, J. Brandstetter and
+    S. Hochreiter, "xLSTM: extended long short-term memory", NeurIPS (2024).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import reference
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(5, 2, 3))
+    >>> weight_ih, weight_hh = rng.normal(size=(16, 3)), rng.normal(size=(16, 2))
+    >>> y, (h, c, n, m), tape = reference.slstm_forward(x, weight_ih, weight_hh)
+    >>> y.shape, bool((y[-1] == h).all()), bool((n >= 1).all())
+    ((5, 2, 4), True, True)
+    """
+    weights = weight_ih, weight_hh, bias_ih, None
+    tape = Tape("slstm", 4, x, *weights, reverse, lengths, reset, matmul_precision, headed=True)
+    given = _parts("state", state, "hcnm")
+    now = [tape.state(f"state[{n}]", part, tape.H) for n, part in enumerate(given)]
+    steps = [np.empty_like(tape.h_prev) for _ in now]
+
+    from_x = tape.from_x()
+    for t in tape.order:
+        h_prev, c_prev, n_prev, m_prev = (tape.before(t, part) for part in now)
+        i, f, z, o = np.split(from_x[t] + tape.head_products(h_prev), 4, axis=1)
+        z, o = np.tanh(z), _sigmoid(o)
+        l = np.minimum(f, 0) - np.log1p(np.exp(-np.abs(f))) + m_prev
+        empty, kept = ~(np.abs(n_prev) > 0), i < l
+        e = np.exp(-np.abs(i - l))
+        through_i, through_f = np.where(kept & ~empty, e, 1), np.where(kept, 1, e)  # i' and f'
+        c_t = through_f * c_prev + through_i * z
+        n_t = through_f * n_prev + through_i
+        m_t = np.where(kept & ~empty, l, i)
+        tape.h_prev[t] = h_prev
+        tape.steps[t] = (e, f, z, o, empty, kept, through_i, through_f, c_prev, n_prev, c_t, n_t)
+        for part, result in enumerate((o * (c_t / n_t), c_t, n_t, m_t)):
+            now[part] = steps[part][t] = tape.after(t, result, now[part])
+    y, *further = (tape.within(part) for part in steps)
+    results = y, tuple(part.copy() for part in now), tape
+    return (*results, (y.copy(), *further)) if return_states else results
+
+
+def slstm_backward(
+    tape: Tape,
+    dy: np.ndarray | None,
+    dstate: tuple[np.ndarray | None, ...] | None,
+    *,
+    dstates: tuple[np.ndarray | None, ...] | None = None,
+) -> tuple[np.ndarray, tuple[np.ndarray, ...], dict[str, np.ndarray]]:
+    """Run an sLSTM layer backwards through time.
+
+    Where i and l are equal, m counts as i.
+
+    Parameters
+    ----------
+    tape : Tape
+        From `slstm_forward`.
+    dy : ndarray [T, B, H] or None
+        The gradient of y; None is zero.
+    dstate : tuple of ndarray [B, H] or None
+        The gradient of the final (h, c, n, m); None, also for one of them, means zero.
+    dstates : tuple of ndarray [T, B, H], optional
+        The gradient of the (h, c, n, m) after every step, that of h to be added to dy; None as for dstate.
+
+    Returns
+    -------
+    dx : ndarray [T, B, I]
+    dstate : tuple of ndarray [B, H]
+        The gradient of the initial (h, c, n, m).
+    grads : dict of str to ndarray
+        ``weight_ih``, ``weight_hh`` and, where it was given, ``bias_ih``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the tape is another cell's, or a gradient has the wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import reference
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(5, 2, 3))
+    >>> weight_ih, weight_hh = rng.normal(size=(16, 3)), rng.normal(size=(16, 2))
+    >>> y, state, tape = reference.slstm_forward(x, weight_ih, weight_hh)
+    >>> dx, (dh, dc, dn, dm), grads = reference.slstm_backward(tape, np.ones_like(y), None)
+    >>> dx.shape, dm.shape, {name: grad.shape for name, grad in grads.items()}
+    ((5, 2, 3), (2, 4), {'weight_ih': (16, 3), 'weight_hh': (16, 2)})
+    """
+    _check_tape(tape, "slstm")
+    last, every = _parts("dstate", dstate, "hcnm"), _parts("dstates", dstates, "hcnm")
+    d = [tape.state(f"dstate[{n}]", part, tape.H) for n, part in enumerate(last)]
+    d_steps = [tape.states(f"dstates[{n}]", part, tape.H) for n, part in enumerate(every)]
+    d_steps[0] = tape.states("dy", dy, tape.H) + d_steps[0]
+    d_gates = np.empty((*tape.h_prev.shape[:2], 4 * tape.H), tape.x.dtype)
+
+    for t in reversed(tape.order):
+        e, f, z, o, empty, kept, through_i, through_f, c_prev, n_prev, c_t, n_t = tape.steps[t]
+        pairs = zip(d, d_steps, strict=True)
+        dh_t, dc_t, dn_t, dm_t = (tape.within(carried + of_steps[t], t) for carried, of_steps in pairs)
+        q = _used(dh_t, c_t / n_t)
+        d_o = dh_t * q * _used(dh_t, o * (1 - o))
+        dq = dh_t * _used(dh_t, o / n_t)
+        dc_t, dn_t = dc_t + dq, dn_t - dq * q
+        d_z = dc_t * _used(dc_t, through_i * (1 - z * z))
+        d_through_i = dc_t * _used(dc_t, z) + dn_t
+        d_through_f = dc_t * _used(dc_t, c_prev) + dn_t * _used(dn_t, n_prev)
+        d_e = np.where(kept, np.where(empty, 0, d_through_i), d_through_f)
+        g = d_e * _used(d_e, e)  # the gradient of -|i - l|
+        d_i = np.where(kept & ~empty, g, dm_t - g)
+        d_l = np.where(kept & ~empty, dm_t - g, g)
+        d_f = d_l * _used(d_l, _sigmoid(-f))
+        d_gates[t] = np.concatenate([d_i, d_f, d_z, d_o], axis=1)
+        start = (
+            tape.head_products(d_gates[t], transposed=True),
+            dc_t * _used(dc_t, through_f),
+            dn_t * _used(dn_t, through_f),
+            d_l,
+        )
+        d = [tape.d_before(t, part, after) for part, after in zip(start, d, strict=True)]
+    dx, grads = tape.gradients(d_gates, d_gates)
+    return dx, tuple(d), grads
+
+
 def _used(d: np.ndarray, array: np.ndarray) -> np.ndarray:
     """What a gradient `d` is multiplied with; 1 where `d` is zero, so that zero times NaN is zero."""
     return np.where(d == 0, 1, array)
@@ -1164,15 +1378,16 @@ def _checked(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: np.dty
     return np.asarray(array, dtype)
 
 
-def _pair(
-    name: str, state: tuple[np.ndarray | None, np.ndarray | None] | None
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The LSTM's (h, c), or its gradient, as two parts; two None for None."""
+def _parts(
+    name: str, state: tuple[np.ndarray | None, ...] | None, parts: str
+) -> tuple[np.ndarray | None, ...]:
+    """The parts of a state of several, or of its gradient; None for each where the state is None."""
     if state is None:
-        return None, None
-    if not isinstance(state, (tuple, list)) or len(state) != 2:
-        raise TypeError(f"{name}: expected a pair (h, c), got {type(state).__name__}")
-    return state[0], state[1]
+        return (None,) * len(parts)
+    if not isinstance(state, (tuple, list)) or len(state) != len(parts):
+        kind = "pair" if len(parts) == 2 else "tuple"
+        raise TypeError(f"{name}: expected a {kind} ({', '.join(parts)}), got {type(state).__name__}")
+    return tuple(state)
 
 
 def _begin_backward(tape: Tape, cell: str) -> None:

@@ -14,6 +14,9 @@ def normal(*shape: int, dtype: Any = np.float32, seed: int = 1) -> np.ndarray:
     return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
 
 
+PARTS = ("h", "c", "n", "m")  # of all states, in their order
+D_PARTS = tuple("d" + part for part in PARTS)
+
 normal64 = partial(normal, dtype=np.float64)
 
 
@@ -25,18 +28,18 @@ def normal_like(value: Any, seed: int = 1) -> Any:
 
 
 def parts(state: Any) -> tuple[np.ndarray, ...]:
-    """The arrays of a layer's state: (h,), or (h, c)."""
+    """The arrays of a layer's state, h first."""
     return state if isinstance(state, tuple) else (state,)
 
 
 def as_state(parts: tuple[Any, ...]) -> Any:
-    """The state that a layer takes, of its arrays (h,) or (h, c)."""
+    """The state that a layer takes, of its arrays."""
     return parts if len(parts) > 1 else parts[0]
 
 
 def named_parts(prefix: str, state: Any) -> dict[str, np.ndarray]:
-    """The arrays of a layer's state under the names <prefix>h and <prefix>c."""
-    return {prefix + name: part for name, part in zip("hc", parts(state), strict=False)}
+    """The arrays of a layer's state under the names <prefix>h, <prefix>c and so on."""
+    return {prefix + name: part for name, part in zip(PARTS, parts(state), strict=False)}
 
 
 def assert_equal(got: Any, want: Any, name: str = "") -> None:

@@ -24,6 +24,7 @@ VARIANTS = {
     "lstm": ("lstm", {}),
     "gru": ("gru", {}),
     "indrnn": ("indrnn", {"nonlinearity": "relu"}),
+    "slstm": ("slstm", {}),
 }
 LAYERS = {  # the class of each layer of the table of cells
     layer: next(getattr(rf, name) for name in rf.__all__ if name.lower() == layer)
@@ -47,6 +48,7 @@ OPTIONS = {  # a variant, and what more `make` is asked for
         {"peephole": True, "coupled_gates": True, "cell_clip": 0.4, "P": 2, "layer_norm": True},
     ),
     "gru-norm": ("gru", {"layer_norm": True}),
+    "slstm-heads": ("slstm", {"heads": True}),
 }
 # About the weights of layer normalization. With larger ones, errors grow from step to step in long sequences.
 GAINS = {"ln_ih_weight": 0.7, "ln_hh_weight": 0.2, "ln_c_weight": 0.3}
@@ -77,7 +79,7 @@ class Case(NamedTuple):
     options: dict[str, Any]  # keywords of the forward function beside the weights
     x: np.ndarray  # [T, B, I]
     weights: dict[str, np.ndarray]
-    state: tuple[np.ndarray, ...]  # (h,) or (h, c), each [B, H], a projected h [B, P]
+    state: tuple[np.ndarray, ...]  # h and further parts, each [B, H], a projected h [B, P]
     dy: np.ndarray | None  # [T, B, H]
     dstate: tuple[np.ndarray | None, ...]  # as state
     dstates: tuple[np.ndarray | None, ...] | None = None  # as state, each [T, B, ·]; None: not handed over
@@ -118,12 +120,14 @@ def make(
 ) -> Case:
     """A layer at torch's default weight scale, with nonzero distinct states and gradients on every result.
 
-    `name` is one of OPTIONS. An LSTM may be asked for peepholes and a projection to P, and a layer for layer
-    normalization; what else is asked goes to the forward function.
+    `name` is one of OPTIONS. An LSTM may be asked for peepholes and a projection to P, a layer for layer
+    normalization, an SLSTM for heads, as few above one as H allows. What else is asked goes to the forward
+    function.
     """
     variant, more = OPTIONS[name]
     asked = {**more, **asked}
     peephole, P, norm = asked.pop("peephole", False), asked.pop("P", None), asked.pop("layer_norm", False)
+    heads = next((n for n in range(2, H + 1) if H % n == 0), 1) if asked.pop("heads", False) else 1
     cell, options = VARIANTS[variant]
     options = {**options, "reverse": reverse, **asked}
     info = _core.cell_info(cell, layer_norm=norm, **options)
@@ -131,7 +135,7 @@ def make(
     bound = H**-0.5
     wanted = {name: bias for name in info.optional} | dict.fromkeys(info.vectors, peephole) | {"weight_hr": P}
     names = [*info.required, *(name for name in info.optional if wanted[name])]
-    shapes = {name: info.weight_shape(name, I, H, P or H) for name in names}
+    shapes = {name: info.weight_shape(name, I, H, P or H, heads) for name in names}
     widths = info.widths(H, P or H)
     case = Case(
         cell,
@@ -140,7 +144,7 @@ def make(
         weights={
             name: rng.uniform(-bound, bound, shape) + GAINS.get(name, 0.0) for name, shape in shapes.items()
         },
-        state=tuple(rng.normal(size=(B, width)) for width in widths),
+        state=tuple(starting(n, rng.normal(size=(B, width))) for n, width in enumerate(widths)),
         dy=rng.normal(size=(T, B, widths[0])),
         dstate=tuple(rng.normal(size=(B, width)) for width in widths),
     )
@@ -148,6 +152,11 @@ def make(
         options["return_states"] = True
         case = case._replace(dstates=tuple(rng.normal(size=(T, B, width)) for width in widths))
     return case.astype(dtype)
+
+
+def starting(part: int, array: np.ndarray) -> np.ndarray:
+    """These numbers as an initial part of a state: the SLSTM's n, part 2, is positive."""
+    return np.abs(array) + 0.5 if part == 2 else array
 
 
 def lengths_and_reset(T: int, B: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -167,7 +176,7 @@ def make_ragged(
 
 
 def forward(module: ModuleType, case: Case) -> tuple[dict[str, np.ndarray], Any]:
-    """The outputs of `<cell>_forward` by name (y, h, for the LSTM c, and states_*), and its tape."""
+    """The outputs of `<cell>_forward` by name (y, the parts of the state, and states_*), and its tape."""
     function = getattr(module, f"{case.cell}_forward")
     y, final, tape, *states = function(case.x, **case.weights, state=as_state(case.state), **case.options)
     outputs = {"y": y, **named_parts("", final)}

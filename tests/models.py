@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from arrays import named_parts, normal_like
-from cases import LAYERS
+from cases import LAYERS, starting
 
 import rnnfast as rf
 
@@ -22,7 +22,9 @@ def state_for(layer: Any, batch: int | None, seed: int = 2) -> Any:
     if batch is not None and layer.batch_first:
         shape = (batch, 0, layer.input_size)
     _, zero = layer(np.zeros(shape, layer.dtype))
-    return normal_like(zero, seed)
+    state = normal_like(zero, seed)
+    several = len(getattr(layer, "parts", ())) > 1
+    return tuple(starting(n, part) for n, part in enumerate(state)) if several else state
 
 
 def forward_backward(

@@ -33,13 +33,13 @@ int weight_axes(const CellInfo *cell, int weight, Axis axes[2])
     const int vector = is_vector(cell, weight) || weight >= LN_C_WEIGHT;
     const int bias = weight == BIAS_IH || weight == BIAS_HH || weight >= LN_IH_WEIGHT;
     axes[0] = vector ? (Axis){1, PER_HIDDEN} : weight == WEIGHT_HR ? (Axis){1, PER_OUTPUT} : (Axis){cell->X, PER_HIDDEN};
-    axes[1] = (Axis){1, weight == WEIGHT_IH ? PER_INPUT : weight == WEIGHT_HH ? PER_OUTPUT : PER_HIDDEN};
+    axes[1] = (Axis){1, weight == WEIGHT_IH ? PER_INPUT : weight != WEIGHT_HH ? PER_HIDDEN : cell->heads ? PER_HEAD_UNIT : PER_OUTPUT};
     return vector || bias ? 1 : 2;
 }
 
-ptrdiff_t weight_size(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P)
+ptrdiff_t weight_size(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P, ptrdiff_t D)
 {
-    const ptrdiff_t sizes[] = {[PER_INPUT] = inputs, [PER_HIDDEN] = H, [PER_OUTPUT] = P};
+    const ptrdiff_t sizes[] = {[PER_INPUT] = inputs, [PER_HIDDEN] = H, [PER_OUTPUT] = P, [PER_HEAD_UNIT] = D};
     Axis axes[2];
     ptrdiff_t size = 1;
     for (int n = weight_axes(cell, weight, axes) - 1; n >= 0; n--) size *= axes[n].times * sizes[axes[n].per];

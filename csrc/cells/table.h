@@ -11,6 +11,7 @@
  *     gru           n r z q    S 4  X 3  G 3      q = W_hn h + b_hn, the state's part of the candidate n
  *     gru_before    n r z      S 3  X 3  G 2      r acts before the product with W_hn
  *     indrnn        a          S 1  X 1  G 0      an element-wise recurrence
+ *     slstm         i f z o    S 4  X 4  G 4      exponential gates
  *
  * Layer normalization surrounds a cell: rnn_norm, lstm_norm, gru_norm, lstm_coupled_norm. It keeps both products apart, so S = X
  * + G, and the second half of the slots has the order of the cell's last G slots (cells/norm.h).
@@ -24,6 +25,10 @@
  *
  * Some weights are vectors of H numbers that multiply element by element: the gradient of such a weight is the sum over all
  * rows of (the gradient in its slot) * (its operand, a part of the state).
+ *
+ * A cell may divide its units into heads of D = H / heads units. The product of the state then has one product for each head,
+ * which reads and adds to the head's own units: weight_hh is [G*H, D]. `gates` holds the slots of the first head, D numbers
+ * each, then those of the next. Such a cell has S = X = G.
  */
 #ifndef RNNFAST_CELLS_TABLE_H
 #define RNNFAST_CELLS_TABLE_H
@@ -36,8 +41,8 @@ enum {
     LN_IH_WEIGHT, LN_IH_BIAS, LN_HH_WEIGHT, LN_HH_BIAS, LN_C_WEIGHT, LN_C_BIAS, WEIGHTS
 };
 
-enum { MAX_PARTS = 2, MAX_PHASES = 4, MAX_VECTORS = 3 };
-enum { PART_H, PART_C }; /* parts of a state; h, which is also the output, comes first */
+enum { MAX_PARTS = 4, MAX_PHASES = 4, MAX_VECTORS = 3 };
+enum { PART_H, PART_C, PART_N, PART_M }; /* parts of a state; h, which is also the output, comes first */
 
 /* Which value of the state a vector multiplies: PREVIOUS + a part before the step, PRESENT + a part after it. */
 enum { PREVIOUS = 0, PRESENT = MAX_PARTS };
@@ -67,6 +72,8 @@ typedef struct {
     const char *gates;        /* the blocks of weight_ih, one letter each */
     const char *parts;        /* the parts of the state, one letter each */
     int S, X, G;
+    int heads;                /* whether its units may be divided into heads */
+    int unbounded;            /* whether |h| may pass 1, whatever the nonlinearity */
     int x_block[MAX_SLOTS];   /* slot n of the input, n < X: block of weight_ih and bias_ih */
     int h_block[MAX_SLOTS];   /* slot S - X + n of the state, n < X: block of weight_hh and bias_hh */
     int required, optional;   /* sets of weights, a bit each: 1 << WEIGHT_IH */
@@ -136,7 +143,9 @@ typedef struct {
          .h_block = {0, 1, 2}, .required = DENSE | NORMS | C_NORMS, \
          .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CO), NORM_PHASES_OF, \
          .m_weight = WEIGHT_HR, .m_slot = NO_SLOT, .vectors = 2, \
-         .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 2, PRESENT + PART_C}})
+         .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 2, PRESENT + PART_C}}) \
+    CELL(SLSTM, slstm, .plain = SLSTM, .layer = "slstm", .gates = "ifzo", .parts = "hcnm", .S = 4, .X = 4, .G = 4, .heads = 1, \
+         .unbounded = 1, .x_block = {0, 1, 2, 3}, .h_block = {0, 1, 2, 3}, .required = DENSE, .optional = BIT(BIAS_IH), ONE_PHASE)
 
 #define CELL_NUMBER(number, name, ...) number,
 enum { CELL_TABLE(CELL_NUMBER) CELLS };
@@ -152,8 +161,9 @@ int is_vector(const CellInfo *cell, int weight);
  * layer normalization. -1: none. */
 int find_cell(const char *layer, int option_value, int layer_norm);
 
-/* An axis of a weight has `times` numbers for each input, for each of the H hidden units, or for each of the P numbers of h. */
-enum { PER_INPUT, PER_HIDDEN, PER_OUTPUT };
+/* An axis of a weight has `times` numbers for each input, for each of the H hidden units, for each of the P numbers of h, or for
+ * each of the D units of a head. */
+enum { PER_INPUT, PER_HIDDEN, PER_OUTPUT, PER_HEAD_UNIT };
 
 typedef struct {
     int times, per;
@@ -163,6 +173,6 @@ typedef struct {
 int weight_axes(const CellInfo *cell, int weight, Axis axes[2]);
 
 /* How many numbers a weight has. */
-ptrdiff_t weight_size(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P);
+ptrdiff_t weight_size(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P, ptrdiff_t D);
 
 #endif

@@ -9,7 +9,12 @@
 #include "simd/transpose.h"
 
 /* Row c of the weight window `w` is row number block_number(w, c) of the weight. */
-static inline ptrdiff_t block_number(const Blocks *w, ptrdiff_t c) { return w->order[c / w->height] * w->height + c % w->height; }
+static inline ptrdiff_t block_number(const Blocks *w, ptrdiff_t c)
+{
+    const ptrdiff_t slot = c / w->height, row = c % w->height;
+    if (w->heads == 1) return w->order[slot] * w->stride + row; /* without two divisions */
+    return w->order[slot % w->count] * w->stride + slot / w->count * w->height + row;
+}
 static inline const real *block_row(const Blocks *w, ptrdiff_t c)
 {
     return (const real *)w->data + block_number(w, c) * w->width;
@@ -59,7 +64,7 @@ static void pack_vector(const Blocks *w, ptrdiff_t c, int lanes, operand *out, p
 static void pack_by_rows(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     operand *out = out_;
-    const ptrdiff_t C = w->count * w->height, depth = packed_depth(w->width), end = g1 * TILE_WIDTH * V;
+    const ptrdiff_t C = window_rows(w), depth = packed_depth(w->width), end = g1 * TILE_WIDTH * V;
 
     for (ptrdiff_t c = g0 * TILE_WIDTH * V; c < end && c < C; c += V) {
         const ptrdiff_t group = c / (TILE_WIDTH * V), n = c / V % TILE_WIDTH;
@@ -68,7 +73,7 @@ static void pack_by_rows(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1
     }
 }
 
-/* Groups g0..g1, one vector of each gate a group. w [.., H] IN, out [H/V][depth][G][V] OUT. */
+/* Groups g0..g1 of one head, one vector of each gate a group. w [.., H] IN, out [H/V][depth][G][V] OUT. */
 static void pack_by_gates(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
     operand *out = out_;
@@ -86,7 +91,7 @@ static void pack_by_gates(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g
 /* Groups g0..g1, flat over the columns, K = the window's rows. w [.., C] IN, out [C/(4V)][depth][4][V] OUT. */
 static void pack_by_columns(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t g1)
 {
-    const ptrdiff_t C = w->width, K = w->count * w->height;
+    const ptrdiff_t C = w->width, K = window_rows(w);
 
     for (ptrdiff_t group = g0; group < g1; group++) {
         const int N = group_width(group, C);
@@ -106,14 +111,14 @@ static void pack_by_columns(const Blocks *w, void *out_, ptrdiff_t g0, ptrdiff_t
 static void add_bias(const Blocks *bias, void *out_)
 {
     real *out = out_;
-    for (ptrdiff_t c = 0; c < bias->count * bias->height; c++) out[c] += *block_row(bias, c);
+    for (ptrdiff_t c = 0; c < window_rows(bias); c++) out[c] += *block_row(bias, c);
 }
 
 #if TRAINS
 /* bias of window row c = in[c]. in [C] IN, bias [blocks * H] OUT (width 1). */
 static void unpack_bias(const Blocks *bias, const void *in)
 {
-    for (ptrdiff_t c = 0; c < bias->count * bias->height; c++) *(real *)block_row(bias, c) = ((const real *)in)[c];
+    for (ptrdiff_t c = 0; c < window_rows(bias); c++) *(real *)block_row(bias, c) = ((const real *)in)[c];
 }
 #endif
 

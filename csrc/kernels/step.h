@@ -31,11 +31,14 @@ static inline const real *state_before(const Pass *p, int part, ptrdiff_t s, ptr
 }
 
 /* Row b as the cell sees it at step s; at step -1 it has the gradients of the initial state alone. */
-static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
+static ALWAYS_INLINE CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
 {
-    CellRow row = {.gates = NULL};
+    CellRow row;
 
+    row.gates = row.m = row.d_m = row.dh_step = NULL;
     for (int part = 0; part < p->parts; part++) {
+        row.prev[part] = row.d_step[part] = NULL;
+        row.now[part] = row.d[part] = NULL;
         if (p->d_state[part]) row.d[part] = (real *)p->d_state[part] + state_offset(p, b, part);
         if (s < 0) continue;
         row.prev[part] = state_before(p, part, s, b);
@@ -49,6 +52,21 @@ static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
     if (p->d_out.data) row.d_out = row_at(&p->d_out, s, b);
     if (p->dh_steps.data) row.dh_step = row_at(&p->dh_steps, s, b);
     return row;
+}
+
+/* From row b of all units to that of one head: its units become units 0..D of each array. */
+static inline void to_head(const Pass *p, ptrdiff_t head, CellRow *row)
+{
+    const ptrdiff_t j = head * p->D;
+
+    if (row->gates) row->gates += p->S * j;
+    if (row->dh_step) row->dh_step += j;
+    for (int part = 0; part < p->parts; part++) {
+        if (row->d[part]) row->d[part] += j;
+        if (row->prev[part]) row->prev[part] += j;
+        if (row->now[part]) row->now[part] += j;
+        if (row->d_step[part]) row->d_step[part] += j;
+    }
 }
 
 /* The product of a phase: of the state with W_hh, of m with W_m, or none. */
@@ -73,14 +91,22 @@ static ALWAYS_INLINE void take(Finished *from, const int M, const int size, Cell
     }
 }
 
-static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
-                                       void *scratch, const int which, const int G, cell_forward_function *cell)
+/* Group g of all heads as a border between the groups of this head. */
+static inline ptrdiff_t group_in_head(ptrdiff_t g, ptrdiff_t head, ptrdiff_t groups)
+{
+    g -= head * groups;
+    return g < 0 ? 0 : g < groups ? g : groups;
+}
+
+/* Groups g0..g1 of one head. */
+static ALWAYS_INLINE void head_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
+                                       ptrdiff_t head, void *scratch, const int which, const int G, cell_forward_function *cell)
 {
     const int second = which == SECOND_PRODUCT;
-    const ptrdiff_t H = p->H, inner = second ? H : p->P, depth = packed_depth(inner);
+    const ptrdiff_t D = p->D, inner = second ? D : head_width(p), depth = packed_depth(inner);
     const ptrdiff_t units = G > 1 ? V : TILE_WIDTH * V; /* units in a whole group */
-    const ptrdiff_t whole = G > 1 ? g1 : whole_groups(H, g1), sweep = sweep_of(b1 - b0, g1 - g0);
-    const operand *w = second ? p->w_m : p->w_step;
+    const ptrdiff_t whole = G > 1 ? g1 : whole_groups(D, g1), sweep = sweep_of(b1 - b0, g1 - g0);
+    const operand *w = second ? p->w_m : (const operand *)p->w_step + head * padded_to(D, V) * G * depth;
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V];               /* [rows][P][N][V] finished pre-activations */
     CellRow row[PANEL_ROWS];
     CellVector at[ABREAST];
@@ -91,8 +117,8 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
         panel.K = depth_of(inner);
         panel.out_skip = 0;
         panel.w_group = depth * units * G;
-        panel.w_end = w + padded_to(H, V) * G * depth;
-        panel.init_n = G > 1 ? H : V;
+        panel.w_end = w + padded_to(D, V) * G * depth;
+        panel.init_n = G > 1 ? D : V;
         panel.init_p = units;
         panel.out_n = V;
     }
@@ -101,22 +127,23 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
             const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
                 row[r] = cell_row(p, s, b + r);
+                if (head) to_head(p, head, &row[r]);
                 if (G)
                     panel.a[r] = row_operands(second ? row[r].m : row[r].prev[PART_H], inner, scratch, b - b0 + r, first == g0,
                                               is_bounded(p));
-                panel.init[r] = row[r].gates + (second ? 0 : (p->S - G) * H);
+                panel.init[r] = row[r].gates + (second ? 0 : (p->S - G) * D);
             }
             Sweep left = sweep_over(first, first + sweep, whole, b1 - b0, s + p->turn);
             while (sweep_next(&left, b1 - b0, G > 1 ? G : TILE_WIDTH)) {
                 const ptrdiff_t P = left.P, j = left.group * units;
-                const int N = G > 1 ? G : group_width(left.group, H);
-                Finished done = {.row = row, .a = block, .j0 = j, .U = H, .width = G > 1 ? (int)P : (int)P * N};
+                const int N = G > 1 ? G : group_width(left.group, D);
+                Finished done = {.row = row, .a = block, .j0 = j, .U = D, .width = G > 1 ? (int)P : (int)P * N};
                 if (G) {
                     panel.w = w + left.group * panel.w_group;
                     panel.next = w + left.next * panel.w_group;
                     panel.init_skip = j;
                     panel.out_p = N * V;
-                    panel.lanes = lanes_at(j + (G > 1 ? P - 1 : P * N - 1) * V, H);
+                    panel.lanes = lanes_at(j + (G > 1 ? P - 1 : P * N - 1) * V, D);
                     panel.inner = G > 1 ? panel.lanes : V; /* what follows the last unit is the next gate */
                     for (int r = 0; r < rows; r++) panel.out[r] = block + r * P * N * V;
                     panel_product(&panel, rows, N, (int)P);
@@ -127,6 +154,14 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
                 if (count) take(&done, 1, G, at), cell(p, 1, at);
             }
         }
+}
+
+static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
+                                       void *scratch, const int which, const int G, cell_forward_function *cell)
+{
+    const ptrdiff_t groups = G > 1 ? vectors(p->D) : groups_of(p->D);
+    for (ptrdiff_t head = p->heads > 1 ? g0 / groups : 0; head * groups < g1; head++)
+        head_forward(p, s, b0, b1, group_in_head(g0, head, groups), group_in_head(g1, head, groups), head, scratch, which, G, cell);
 }
 
 /* h of rows b0..b1 at step s, groups g0..g1 of its P numbers: the projection of m. */
@@ -144,8 +179,8 @@ static void project_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t 
 static inline void fetch_gates(const Pass *p, const CellRow *row, int rows, ptrdiff_t j, int count)
 {
     for (int r = 0; r < rows; r++)
-        for (ptrdiff_t u = j; u < j + count * V && u < p->H; u += V) {
-            for (ptrdiff_t slot = 0; slot < p->S; slot++) PREFETCH(row[r].gates + slot * p->H + u);
+        for (ptrdiff_t u = j; u < j + count * V && u < p->D; u += V) {
+            for (ptrdiff_t slot = 0; slot < p->S; slot++) PREFETCH(row[r].gates + slot * p->D + u);
             for (int part = PART_H + 1; part < p->parts; part++) PREFETCH(row[r].prev[part] + u);
             if (row[r].d_step[PART_H]) PREFETCH(row[r].d_step[PART_H] + u);
         }
@@ -188,17 +223,19 @@ static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int la
 /* Step s of the backward pass: dh = (gradients of step s+1) . W_hh [+ what the cell carries] + dy, then the cell.
  * Either all rows b0..b1 are at their last step, where dh starts as the gradient of the final state, or none of them is. A
  * reset before step s+1 stops the gradient of h, a reset before step s those of the other parts. s = -1 leaves the gradient of
- * the initial state in p->d_state. The second product is dm = (gradients of W_m m) . W_m instead. */
-static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
-                                        void *scratch, const int which, const int carried, cell_backward_function *cell)
+ * the initial state in p->d_state. The second product is dm = (gradients of W_m m) . W_m instead. Groups g0..g1 are those of
+ * one head. */
+static ALWAYS_INLINE void head_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
+                                        ptrdiff_t head, void *scratch, const int which, const int carried,
+                                        cell_backward_function *cell)
 {
     const int of_state = which == STATE_PRODUCT, second = which == SECOND_PRODUCT;
-    const ptrdiff_t U = of_state ? p->P : p->H, units = TILE_WIDTH * V;
-    const ptrdiff_t inner = second ? p->P : p->G * p->H, K = depth_of(inner);
+    const ptrdiff_t U = of_state ? head_width(p) : p->D, units = TILE_WIDTH * V;
+    const ptrdiff_t inner = second ? p->P : p->G * p->D, K = depth_of(inner);
     const ptrdiff_t whole = whole_groups(U, g1), sweep = sweep_of(b1 - b0, g1 - g0);
     const int last = of_state && (s == p->T - 1 || b0 >= rows_in_step(&p->gates, s + 1));
     const int multiplied = !last && (second || (of_state && carried & THROUGH_PRODUCT));
-    const operand *w = second ? p->w_m_back : p->w_back;
+    const operand *w = second ? p->w_m_back : (const operand *)p->w_back + head * padded_to(U, V) * K;
     static const real zeros[V];
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V]; /* [rows][P][N][V] the gradient through the product */
     CellRow row[PANEL_ROWS];
@@ -220,9 +257,10 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
             const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
                 row[r] = cell_row(p, s, b + r);
+                if (head) to_head(p, head, &row[r]);
                 panel.init[r] = zeros;
                 if (multiplied) {
-                    const real *a = second ? row[r].d_m : gates_row(p, s + 1, b + r) + (p->S - p->G) * p->H;
+                    const real *a = second ? row[r].d_m : gates_row(p, s + 1, b + r) + (head * p->S + p->S - p->G) * p->D;
                     panel.a[r] = row_operands(a, inner, scratch, b - b0 + r, first == g0, 0);
                 }
             }
@@ -255,6 +293,15 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
                             if (is_reset(p, s, b + r)) drop_carried(row[r].d[part], U, j, (int)P * N);
             }
         }
+}
+
+static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1,
+                                        void *scratch, const int which, const int carried, cell_backward_function *cell)
+{
+    const ptrdiff_t groups = groups_of(which == STATE_PRODUCT ? head_width(p) : p->D);
+    for (ptrdiff_t head = p->heads > 1 ? g0 / groups : 0; head * groups < g1; head++)
+        head_backward(p, s, b0, b1, group_in_head(g0, head, groups), group_in_head(g1, head, groups), head, scratch, which, carried,
+                      cell);
 }
 
 #endif

@@ -22,6 +22,7 @@
 #include "cells/lstm.h"
 #include "cells/norm.h"
 #include "cells/rnn.h"
+#include "cells/slstm.h"
 
 #define VMATH(function) \
     static void map_##function(ptrdiff_t n, const void *x, void *y) \
@@ -35,6 +36,7 @@
 VMATH(exp)
 VMATH(tanh)
 VMATH(sigmoid)
+VMATH(log_sigmoid)
 
 static void fma_chains(ptrdiff_t turns)
 {
@@ -71,7 +73,7 @@ static void fma_chains(ptrdiff_t turns)
         .product = product, .groups_of = groups_of, .gather = gather, \
         .step_forward = {CELL_TABLE(FORWARD_OF)}, BACKWARD_KERNELS \
         .dropout = dropout, .add = add, \
-        .vmath = {map_exp, map_tanh, map_sigmoid}, .fma_chains = fma_chains, \
+        .vmath = {map_exp, map_tanh, map_sigmoid, map_log_sigmoid}, .fma_chains = fma_chains, \
     };
 
 #endif

@@ -1,6 +1,6 @@
-/* exp, tanh and sigmoid on vectors, in the words of the vocabulary: the same operations, so the same bits, on every ISA.
+/* exp, tanh, sigmoid and its logarithm on vectors, in the words of the vocabulary: the same operations, so the same bits, on every ISA.
  *
- * All three rest on  x = n ln 2 + r,  |r| <= ln 2 / 2,  e^x = 2^n (1 + p),  p = e^r - 1 = r + r^2 Q(r),
+ * All rest on  x = n ln 2 + r,  |r| <= ln 2 / 2,  e^x = 2^n (1 + p),  p = e^r - 1 = r + r^2 Q(r),
  * with Q the polynomial of least relative error of p on that interval (float32: 1.4e-8, float64: 2.9e-19).
  *
  *     exp(x)     = 2^n + 2^n p
@@ -8,7 +8,10 @@
  *                  which is exact near 0, where n = 0
  *     sigmoid(x) = 1 - q for x >= 0,  z - z q for x < 0,     q = z / (1 + z),  z = e^(-|x|)
  *
- * The quotient q enters as a correction to a larger term, so that its rounding counts for less than it would by itself.
+ *     log sigmoid(x) = min(x, 0) - log(1 + z),  log(1 + z) = z - (z^2/2 - s (z^2/2 + w R(w))),  s = z / (2 + z),  w = s^2,
+ *                  z = e^(-|x|);  R: the polynomial of least error relative to log(1 + z) (float32: 4.6e-9, float64: 1.4e-18)
+ *
+ * The quotient q or s enters as a correction to a larger term, so that its rounding counts for less than it would by itself.
  * Errors: at most 2 ulp in float32, 4 ulp in float64. NaN gives NaN. Beyond the ends of its range a function has its limit.
  * Subnormal results are 0.
  */
@@ -30,6 +33,8 @@
 #define EXP_HIGH 89
 #define EXPM1_DEGREE 4
 static const real expm1_Q[] = {0.499999967463f, 0.166665419407f, 0.0416675967994f, 0.00836668012961f, 0.00138581540653f};
+#define LOG1P_DEGREE 3
+static const real log1p_R[] = {0.666664131335f, 0.400216989835f, 0.27999142349f, 0.28024453096f};
 #else
 #define LN2_HIGH 0x1.62e42fefa39efp-1
 #define LN2_LOW 0x1.abc9e3b39803fp-56
@@ -44,6 +49,10 @@ static const real expm1_Q[] = {
     0.50000000000000000141, 0.16666666666666676768, 0.041666666666666438744, 0.0083333333333215185703,
     0.0013888888888990200369, 0.00019841269886348927626, 0.000024801587124768083942, 2.7557244027164146039e-6,
     2.7557439632521377296e-7, 2.5109089767758677331e-8, 2.0864719633834466351e-9};
+#define LOG1P_DEGREE 9
+static const real log1p_R[] = {
+    0.66666666666666303779, 0.40000000000157247603, 0.28571428547853423082, 0.22222223969758854726, 0.18181743923883551939,
+    0.15386559947040293098, 0.13300973251349827996, 0.12106089018919692104, 0.083400890923270575731, 0.17018598677071611049};
 #endif
 
 /* Each function works on M vectors in place, stage by stage, so that M chains of dependent operations run side by side. */
@@ -96,6 +105,21 @@ static ALWAYS_INLINE void v_sigmoid(const int M, vec *x)
     EACH(m) q[m] = v_div(z[m], v_add(v_set1(1), z[m]));
     EACH(m) z[m] = v_where_less(x[m], v_zero(), z[m], v_set1(1));
     EACH(m) x[m] = v_fnma(z[m], q[m], z[m]);
+}
+
+static ALWAYS_INLINE void v_log_sigmoid(const int M, vec *x)
+{
+    vec a[ABREAST], p[ABREAST], z[ABREAST], s[ABREAST], w[ABREAST], r[ABREAST];
+    EACH(m) a[m] = v_max(v_set1(-SIGMOID_END), v_negative(x[m]));
+    v_expm1_split(M, a, NULL, p, z);
+    EACH(m) z[m] = v_fma(z[m], p[m], z[m]);
+    EACH(m) s[m] = v_div(z[m], v_add(v_set1(2), z[m]));
+    EACH(m) w[m] = v_mul(s[m], s[m]);
+    EACH(m) a[m] = v_mul(z[m], v_mul(z[m], v_set1((real)0.5)));
+    EACH(m) r[m] = v_fma(v_set1(log1p_R[LOG1P_DEGREE]), w[m], v_set1(log1p_R[LOG1P_DEGREE - 1]));
+    UNROLL for (int d = LOG1P_DEGREE - 2; d >= 0; d--) EACH(m) r[m] = v_fma(r[m], w[m], v_set1(log1p_R[d]));
+    EACH(m) r[m] = v_fnma(s[m], v_fma(r[m], w[m], a[m]), a[m]);
+    EACH(m) x[m] = v_sub(v_min(v_zero(), x[m]), v_sub(z[m], r[m]));
 }
 
 #endif

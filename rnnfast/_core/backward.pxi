@@ -42,7 +42,7 @@ cdef void backward_pack_sizes(const Kernels *k, const Layer *layer, size_t *size
     """sizes [BACKWARD_PACKS] OUT, in bytes."""
     cdef const Pass *p = &layer.p
     sizes[0] = packed_size(k, p.X * p.H, layer.input_size)
-    sizes[1] = packed_size(k, p.G * p.H, p.P)
+    sizes[1] = p.heads * packed_size(k, p.G * p.D, head_width(p))
     sizes[2] = packed_size(k, p.P, p.H) if has_second_product(p) else 0
     sizes[3] = norm_size(k, p)
 
@@ -50,11 +50,14 @@ cdef void pack_for_backward(const Kernels *k, const Layer *layer, const Packed *
                             int workers) noexcept nogil:
     """A worker's share of all weights, of W_ih only if dx is wanted."""
     cdef const Pass *p = &layer.p
-    cdef Py_ssize_t columns = k.groups_of(layer.input_size), groups = k.groups_of(p.P), units = k.groups_of(p.H)
+    cdef Py_ssize_t columns = k.groups_of(layer.input_size), groups = k.groups_of(head_width(p)), units = k.groups_of(p.H)
+    cdef size_t size = packed_size(k, p.G * p.D, head_width(p))
+    cdef int head
     cdef Blocks w_ih = input_window(p, layer.weights[WEIGHT_IH], layer.input_size), w_hh, w_m
-    if p.G:
-        w_hh = state_window(p, layer.weights[WEIGHT_HH], p.P, p.G)
-        k.pack_by_columns(&w_hh, packed.back, share(groups, worker, workers), share(groups, worker + 1, workers))
+    for head in range(p.heads if p.G else 0):
+        w_hh = head_window(p, layer.weights[WEIGHT_HH], NULL, head, k)
+        k.pack_by_columns(&w_hh, <char *>packed.back + head * size, share(groups, worker, workers),
+                          share(groups, worker + 1, workers))
     if has_second_product(p):
         w_m = second_window(p, second_weight(p, layer.weights))
         k.pack_by_columns(&w_m, packed.second_back, share(units, worker, workers), share(units, worker + 1, workers))
@@ -73,7 +76,10 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
     cdef const Kernels *k = job.k
     cdef Pass *p = &job.p
     cdef Py_ssize_t q, end, n
+    cdef GradientProduct dw_hh
+    cdef Rows h_prev, h0
     cdef bint finite
+    cdef int head
     # The rows whose previous state is in y come first, then those whose previous state is the initial one.
     cdef Py_ssize_t inner = job.ragged.rows - rows_in_step(&p.state[PART_H], 0)
     q = q0
@@ -85,14 +91,28 @@ cdef void add_weight_gradients(BackwardJob *job, Py_ssize_t q0, Py_ssize_t q1, P
             if not k.pack_operand(&job.x, job.ragged.rows, NULL, job.dw_ih.K, q, end, operand):
                 k.drop_operand(&job.dw_ih, &job.d, q, end, operand)
             k.gradient_product(&job.dw_ih, n, q == 0, end == job.ragged.rows, g0, g1, packed_d, operand)
-        if p.G:
-            finite = k.pack_operand(&job.h_prev, inner, &job.h0, p.P, q, end, operand)
+        for head in range(p.heads if p.G else 0):
+            dw_hh = head_gradient(job, head)
+            h_prev, h0 = job.h_prev, job.h0
+            h_prev.data, h0.data = at(h_prev.data, head * dw_hh.K, k), at(h0.data, head * dw_hh.K, k)
+            finite = k.pack_operand(&h_prev, inner, &h0, dw_hh.K, q, end, operand)
             if p.reset != NULL:
                 clear_reset(job, q, end, operand)
             if not finite:
-                k.drop_operand(&job.dw_hh, &job.d, q, end, operand)
-            k.gradient_product(&job.dw_hh, n, q == 0, end == job.ragged.rows, g0, g1, packed_d, operand)
+                k.drop_operand(&dw_hh, &job.d, q, end, operand)
+            k.gradient_product(&dw_hh, n, q == 0, end == job.ragged.rows, g0, g1, packed_d, operand)
         q = end
+
+cdef GradientProduct head_gradient(const BackwardJob *job, int head) noexcept nogil:
+    """The gradient of W_hh in the rows of one head, from that of all heads."""
+    cdef const Pass *p = &job.p
+    cdef GradientProduct dw = job.dw_hh
+    cdef Py_ssize_t rows = padded_to(p.S * p.H, job.k.lanes)
+    dw.c0 = head * p.S * p.D + (p.S - p.G) * p.D
+    dw.c1 = (head + 1) * p.S * p.D
+    dw.sum = at(dw.sum, head * rows * dw.K, job.k)
+    dw.dw = head_window(p, dw.dw.data, NULL, head, job.k)
+    return dw
 
 cdef void clear_reset(BackwardJob *job, Py_ssize_t q, Py_ssize_t end, void *operand) noexcept nogil:
     """Zeros in the operand's rows q..end (last step first) whose previous state a reset set to zero."""
@@ -105,7 +125,7 @@ cdef void clear_reset(BackwardJob *job, Py_ssize_t q, Py_ssize_t end, void *oper
         while b == rows_in_step(&p.state[PART_H], s):
             b, s = 0, s - 1
         if p.reset[s * p.B + b]:
-            job.k.clear_operand(p.P, row, operand)
+            job.k.clear_operand(head_width(p), row, operand)
         b, q, row = b + 1, q + 1, row + 1
 
 cdef void add_second_gradient(BackwardJob *job, const Pass *p, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t g0, Py_ssize_t g1,
@@ -139,7 +159,7 @@ cdef void clear_gradients(const BackwardJob *job) noexcept nogil:
     cdef int n
     for n in range(WEIGHTS):
         if job.grads[n] != NULL:
-            memset(job.grads[n], 0, weight_size(&cell_table[p.cell], n, job.layer.input_size, p.H, p.P) * job.k.real_size)
+            memset(job.grads[n], 0, weight_size(&cell_table[p.cell], n, job.layer.input_size, p.H, p.P, p.D) * job.k.real_size)
 
 cdef void token_gradients(BackwardJob *job, Rows table, void *db) noexcept nogil:
     """Prepares what follows the last chunk if x is embedded: the backward pass of a dense layer over the V tokens, with the
@@ -305,8 +325,8 @@ cdef void wire_weight_gradients(BackwardJob *job, void **buffers) noexcept nogil
     job.scratch = buffers[BACKWARD_SCRATCH]
     job.dw_ih = GradientProduct(I, p.S * H, 0, p.X * H, buffers[BACKWARD_DW_IH], input_window(p, job.grads[WEIGHT_IH], I))
     if p.G:
-        job.dw_hh = GradientProduct(P, p.S * H, (p.S - p.G) * H, p.S * H, buffers[BACKWARD_DW_HH],
-                                    state_window(p, job.grads[WEIGHT_HH], P, p.G))
+        job.dw_hh = GradientProduct(head_width(p), p.S * H, (p.S - p.G) * H, p.S * H, buffers[BACKWARD_DW_HH],
+                                    state_window(p, job.grads[WEIGHT_HH], head_width(p), p.G))
     if has_second_product(p):
         job.db_m, job.packed_d_m, job.m = buffers[BACKWARD_DB_M], buffers[BACKWARD_PACKED_D_M], buffers[BACKWARD_M]
         job.d_m = buffers[BACKWARD_D_M] if info.m_slot == NO_SLOT else NULL

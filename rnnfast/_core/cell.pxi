@@ -9,10 +9,10 @@ cdef tuple named(int weights):
 
 
 cdef tuple axes_of(const CellInfo *info, int weight):
-    """A pair for each axis of a weight: a factor, and the size that it multiplies: "I", "H" or "P"."""
+    """A pair for each axis of a weight: a factor, and the size that it multiplies: "I", "H", "P" or "D"."""
     cdef Axis axes[2]
     cdef int count = weight_axes(info, weight, axes), n
-    sizes = {PER_INPUT: "I", PER_HIDDEN: "H", PER_OUTPUT: "P"}
+    sizes = {PER_INPUT: "I", PER_HIDDEN: "H", PER_OUTPUT: "P", PER_HEAD_UNIT: "D"}
     return tuple([(axes[n].times, sizes[axes[n].per]) for n in range(count)])
 
 
@@ -27,7 +27,7 @@ def cell_rows():
             info.name.decode(), info.layer.decode(), None if info.option == NULL else info.option.decode(),
             bool(info.option_value), info.plain != n, info.gates.decode(), info.parts.decode(),
             tuple([info.gates[info.x_block[slot]:info.x_block[slot] + 1].decode() for slot in range(info.X)]),
-            named(info.required), named(info.optional),
+            bool(info.heads), named(info.required), named(info.optional),
             tuple([_WEIGHTS[weight] for weight in range(WEIGHTS) if is_vector(info, weight)]),
             {name: axes_of(info, weight) for weight, name in enumerate(_WEIGHTS)},
         ))
@@ -61,12 +61,12 @@ cdef struct Layer:
 
 cdef struct Packed:      # weights as the passes read them; NULL: not there
     void *project        # [X*H/(4V)][I][4][V]: W_ih packed flat over its rows
-    void *step           # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1)
+    void *step           # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1); of each head in turn
     void *bias           # [S*H]
     void *second         # [P/(4V)][H][4][V]: W_m packed flat over its rows
     void *norm           # the parameters of layer normalization (NormLayout)
     void *dx             # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
-    void *back           # [P/(4V)][G*H][4][V]: W_hh packed flat over its P columns
+    void *back           # [P/(4V)][G*H][4][V]: W_hh packed flat over its P columns; of each head in turn
     void *second_back    # [H/(4V)][P][4][V]: W_m packed flat over its H columns
 
 cdef enum:
@@ -124,7 +124,7 @@ cdef class Packs:
 
 
 cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, bint reverse, Py_ssize_t I, Py_ssize_t H,
-                    Py_ssize_t P, void *const *weights) noexcept nogil:
+                    Py_ssize_t P, int heads, void *const *weights) noexcept nogil:
     """One layer in one direction; a cell_clip of infinity is none."""
     cdef Pass *p = &layer.p
     cdef const CellInfo *info = &cell_table[cell]
@@ -133,7 +133,7 @@ cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, 
     memcpy(layer.weights, weights, sizeof(layer.weights))
     layer.input_size, layer.reverse = I, reverse
     p.cell, p.nonlinearity, p.cell_clip = cell, nonlinearity, cell_clip
-    p.S, p.X, p.G, p.H, p.P = info.S, info.X, info.G, H, P
+    p.S, p.X, p.G, p.H, p.P, p.heads, p.D = info.S, info.X, info.G, H, P, heads, H // heads
     p.parts = <int>strlen(info.parts)
     for n in range(WEIGHTS):
         if weights[n] != NULL:
@@ -207,11 +207,12 @@ cdef class Cell:
                  matmul_precision="float32", scales=None, constant=False, **options):
         cdef void *pointers[WEIGHTS]
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
-        cdef int cell
+        cdef int cell, heads
         cdef Py_ssize_t H
         options["layer_norm"] = weights.get("ln_ih_weight") is not None
         cell = find_row(layer, options)
         H = cnp.PyArray_DIM(weight_ih, 0) // cell_table[cell].X
+        heads = <int>(H // cnp.PyArray_DIM(weights["weight_hh"], 1)) if cell_table[cell].heads else 1
         if cell_table[cell].option != NULL:
             options.pop(cell_table[cell].option.decode(), None)
         options.pop("layer_norm", None)
@@ -224,7 +225,7 @@ cdef class Cell:
         set_pointers(pointers, self.weights)
         self.scales = dict(scales or {})
         set_layer(&self.layer, cell, NONLINEARITIES[nonlinearity], INFINITY if cell_clip is None else cell_clip,
-                  reverse, cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), pointers)
+                  reverse, cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), heads, pointers)
         set_pointers(self.layer.scales, self.scales)
 
     @property

@@ -30,12 +30,14 @@ class CellInfo(NamedTuple):
         The parts of the state, one letter each, h first: "hc".
     slots : tuple of str
         The gate in each slot that the input fills, in the order in which a pass saves them.
+    heads : bool
+        Whether its units may be divided into heads.
     required, optional : tuple of str
         The weights that it must have, and those that it may have.
     vectors : tuple of str
         Those of them that multiply element by element, ``[H]``.
     axes : dict of str to tuple
-        Of each axis of a weight a pair such as ``(4, "H")``, which is 4*H; sizes are I, H and P.
+        Of each axis of a weight a pair such as ``(4, "H")``, which is 4*H; sizes are I, H, P and D.
     """
 
     name: str
@@ -46,14 +48,15 @@ class CellInfo(NamedTuple):
     gates: str
     parts: str
     slots: tuple[str, ...]
+    heads: bool
     required: tuple[str, ...]
     optional: tuple[str, ...]
     vectors: tuple[str, ...]
     axes: dict[str, tuple[tuple[int, str], ...]]
 
-    def weight_shape(self, weight: str, I: int, H: int, P: int) -> tuple[int, ...]:
-        """The shape of a weight; H hidden units, P numbers of h."""
-        sizes = {"I": I, "H": H, "P": P}
+    def weight_shape(self, weight: str, I: int, H: int, P: int, heads: int = 1) -> tuple[int, ...]:
+        """The shape of a weight; H hidden units in so many heads of D units, P numbers of h."""
+        sizes = {"I": I, "H": H, "P": P, "D": H // heads}
         return tuple([times * sizes[size] for times, size in self.axes[weight]])
 
     def widths(self, H: int, P: int) -> tuple[int, ...]:

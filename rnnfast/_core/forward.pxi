@@ -29,7 +29,7 @@ cdef void forward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes
     """sizes [FORWARD_PACKS] OUT, in bytes."""
     cdef const Pass *p = &layer.p
     sizes[0] = packed_size(k, layer.input_size, p.X * p.H)
-    sizes[1] = p.G * packed_size(k, p.P, p.H)
+    sizes[1] = p.heads * p.G * packed_size(k, head_width(p), p.D)
     sizes[2] = p.S * p.H * k.real_size
     sizes[3] = packed_size(k, p.H, p.P) if has_second_product(p) else 0
     sizes[4] = norm_size(k, p)
@@ -42,14 +42,16 @@ cdef inline Py_ssize_t forward_scratch(const Kernels *k, const Layer *layer, Py_
 cdef void pack_for_forward(const Kernels *k, const Layer *layer, const Packed *packed, int worker, int workers) noexcept nogil:
     """A worker's share of all weights."""
     cdef const Pass *p = &layer.p
-    cdef Py_ssize_t columns = k.groups_of(p.X * p.H), units = groups_of_units(k, p, STEP_UNITS), second = k.groups_of(p.P)
+    cdef Py_ssize_t columns = k.groups_of(p.X * p.H), second = k.groups_of(p.P)
+    cdef Py_ssize_t units = groups_of_units(k, p, STEP_UNITS) // p.heads, size = p.G * packed_size(k, head_width(p), p.D)
+    cdef int head
     cdef Blocks w_ih = input_window(p, layer.weights[WEIGHT_IH], layer.input_size), w_hh, w_m
     w_ih.scales = layer.scales[WEIGHT_IH]
     k.pack_by_rows(&w_ih, packed.project, share(columns, worker, workers), share(columns, worker + 1, workers))
-    if p.G:
-        w_hh = state_window(p, layer.weights[WEIGHT_HH], p.P, p.G)
-        w_hh.scales = layer.scales[WEIGHT_HH]
-        k.pack_by_gates(&w_hh, packed.step, share(units, worker, workers), share(units, worker + 1, workers))
+    for head in range(p.heads if p.G else 0):
+        w_hh = head_window(p, layer.weights[WEIGHT_HH], layer.scales[WEIGHT_HH], head, k)
+        k.pack_by_gates(&w_hh, <char *>packed.step + head * size, share(units, worker, workers),
+                        share(units, worker + 1, workers))
     if has_second_product(p):
         w_m = second_window(p, second_weight(p, layer.weights))
         w_m.scales = second_weight(p, layer.scales)

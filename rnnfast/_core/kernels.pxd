@@ -17,8 +17,8 @@ cdef extern from "rows.h" nogil:
 
     ctypedef struct Blocks:
         const void *data
-        Py_ssize_t height, width
-        int count
+        Py_ssize_t height, width, stride
+        int heads, count
         int order[MAX_SLOTS]
         const void *scales
 
@@ -29,7 +29,7 @@ cdef extern from "cells/table.h" nogil:
     enum:
         MAX_PARTS, MAX_PHASES, MAX_VECTORS, PART_H, PART_C, WEIGHTS, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, WEIGHT_CO, CELLS
         LN_IH_WEIGHT, LN_IH_BIAS, LN_HH_WEIGHT, LN_HH_BIAS, LN_C_WEIGHT, LN_C_BIAS
-        STEP_UNITS, NO_SLOT, PER_INPUT, PER_HIDDEN, PER_OUTPUT
+        STEP_UNITS, NO_SLOT, PER_INPUT, PER_HIDDEN, PER_OUTPUT, PER_HEAD_UNIT
 
     ctypedef struct VectorWeight:
         int weight, slot, operand
@@ -43,6 +43,7 @@ cdef extern from "cells/table.h" nogil:
         const char *gates
         const char *parts
         int S, X, G
+        int heads
         int x_block[MAX_SLOTS]
         int h_block[MAX_SLOTS]
         int required, optional
@@ -59,7 +60,7 @@ cdef extern from "cells/table.h" nogil:
         int times, per
 
     int weight_axes(const CellInfo *, int weight, Axis *axes)
-    Py_ssize_t weight_size(const CellInfo *, int weight, Py_ssize_t I, Py_ssize_t H, Py_ssize_t P)
+    Py_ssize_t weight_size(const CellInfo *, int weight, Py_ssize_t I, Py_ssize_t H, Py_ssize_t P, Py_ssize_t D)
 
 cdef extern from "pass.h" nogil:
     enum:
@@ -89,8 +90,8 @@ cdef extern from "pass.h" nogil:
         Blocks dw
 
     ctypedef struct Pass:
-        int cell, nonlinearity, save, given, parts, turn
-        Py_ssize_t T, B, H, P, S, X, G
+        int cell, nonlinearity, save, given, parts, heads, turn
+        Py_ssize_t T, B, H, P, D, S, X, G
         double cell_clip
         const Py_ssize_t *order
         const unsigned char *reset
@@ -120,11 +121,12 @@ cdef extern from "pass.h" nogil:
     NormLayout norm_layout(const Pass *)
     bint is_normed(const Pass *)
     bint has_second_product(const Pass *)
+    Py_ssize_t head_width(const Pass *)
     Py_ssize_t part_width(const Pass *, int part)
 
 cdef extern from "kernels.h" nogil:
     enum:
-        CHAINS
+        CHAINS, VMATHS
     ctypedef void step_function(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
                                 Py_ssize_t g1, void *scratch) noexcept nogil
     ctypedef struct Kernels:
@@ -163,7 +165,7 @@ cdef extern from "kernels.h" nogil:
         void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
                         double p, void *mask) noexcept nogil
         void (*add)(Py_ssize_t n, const void *x, void *y) noexcept nogil
-        void (*vmath[3])(Py_ssize_t n, const void *x, void *y) noexcept nogil
+        void (*vmath[VMATHS])(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*fma_chains)(Py_ssize_t turns) noexcept nogil
 
 cdef extern from "phases.h" nogil:

@@ -75,17 +75,30 @@ cdef const Kernels *kernels_for(array, int precision=FLOAT32) noexcept:
 cdef Blocks blocks(const void *data, Py_ssize_t height, Py_ssize_t width, int count, const int *order) noexcept nogil:
     cdef Blocks w
     memset(&w, 0, sizeof(w))
-    w.data, w.height, w.width, w.count = data, height, width, count
+    w.data, w.height, w.width, w.stride, w.heads, w.count = data, height, width, height, 1, count
     memcpy(w.order, order, count * sizeof(int))
     return w
 
 cdef Blocks input_window(const Pass *p, const void *data, Py_ssize_t width) noexcept nogil:
     """W_ih or b_ih: its blocks in the order of the first X slots."""
-    return blocks(data, p.H, width, <int>p.X, cell_table[p.cell].x_block)
+    return of_heads(p, blocks(data, p.H, width, <int>p.X, cell_table[p.cell].x_block))
 
 cdef Blocks state_window(const Pass *p, const void *data, Py_ssize_t width, Py_ssize_t count) noexcept nogil:
     """W_hh or b_hh: the blocks of the last `count` slots, G for the product of a step, X for a bias."""
-    return blocks(data, p.H, width, <int>count, cell_table[p.cell].h_block + p.X - count)
+    return of_heads(p, blocks(data, p.H, width, <int>count, cell_table[p.cell].h_block + p.X - count))
+
+cdef inline Blocks of_heads(const Pass *p, Blocks w) noexcept nogil:
+    """The same window in the order of the gates: the slots of each head in turn."""
+    w.height, w.heads = p.D, p.heads
+    return w
+
+cdef Blocks head_window(const Pass *p, const void *data, const void *scales, int head, const Kernels *k) noexcept nogil:
+    """W_hh: the rows of one head in the slots of the product of a step."""
+    cdef Py_ssize_t row = head * p.D
+    cdef Blocks w = state_window(p, data, head_width(p), p.G)
+    w.data, w.heads = at(data, row * w.width, k), 1
+    w.scales = NULL if scales == NULL else at(scales, row, k)
+    return w
 
 cdef Blocks second_window(const Pass *p, const void *data) noexcept nogil:
     """W_m: one block, of the weight that the table names."""

@@ -50,8 +50,9 @@ cdef Blocks one_block(cnp.ndarray array) noexcept:
     """A matrix as one block of rows; a vector as rows of width 1."""
     cdef Blocks w
     memset(&w, 0, sizeof(w))
-    w.data, w.count = cnp.PyArray_DATA(array), 1
+    w.data, w.heads, w.count = cnp.PyArray_DATA(array), 1, 1
     w.height, w.width = cnp.PyArray_DIM(array, 0), cnp.PyArray_DIM(array, 1) if cnp.PyArray_NDIM(array) > 1 else 1
+    w.stride = w.height
     return w
 
 

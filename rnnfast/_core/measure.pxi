@@ -13,9 +13,9 @@ cdef void vmath_worker(void *argument, const Team *team, int worker, int workers
 
 
 def vmath(name, x):
-    """The vector function "exp", "tanh" or "sigmoid" of the kernels in use, on a contiguous float array. For tests."""
+    """The vector function "exp", "tanh", "sigmoid" or "log_sigmoid" of the kernels in use, on a contiguous float array. For tests."""
     y = np.empty_like(x)
-    cdef VmathJob job = VmathJob(kernels_for(x), ("exp", "tanh", "sigmoid").index(name), x.size, data(x), data(y))
+    cdef VmathJob job = VmathJob(kernels_for(x), ("exp", "tanh", "sigmoid", "log_sigmoid").index(name), x.size, data(x), data(y))
     threads_run(vmath_worker, &job, 1)
     return y
 

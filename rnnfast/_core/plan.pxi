@@ -212,7 +212,7 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
     for n in range(passes):
         I = o.input_size if n < D else D * P
         memcpy(pointers, &weights[n], sizeof(weights[n]))
-        set_layer(&stack.step[n].layer, cell_of_options(o), o.nonlinearity, o.cell_clip or INFINITY, n % D == 1, I, H, P,
+        set_layer(&stack.step[n].layer, cell_of_options(o), o.nonlinearity, o.cell_clip or INFINITY, n % D == 1, I, H, P, 1,
                   pointers)
     if plan_bytes(o, &stack.step.layer.p, D, k.real_size) > 2.0 ** 61 or build_stack(stack, k, o.batch, o.training) < 0:
         return -1

@@ -50,9 +50,9 @@ cdef Schedule schedule_pass(const Kernels *k, int threads, const Layer *layer, c
     cdef Py_ssize_t T = ragged.T
     cdef double rows = <double>ragged.rows / T                 # in the product of the state of a step, on average
     cdef double projected = <double>V / T if V else rows       # in the product of the input of a step
-    cdef Py_ssize_t state = p.P if p.G else 0                  # the length of the state's product
+    cdef Py_ssize_t state = head_width(p) if p.G else 0        # the length of the state's product
     return schedule(k, threads, passes * T, 2.0 * (projected * layer.input_size + rows * state) * p.X * p.H,
-                    max(1, ragged.rows // T), phases.groups[0], <double>p.X * packed_size(k, p.P, p.H), phases.count,
+                    max(1, ragged.rows // T), phases.groups[0], <double>p.X * packed_size(k, head_width(p), p.H), phases.count,
                     START_NS)
 
 cdef Py_ssize_t chunk_steps(const Kernels *k, Py_ssize_t row_numbers, Py_ssize_t B, Py_ssize_t T, Py_ssize_t nbytes,

@@ -144,8 +144,9 @@ cdef void take_step(Stack *stack, const void *x, const void *before, void *after
             p.initial[part] = at(further[part], n * B * p.H, k)
             p.state[part] = packed_rows(<void *>p.initial[part], B, p.H, NULL)
     p, phases = &stack.step.p, &stack.step.phases
-    planned = schedule(k, min(stack.threads, stack.workers), stack.layers, 2.0 * B * 2 * p.P * p.X * p.H, 1, phases.groups[0],
-                       2.0 * p.X * packed_size(k, p.P, p.H), phases.count, STEP_START_NS)
+    planned = schedule(k, min(stack.threads, stack.workers), stack.layers, 2.0 * B * (p.P + head_width(p)) * p.X * p.H, 1,
+                       phases.groups[0], <double>p.X * (packed_size(k, p.P, p.H) + packed_size(k, head_width(p), p.H)),
+                       phases.count, STEP_START_NS)
     threads_run(step_worker, stack, planned.workers)
     memcpy(y, below, nbytes)
 

@@ -12,10 +12,11 @@ from rnnfast.cli.text import build_model, check_training, train_model
 from rnnfast.text import NGram, NGramScore, Text, best_ngram, perplexity
 from rnnfast.text.scores import LONGEST, SMOOTHINGS, fixed
 
-__all__ = ["compare", "margin"]
+__all__ = ["LADDER", "compare", "margin"]
 
 ORDERS = (3, 5, 8)  # beyond the unigram and the bigram
 RATES = {"window": 0.005, "rnn": 0.002, "gru": 0.002, "lstm": 0.005}  # the best tried on the default text
+LADDER = tuple(RATES)  # the networks that a ladder has unless it is asked for one
 
 
 def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
@@ -26,7 +27,7 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
     text : Text
     chosen : dict
         The options of the networks, as in `rnnfast.cli.text.DEFAULTS`. ``cell`` is not read. If ``lr`` is
-        None, each network has the learning rate of `RATES`.
+        None, each network has the learning rate of `RATES`, and one without any that of the LSTM.
     cells : sequence of str
         The networks.
 
@@ -40,7 +41,7 @@ def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:
     Diverged
         If the training of a network diverged; raised when everything is printed.
     """
-    rates = {cell: chosen["lr"] or RATES[cell] for cell in cells}
+    rates = {cell: chosen["lr"] or RATES.get(cell, RATES["lstm"]) for cell in cells}
     _print_terms(text, chosen, rates)
     counting = _count(text)
     networks: dict[str, float] = {}

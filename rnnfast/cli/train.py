@@ -171,7 +171,8 @@ def _compare(options: argparse.Namespace) -> int:
         rf.set_num_threads(options.threads)
     text, chosen = _new_run(options)
     _print_text(text)
-    cells = [cell for cell in CELLS if options.cell in (None, cell) or cell == "window"]
+    wanted = text_ladder.LADDER if options.cell is None else ("window", options.cell)
+    cells = [cell for cell in CELLS if cell in wanted]
     return text_ladder.compare(text, chosen | {"lr": options.lr}, cells=cells)
 
 

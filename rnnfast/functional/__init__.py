@@ -2,9 +2,9 @@
 
 They have the names, signatures and meaning of `rnnfast.reference`, which has the equations.
 
-rnn, lstm, gru, indrnn  the pair of each cell
-layer                   what the pairs share: checks of arrays
-passes                  one pass over arrays that are checked, by the compiled loops
+rnn, lstm, gru, indrnn, slstm  the pair of each cell
+layer                          what the pairs share: checks of arrays
+passes                         one pass over arrays that are checked, by the compiled loops
 """
 
 from rnnfast._core import Tape
@@ -12,6 +12,7 @@ from rnnfast.functional.gru import gru_backward, gru_forward
 from rnnfast.functional.indrnn import indrnn_backward, indrnn_forward
 from rnnfast.functional.lstm import lstm_backward, lstm_forward
 from rnnfast.functional.rnn import rnn_backward, rnn_forward
+from rnnfast.functional.slstm import slstm_backward, slstm_forward
 
 __all__ = [
     "Tape",
@@ -23,4 +24,6 @@ __all__ = [
     "lstm_forward",
     "rnn_backward",
     "rnn_forward",
+    "slstm_backward",
+    "slstm_forward",
 ]

@@ -66,12 +66,12 @@ def run_forward(
         **(extra or {}),
     }
     given = {name: array for name, array in given.items() if array is not None or name in info.required}
-    H, P = _sizes(info, given, dtype)
+    H, P, heads = _sizes(info, given, dtype)
     for name, array in given.items():
-        given[name] = _floats(name, array, info.weight_shape(name, I, H, P), dtype)
+        given[name] = _floats(name, array, info.weight_shape(name, I, H, P, heads), dtype)
     widths = info.widths(H, P)
     # Copies, because the tape keeps the state and the caller may write into it later.
-    states = _states("state", state, widths, (B,), dtype)
+    states = _states("state", state, info.parts, widths, (B,), dtype)
     initial = tuple(None if part is None else part.copy() for part in states)
     sequences = sequences_of(checks.checked_lengths(lengths, T, B), checks.checked_reset(reset, (T, B)), T, B)
     y = np.empty((T, B, P), dtype)
@@ -106,10 +106,10 @@ def run_backward(cell: str, tape: Tape, dy, dstate, dstates):
         raise ValueError("tape: expected one with gradients, got one of products in int8, which have none")
     T, B, P = tape.y.shape
     dtype = tape.y.dtype
-    widths = tape.cell.widths
+    parts, widths = _core.cell_info(cell).parts, tape.cell.widths
     dy = None if dy is None else _floats("dy", dy, (T, B, P), dtype)
-    d_final = _states("dstate", dstate, widths, (B,), dtype)
-    dh_steps, *d_steps = _states("dstates", dstates, widths, (T, B), dtype)
+    d_final = _states("dstate", dstate, parts, widths, (B,), dtype)
+    dh_steps, *d_steps = _states("dstates", dstates, parts, widths, (T, B), dtype)
     if dh_steps is not None:
         dy = dh_steps if dy is None else add(dy, dh_steps)
     dx = np.empty(tape.x.shape, dtype)
@@ -118,34 +118,44 @@ def run_backward(cell: str, tape: Tape, dy, dstate, dstates):
     return dx, d_initial, grads
 
 
-def _sizes(info: _core.CellInfo, given: dict[str, Array], dtype: np.dtype) -> tuple[int, int]:
-    """H and P, from the shape of weight_hh: [G*H, P], or [H] of an element-wise recurrence."""
+def _sizes(info: _core.CellInfo, given: dict[str, Array], dtype: np.dtype) -> tuple[int, int, int]:
+    """H, P and the number of heads, from the shape of weight_hh.
+
+    It is [G*H, P]; [G*H, D] with heads of D units; [H] of an element-wise recurrence.
+    """
     if "weight_hh" in info.vectors:
         (H,) = _floats("weight_hh", given["weight_hh"], (None,), dtype).shape
         if H == 0:
             raise ValueError("weight_hh: expected shape [H] with H at least 1, got (0,)")
-        return H, H
+        return H, H, 1
     G, columns = len(info.gates), "P" if "weight_hr" in given else "H"
     weight_hh = _floats("weight_hh", given["weight_hh"], (None, None), dtype)
     rows, P = weight_hh.shape
     H = rows // G
+    if info.heads:
+        if rows != G * H or P == 0 or H == 0 or H % P:
+            raise ValueError(
+                f"weight_hh: expected shape [{G}*H, D] with H a multiple of D, which is at least 1, "
+                f"got {weight_hh.shape}"
+            )
+        return H, H, H // P
     if rows != G * H or P == 0 or H == 0 or (columns == "H" and P != H):
         raise ValueError(
             f"weight_hh: expected shape [{G}*H, {columns}] with {columns} at least 1, got {weight_hh.shape}"
         )
-    return H, P
+    return H, P, 1
 
 
 def _states(
-    name: str, state, widths: tuple[int, ...], leading: tuple[int, ...], dtype: np.dtype
+    name: str, state, parts: str, widths: tuple[int, ...], leading: tuple[int, ...], dtype: np.dtype
 ) -> tuple[Array | None, ...]:
-    """The parts (h,) or (h, c) of a state, or of a gradient like it, each [leading.., its width] or None."""
+    """The parts of a state, or of a gradient like it, h first: each [leading.., its width] or None."""
     if state is None:
         return (None,) * len(widths)
     if len(widths) == 1:
         return (_floats(name, state, (*leading, *widths), dtype),)
-    if not isinstance(state, (tuple, list)) or len(state) != 2:
-        raise TypeError(f"{name}: expected a pair (h, c), got {type(state).__name__}")
+    if not isinstance(state, (tuple, list)) or len(state) != len(widths):
+        raise TypeError(f"{name}: expected {checks.tuple_of(parts)}, got {type(state).__name__}")
     return tuple(
         None if part is None else _floats(f"{name}[{n}]", part, (*leading, width), dtype)
         for n, (part, width) in enumerate(zip(state, widths, strict=True))

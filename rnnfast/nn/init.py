@@ -233,11 +233,11 @@ def forget_bias(layer: Any, value: float = 1.0) -> None:
 def recurrent(layer: Any, *, rng: int | np.random.Generator | None = None) -> None:
     """Weights that let a recurrent layer remember: weight_hh orthogonal, weight_ih Xavier uniform.
 
-    Both gate by gate. Biases become zero.
+    Both gate by gate, and weight_hh head by head too. Biases become zero.
 
     Parameters
     ----------
-    layer : RNN, LSTM or GRU
+    layer : RNN, LSTM, GRU or SLSTM
         All its layers and directions are filled. For an LSTM, :func:`forget_bias` may follow.
     rng : int, numpy.random.Generator or None
         The seed or generator of the random numbers.
@@ -256,12 +256,12 @@ def recurrent(layer: Any, *, rng: int | np.random.Generator | None = None) -> No
     >>> bool(np.allclose(candidate.T @ candidate, np.eye(4), atol=1e-6))
     True
     """
-    hidden = _hidden_size(layer)
+    hidden, heads = _hidden_size(layer), getattr(layer, "num_heads", 1)
     rng = checks.generator(rng)
     check_writeable(dict(layer.named_parameters()), "data")
     for name, param in layer.named_parameters():
         if name.startswith("weight_hh"):
-            orthogonal(param, blocks=param.shape[0] // hidden, rng=rng)
+            orthogonal(param, blocks=param.shape[0] // hidden * heads, rng=rng)
         elif name.startswith("weight_ih"):
             xavier_uniform(param, blocks=param.shape[0] // hidden, rng=rng)
         elif name.startswith("bias"):

@@ -46,6 +46,7 @@ class Recurrent(Module):
     cell: ClassVar[str]  # the name of the layer in the table of cells
     options: ClassVar[dict[str, Any]] = {}  # the cell's own attributes, with their defaults
     proj_size: int = 0  # the LSTM alone lets it be chosen
+    num_heads: int = 1  # the SLSTM alone
     _precision = "float32"
     _derived: ClassVar[frozenset[str]] = frozenset({"state_form", "suffixes", "_from_arrays", "_spare"})
     _unsearched = _derived
@@ -116,7 +117,7 @@ class Recurrent(Module):
         info, H, P = self.info, self.hidden_size, self.proj_size or self.hidden_size
         names = [*info.required, *(name for name in info.optional if self._has(name))]
         columns = self.input_size if layer == 0 else self._directions * P
-        return {name: info.weight_shape(name, columns, H, P) for name in names}
+        return {name: info.weight_shape(name, columns, H, P, self.num_heads) for name in names}
 
     def _matrices(self) -> Collection[str]:
         return [
@@ -194,7 +195,8 @@ class Recurrent(Module):
         state : optional
             The initial state, ``[num_layers*D, B, hidden_size]`` (unbatched: ``[num_layers*D,
             hidden_size]``) with D = 2 if bidirectional, else 1; for LSTM a pair (h, c) of such arrays, h with
-            proj_size in place of hidden_size where that is given. None, also for a part of it, means zeros.
+            proj_size in place of hidden_size where that is given; for SLSTM a tuple (h, c, n, m). None,
+            also for a part of it, means zeros.
         lengths : array_like of integers, optional
             ``[B]``, with batch_first too (unbatched: one integer): how many steps each sequence has, 0..T, in
             any order. Nothing is read past them; the reverse direction starts at each sequence's own end.
@@ -484,6 +486,7 @@ class Recurrent(Module):
             "dropout": 0.0,
             "bidirectional": False,
             "proj_size": 0,
+            "num_heads": 1,
             "peephole": False,
             "matmul_precision": "float32",
             **self.options,

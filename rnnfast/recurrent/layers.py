@@ -1,4 +1,4 @@
-"""The recurrent layers RNN, LSTM and GRU: their options, and what is theirs alone."""
+"""The recurrent layers RNN, LSTM, GRU and IndRNN: their options, and what is theirs alone."""
 
 from __future__ import annotations
 

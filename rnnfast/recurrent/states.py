@@ -48,7 +48,7 @@ class StateForm(NamedTuple):
     Attributes
     ----------
     parts : tuple of str
-        The names of its parts: ("h",) or ("h", "c").
+        The names of its parts, h first: ("h",), ("h", "c"), …
     widths : tuple of int
         The last axis of each part; that of h is also the width of the output of one direction.
     passes : int
@@ -72,7 +72,7 @@ class StateForm(NamedTuple):
             return checks.shaped(name, value, self.dtype, (*leading, *self.widths))
         if not isinstance(value, (tuple, list)) or len(value) != len(self.parts):
             came = f"{len(value)} of them" if isinstance(value, (tuple, list)) else type(value).__name__
-            raise TypeError(f"{name}: expected a pair ({', '.join(self.parts)}) of arrays, got {came}")
+            raise TypeError(f"{name}: expected {checks.tuple_of(self.parts)} of arrays, got {came}")
         return tuple(
             [
                 None

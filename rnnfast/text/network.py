@@ -9,13 +9,13 @@ import numpy as np
 
 from rnnfast import checks
 from rnnfast.nn import Dropout, Embedding, Linear, Sequential
-from rnnfast.recurrent import GRU, LSTM, RNN
+from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM
 from rnnfast.text.window import window_model
 
 __all__ = ["CELLS", "name_of", "network", "parameters_at_least"]
 
-CELLS = ("window", "rnn", "gru", "lstm")
-RECURRENT = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+CELLS = ("window", "rnn", "gru", "lstm", "slstm")
+RECURRENT = {"rnn": RNN, "gru": GRU, "lstm": LSTM, "slstm": SLSTM}
 EMBEDDING = 64  # size of a symbol's vector
 
 

@@ -283,11 +283,21 @@ def _weight_figures(layer: Recurrent, own: _core.Tape) -> tuple[dict[str, float]
             block = block @ weights["weight_hr"].astype(float)
         if block.ndim == 1:  # IndRNN: its recurrent weight is a diagonal
             block = np.diag(block)
+        if layer.num_heads > 1:
+            block = _block_diagonal(block)
         H = len(block)
         finite = bool(np.isfinite(block).all())
         radius[gate] = float(np.abs(np.linalg.eigvals(block)).max()) if finite else float("nan")
         defect[gate] = float(np.linalg.norm(block.T @ block - np.eye(H)) / H**0.5)
     return radius, defect
+
+
+def _block_diagonal(block: np.ndarray) -> np.ndarray:
+    """A gate's rows of a weight with heads, [H, D], as the matrix [H, H] that multiplies h."""
+    H, D = block.shape
+    head = np.arange(H) // D
+    own = head[:, np.newaxis] == head
+    return np.where(own, np.tile(block, H // D), 0)
 
 
 def _saturation(layer: Recurrent, own: _core.Tape) -> dict[str, float]:
@@ -300,10 +310,14 @@ def _saturation(layer: Recurrent, own: _core.Tape) -> dict[str, float]:
         h = passes.own_columns(own.y, own.number, H)
         return {} if ends is None else {"a": _near(h[np.arange(T)[:, np.newaxis] < _lengths(own)], *ends)}
     there = np.arange(T)[:, np.newaxis] < np.sort(_lengths(own))[::-1]
-    gates = own.gates[: T * B * S * H].reshape(T, B, S, H)[there]  # as a pass counts steps and rows
+    heads = layer.num_heads
+    gates = own.gates[: T * B * S * H].reshape(T, B, heads, S, H // heads)[there]  # as a pass counts rows
+    exponential = "if" if layer.cell == "slstm" else ""  # these have no ends
+    centred = "z" if layer.cell == "slstm" else "gn"
     return {
-        gate: _near(gates[:, slot], -1.0 if gate in "gn" else 0.0, 1.0)
+        gate: _near(gates[:, :, slot], -1.0 if gate in centred else 0.0, 1.0)
         for slot, gate in enumerate(layer.info.slots)
+        if gate not in exponential
     }
 
 

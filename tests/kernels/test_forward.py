@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from arrays import named_parts
 from cases import (
     SHAPES,
     Case,
@@ -57,6 +58,8 @@ def test_fewer_biases(name, names, dtype, isa):
 def test_far_pre_activations(name, dtype, isa):
     case = make(name, 4, 3, 5, 18, dtype=dtype)
     far = np.copysign(np.dtype(dtype).type(1e4), case.weights["bias_ih"])
+    if case.cell == "slstm":  # z and o alone: exponential gates do not saturate, test_slstm.py has them
+        far[: len(far) // 2] = case.weights["bias_ih"][: len(far) // 2]
     assert_forward(case._replace(weights=case.weights | {"bias_ih": far}))
 
 
@@ -65,9 +68,8 @@ def test_no_state_is_a_zero_state(name, dtype):
     case = make(name, 4, 3, 5, 18, dtype=dtype)
     zeros = tuple(np.zeros_like(part) for part in case.state)
     y, state, _ = getattr(functional, f"{case.cell}_forward")(case.x, **case.weights, **case.options)
-    final = state if case.cell == "lstm" else (state,)
     want, _ = forward(functional, case._replace(state=zeros))
-    assert_same_bits({"y": y, **dict(zip("hc", final, strict=False))}, want)
+    assert_same_bits({"y": y, **named_parts("", state)}, want)
 
 
 @pytest.mark.parametrize("missing", [0, 1])
@@ -114,7 +116,7 @@ def test_a_pass_writes_its_views_and_nothing_else(name, dtype, isa):
     final = tuple(np.empty_like(part) for part in case.state)
     x = np.ascontiguousarray(case.x.transpose(1, 0, 2)).transpose(1, 0, 2)
     passes.pass_forward(cell_of(case), 0, x, case.state, y, final)
-    assert_same_bits({"y": y, **dict(zip("hc", final, strict=False))}, want)
+    assert_same_bits({"y": y, **named_parts("", final)}, want)
     assert np.isnan(room[:, :, :P]).all()
     assert np.isnan(room[:, :, 2 * P :]).all()
 

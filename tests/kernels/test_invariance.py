@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 import pytest
+from arrays import D_PARTS, PARTS
 from cases import Case, all_options, backward, evaluate, forward, make, pass_forward, run
 from tolerances import OUTPUTS, assert_same_bits
 
@@ -31,7 +32,7 @@ def rows(case: Case, chosen: slice) -> Case:
 def of_sequences(results: dict[str, np.ndarray], chosen: slice = slice(None)) -> dict[str, np.ndarray]:
     """The results that belong to single sequences (not the weights' gradients), of some of them."""
     got = {name: results[name][:, chosen] for name in ("y", "dx")}
-    return got | {name: results[name][chosen] for name in ("h", "c", "dh", "dc") if name in results}
+    return got | {name: results[name][chosen] for name in (*PARTS, *D_PARTS) if name in results}
 
 
 @both_directions
@@ -76,13 +77,13 @@ def test_whole_or_in_chunks(name, dtype, cuts, reverse, isa):
     state, tapes, parts = case.state, [], []
     for chunk in chunks:
         outputs, tape = forward(functional, case._replace(x=case.x[chunk], state=state))
-        state = tuple(outputs[name] for name in "hc" if name in outputs)
+        state = tuple(outputs[name] for name in PARTS if name in outputs)
         tapes.append(tape)
         parts.append(outputs)
     dstate, dparts = case.dstate, []
     for chunk, tape in zip(chunks[::-1], tapes[::-1], strict=True):
         gradients = backward(functional, case._replace(dy=case.dy[chunk], dstate=dstate), tape)
-        dstate = tuple(gradients[name] for name in ("dh", "dc") if name in gradients)
+        dstate = tuple(gradients[name] for name in D_PARTS if name in gradients)
         dparts.append(gradients)
     in_time = slice(None, None, -1 if reverse else 1)
     got = parts[-1] | dparts[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from arrays import D_PARTS, PARTS
 from cases import all_options, evaluate, forward, make, make_ragged, run
 from tolerances import BFLOAT16, FORWARD, INT8, assert_same_bits, error
 
@@ -85,7 +86,7 @@ def test_a_sequence_alone_has_the_bits_of_a_batch(name, precision, instructions)
         got = everything(case)
         for result in {"y", "dx"} & got.keys():
             assert_same_bits({result: got[result]}, {result: want[result][:, b : b + 1]})
-        for result in {"h", "c", "dh", "dc"} & got.keys():
+        for result in {*PARTS, *D_PARTS} & got.keys():
             assert_same_bits({result: got[result]}, {result: want[result][b : b + 1]})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from arrays import D_PARTS, PARTS
 from cases import OPTIONS, Case, all_options, backward, forward, largest_scale, make, make_ragged, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,7 +80,7 @@ def test_each_sequence_has_the_bits_that_it_has_alone(name, dtype, reverse, isa)
                 sequence = together[result][:, b : b + 1]
                 assert_same_bits({result: sequence[:length]}, {result: want[result]})
                 assert not sequence[length:].any(), result
-        for result in ("h", "c", "dh", "dc"):
+        for result in (*PARTS, *D_PARTS):
             if result in together:
                 assert_same_bits({result: together[result][b : b + 1]}, {result: want[result]})
 
@@ -143,7 +144,7 @@ def test_nan_does_not_cross_a_reset(name, reverse, isa):
         {name: got[name][border:] for name in kept}, {name: clean[name][border:] for name in kept}
     )
     assert np.isnan(got["y"][:border]).any()
-    for part in ("dh", "dc") if reverse else ("h", "c"):
+    for part in D_PARTS if reverse else PARTS:
         if part in got:
             assert_same_bits({part: got[part]}, {part: clean[part]})
 
@@ -154,7 +155,7 @@ def test_all_sequences_empty(name):
     got = run(functional, case)
     for result in ("y", "dx", *case.weights):
         assert not got[result].any(), result
-    for part, given_, dfinal in zip("hc", case.state, case.dstate, strict=False):
+    for part, given_, dfinal in zip(PARTS, case.state, case.dstate, strict=False):
         np.testing.assert_array_equal(got[part], given_)
         np.testing.assert_array_equal(got["d" + part], dfinal)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from arrays import PARTS
 from cases import all_options, largest_scale, make, run
 from tolerances import assert_close, assert_same_bits
 
@@ -43,7 +44,7 @@ def of_the_used(results, unused):
     return {
         name: array[used] if name in ("y", "dx") else array
         for name, array in results.items()
-        if name not in ("h", "c")
+        if name not in PARTS
     }
 
 

@@ -1,4 +1,4 @@
-"""exp, tanh and sigmoid of the kernels: sweeps over every exponent and both signs against wider truth."""
+"""The vector functions of the kernels: sweeps over every exponent and both signs against wider truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from rnnfast import _core
 
-FUNCTIONS = ("exp", "tanh", "sigmoid")
+FUNCTIONS = ("exp", "tanh", "sigmoid", "log_sigmoid")
 MAX_ULP = {"float32": 2, "float64": 4}
 EXTENDED = np.finfo(np.longdouble).nmant >= 63
 all_functions = pytest.mark.parametrize("name", FUNCTIONS)
@@ -34,6 +34,8 @@ def truth(name: str, dtype: str) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
         if name == "sigmoid":
             return 1 / (1 + np.exp(-x))
+        if name == "log_sigmoid":
+            return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
         return np.exp(x) if name == "exp" else np.tanh(x)
 
 
@@ -69,7 +71,12 @@ def test_float64_sweep(name, isa):
 @all_functions
 def test_float64_against_mpmath(name, isa):
     mpmath = pytest.importorskip("mpmath")
-    functions = {"exp": mpmath.exp, "tanh": mpmath.tanh, "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x))}
+    functions = {
+        "exp": mpmath.exp,
+        "tanh": mpmath.tanh,
+        "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+        "log_sigmoid": lambda x: -mpmath.log1p(mpmath.exp(-x)),
+    }
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.uniform(-end, end, 300) for end in (1e-9, 0.3, 1, 3, 20, 700)])
     with mpmath.workprec(120):
@@ -87,6 +94,7 @@ def test_special_values(name, dtype, isa):
         "exp": [1, 1, np.inf, 0, np.nan],
         "tanh": [0, -0.0, 1, -1, np.nan],
         "sigmoid": [0.5, 0.5, 1, 0, np.nan],
+        "log_sigmoid": [-np.log(2), -np.log(2), 0, -np.inf, np.nan],
     }[name]
     got = _core.vmath(name, x)
     assert got.dtype == dtype
@@ -99,8 +107,8 @@ def test_special_values(name, dtype, isa):
 @both_dtypes
 def test_ends_saturate(name, dtype, isa):
     far = np.array([1e3, 1e4, 1e30, np.finfo(dtype).max], dtype)
-    above = {"exp": np.inf, "tanh": 1, "sigmoid": 1}[name]
-    below = {"exp": 0, "tanh": -1, "sigmoid": 0}[name]
+    above = {"exp": np.inf, "tanh": 1, "sigmoid": 1, "log_sigmoid": 0}[name]
+    below = {"exp": 0, "tanh": -1, "sigmoid": 0, "log_sigmoid": -far}[name]
     assert (_core.vmath(name, far) == above).all()
     assert (_core.vmath(name, -far) == below).all()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import named_parts, normal_like
+from arrays import D_PARTS, named_parts, normal_like
 from differences import assert_gradients
 from tolerances import OUTPUTS, assert_close, assert_same_bits
 
@@ -76,7 +76,7 @@ def by_hand(whole: rf.Sequential, x: np.ndarray, **keywords: Any) -> dict[str, n
 
 def assert_equal_but_for_sums(got: dict[str, np.ndarray], want: dict[str, np.ndarray], x: np.ndarray) -> None:
     """Outputs and the states' gradients to the last bit, the weights' gradients to their tolerance."""
-    exact = {*OUTPUTS, "dh", "dc"} & {*want}
+    exact = {*OUTPUTS, *D_PARTS} & {*want}
     assert_same_bits({name: got[name] for name in exact}, {name: want[name] for name in exact})
     assert_close(got, want, K=max(E + H, x.size))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import as_state, assert_equal, normal, parts
+from arrays import D_PARTS, PARTS, as_state, assert_equal, normal, parts
 from cases import views
 from memory import unaligned
 from models import forward_backward, state_for
@@ -36,7 +36,7 @@ def test_an_unbatched_sequence_has_the_bits_of_a_batch_of_one(cell: str, batch_f
     want = forward_backward(plain, x[:, None], lifted, dy[:, None], lifted)
     for name in ("y", "dx"):
         want[name] = want[name][:, 0]
-    want = {name: array[:, 0] if name in ("h", "c", "dh", "dc") else array for name, array in want.items()}
+    want = {name: array[:, 0] if name in (*PARTS, *D_PARTS) else array for name, array in want.items()}
     assert_equal(forward_backward(layer, x, state, dy, state), want)
 
 

@@ -10,18 +10,17 @@
 #include "phases.h"
 
 #include <math.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { T = 4, I = 5 };
 
-/* ---- exp, tanh, sigmoid ------------------------------------------------------------------------------------------ */
+/* ---- exp, tanh, sigmoid, log sigmoid ------------------------------------------------------------------------------------------ */
 
 static void check_vmath(const Kernels *k)
 {
-    static const char *const names[] = {"exp", "tanh", "sigmoid"};
+    static const char *const names[VMATHS] = {"exp", "tanh", "sigmoid", "log_sigmoid"};
     enum { N = 40003 };
 
     /* All exponents, both signs, infinities and NaNs; no subnormals, whose only promise is to count as zero. */
@@ -37,7 +36,7 @@ static void check_vmath(const Kernels *k)
     }
     const void *inputs[] = {everywhere, numbers(N, 128), numbers(N, 1), numbers(N, 0x1p-10)};
     void *out = zeros(N);
-    for (int f = 0; f < 3; f++) {
+    for (int f = 0; f < VMATHS; f++) {
         uint64_t hash[2] = {EMPTY, EMPTY};
         for (int in_pieces = 0; in_pieces < 2; in_pieces++)
             for (int sweep = 0; sweep < 4; sweep++) {
@@ -92,7 +91,7 @@ static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
 
     for (size_t n = 0; n < sizeof row_counts / sizeof *row_counts; n++) {
         const ptrdiff_t M = row_counts[n];
-        const Blocks w = {.data = numbers(C * K, 1), .height = C, .width = K, .count = 1};
+        const Blocks w = {.data = numbers(C * K, 1), .height = C, .width = K, .stride = C, .heads = 1, .count = 1};
         void *packed = zeros(padded(k, C) * k->packed_depth(K)), *bias = numbers(C, 1), *a = numbers(M * K, 2);
         k->pack_by_rows(&w, packed, 0, k->groups_of(C));
         for (int with_bias = 0; with_bias < 2; with_bias++)
@@ -118,7 +117,7 @@ static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
 /* The slots of the input in W_ih or b_ih. */
 static Blocks input_window(const Pass *p, const void *data, ptrdiff_t width)
 {
-    Blocks w = {.data = data, .height = p->H, .width = width, .count = (int)p->X};
+    Blocks w = {.data = data, .height = p->D, .width = width, .stride = p->H, .heads = p->heads, .count = (int)p->X};
     memcpy(w.order, cell_table[p->cell].x_block, sizeof w.order);
     return w;
 }
@@ -126,7 +125,7 @@ static Blocks input_window(const Pass *p, const void *data, ptrdiff_t width)
 /* The last `count` slots in W_hh or b_hh. */
 static Blocks state_window(const Pass *p, const void *data, ptrdiff_t width, ptrdiff_t count)
 {
-    Blocks w = {.data = data, .height = p->H, .width = width, .count = (int)count};
+    Blocks w = {.data = data, .height = p->D, .width = width, .stride = p->H, .heads = p->heads, .count = (int)count};
     memcpy(w.order, cell_table[p->cell].h_block + p->X - count, (size_t)count * sizeof *w.order);
     return w;
 }
@@ -134,7 +133,17 @@ static Blocks state_window(const Pass *p, const void *data, ptrdiff_t width, ptr
 /* W_m, the weight of the second product. */
 static Blocks second_window(const Pass *p, const void *data)
 {
-    return (Blocks){.data = data, .height = p->P, .width = p->H, .count = 1, .order = {cell_table[p->cell].m_block}};
+    return (Blocks){.data = data, .height = p->P, .width = p->H, .stride = p->P, .heads = 1, .count = 1,
+                    .order = {cell_table[p->cell].m_block}};
+}
+
+/* The rows of one head in W_hh. */
+static Blocks head_window(const Pass *p, const void *data, ptrdiff_t head)
+{
+    Blocks w = state_window(p, data, head_width(p), p->G);
+    w.data = at(data, head * p->D * w.width);
+    w.heads = 1;
+    return w;
 }
 
 typedef struct {
@@ -142,6 +151,7 @@ typedef struct {
     int cell, nonlinearity, peephole;
     ptrdiff_t P; /* 0: no projection */
     double cell_clip; /* 0: none */
+    int headed;       /* divided into as few heads as possible, but two at least */
 } Layer;
 
 typedef struct {
@@ -210,15 +220,23 @@ static void sum_vectors(const Kernels *k, const Pass *p, int in_pieces)
     }
 }
 
+/* The least divisor of n above 1; 1 for 1. */
+static int least_divisor(ptrdiff_t n)
+{
+    int divisor = 2;
+    while (n > 1 && n % divisor) divisor++;
+    return n > 1 ? divisor : 1;
+}
+
 /* One layer forward and backward, over inputs from `seed`. */
 static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_t H, int in_pieces, uint64_t seed,
                      PassHashes *hashes)
 {
     const CellInfo *cell = &cell_table[layer->cell];
-    const int has_c = strlen(cell->parts) > PART_C;
+    const int parts = (int)strlen(cell->parts), heads = layer->headed ? least_divisor(H) : 1;
     const ptrdiff_t S = cell->S, X = cell->X, G = cell->G, P = layer->P ? layer->P : H;
     Pass p = {.cell = layer->cell, .nonlinearity = layer->nonlinearity, .save = 1,
-              .given = cell->required | (layer->P ? BIT(WEIGHT_HR) : 0), .parts = (int)strlen(cell->parts),
+              .given = cell->required | (layer->P ? BIT(WEIGHT_HR) : 0), .parts = parts, .heads = heads, .D = H / heads,
               .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G,
               .cell_clip = layer->cell_clip > 0 ? layer->cell_clip : INFINITY};
     const Phases forward = forward_phases(k, &p);
@@ -226,17 +244,20 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     uint64_t *hash;
 
     random_state = seed;
-    const ptrdiff_t ih_size = weight_size(cell, WEIGHT_IH, I, H, P), hh_size = weight_size(cell, WEIGHT_HH, I, H, P);
+    const ptrdiff_t ih_size = weight_size(cell, WEIGHT_IH, I, H, P, p.D), hh_size = weight_size(cell, WEIGHT_HH, I, H, P, p.D);
+    const ptrdiff_t K = head_width(&p); /* of W_hh */
     void *x = numbers(T * B * I, 2), *w_ih = numbers(ih_size, 1), *w_hh = numbers(hh_size, 0.5);
     void *b_ih = numbers(X * H, 1), *b_hh = numbers(X * H, 1), *dy = numbers(T * B * P, 1);
-    const Blocks ih = input_window(&p, w_ih, I), hh = state_window(&p, w_hh, P, G);
+    const Blocks ih = input_window(&p, w_ih, I);
     const Blocks bias_ih = input_window(&p, b_ih, 1), bias_hh = state_window(&p, b_hh, 1, X);
     void *w_project = zeros(padded(k, X * H) * k->packed_depth(I)), *bias = zeros(S * H);
-    void *w_step = zeros(G * padded(k, H) * k->packed_depth(P)), *gates = zeros(T * B * S * H), *y = zeros(T * B * P);
+    const ptrdiff_t step_size = G * padded(k, p.D) * k->packed_depth(K);
+    void *w_step = zeros(heads * step_size), *gates = zeros(T * B * S * H), *y = zeros(T * B * P);
     p.initial[PART_H] = numbers(B * P, k->trains ? 1 : 2); /* int8: beyond the bound of h */
     p.initial[PART_C] = numbers(B * H, 1);
+    for (int part = PART_N; part < parts; part++) p.initial[part] = part == PART_N ? positive(B * H) : numbers(B * H, 1);
     p.zeros = zeros(H > P ? H : P);
-    if (has_c) p.state[PART_C] = rows(zeros(T * B * H), B, B * H, H);
+    for (int part = PART_C; part < parts; part++) p.state[part] = rows(zeros(T * B * H), B, B * H, H);
     p.gates = rows(gates, B, B * S * H, S * H);
     p.state[PART_H] = rows(y, B, B * P, P);
     p.w_step = w_step;
@@ -254,7 +275,10 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
             else if (cell->vector[n].weight == weight && layer->peephole) p.vector[n] = numbers(H, 1);
 
     k->pack_by_rows(&ih, w_project, 0, k->groups_of(X * H));
-    if (G) k->pack_by_gates(&hh, w_step, 0, groups_of_units(k, &p, STEP_UNITS));
+    for (int head = 0; head < heads && G; head++) {
+        const Blocks hh = head_window(&p, w_hh, head);
+        k->pack_by_gates(&hh, at(w_step, head * step_size), 0, groups_of_units(k, &p, STEP_UNITS) / heads);
+    }
     if (normed) p.norm = numbers(norm_layout(&p).vectors, 1);
     else {
         k->add_bias(&bias_ih, bias);
@@ -270,16 +294,18 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     hash = &hashes->forward[in_pieces];
     *hash = checksum(*hash, y, T * B * P);
     *hash = checksum(*hash, gates, T * B * S * H);
-    if (has_c) *hash = checksum(*hash, p.state[PART_C].data, T * B * H);
+    for (int part = PART_C; part < parts; part++) *hash = checksum(*hash, p.state[part].data, T * B * H);
     if (!k->trains) {
         free_buffers();
         return;
     }
     const Phases backward = backward_phases(k, &p);
-    void *w_back = zeros(k->depth_of(G * H) * padded(k, P)), *w_dx = zeros(k->depth_of(X * H) * padded(k, I));
+    const ptrdiff_t back_size = k->depth_of(G * p.D) * padded(k, K);
+    void *w_back = zeros(heads * back_size), *w_dx = zeros(k->depth_of(X * H) * padded(k, I));
     p.d_state[PART_H] = numbers(B * P, 1);
     void *dx = zeros(T * B * I), *dc = numbers(B * H, 1);
-    if (has_c) p.d_state[PART_C] = dc;
+    if (parts > PART_C) p.d_state[PART_C] = dc;
+    for (int part = PART_N; part < parts; part++) p.d_state[part] = numbers(B * H, 1);
     p.d_steps[PART_H] = rows(dy, B, B * P, P);
     p.w_back = w_back;
     if (second) {
@@ -293,7 +319,10 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         p.d_out = rows(zeros(B * H), B, 0, H);
         p.d_norm = zeros(B * norm_layout(&p).count);
     }
-    if (G) k->pack_by_columns(&hh, w_back, 0, k->groups_of(P));
+    for (int head = 0; head < heads && G; head++) {
+        const Blocks hh = head_window(&p, w_hh, head);
+        k->pack_by_columns(&hh, at(w_back, head * back_size), 0, k->groups_of(K));
+    }
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
     for (ptrdiff_t s = T - 1; s >= 0; s--)
         for (int phase = 0; phase < backward.count; phase++) run_phase(k, &backward, phase, &p, s, in_pieces);
@@ -304,15 +333,20 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     *hash = checksum(*hash, gates, T * B * S * H);
     *hash = checksum(*hash, dx, T * B * I);
     *hash = checksum(*hash, p.d_state[PART_H], B * P);
-    if (has_c) *hash = checksum(*hash, p.d_state[PART_C], B * H);
+    for (int part = PART_C; part < parts; part++) *hash = checksum(*hash, p.d_state[part], B * H);
 
     void *dw_ih = zeros(ih_size), *dw_hh = zeros(hh_size), *db = zeros(padded(k, S * H)), *db_hh = zeros(X * H);
     void *db_again = zeros(padded(k, S * H)), *dw_hr = layer->P ? zeros(P * H) : dw_hh;
-    const Blocks dih = input_window(&p, dw_ih, I), dhh = state_window(&p, dw_hh, P, G), dbias = state_window(&p, db_hh, 1, X);
+    const Blocks dih = input_window(&p, dw_ih, I), dbias = state_window(&p, db_hh, 1, X);
     const Rows x_back = rows(at(x, (T - 1) * B * I), B, -B * I, I), h_prev = rows(at(y, (T - 2) * B * P), B, -B * P, P);
     const Rows h0 = rows((void *)p.initial[PART_H], B, B * P, P);
     weight_gradient(k, &p.gates, S * H, I, 0, X * H, &x_back, T * B, NULL, &dih, db, in_pieces);
-    if (G) weight_gradient(k, &p.gates, S * H, P, (S - G) * H, S * H, &h_prev, (T - 1) * B, &h0, &dhh, db_again, in_pieces);
+    for (int head = 0; head < heads && G; head++) {
+        const ptrdiff_t end = (head + 1) * S * p.D;
+        const Rows own = rows(at(h_prev.data, head * K), B, -B * P, P), own_h0 = rows(at(h0.data, head * K), B, B * P, P);
+        const Blocks dhh = head_window(&p, dw_hh, head);
+        weight_gradient(k, &p.gates, S * H, K, end - G * p.D, end, &own, (T - 1) * B, &own_h0, &dhh, db_again, in_pieces);
+    }
     if (second) {
         const Rows m_back = last_first(p.m);
         const Blocks dm = second_window(&p, dw_hr);
@@ -365,22 +399,24 @@ static void check_passes(const Kernels *k, const Layer *layer)
 static void check(const Kernels *k)
 {
     static const Layer layers[] = {
-        {"rnn tanh", RNN, TANH, 0, 0, 0},
-        {"rnn relu", RNN, RELU, 0, 0, 0},
-        {"rnn sigmoid", RNN, SIGMOID, 0, 0, 0},
-        {"rnn identity", RNN, IDENTITY, 0, 0, 0},
-        {"lstm", LSTM, TANH, 0, 0, 0},
-        {"gru", GRU, TANH, 0, 0, 0},
-        {"lstm peephole clip", LSTM, TANH, 1, 0, 0.5},
-        {"lstm projected", LSTM, TANH, 0, 19, 0},
-        {"coupled", LSTM_COUPLED, TANH, 0, 0, 0},
-        {"coupled peephole projected", LSTM_COUPLED, TANH, 1, 2, 0},
-        {"gru before", GRU_BEFORE, TANH, 0, 0, 0},
-        {"indrnn relu", INDRNN, RELU, 0, 0, 0},
-        {"rnn norm", RNN_NORM, TANH, 0, 0, 0},
-        {"lstm norm", LSTM_NORM, TANH, 0, 0, 0},
-        {"gru norm", GRU_NORM, TANH, 0, 0, 0},
-        {"coupled norm peephole projected", LSTM_COUPLED_NORM, TANH, 1, 2, 0.5},
+        {"rnn tanh", RNN, TANH, 0, 0, 0, 0},
+        {"rnn relu", RNN, RELU, 0, 0, 0, 0},
+        {"rnn sigmoid", RNN, SIGMOID, 0, 0, 0, 0},
+        {"rnn identity", RNN, IDENTITY, 0, 0, 0, 0},
+        {"lstm", LSTM, TANH, 0, 0, 0, 0},
+        {"gru", GRU, TANH, 0, 0, 0, 0},
+        {"lstm peephole clip", LSTM, TANH, 1, 0, 0.5, 0},
+        {"lstm projected", LSTM, TANH, 0, 19, 0, 0},
+        {"coupled", LSTM_COUPLED, TANH, 0, 0, 0, 0},
+        {"coupled peephole projected", LSTM_COUPLED, TANH, 1, 2, 0, 0},
+        {"gru before", GRU_BEFORE, TANH, 0, 0, 0, 0},
+        {"indrnn relu", INDRNN, RELU, 0, 0, 0, 0},
+        {"slstm", SLSTM, TANH, 0, 0, 0, 0},
+        {"slstm heads", SLSTM, TANH, 0, 0, 0, 1},
+        {"rnn norm", RNN_NORM, TANH, 0, 0, 0, 0},
+        {"lstm norm", LSTM_NORM, TANH, 0, 0, 0, 0},
+        {"gru norm", GRU_NORM, TANH, 0, 0, 0, 0},
+        {"coupled norm peephole projected", LSTM_COUPLED_NORM, TANH, 1, 2, 0.5, 0},
     };
 
     size = k->real_size;

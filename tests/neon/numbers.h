@@ -98,4 +98,14 @@ static ptrdiff_t piece_end(ptrdiff_t start, ptrdiff_t n, int in_pieces, int turn
     return in_pieces && start + turn < n ? start + turn : n;
 }
 
+/* n numbers from 0.5 to 1.5. */
+static void *positive(ptrdiff_t n)
+{
+    void *out = numbers(n, 0.5);
+    for (ptrdiff_t k = 0; k < n; k++)
+        if (size == 4) ((float *)out)[k] += 1;
+        else ((double *)out)[k] += 1;
+    return out;
+}
+
 #endif

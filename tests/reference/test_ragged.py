@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from arrays import PARTS
 from cases import OPTIONS, Case, all_options, backward, forward, make, make_ragged, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ def one_by_one(case: Case) -> dict[str, np.ndarray]:
     plain = {
         name: value for name, value in case.options.items() if name not in ("reverse", "lengths", "reset")
     }
-    parts = "hc"[: len(case.state)]
+    parts = PARTS[: len(case.state)]
     total = {"y": np.zeros_like(case.dy), "dx": np.zeros_like(case.x)}
     for part, initial, dfinal, dstates in zip(parts, case.state, case.dstate, case.dstates, strict=True):
         total |= {part: initial.copy(), "d" + part: dfinal.copy(), "states_" + part: np.zeros_like(dstates)}
@@ -167,7 +168,7 @@ def test_a_reset_discards_a_state_of_nan(name, reverse):
     planted = case._replace(state=tuple(np.full_like(part, np.nan) for part in case.state))
     with np.errstate(invalid="ignore"):
         got = run(reference, planted)
-    for part, dfinal in zip(("h", "c"), case.dstate, strict=False):
+    for part, dfinal in zip(PARTS, case.dstate, strict=False):
         assert np.isnan(got[part][1]).all()  # no step: handed through
         assert np.array_equal(got["d" + part][1], dfinal[1])
         if not reverse:
@@ -190,7 +191,7 @@ def test_states_are_those_of_shorter_runs(name, reverse):
     for t in range(5):
         steps = slice(t, None) if reverse else slice(0, t + 1)
         shorter, _ = forward(reference, plain._replace(x=plain.x[steps]))
-        for part in "hc"[: len(plain.state)]:
+        for part in PARTS[: len(plain.state)]:
             assert error(states["states_" + part][t], shorter[part]) <= 1e-14
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arrays import PARTS, named_parts
 from cases import (
     OPTIONS,
     VARIANTS,
@@ -39,7 +40,7 @@ def objective(case: Case) -> float:
 def assert_gradients_of(case: Case) -> None:
     """Every gradient of the reference agrees with finite differences."""
     got = backward(reference, case, forward(reference, case)[1])
-    arguments = {"dx": case.x, **dict(zip(("dh", "dc"), case.state, strict=False)), **case.weights}
+    arguments = {"dx": case.x, **named_parts("d", case.state), **case.weights}
     assert sorted(got) == sorted(arguments)
     for name, array in arguments.items():
         measured = error(got[name], central_differences(array, lambda: objective(case)))
@@ -157,7 +158,7 @@ def test_zero_steps_return_the_initial_state(variant):
     gradients = backward(reference, case, tape)
     assert outputs["y"].shape == (0, 2, 4)
     assert gradients["dx"].shape == (0, 2, 3)
-    for name, initial, dfinal in zip("hc", case.state, case.dstate, strict=False):
+    for name, initial, dfinal in zip(PARTS, case.state, case.dstate, strict=False):
         for got, want in ((outputs[name], initial), (gradients["d" + name], dfinal)):
             assert np.array_equal(got, want)
             assert not np.shares_memory(got, want)

@@ -24,6 +24,8 @@ VARIANTS = {
     "lstm": ("lstm", {}),
     "gru": ("gru", {}),
     "indrnn": ("indrnn", {"nonlinearity": "relu"}),
+    "mingru": ("mingru", {}),
+    "minlstm": ("minlstm", {}),
 }
 LAYERS = {  # the class of each layer of the table of cells
     layer: next(getattr(rf, name) for name in rf.__all__ if name.lower() == layer)
@@ -39,6 +41,10 @@ OPTIONS = {  # a variant, and what more `make` is asked for
     "lstm-wide-projection": ("lstm", {"P": 37}),
     "lstm-all": ("lstm", {"peephole": True, "coupled_gates": True, "cell_clip": 0.4, "P": 2}),
     "gru-reset-before": ("gru", {"reset_after": False}),
+    "mingru-positive": ("mingru", {"candidate": "positive"}),
+    "mingru-tanh": ("mingru", {"candidate": "tanh"}),
+    "minlstm-positive": ("minlstm", {"candidate": "positive"}),
+    "minlstm-tanh": ("minlstm", {"candidate": "tanh"}),
 }
 all_options = pytest.mark.parametrize("name", OPTIONS)
 SHAPES = [  # T, B, I, H
@@ -75,7 +81,9 @@ class Case(NamedTuple):
     @property
     def K(self) -> int:
         """The number of products in each pre-activation."""
-        return sum(self.weights[name].shape[-1] for name in ("weight_ih", "weight_hh"))
+        return sum(
+            self.weights[name].shape[-1] for name in ("weight_ih", "weight_hh") if name in self.weights
+        )
 
     def astype(self, dtype: Any) -> Case:
         """The same numbers in another dtype."""

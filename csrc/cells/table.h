@@ -11,6 +11,8 @@
  *     gru           n r z q    S 4  X 3  G 3      q = W_hn h + b_hn, the state's part of the candidate n
  *     gru_before    n r z      S 3  X 3  G 2      r acts before the product with W_hn
  *     indrnn        a          S 1  X 1  G 0      an element-wise recurrence
+ *     mingru        z h        S 2  X 2  G 0      gates of the input alone; h is the candidate
+ *     minlstm       f i h      S 3  X 3  G 0      likewise
  *
  * A step runs in phases. A phase starts when all units of its rows have finished the phase before, so it may read whole rows
  * of what that one wrote. Most cells have one phase. A second product within a step, W_m m, is a phase of its own: lstm and
@@ -104,7 +106,11 @@ typedef struct {
          .forward = {{STEP_UNITS}, {HIDDEN_UNITS}}, .backward = {{OUTPUT_UNITS}, {HIDDEN_UNITS}}, \
          .m_weight = WEIGHT_HH, .m_block = 2, .m_slot = 0) \
     CELL(INDRNN, indrnn, .layer = "indrnn", .gates = "a", .parts = "h", .S = 1, .X = 1, .G = 0, .required = DENSE, \
-         .optional = BIT(BIAS_IH), ONE_PHASE, .vectors = 1, .vector = {{WEIGHT_HH, 0, PREVIOUS + PART_H}})
+         .optional = BIT(BIAS_IH), ONE_PHASE, .vectors = 1, .vector = {{WEIGHT_HH, 0, PREVIOUS + PART_H}}) \
+    CELL(MINGRU, mingru, .layer = "mingru", .gates = "zh", .parts = "h", .S = 2, .X = 2, .G = 0, .x_block = {0, 1}, \
+         .required = BIT(WEIGHT_IH), .optional = BIT(BIAS_IH), ONE_PHASE) \
+    CELL(MINLSTM, minlstm, .layer = "minlstm", .gates = "fih", .parts = "h", .S = 3, .X = 3, .G = 0, \
+         .x_block = {0, 1, 2}, .required = BIT(WEIGHT_IH), .optional = BIT(BIAS_IH), ONE_PHASE)
 
 #define CELL_NUMBER(number, name, ...) number,
 enum { CELL_TABLE(CELL_NUMBER) CELLS };

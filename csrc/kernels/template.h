@@ -20,6 +20,8 @@
 #include "cells/gru_before.h"
 #include "cells/indrnn.h"
 #include "cells/lstm.h"
+#include "cells/mingru.h"
+#include "cells/minlstm.h"
 #include "cells/rnn.h"
 
 static void add(ptrdiff_t n, const void *x, void *y)

@@ -1,6 +1,7 @@
 # What a pass runs: a cell of the table, its weights, its direction.
 
 NONLINEARITIES = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENTITY}
+CANDIDATES = {"identity": IDENTITY, "positive": POSITIVE, "tanh": TANH}
 _WEIGHTS = tuple([weight_names[n].decode() for n in range(WEIGHTS)])
 
 cdef tuple named(int weights):
@@ -124,7 +125,7 @@ cdef class Cell:
         gives. The caller may change their values between passes. A weight that is not given is None or missing.
     reverse : bool
         Whether it runs from the last step to the first.
-    nonlinearity, cell_clip
+    nonlinearity, candidate, cell_clip
         Of the cells that have them.
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products; "float32" for float64 weights.
@@ -144,11 +145,12 @@ cdef class Cell:
     cdef void *block            # the memory of `packed`; NULL: each forward pass packs the weights
     cdef int precision          # the kind of kernels for float32 arrays
 
-    def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", cell_clip=None,
+    def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", candidate=None, cell_clip=None,
                  matmul_precision="float32", scales=None, **options):
         cdef void *pointers[WEIGHTS]
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
         cdef int cell = find_row(layer, options)
+        cdef int function = NONLINEARITIES[nonlinearity] if candidate is None else CANDIDATES[candidate]
         cdef Py_ssize_t H = cnp.PyArray_DIM(weight_ih, 0) // cell_table[cell].X
         if cell_table[cell].option != NULL:
             options.pop(cell_table[cell].option.decode(), None)
@@ -159,7 +161,7 @@ cdef class Cell:
         self.weights = {name: weight.view() for name, weight in weights.items() if weight is not None}
         set_pointers(pointers, self.weights)
         self.scales = dict(scales or {})
-        set_layer(&self.layer, cell, NONLINEARITIES[nonlinearity], INFINITY if cell_clip is None else cell_clip,
+        set_layer(&self.layer, cell, function, INFINITY if cell_clip is None else cell_clip,
                   reverse, cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), pointers)
         set_pointers(self.layer.scales, self.scales)
 

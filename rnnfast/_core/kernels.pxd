@@ -61,7 +61,7 @@ cdef extern from "cells/table.h" nogil:
 
 cdef extern from "pass.h" nogil:
     enum:
-        TANH, RELU, SIGMOID, IDENTITY
+        TANH, RELU, SIGMOID, IDENTITY, POSITIVE
 
     ctypedef struct Product:
         Py_ssize_t K, C, extra

@@ -12,10 +12,18 @@ from rnnfast.cli.text import build_model, check_training, train_model
 from rnnfast.text import NGram, NGramScore, Text, best_ngram, perplexity
 from rnnfast.text.scores import LONGEST, SMOOTHINGS, fixed
 
-__all__ = ["compare", "margin"]
+__all__ = ["CELLS", "compare", "margin"]
 
 ORDERS = (3, 5, 8)  # beyond the unigram and the bigram
-RATES = {"window": 0.005, "rnn": 0.002, "gru": 0.002, "lstm": 0.005}  # the best tried on the default text
+CELLS = ("window", "rnn", "gru", "lstm")  # the rungs, unless a cell is asked for
+RATES = {  # the best tried on the default text
+    "window": 0.005,
+    "rnn": 0.002,
+    "mingru": 0.005,
+    "minlstm": 0.005,
+    "gru": 0.002,
+    "lstm": 0.005,
+}
 
 
 def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:

@@ -171,8 +171,8 @@ def _compare(options: argparse.Namespace) -> int:
         rf.set_num_threads(options.threads)
     text, chosen = _new_run(options)
     _print_text(text)
-    cells = [cell for cell in CELLS if options.cell in (None, cell) or cell == "window"]
-    return text_ladder.compare(text, chosen | {"lr": options.lr}, cells=cells)
+    cells = text_ladder.CELLS if options.cell is None else dict.fromkeys(("window", options.cell))
+    return text_ladder.compare(text, chosen | {"lr": options.lr}, cells=list(cells))
 
 
 def _check_files(options: argparse.Namespace, output: str) -> None:

@@ -313,7 +313,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     uint64_t *hash;
 
     random_state = seed;
-    const ptrdiff_t ih_size = weight_size(cell, WEIGHT_IH, I, H, P), hh_size = weight_size(cell, WEIGHT_HH, I, H, P);
+    const ptrdiff_t ih_size = weight_size(cell, WEIGHT_IH, I, H, P);
+    const ptrdiff_t hh_size = cell->required & BIT(WEIGHT_HH) ? weight_size(cell, WEIGHT_HH, I, H, P) : 0;
     void *x = numbers(T * B * I, 2), *w_ih = numbers(ih_size, 1), *w_hh = numbers(hh_size, 0.5);
     void *b_ih = numbers(X * H, 1), *b_hh = numbers(X * H, 1), *dy = numbers(T * B * P, 1);
     const Blocks ih = input_window(&p, w_ih, I), hh = state_window(&p, w_hh, P, G);
@@ -401,7 +402,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     k->unpack_bias(&dbias, at(db, (S - X) * H));
     hash = &hashes->gradients[in_pieces];
     *hash = checksum(*hash, dw_ih, ih_size);
-    if (!G) {
+    if (is_vector(cell, WEIGHT_HH)) {
         p.d_vector[0] = dw_hh;
         sum_vectors(k, &p, in_pieces);
     }
@@ -456,6 +457,10 @@ static void check(const Kernels *k)
         {"coupled peephole projected", LSTM_COUPLED, TANH, 1, 2, 0},
         {"gru before", GRU_BEFORE, TANH, 0, 0, 0},
         {"indrnn relu", INDRNN, RELU, 0, 0, 0},
+        {"mingru", MINGRU, IDENTITY, 0, 0, 0},
+        {"mingru positive", MINGRU, POSITIVE, 0, 0, 0},
+        {"minlstm", MINLSTM, IDENTITY, 0, 0, 0},
+        {"minlstm positive", MINLSTM, POSITIVE, 0, 0, 0},
     };
 
     size = k->real_size;

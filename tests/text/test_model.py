@@ -255,7 +255,7 @@ def test_what_load_could_not_build_again_is_not_saved(model, tmp_path):
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
-        ({"cell": "cnn"}, ValueError, "cell: expected one of window, rnn, gru, lstm, got 'cnn'"),
+        ({"cell": "cnn"}, ValueError, "cell: expected one of window, rnn, mingru, minlstm, gru, lstm, got 'cnn'"),
         ({"window": 0}, ValueError, "window: expected at least 1, got 0"),
         ({"hidden": 2.5}, TypeError, "hidden: expected an integer, got 2.5"),
         ({"layers": 0}, ValueError, "layers: expected at least 1, got 0"),

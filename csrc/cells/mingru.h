@@ -9,7 +9,7 @@
 #define RNNFAST_CELLS_MINGRU_H
 
 #include "cells/candidate.h"
-#include "kernels/step.h"
+#include "kernels/scan.h"
 
 enum { MINGRU_Z, MINGRU_N };
 
@@ -59,6 +59,8 @@ static ALWAYS_INLINE void mingru_cell_backward(const Pass *p, const int M, const
 
 FORWARD_PHASE(mingru_step_forward, STATE_PRODUCT, 0, mingru_cell_forward)
 BACKWARD_PHASE(mingru_step_backward, STATE_PRODUCT, BESIDE_PRODUCT, mingru_cell_backward)
+FORWARD_SCAN(mingru_scan_forward, mingru_cell_forward)
+BACKWARD_SCAN(mingru_scan_backward, mingru_cell_backward)
 
 FORWARD_PHASES(mingru, mingru_step_forward)
 BACKWARD_PHASES(mingru, mingru_step_backward)

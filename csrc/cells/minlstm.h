@@ -14,7 +14,7 @@
 #define RNNFAST_CELLS_MINLSTM_H
 
 #include "cells/candidate.h"
-#include "kernels/step.h"
+#include "kernels/scan.h"
 
 enum { MINLSTM_F, MINLSTM_I, MINLSTM_N };
 
@@ -83,6 +83,8 @@ static ALWAYS_INLINE void minlstm_cell_backward(const Pass *p, const int M, cons
 
 FORWARD_PHASE(minlstm_step_forward, STATE_PRODUCT, 0, minlstm_cell_forward)
 BACKWARD_PHASE(minlstm_step_backward, STATE_PRODUCT, BESIDE_PRODUCT, minlstm_cell_backward)
+FORWARD_SCAN(minlstm_scan_forward, minlstm_cell_forward)
+BACKWARD_SCAN(minlstm_scan_backward, minlstm_cell_backward)
 
 FORWARD_PHASES(minlstm, minlstm_step_forward)
 BACKWARD_PHASES(minlstm, minlstm_step_backward)

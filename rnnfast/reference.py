@@ -274,9 +274,9 @@ class Tape:
         self.linked = self.valid if reset is None else _linked(reset, reverse, self.valid, T, B)
         self.x = self.within(x)
         self.weight_ih = _checked("weight_ih", weight_ih, (rows, I), x.dtype)
-        self.weight_hh = (
-            None if weight_hh is None else _checked("weight_hh", weight_hh, weight_hh.shape, x.dtype)
-        )
+        self.weight_hh: Any = None
+        if weight_hh is not None:
+            self.weight_hh = _checked("weight_hh", weight_hh, weight_hh.shape, x.dtype)
         self.bias_ih = None if bias_ih is None else _checked("bias_ih", bias_ih, (rows,), x.dtype)
         self.bias_hh = None if bias_hh is None else _checked("bias_hh", bias_hh, (rows,), x.dtype)
         self.extra = {

@@ -135,7 +135,7 @@ typedef struct {
 /* The axes of a weight: the result is how many, 1 or 2. */
 int weight_axes(const CellInfo *cell, int weight, Axis axes[2]);
 
-/* How many numbers a weight has. */
+/* How many numbers a weight has; 0 if the cell has no such weight. */
 ptrdiff_t weight_size(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P);
 
 #endif

@@ -1,6 +1,6 @@
 """The recurrent layers: stacks of passes over time, their states, streams, recomputation, ragged batches.
 
-layers         RNN, LSTM, GRU, IndRNN, MinGRU, MinLSTM: what each adds to all recurrent layers
+layers         RNN, LSTM, GRU, IndRNN: what each adds to all recurrent layers
 base           what they share: parameters, the calls, the tape of a call
 recomputation  passes that save states at the start of segments, and no gates
 states         the form of a stack's state, the layout of its sequences
@@ -10,7 +10,8 @@ ragged         sequences of several lengths as one padded array, and back
 """
 
 from rnnfast.recurrent.base import Recurrent
-from rnnfast.recurrent.layers import GRU, LSTM, RNN, IndRNN, MinGRU, MinLSTM
+from rnnfast.recurrent.layers import GRU, LSTM, RNN, IndRNN
+from rnnfast.recurrent.minimal import MinGRU, MinLSTM
 from rnnfast.recurrent.stream import Stream
 
 __all__ = ["GRU", "LSTM", "RNN", "IndRNN", "MinGRU", "MinLSTM", "Recurrent", "Stream"]

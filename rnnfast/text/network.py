@@ -63,7 +63,9 @@ def parameters_at_least(symbols: int, options: Mapping[str, Any]) -> int:
     cell = checks.one_of("cell", options["cell"], CELLS)
     window, hidden, layers = (checks.positive(name, options[name]) for name in ("window", "hidden", "layers"))
     without_recurrent_weight = ("mingru", "minlstm")
-    width = EMBEDDING * window if cell == "window" else EMBEDDING if cell in without_recurrent_weight else hidden
+    width = (
+        EMBEDDING * window if cell == "window" else EMBEDDING if cell in without_recurrent_weight else hidden
+    )
     return hidden * (width + hidden * (layers - 1) + symbols)
 
 

@@ -276,7 +276,8 @@ def _share(squares: np.ndarray) -> np.ndarray:
 
 def _weight_figures(layer: Recurrent, own: _core.Tape) -> tuple[dict[str, float], dict[str, float]]:
     """Spectral radius and orthogonality defect of each gate's block of weight_hh; none without it."""
-    radius, defect = {}, {}
+    radius: dict[str, float] = {}
+    defect: dict[str, float] = {}
     weights, gates = own.cell.weights, layer.info.gates
     if "weight_hh" not in weights:
         return radius, defect

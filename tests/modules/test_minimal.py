@@ -1,4 +1,4 @@
-"""MinGRU and MinLSTM: parameters, equations and gradients against PyTorch's autograd, the paper's scan in log space."""
+"""MinGRU and MinLSTM: parameters, PyTorch's autograd of the equations, the paper's scan in log space."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def log_sigmoid(a: np.ndarray) -> np.ndarray:
 
 
 def scan_in_log_space(a: np.ndarray, h0: np.ndarray) -> np.ndarray:
-    """The paper's parallel scan of pre-activations [T, B, G*H] and a positive initial state: h of every step."""
+    """h of every step by the paper's parallel scan, of pre-activations [T, B, G*H] and a positive h0."""
     *gates, n = np.split(a, a.shape[-1] // H, axis=-1)
     if len(gates) == 1:
         log_keep, log_take = log_sigmoid(-gates[0]), log_sigmoid(gates[0])

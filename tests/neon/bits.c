@@ -310,11 +310,9 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
               .cell_clip = layer->cell_clip > 0 ? layer->cell_clip : INFINITY};
     const Phases forward = forward_phases(k, &p);
     const int second = has_second_product(&p);
-    uint64_t *hash;
 
     random_state = seed;
-    const ptrdiff_t ih_size = weight_size(cell, WEIGHT_IH, I, H, P);
-    const ptrdiff_t hh_size = cell->required & BIT(WEIGHT_HH) ? weight_size(cell, WEIGHT_HH, I, H, P) : 0;
+    const ptrdiff_t ih_size = weight_size(cell, WEIGHT_IH, I, H, P), hh_size = weight_size(cell, WEIGHT_HH, I, H, P);
     void *x = numbers(T * B * I, 2), *w_ih = numbers(ih_size, 1), *w_hh = numbers(hh_size, 0.5);
     void *b_ih = numbers(X * H, 1), *b_hh = numbers(X * H, 1), *dy = numbers(T * B * P, 1);
     const Blocks ih = input_window(&p, w_ih, I), hh = state_window(&p, w_hh, P, G);
@@ -350,9 +348,10 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         end = piece_end(q, T * B, in_pieces, 3);
         run_product(k, &project, q, end, in_pieces);
     }
-    for (ptrdiff_t s = 0; s < T; s++)
+    if (forward.scan && !in_pieces) forward.scan(&p, 0, T, 0, B, 0, forward.groups[0]);
+    else for (ptrdiff_t s = 0; s < T; s++)
         for (int phase = 0; phase < forward.count; phase++) run_phase(k, &forward, phase, &p, s, in_pieces);
-    hash = &hashes->forward[in_pieces];
+    uint64_t *hash = &hashes->forward[in_pieces];
     *hash = checksum(*hash, y, T * B * P);
     *hash = checksum(*hash, gates, T * B * S * H);
     if (has_c) *hash = checksum(*hash, p.state[PART_C].data, T * B * H);
@@ -376,7 +375,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     }
     if (G) k->pack_by_columns(&hh, w_back, 0, k->groups_of(P));
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
-    for (ptrdiff_t s = T - 1; s >= 0; s--)
+    if (forward.scan && !in_pieces) backward.scan(&p, T - 1, T, 0, B, 0, backward.groups[0]);
+    else for (ptrdiff_t s = T - 1; s >= 0; s--)
         for (int phase = 0; phase < backward.count; phase++) run_phase(k, &backward, phase, &p, s, in_pieces);
     run_phase(k, &backward, 0, &p, -1, in_pieces);
     const Product back = {X * H, I, 0, p.gates, w_dx, NULL, rows(dx, B, B * I, I), in_pieces};
@@ -457,10 +457,7 @@ static void check(const Kernels *k)
         {"coupled peephole projected", LSTM_COUPLED, TANH, 1, 2, 0},
         {"gru before", GRU_BEFORE, TANH, 0, 0, 0},
         {"indrnn relu", INDRNN, RELU, 0, 0, 0},
-        {"mingru", MINGRU, IDENTITY, 0, 0, 0},
-        {"mingru positive", MINGRU, POSITIVE, 0, 0, 0},
-        {"minlstm", MINLSTM, IDENTITY, 0, 0, 0},
-        {"minlstm positive", MINLSTM, POSITIVE, 0, 0, 0},
+        {"mingru positive", MINGRU, POSITIVE, 0, 0, 0}, {"minlstm", MINLSTM, IDENTITY, 0, 0, 0},
     };
 
     size = k->real_size;
@@ -469,8 +466,7 @@ static void check(const Kernels *k)
         check_vmath(k);
         check_dropout(k);
     }
-    check_product(k, 1, 1);
-    check_product(k, 3, 17);
+    check_product(k, 1, 1), check_product(k, 3, 17);
     check_product(k, 16, 64);
     check_product(k, 33, 195);
     check_product(k, 17000, 5); /* a long k, which is cut on every instruction set */

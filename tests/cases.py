@@ -24,8 +24,8 @@ VARIANTS = {
     "lstm": ("lstm", {}),
     "gru": ("gru", {}),
     "indrnn": ("indrnn", {"nonlinearity": "relu"}),
-    "mingru": ("mingru", {}),
-    "minlstm": ("minlstm", {}),
+    "mingru": ("mingru", {"candidate": "identity"}),
+    "minlstm": ("minlstm", {"candidate": "identity"}),
 }
 LAYERS = {  # the class of each layer of the table of cells
     layer: next(getattr(rf, name) for name in rf.__all__ if name.lower() == layer)

@@ -769,7 +769,7 @@ def mingru_backward(
     >>> *_, tape = reference.mingru_forward(x, weight_ih)
     >>> dx, dstate, grads = reference.mingru_backward(tape, None, np.ones((1, 1)))
     >>> dx.ravel(), dstate, grads["weight_ih"].ravel()
-    (array([0.125, 0.25 , 0.5  ]), array([[0.125]]), array([3.25 , 2.625]))
+    (array([0.125, 0.25 , 0.5  ]), array([[0.125]]), array([3.1875, 2.625 ]))
     """
     _check_tape(tape, "mingru")
     dh = tape.state("dstate", dstate, tape.H)
@@ -901,7 +901,7 @@ def minlstm_backward(
     >>> *_, tape = reference.minlstm_forward(x, weight_ih)
     >>> dx, dstate, grads = reference.minlstm_backward(tape, None, np.ones((1, 1)))
     >>> dx.ravel(), dstate, grads["weight_ih"].ravel()
-    (array([0.125, 0.25 , 0.5  ]), array([[0.125]]), array([-1.625,  1.625,  2.625]))
+    (array([0.125, 0.25 , 0.5  ]), array([[0.125]]), array([-1.59375,  1.59375,  2.625  ]))
     """
     _check_tape(tape, "minlstm")
     dh = tape.state("dstate", dstate, tape.H)

@@ -127,7 +127,7 @@ def mingru_backward(
     >>> *_, tape = functional.mingru_forward(x, weight_ih)
     >>> dx, dstate, grads = functional.mingru_backward(tape, None, np.ones((1, 1)))
     >>> dx.ravel(), dstate, grads["weight_ih"].ravel()
-    (array([0.125, 0.25 , 0.5  ]), array([[0.125]]), array([3.25 , 2.625]))
+    (array([0.125, 0.25 , 0.5  ]), array([[0.125]]), array([3.1875, 2.625 ]))
     """
     dx, (dh,), grads = run_backward("mingru", tape, dy, dstate, dstates)
     return dx, dh, grads

@@ -127,7 +127,7 @@ def minlstm_backward(
     >>> *_, tape = functional.minlstm_forward(x, weight_ih)
     >>> dx, dstate, grads = functional.minlstm_backward(tape, None, np.ones((1, 1)))
     >>> dx.ravel(), dstate, grads["weight_ih"].ravel()
-    (array([0.125, 0.25 , 0.5  ]), array([[0.125]]), array([-1.625,  1.625,  2.625]))
+    (array([0.125, 0.25 , 0.5  ]), array([[0.125]]), array([-1.59375,  1.59375,  2.625  ]))
     """
     dx, (dh,), grads = run_backward("minlstm", tape, dy, dstate, dstates)
     return dx, dh, grads

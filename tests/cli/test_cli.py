@@ -43,7 +43,7 @@ def test_train_says_what_it_does_and_leaves_a_checkpoint(folder, capsys, name):
     assert re.search(r"bits/char  [\d.]+k chars/s", progress)
     arrays, metadata = read_checkpoint("rnnfast-model.npz")
     assert metadata["options"]["cell"] == cell
-    assert arrays["model.2.weight_hh_l1"].shape[1] == 8
+    assert arrays["model.2.weight_ih_l1"].shape[1] == 8
 
 
 def test_training_learns(folder, capsys):

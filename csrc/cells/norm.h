@@ -21,12 +21,14 @@
 #include "kernels/step.h"
 #include "kernels/vectors.h"
 
-/* Up to NORM_ROWS rows of the batch at one step. */
+enum { NORM_ROWS = NORM_ARRAYS / 2 };
+
+/* Up to NORM_ROWS rows of the batch at one step. Their products come in pairs: the slots x and the slots h of each row, which are
+ * as many (X = G). */
 typedef struct {
-    CellRow row[NORM_ROWS]; /* as the cell inside sees them */
-    real *x[NORM_ROWS];     /* [X*H] the slots x */
-    real *h[NORM_ROWS];     /* [G*H] the slots h */
-    Moments of_x[NORM_ROWS], of_h[NORM_ROWS], of_c[NORM_ROWS];
+    CellRow row[NORM_ROWS];       /* as the cell inside sees them */
+    real *product[NORM_ARRAYS];   /* [X*H] each */
+    Moments of_product[NORM_ARRAYS], of_c[NORM_ROWS];
     ALIGNED real block[ABREAST * MAX_SLOTS * V]; /* [M][G][V] pre-activations of the units at hand */
 } NormRows;
 
@@ -61,11 +63,11 @@ static ALWAYS_INLINE void norm_preactivations(const Pass *p, const int M, NormRo
         const int of_h = slot - (S - G);
         vec a = v_load_at(norm + n.shift + slot * H, &at[m]);
         if (slot < X) {
-            const vec x = v_normal(v_load_at(rows->x[r] + slot * H, &at[m]), &rows->of_x[r]);
+            const vec x = v_normal(v_load_at(rows->product[2 * r] + slot * H, &at[m]), &rows->of_product[2 * r]);
             a = v_fma(x, v_load_at(norm + n.gain_x + slot * H, &at[m]), a);
         }
         if (of_h >= 0) {
-            const vec h = v_normal(v_load_at(rows->h[r] + of_h * H, &at[m]), &rows->of_h[r]);
+            const vec h = v_normal(v_load_at(rows->product[2 * r + 1] + of_h * H, &at[m]), &rows->of_product[2 * r + 1]);
             a = v_fma(h, v_load_at(norm + n.gain_h + of_h * H, &at[m]), a);
             v_store(rows->block + (m * G + of_h) * V, a);
         } else v_store_at(at[m].row->gates + slot * H, &at[m], a);
@@ -94,13 +96,12 @@ static void norm_rows(const Pass *p, ptrdiff_t s, ptrdiff_t b, int count, real *
     for (int r = 0; r < count; r++) {
         CellRow *row = &rows->row[r];
         set_cell_row(p, s, b + r, row);
-        rows->x[r] = row->gates;
-        rows->h[r] = row->gates + p->X * H;
+        rows->product[2 * r] = row->gates;
+        rows->product[2 * r + 1] = row->gates + p->X * H;
         row->gates = scratch + r * norm_row(p);
         row->c_normal = row->gates + S * H;
     }
-    norm_moments(count, (const real *const *)rows->x, p->X * H, rows->of_x);
-    norm_moments(count, (const real *const *)rows->h, p->G * H, rows->of_h);
+    norm_moments(2 * count, (const real *const *)rows->product, p->X * H, rows->of_product);
 }
 
 /* The cell on whole rows. With `on_c` it ends with N(c), for the output that follows. */
@@ -163,19 +164,20 @@ static ALWAYS_INLINE void norm_rows_backward(const Pass *p, ptrdiff_t s, ptrdiff
 {
     const ptrdiff_t H = p->H;
     const NormLayout n = norm_layout(p);
-    const real *norm = p->norm, *dy[NORM_ROWS];
-    real *d_norm[NORM_ROWS], *d_gain[NORM_ROWS], *c[NORM_ROWS];
+    const real *norm = p->norm, *dy[NORM_ARRAYS], *gain[NORM_ARRAYS];
+    real *d_norm[NORM_ROWS], *d_gain[NORM_ARRAYS], *c[NORM_ROWS];
 
     for (int r = 0; r < count; r++) d_norm[r] = p->d_norm ? (real *)p->d_norm + (b + r) * n.count : NULL;
     if (output_backward) {
         for (int r = 0; r < count; r++) {
             dy[r] = rows->row[r].c_normal + H;
             c[r] = rows->row[r].now[PART_C];
+            gain[r] = norm + n.gain_c;
             d_gain[r] = d_norm[r] ? d_norm[r] + n.gain_c : NULL;
             each_units(p, rows, r, output_backward);
             if (d_norm[r]) add(H, dy[r], d_norm[r] + n.shift_c);
         }
-        norm_gradient(count, H, dy, norm + n.gain_c, rows->of_c, c, d_gain); /* was: c; now: its gradient through N(c) */
+        norm_gradient(count, H, dy, gain, rows->of_c, c, d_gain); /* was: c; now: its gradient through N(c) */
     }
     for (int r = 0; r < count; r++) {
         const CellRow *row = &rows->row[r];
@@ -190,11 +192,12 @@ static ALWAYS_INLINE void norm_rows_backward(const Pass *p, ptrdiff_t s, ptrdiff
             if (p->vector[v]) add_products(row->gates + vector->slot * H, x, d_norm[r] + n.vectors + v * H, 0, H);
         }
     }
-    /* was: the products; now: their gradients */
-    for (int r = 0; r < count; r++) dy[r] = rows->row[r].gates, d_gain[r] = d_norm[r] ? d_norm[r] + n.gain_x : NULL;
-    norm_gradient(count, p->X * H, dy, norm + n.gain_x, rows->of_x, rows->x, d_gain);
-    for (int r = 0; r < count; r++) dy[r] += (n.slots - p->G) * H, d_gain[r] = d_norm[r] ? d_norm[r] + n.gain_h : NULL;
-    norm_gradient(count, p->G * H, dy, norm + n.gain_h, rows->of_h, rows->h, d_gain);
+    for (int r = 0; r < count; r++) {
+        dy[2 * r] = rows->row[r].gates, dy[2 * r + 1] = rows->row[r].gates + (n.slots - p->G) * H;
+        gain[2 * r] = norm + n.gain_x, gain[2 * r + 1] = norm + n.gain_h;
+        d_gain[2 * r] = d_norm[r] ? d_norm[r] + n.gain_x : NULL, d_gain[2 * r + 1] = d_norm[r] ? d_norm[r] + n.gain_h : NULL;
+    }
+    norm_gradient(2 * count, p->X * H, dy, gain, rows->of_product, rows->product, d_gain); /* was: the products; now: their gradients */
 }
 
 /* As norm_rows, but the cell writes the state after the step into scratch memory, because the caller's may not be written.

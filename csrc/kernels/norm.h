@@ -18,32 +18,20 @@
 #define SUM_LANES 16
 #define SUM_VECTORS (SUM_LANES / V)
 #define NORM_EPSILON ((real)1e-5)
+
 #if REAL_BITS == 32
 #define SQUARE_ROOT sqrtf
 #else
 #define SQUARE_ROOT sqrt
 #endif
 
-enum { NORM_ROWS = 4 }; /* rows that are summed side by side, at most */
+enum { NORM_ARRAYS = 8 }; /* arrays that are summed side by side, at most */
 
 typedef struct {
     real mean, scale;
 } Moments;
 
-typedef struct {
-    vec lane[SUM_VECTORS];
-} LaneSum;
-
-static ALWAYS_INLINE real lanes_added(const LaneSum *sum)
-{
-    real lanes[SUM_LANES];
-    UNROLL for (int v = 0; v < SUM_VECTORS; v++) v_store(lanes + v * V, sum->lane[v]);
-    for (int half = SUM_LANES / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];
-    return lanes[0];
-}
-
-/* Runs a statement for each vector v of numbers i..i+V of rows of n; `lanes` of them are within the row. */
+/* Runs a statement for each vector v of numbers i..i+V of n; `lanes` of them are within n. */
 #define EACH_VECTOR(i, n, ...) \
     do { \
         ptrdiff_t from = 0; \
@@ -53,13 +41,14 @@ static ALWAYS_INLINE real lanes_added(const LaneSum *sum)
                 const int lanes = V; \
                 __VA_ARGS__ \
             } \
-        for (int v = 0; from + v * V < (n); v++) { \
-            const ptrdiff_t i = from + v * V; \
-            const int lanes = lanes_at(i, n); \
-            __VA_ARGS__ \
-        } \
+        UNROLL for (int v = 0; v < SUM_VECTORS; v++) \
+            if (from + v * V < (n)) { \
+                const ptrdiff_t i = from + v * V; \
+                const int lanes = lanes_at(i, n); \
+                __VA_ARGS__ \
+            } \
     } while (0)
-#define EACH_ROW(r) UNROLL for (int r = 0; r < R; r++)
+#define EACH_ARRAY(r) UNROLL for (int r = 0; r < R; r++)
 
 /* x, and zeros behind its first lanes. */
 static ALWAYS_INLINE vec v_first(vec x, int lanes)
@@ -70,25 +59,53 @@ static ALWAYS_INLINE vec v_first(vec x, int lanes)
     return v_load_n(numbers, lanes);
 }
 
-static ALWAYS_INLINE void moments_of(const int R, const real *const *a, ptrdiff_t n, Moments *moments)
+/* The sum of the lanes of each of R sums, divided by n: lane l and lane l + 8 are added, then l and l + 4, l + 2, l + 1. Zips
+ * put the lanes of two sums side by side, so that one addition serves both. sum [R][SUM_VECTORS] IN, mean [R] OUT. */
+static ALWAYS_INLINE void means_of_lanes(const int R, vec (*sum)[SUM_VECTORS], ptrdiff_t n, real *mean)
 {
-    LaneSum sum[NORM_ROWS] = {0};
+    real numbers[NORM_ARRAYS][V];
+    int left = R, copies = 1; /* vectors left; lanes that hold the same sum */
 
-    EACH_VECTOR(i, n, EACH_ROW(r) sum[r].lane[v] = v_add(sum[r].lane[v], v_load_n(a[r] + i, lanes)););
-    EACH_ROW(r) moments[r].mean = lanes_added(&sum[r]) / (real)n;
-    memset(sum, 0, sizeof sum);
-    EACH_VECTOR(i, n, EACH_ROW(r) {
-        const vec centered = v_first(v_sub(v_load_n(a[r] + i, lanes), v_set1(moments[r].mean)), lanes);
-        sum[r].lane[v] = v_fma(centered, centered, sum[r].lane[v]);
-    });
-    EACH_ROW(r) moments[r].scale = 1 / SQUARE_ROOT(lanes_added(&sum[r]) / (real)n + NORM_EPSILON);
+    EACH_ARRAY(r) UNROLL for (int half = SUM_VECTORS / 2; half; half /= 2)
+        UNROLL for (int v = 0; v < half; v++) sum[r][v] = v_add(sum[r][v], sum[r][v + half]);
+    UNROLL for (int width = V; width > 1; width /= 2) {
+        const int pairs = left > 1 ? left / 2 : 1;
+        UNROLL for (int r = 0; r < pairs; r++) {
+            vec low, high;
+            v_zip(sum[r][0], sum[left > 1 ? r + pairs : r][0], &low, &high);
+            sum[r][0] = v_add(low, high);
+        }
+        if (left == 1) copies *= 2;
+        left = pairs;
+    }
+    UNROLL for (int r = 0; r < left; r++) v_store(numbers[r], v_div(sum[r][0], v_set1((real)n)));
+    EACH_ARRAY(r) mean[r] = numbers[r % left][r / left * copies];
 }
 
-/* The moments of up to NORM_ROWS rows of n numbers. a [rows][n] IN, moments [rows] OUT. */
-static void norm_moments(int rows, const real *const *a, ptrdiff_t n, Moments *moments)
+static ALWAYS_INLINE void moments_of(const int R, const real *const *a, ptrdiff_t n, Moments *moments)
 {
-    if (rows == NORM_ROWS) moments_of(NORM_ROWS, a, n, moments);
-    else for (int r = 0; r < rows; r++) moments_of(1, a + r, n, moments + r);
+    vec sum[NORM_ARRAYS][SUM_VECTORS];
+    real mean[NORM_ARRAYS], variance[NORM_ARRAYS];
+
+    EACH_ARRAY(r) UNROLL for (int v = 0; v < SUM_VECTORS; v++) sum[r][v] = v_zero();
+    EACH_VECTOR(i, n, EACH_ARRAY(r) sum[r][v] = v_add(sum[r][v], v_load_n(a[r] + i, lanes)););
+    means_of_lanes(R, sum, n, mean);
+    EACH_ARRAY(r) UNROLL for (int v = 0; v < SUM_VECTORS; v++) sum[r][v] = v_zero();
+    EACH_VECTOR(i, n, EACH_ARRAY(r) {
+        const vec centered = v_first(v_sub(v_load_n(a[r] + i, lanes), v_set1(mean[r])), lanes);
+        sum[r][v] = v_fma(centered, centered, sum[r][v]);
+    });
+    means_of_lanes(R, sum, n, variance);
+    EACH_ARRAY(r) moments[r] = (Moments){mean[r], 1 / SQUARE_ROOT(variance[r] + NORM_EPSILON)};
+}
+
+/* The moments of up to NORM_ARRAYS arrays of n numbers. a [count][n] IN, moments [count] OUT. */
+static void norm_moments(int count, const real *const *a, ptrdiff_t n, Moments *moments)
+{
+    if (count == 8) moments_of(8, a, n, moments);
+    else if (count == 4) moments_of(4, a, n, moments);
+    else if (count == 2) moments_of(2, a, n, moments);
+    else for (int r = 0; r < count; r++) moments_of(1, a + r, n, moments + r);
 }
 
 /* The normalized numbers of a vector of a row. */
@@ -102,23 +119,22 @@ static inline int is_zero(const real *d, ptrdiff_t n)
     return n == 0;
 }
 
-static ALWAYS_INLINE void gradients_of(const int R, ptrdiff_t n, const real *const *dy, const real *gain,
+static ALWAYS_INLINE void gradients_of(const int R, ptrdiff_t n, const real *const *dy, const real *const *gain,
                                        const Moments *moments, real *const *a, real *const *d_gain)
 {
-    LaneSum sum[NORM_ROWS] = {0}, with_x[NORM_ROWS] = {0};
-    real mean[NORM_ROWS], mean_x[NORM_ROWS];
+    vec sum[NORM_ARRAYS][SUM_VECTORS], with_x[NORM_ARRAYS][SUM_VECTORS];
+    real mean[NORM_ARRAYS], mean_x[NORM_ARRAYS];
 
-    EACH_VECTOR(i, n, {
-        const vec g = v_load_n(gain + i, lanes);
-        EACH_ROW(r) {
-            const vec x = v_normal(v_load_n(a[r] + i, lanes), &moments[r]), d = v_load_n(dy[r] + i, lanes), dx = v_mul(d, g);
-            sum[r].lane[v] = v_add(sum[r].lane[v], dx);
-            with_x[r].lane[v] = v_fma(dx, x, with_x[r].lane[v]);
-        }
+    EACH_ARRAY(r) UNROLL for (int v = 0; v < SUM_VECTORS; v++) sum[r][v] = with_x[r][v] = v_zero();
+    EACH_VECTOR(i, n, EACH_ARRAY(r) {
+        const vec x = v_normal(v_load_n(a[r] + i, lanes), &moments[r]);
+        const vec dx = v_mul(v_load_n(dy[r] + i, lanes), v_load_n(gain[r] + i, lanes));
+        sum[r][v] = v_add(sum[r][v], dx);
+        with_x[r][v] = v_fma(dx, x, with_x[r][v]);
     });
-    EACH_ROW(r) mean[r] = lanes_added(&sum[r]) / (real)n;
-    EACH_ROW(r) mean_x[r] = lanes_added(&with_x[r]) / (real)n;
-    EACH_ROW(r) {
+    means_of_lanes(R, sum, n, mean);
+    means_of_lanes(R, with_x, n, mean_x);
+    for (int r = 0; r < R; r++) {
         const int guard = !(moments[r].scale - moments[r].scale == 0);
         if (guard && is_zero(dy[r], n)) {
             memset(a[r], 0, (size_t)n * sizeof(real));
@@ -132,19 +148,21 @@ static ALWAYS_INLINE void gradients_of(const int R, ptrdiff_t n, const real *con
                 const vec before = v_load_n(d_gain[r] + i, lanes), after = v_fma(d, x, before);
                 v_store_n(d_gain[r] + i, guard ? v_guarded(1, d, after, before) : after, lanes);
             }
-            v_store_n(a[r] + i, v_mul(v_set1(moments[r].scale), v_sub(v_mul(d, v_load_n(gain + i, lanes)), shared)), lanes);
+            v_store_n(a[r] + i, v_mul(v_set1(moments[r].scale), v_sub(v_mul(d, v_load_n(gain[r] + i, lanes)), shared)), lanes);
         }
     }
 }
 
-/* The gradients of up to NORM_ROWS rows of n numbers, over the numbers themselves, and the share of each row in the gradient of
- * the gain. A row whose gradient is zero keeps a gradient of zero, whatever its numbers are.
- * dy [rows][n] IN, gain [n] IN, a [rows][n] INOUT the numbers, then their gradients; d_gain [rows][n] INOUT, or NULL. */
-static void norm_gradient(int rows, ptrdiff_t n, const real *const *dy, const real *gain, const Moments *moments,
+/* The gradients of up to NORM_ARRAYS arrays of n numbers, over the numbers themselves, and the share of each array in the gradient
+ * of its gain. An array whose gradient is zero keeps a gradient of zero, whatever its numbers are.
+ * dy, gain [count][n] IN; a [count][n] INOUT the numbers, then their gradients; d_gain [count][n] INOUT, or NULL. */
+static void norm_gradient(int count, ptrdiff_t n, const real *const *dy, const real *const *gain, const Moments *moments,
                           real *const *a, real *const *d_gain)
 {
-    if (rows == NORM_ROWS) gradients_of(NORM_ROWS, n, dy, gain, moments, a, d_gain);
-    else for (int r = 0; r < rows; r++) gradients_of(1, n, dy + r, gain, moments + r, a + r, d_gain + r);
+    if (count == 8) gradients_of(8, n, dy, gain, moments, a, d_gain);
+    else if (count == 4) gradients_of(4, n, dy, gain, moments, a, d_gain);
+    else if (count == 2) gradients_of(2, n, dy, gain, moments, a, d_gain);
+    else for (int r = 0; r < count; r++) gradients_of(1, n, dy + r, gain + r, moments + r, a + r, d_gain + r);
 }
 
 #endif

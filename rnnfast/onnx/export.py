@@ -65,8 +65,8 @@ def export(
     TypeError
         `model`, or a module in it, is none of these.
     ValueError
-        ONNX cannot say it: proj_size, cell_clip, layer_norm, a recurrent layer behind `Last`. Or in int8: an RNN or GRU,
-        float64, a weight that is not finite, no LSTM at all.
+        ONNX cannot say it: proj_size, cell_clip, layer_norm, a recurrent layer behind `Last`. Or in int8: an RNN
+        or GRU, float64, a weight that is not finite, no LSTM at all.
     OSError
         The file cannot be written.
 

@@ -57,7 +57,7 @@ def test_fewer_biases(name, names, dtype, isa):
 def test_far_pre_activations(name, dtype, isa):
     case = make(name, 4, 3, 5, 18, dtype=dtype)
     far = np.copysign(np.dtype(dtype).type(1e4), case.weights["bias_ih"])
-    # Products that are multiples of 2^-9 leave the sums exact. A ratio of two tiny gates shows their rounding.
+    # Products that are multiples of 2^-9 leave the sums exact; a ratio of two tiny gates shows rounding.
     x, weight_ih = np.rint(case.x * 16) / 16, np.rint(case.weights["weight_ih"] * 32) / 32
     assert_forward(case._replace(x=x, weights=case.weights | {"weight_ih": weight_ih, "bias_ih": far}))
 

@@ -12,6 +12,10 @@ enum { CHAINS = 12 }; /* vectors; enough to hide the latency of an FMA on two un
 /* scratch [b1 - b0][copy_size of the inner axis of its product], of this worker alone. */
 typedef void step_function(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1, void *scratch);
 
+/* Several steps at once of a cell without a product of the state: rows b0..b1 as far as each step has them. Forward the steps
+ * s .. s+count, backward s, s-1 .. s-count+1. */
+typedef void scan_function(const Pass *p, ptrdiff_t s, ptrdiff_t count, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1);
+
 typedef struct {
     int lanes;        /* V, the numbers in a vector */
     int columns;      /* 4V, the columns in a whole group of a flat pack */
@@ -58,6 +62,10 @@ typedef struct {
     /* One step of rows b0..b1, groups of units g0..g1, a function for each phase of the cell's row; defined by the cell (cells/). */
     step_function *const *step_forward[CELLS];
     step_function *const *step_backward[CELLS];
+
+    /* Several steps of one phase (kernels/scan.h); NULL for a cell with a product of the state. */
+    scan_function *scan_forward[CELLS];
+    scan_function *scan_backward[CELLS];
 
     /* The gradients of the vector weights over steps s0..s1, for units j0..j1: kernels/vectors.h. */
     void (*vector_gradients)(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t j0, ptrdiff_t j1);

@@ -13,7 +13,7 @@
 #include "cells/table.h"
 #include "rows.h"
 
-enum { TANH, RELU, SIGMOID, IDENTITY }; /* in the order of rnnfast.h */
+enum { TANH, RELU, SIGMOID, IDENTITY, POSITIVE }; /* the first four in the order of rnnfast.h; POSITIVE: cells/candidate.h */
 
 /* out[q] = bias + a[q] . W for whole rows: the product of the input, its gradient, dense layers. */
 typedef struct {

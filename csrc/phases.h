@@ -8,6 +8,7 @@ typedef struct {
     int count;
     step_function *run[MAX_PHASES];
     ptrdiff_t groups[MAX_PHASES]; /* that the units of each are divided into */
+    scan_function *scan;          /* runs the one phase of several steps; NULL: they run one by one */
 } Phases;
 
 /* The groups of a phase's units; each belongs to one head. */
@@ -18,9 +19,10 @@ static inline ptrdiff_t groups_of_units(const Kernels *k, const Pass *p, int uni
     return p->heads * k->groups_of(units == OUTPUT_UNITS ? head_width(p) : p->D);
 }
 
-static inline Phases phases_of(const Kernels *k, const Pass *p, const Phase *list, step_function *const *functions)
+static inline Phases phases_of(const Kernels *k, const Pass *p, const Phase *list, step_function *const *functions,
+                               scan_function *scan)
 {
-    Phases phases = {.count = 0};
+    Phases phases = {.count = 0, .scan = scan};
     for (int n = 0; n < MAX_PHASES && list[n].units != NO_PHASE; n++)
         if (!(list[n].needs & ~p->given) && !(list[n].excludes & p->given)) {
             phases.run[phases.count] = functions[n];
@@ -31,11 +33,11 @@ static inline Phases phases_of(const Kernels *k, const Pass *p, const Phase *lis
 
 static inline Phases forward_phases(const Kernels *k, const Pass *p)
 {
-    return phases_of(k, p, cell_table[p->cell].forward, k->step_forward[p->cell]);
+    return phases_of(k, p, cell_table[p->cell].forward, k->step_forward[p->cell], k->scan_forward[p->cell]);
 }
 static inline Phases backward_phases(const Kernels *k, const Pass *p)
 {
-    return phases_of(k, p, cell_table[p->cell].backward, k->step_backward[p->cell]);
+    return phases_of(k, p, cell_table[p->cell].backward, k->step_backward[p->cell], k->scan_backward[p->cell]);
 }
 
 #endif

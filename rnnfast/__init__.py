@@ -30,7 +30,7 @@ from rnnfast.nn import (
     ParameterList,
     Sequential,
 )
-from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM, IndRNN
+from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM, IndRNN, MinGRU, MinLSTM
 
 if TYPE_CHECKING:
     from rnnfast import baselines, reference, series, text
@@ -92,6 +92,8 @@ __all__ = [
     "IndRNN",
     "Last",
     "Linear",
+    "MinGRU",
+    "MinLSTM",
     "Module",
     "ModuleDict",
     "ModuleList",

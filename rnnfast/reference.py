@@ -12,6 +12,19 @@ IndRNN (Li et al. 2018), with the same f and a vector w_hh::
 
     h_t = f(W_ih·x_t + b_ih + w_hh * h_{t-1})
 
+MinGRU (Feng, Tung, Ahmed, Bengio and Hajimirsadeghi 2024), whose gates see the input alone, with g one of the
+identity, tanh and the paper's positive function, a + 1/2 for a of at least 0 and s(a) below::
+
+    z = s(W_z·x_t + b_z)
+    n = g(W_h·x_t + b_h)                                candidate
+    h_t = (1 - z) * h_{t-1} + z * n
+
+MinLSTM (the same paper)::
+
+    f = s(W_f·x_t + b_f)                                i likewise
+    n = g(W_h·x_t + b_h)
+    h_t = f / (f + i) * h_{t-1} + i / (f + i) * n
+
 LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000). Options
 are in brackets: peepholes w_c (Gers and Schmidhuber 2000), a bound on c, and a projection W_P, ``weight_hr``
 (Sak, Senior and Beaufays 2014)::
@@ -48,7 +61,7 @@ units with its own rows of every block; a step whose n_{t-1} is 0 has m_t = i::
     n_t = f' * n_{t-1} + i'                             normalizer
     h_t = s(o) * c_t / n_t
 
-The blocks of a weight are stacked: i, f, g, o (if coupled i, g, o), r, z, n, and i, f, z, o.
+The blocks of a weight are stacked: z, h; f, i, h; i, f, g, o (if coupled i, g, o); r, z, n; i, f, z, o.
 
 Layer normalization (Ba, Kiros and Hinton 2016) of RNN, LSTM and this second GRU: each product, W_ih·x_t and
 W_hh·h_{t-1} with all its blocks, becomes LN(product), to which the biases are added. The LSTM's output is
@@ -68,8 +81,9 @@ gradient of what goes into gate i's nonlinearity, ``di`` that of what comes out.
 whatever it is multiplied with: NaN or infinity in a step whose results nobody uses reaches no gradient.
 
 Dims: T time, B batch, I input, H hidden, P projected (H without a projection), D units of a head, G blocks
-of a weight (RNN and IndRNN 1, LSTM 4 or if coupled 3, GRU 3, sLSTM 4). Everything is computed in the dtype of
-x, float32 or float64, to which the other arrays are cast. This module imports NumPy alone.
+of a weight (RNN and IndRNN 1, MinGRU 2, MinLSTM 3, LSTM 4 or if coupled 3, GRU 3, sLSTM 4). Everything is
+computed in the dtype of x, float32 or float64, to which the other arrays are cast. This module imports NumPy
+alone.
 """
 
 from __future__ import annotations
@@ -87,6 +101,10 @@ __all__ = [
     "indrnn_forward",
     "lstm_backward",
     "lstm_forward",
+    "mingru_backward",
+    "mingru_forward",
+    "minlstm_backward",
+    "minlstm_forward",
     "quantize",
     "rnn_backward",
     "rnn_forward",
@@ -110,6 +128,17 @@ _NONLINEARITIES: dict[str, tuple[Callable, Callable]] = {
     "relu": (lambda a: np.maximum(a, 0), np.sign),
     "sigmoid": (_sigmoid, lambda h: h * (1 - h)),
     "identity": (lambda a: a, np.ones_like),
+}
+
+
+# The same of each function on the candidate of a MinGRU or MinLSTM.
+_CANDIDATES: dict[str, tuple[Callable, Callable]] = {
+    "identity": _NONLINEARITIES["identity"],
+    "positive": (
+        lambda a: np.where(a < 0, _sigmoid(a), a + 0.5),
+        lambda n: np.where(n < 0.5, n * (1 - n), 1),
+    ),
+    "tanh": _NONLINEARITIES["tanh"],
 }
 
 
@@ -176,11 +205,11 @@ class Tape:
     Attributes
     ----------
     cell : str
-        "rnn", "indrnn", "lstm", "gru" or "slstm".
+        "rnn", "indrnn", "mingru", "minlstm", "lstm", "gru" or "slstm".
     x : ndarray [T, B, I]
         Zero past the lengths.
     weight_ih : ndarray [G*H, I]
-    weight_hh : ndarray [G*H, P], or [H] of an IndRNN, or [G*H, D] of heads
+    weight_hh : ndarray [G*H, P], or [H] of an IndRNN, or [G*H, D] of heads, or None of a MinGRU or MinLSTM
     bias_ih, bias_hh : ndarray [G*H] or None
     extra : dict of str to ndarray
         The LSTM's further weights, where they were given: ``weight_hr`` [P, H] (without it P = H) and the
@@ -195,8 +224,8 @@ class Tape:
     d_product_h : ndarray [T, B, G*H]
         The gradient of W_hh·h_{t-1}.
     options : dict
-        The RNN's and IndRNN's ``nonlinearity``; the LSTM's ``gates``, its blocks, and ``cell_clip``; the
-        GRU's ``reset_after``.
+        The RNN's and IndRNN's ``nonlinearity``; the MinGRU's and MinLSTM's ``candidate``; the LSTM's
+        ``gates``, its blocks, and ``cell_clip``; the GRU's ``reset_after``.
     H, heads : int
     order : range
         The times in the order in which they were run.
@@ -244,7 +273,7 @@ class Tape:
         blocks: int,
         x: np.ndarray,
         weight_ih: np.ndarray,
-        weight_hh: np.ndarray,
+        weight_hh: np.ndarray | None,
         bias_ih: np.ndarray | None,
         bias_hh: np.ndarray | None,
         reverse: bool,
@@ -267,20 +296,18 @@ class Tape:
         if x.ndim != 3:
             raise ValueError(f"x: expected shape [T, B, I], got {x.shape}")
         T, B, I = x.shape
-        weight_hh = _plain("weight_hh", weight_hh)
         given = {name: array for name, array in (extra or {}).items() if array is not None}
-        columns = "D" if headed else "P" if "weight_hr" in given else "H"
-        if weight_hh.ndim != 2 - element_wise:
-            expected = "[H]" if element_wise else f"[{blocks}*H, {columns}]"
-            raise ValueError(f"weight_hh: expected shape {expected}, got {weight_hh.shape}")
-        rows, P = weight_hh.shape[0], weight_hh.shape[-1]
-        H = rows // blocks
-        divided = P > 0 and H % P == 0 if headed else columns == "P" or P == H
-        if rows != blocks * H or not divided:
-            expected = f"[{blocks}*H, {columns}]" + " with H a multiple of D" * headed
-            raise ValueError(f"weight_hh: expected shape {expected}, got {weight_hh.shape}")
-        self.heads = H // P if headed else 1
-        P = H if headed else P
+        if weight_hh is None:
+            shape = _plain("weight_ih", weight_ih).shape
+            if len(shape) != 2 or shape[0] % blocks:
+                raise ValueError(f"weight_ih: expected shape [{blocks}*H, {I}], got {shape}")
+            H = P = shape[0] // blocks
+            self.heads = 1
+        else:
+            weight_hh = _plain("weight_hh", weight_hh)
+            columns = "D" if headed else "P" if "weight_hr" in given else "H"
+            H, P, self.heads = _hidden_sizes(weight_hh, blocks, columns, element_wise)
+        rows = blocks * H
 
         self.cell = cell
         self.options = options
@@ -291,7 +318,9 @@ class Tape:
         self.linked = self.valid if reset is None else _linked(reset, reverse, self.valid, T, B)
         self.x = self.within(x)
         self.weight_ih = _checked("weight_ih", weight_ih, (rows, I), x.dtype)
-        self.weight_hh = _checked("weight_hh", weight_hh, weight_hh.shape, x.dtype)
+        self.weight_hh: Any = None
+        if weight_hh is not None:
+            self.weight_hh = _checked("weight_hh", weight_hh, weight_hh.shape, x.dtype)
         self.bias_ih = None if bias_ih is None else _checked("bias_ih", bias_ih, (rows,), x.dtype)
         self.bias_hh = None if bias_hh is None else _checked("bias_hh", bias_hh, (rows,), x.dtype)
         self.extra = {
@@ -431,9 +460,9 @@ class Tape:
         if self.cell == "slstm":
             pairs = zip(self.by_head(d_from_h), self.by_head(self.h_prev), strict=True)
             grads["weight_hh"] = self.from_heads([self.outer_products(d, h).T for d, h in pairs]).T
-        elif self.weight_hh.ndim == 2:
+        elif self.weight_hh is not None and self.weight_hh.ndim == 2:
             grads["weight_hh"] = self.outer_products(d_product_h, self.h_prev)
-        else:
+        elif self.weight_hh is not None:
             grads["weight_hh"] = (d_from_h * _used(d_from_h, self.h_prev)).sum(axis=(0, 1))
         if self.bias_ih is not None:
             grads["bias_ih"] = d_from_x.sum(axis=(0, 1))
@@ -753,6 +782,271 @@ def indrnn_backward(
         dh_t = tape.within(dh + dh_steps[t], t)
         d_gates[t] = dh_t * _used(dh_t, slope(h_t))
         dh = tape.d_before(t, d_gates[t] * tape.weight_hh, dh)
+    dx, grads = tape.gradients(d_gates, d_gates)
+    return dx, dh, grads
+
+
+def mingru_forward(
+    x: np.ndarray,
+    weight_ih: np.ndarray,
+    bias_ih: np.ndarray | None = None,
+    state: np.ndarray | None = None,
+    *,
+    candidate: str = "identity",
+    reverse: bool = False,
+    lengths: np.ndarray | None = None,
+    reset: np.ndarray | None = None,
+    return_states: bool = False,
+    matmul_precision: str = "float32",
+) -> tuple[Any, ...]:
+    """Run a MinGRU layer over time: ``h_t = (1 - z) * h_{t-1} + z * g(W_h·x_t + b_h)``.
+
+    Parameters
+    ----------
+    x : ndarray [T, B, I]
+        The input, float32 or float64.
+    weight_ih : ndarray [2*H, I]
+        The blocks z and h, one below the other.
+    bias_ih : ndarray [2*H] or None
+        None is zero.
+    state : ndarray [B, H] or None
+        The initial h; None is zero.
+    candidate : {"identity", "positive", "tanh"}
+        The function g on the candidate; "positive" is x + 0.5 for x of at least 0, else s(x).
+    reverse, lengths, reset, return_states, matmul_precision
+        As in `rnn_forward`.
+
+    Returns
+    -------
+    y : ndarray [T, B, H]
+        h after every step; zero past the lengths.
+    state : ndarray [B, H]
+        h after the last step that ran of each sequence; the initial one if none ran.
+    tape : Tape
+        For `mingru_backward`.
+    states : ndarray [T, B, H]
+        Only with `return_states`: h after every step, as y.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong shape or dtype; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import reference
+    >>> x, weight_ih = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.array([[0.0], [1.0]])  # z is a half
+    >>> y, state, tape = reference.mingru_forward(x, weight_ih)
+    >>> y.ravel(), state
+    (array([0.5  , 1.25 , 2.625]), array([[2.625]]))
+    """
+    tape = _minimal_tape(
+        "mingru", 2, x, weight_ih, bias_ih, reverse, lengths, reset, matmul_precision, candidate
+    )
+    g, _ = _CANDIDATES[candidate]
+    h = tape.state("state", state, tape.H)
+    h_steps = np.empty_like(tape.h_prev)
+
+    from_x = tape.from_x()
+    for t in tape.order:
+        h_prev = tape.before(t, h)
+        z, n = np.split(from_x[t], 2, axis=-1)
+        z, n = _sigmoid(z), g(n)
+        h_t = (1 - z) * h_prev + z * n
+        tape.steps[t] = z, n, h_prev
+        h = h_steps[t] = tape.after(t, h_t, h)
+    y = tape.within(h_steps)
+    results = y, h.copy(), tape  # a copy, because the tape keeps h itself
+    return (*results, y.copy()) if return_states else results
+
+
+def mingru_backward(
+    tape: Tape,
+    dy: np.ndarray | None,
+    dstate: np.ndarray | None,
+    *,
+    dstates: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Run a MinGRU layer backwards through time.
+
+    Parameters
+    ----------
+    tape : Tape
+        From `mingru_forward`.
+    dy, dstate, dstates
+        As in `rnn_backward`.
+
+    Returns
+    -------
+    dx : ndarray [T, B, I]
+    dstate : ndarray [B, H]
+        The gradient of the initial state.
+    grads : dict of str to ndarray
+        ``weight_ih`` and, where it was given, ``bias_ih``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the tape is another cell's, or a gradient has the wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import reference
+    >>> x, weight_ih = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.array([[0.0], [1.0]])  # z is a half
+    >>> *_, tape = reference.mingru_forward(x, weight_ih)
+    >>> dx, dstate, grads = reference.mingru_backward(tape, None, np.ones((1, 1)))
+    >>> dx.ravel(), dstate, grads["weight_ih"].ravel()
+    (array([0.125, 0.25 , 0.5  ]), array([[0.125]]), array([3.1875, 2.625 ]))
+    """
+    _begin_backward(tape, "mingru")
+    dh = tape.state("dstate", dstate, tape.H)
+    dh_steps = tape.states("dy", dy, tape.H) + tape.states("dstates", dstates, tape.H)
+    _, slope = _CANDIDATES[tape.options["candidate"]]
+    d_gates = np.empty((*tape.h_prev.shape[:2], 2 * tape.H), tape.h_prev.dtype)
+
+    for t in reversed(tape.order):
+        z, n, h_prev = tape.steps[t]
+        dh_t = tape.within(dh + dh_steps[t], t)
+        z, n, h_prev = (_used(dh_t, array) for array in (z, n, h_prev))
+        dz, dn, dh_prev = dh_t * (n - h_prev), dh_t * z, dh_t * (1 - z)
+        d_gates[t] = np.concatenate((dz * z * (1 - z), dn * slope(n)), axis=-1)
+        dh = tape.d_before(t, dh_prev, dh)
+    dx, grads = tape.gradients(d_gates, d_gates)
+    return dx, dh, grads
+
+
+def minlstm_forward(
+    x: np.ndarray,
+    weight_ih: np.ndarray,
+    bias_ih: np.ndarray | None = None,
+    state: np.ndarray | None = None,
+    *,
+    candidate: str = "identity",
+    reverse: bool = False,
+    lengths: np.ndarray | None = None,
+    reset: np.ndarray | None = None,
+    return_states: bool = False,
+    matmul_precision: str = "float32",
+) -> tuple[Any, ...]:
+    """Run a MinLSTM layer over time: ``h_t = (f * h_{t-1} + i * g(W_h·x_t + b_h)) / (f + i)``.
+
+    Parameters
+    ----------
+    x : ndarray [T, B, I]
+        The input, float32 or float64.
+    weight_ih : ndarray [3*H, I]
+        The blocks f, i and h, one below the other.
+    bias_ih : ndarray [3*H] or None
+        None is zero.
+    state : ndarray [B, H] or None
+        The initial h; None is zero.
+    candidate : {"identity", "positive", "tanh"}
+        The function g on the candidate; "positive" is x + 0.5 for x of at least 0, else s(x).
+    reverse, lengths, reset, return_states, matmul_precision
+        As in `rnn_forward`.
+
+    Returns
+    -------
+    y : ndarray [T, B, H]
+        h after every step; zero past the lengths.
+    state : ndarray [B, H]
+        h after the last step that ran of each sequence; the initial one if none ran.
+    tape : Tape
+        For `minlstm_backward`.
+    states : ndarray [T, B, H]
+        Only with `return_states`: h after every step, as y.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong shape or dtype; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import reference
+    >>> x, weight_ih = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.array([[0.0], [0.0], [1.0]])
+    >>> y, state, tape = reference.minlstm_forward(x, weight_ih)
+    >>> y.ravel(), state
+    (array([0.5  , 1.25 , 2.625]), array([[2.625]]))
+    """
+    tape = _minimal_tape(
+        "minlstm", 3, x, weight_ih, bias_ih, reverse, lengths, reset, matmul_precision, candidate
+    )
+    g, _ = _CANDIDATES[candidate]
+    h = tape.state("state", state, tape.H)
+    h_steps = np.empty_like(tape.h_prev)
+
+    from_x = tape.from_x()
+    for t in tape.order:
+        h_prev = tape.before(t, h)
+        f, i, n = np.split(from_x[t], 3, axis=-1)
+        f, i = _gates_with_a_sum(f, i)
+        n = g(n)
+        h_t = f / (f + i) * h_prev + i / (f + i) * n
+        tape.steps[t] = f, i, n, h_prev
+        h = h_steps[t] = tape.after(t, h_t, h)
+    y = tape.within(h_steps)
+    results = y, h.copy(), tape  # a copy, because the tape keeps h itself
+    return (*results, y.copy()) if return_states else results
+
+
+def minlstm_backward(
+    tape: Tape,
+    dy: np.ndarray | None,
+    dstate: np.ndarray | None,
+    *,
+    dstates: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Run a MinLSTM layer backwards through time.
+
+    Parameters
+    ----------
+    tape : Tape
+        From `minlstm_forward`.
+    dy, dstate, dstates
+        As in `rnn_backward`.
+
+    Returns
+    -------
+    dx : ndarray [T, B, I]
+    dstate : ndarray [B, H]
+        The gradient of the initial state.
+    grads : dict of str to ndarray
+        ``weight_ih`` and, where it was given, ``bias_ih``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the tape is another cell's, or a gradient has the wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast import reference
+    >>> x, weight_ih = np.array([[[1.0]], [[2.0]], [[4.0]]]), np.array([[0.0], [0.0], [1.0]])
+    >>> *_, tape = reference.minlstm_forward(x, weight_ih)
+    >>> dx, dstate, grads = reference.minlstm_backward(tape, None, np.ones((1, 1)))
+    >>> dx.ravel(), dstate, grads["weight_ih"].ravel()
+    (array([0.125, 0.25 , 0.5  ]), array([[0.125]]), array([-1.59375,  1.59375,  2.625  ]))
+    """
+    _begin_backward(tape, "minlstm")
+    dh = tape.state("dstate", dstate, tape.H)
+    dh_steps = tape.states("dy", dy, tape.H) + tape.states("dstates", dstates, tape.H)
+    _, slope = _CANDIDATES[tape.options["candidate"]]
+    d_gates = np.empty((*tape.h_prev.shape[:2], 3 * tape.H), tape.h_prev.dtype)
+
+    for t in reversed(tape.order):
+        f, i, n, h_prev = tape.steps[t]
+        dh_t = tape.within(dh + dh_steps[t], t)
+        f, i, n, h_prev = (_used(dh_t, array) for array in (f, i, n, h_prev))
+        share_f, share_i = f / (f + i), i / (f + i)
+        dshare = dh_t * (h_prev - n) * share_f * share_i
+        dn, dh_prev = dh_t * share_i, dh_t * share_f
+        d_gates[t] = np.concatenate((dshare * (1 - f), -dshare * (1 - i), dn * slope(n)), axis=-1)
+        dh = tape.d_before(t, dh_prev, dh)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, dh, grads
 
@@ -1318,7 +1612,7 @@ def slstm_backward(
     >>> dx.shape, dm.shape, {name: grad.shape for name, grad in grads.items()}
     ((5, 2, 3), (2, 4), {'weight_ih': (16, 3), 'weight_hh': (16, 2)})
     """
-    _check_tape(tape, "slstm")
+    _begin_backward(tape, "slstm")
     last, every = _parts("dstate", dstate, "hcnm"), _parts("dstates", dstates, "hcnm")
     d = [tape.state(f"dstate[{n}]", part, tape.H) for n, part in enumerate(last)]
     d_steps = [tape.states(f"dstates[{n}]", part, tape.H) for n, part in enumerate(every)]
@@ -1351,6 +1645,25 @@ def slstm_backward(
         d = [tape.d_before(t, part, after) for part, after in zip(start, d, strict=True)]
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, tuple(d), grads
+
+def _hidden_sizes(
+    weight_hh: np.ndarray, blocks: int, columns: str, element_wise: bool
+) -> tuple[int, int, int]:
+    """H, P and the number of heads, from the shape of weight_hh.
+
+    It is [blocks*H, columns], where `columns` is H, P or D, the units of a head; or [H] of an element-wise
+    recurrence.
+    """
+    expected = "[H]" if element_wise else f"[{blocks}*H, {columns}]" + " with H a multiple of D" * (columns == "D")
+    shape = weight_hh.shape
+    if len(shape) != 2 - element_wise:
+        raise ValueError(f"weight_hh: expected shape {expected}, got {shape}")
+    H, width = shape[0] // blocks, shape[-1]
+    fits = {"P": True, "H": width == H, "D": width > 0 and H % max(width, 1) == 0}[columns]
+    if shape[0] != blocks * H or not fits:
+        raise ValueError(f"weight_hh: expected shape {expected}, got {shape}")
+    return (H, H, H // width) if columns == "D" else (H, width, 1)
+
 
 
 def _used(d: np.ndarray, array: np.ndarray) -> np.ndarray:
@@ -1388,6 +1701,35 @@ def _parts(
         kind = "pair" if len(parts) == 2 else "tuple"
         raise TypeError(f"{name}: expected a {kind} ({', '.join(parts)}), got {type(state).__name__}")
     return tuple(state)
+
+
+def _minimal_tape(
+    cell: str,
+    blocks: int,
+    x: np.ndarray,
+    weight_ih: np.ndarray,
+    bias_ih: np.ndarray | None,
+    reverse: bool,
+    lengths: np.ndarray | None,
+    reset: np.ndarray | None,
+    matmul_precision: str,
+    candidate: str,
+) -> Tape:
+    """The tape of a MinGRU or MinLSTM."""
+    if not isinstance(candidate, str) or candidate not in _CANDIDATES:
+        expected = ", ".join(map(repr, _CANDIDATES))
+        raise ValueError(f"candidate: expected one of {expected}, got {candidate!r}")
+    weights = weight_ih, None, bias_ih, None
+    return Tape(cell, blocks, x, *weights, reverse, lengths, reset, matmul_precision, candidate=candidate)
+
+
+def _gates_with_a_sum(a_f: np.ndarray, a_i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The gates f and i of a MinLSTM; where both are below e^-40, times one number, so that f + i is not 0.
+
+    Below -40, s(a) = e^a in float64. So a number added to both pre-activations changes no f / (f + i).
+    """
+    added = np.maximum(-40 - np.maximum(a_f, a_i), 0)
+    return _sigmoid(a_f + added), _sigmoid(a_i + added)
 
 
 def _begin_backward(tape: Tape, cell: str) -> None:

@@ -25,6 +25,8 @@ VARIANTS = {
     "gru": ("gru", {}),
     "indrnn": ("indrnn", {"nonlinearity": "relu"}),
     "slstm": ("slstm", {}),
+    "mingru": ("mingru", {"candidate": "identity"}),
+    "minlstm": ("minlstm", {"candidate": "identity"}),
 }
 LAYERS = {  # the class of each layer of the table of cells
     layer: next(getattr(rf, name) for name in rf.__all__ if name.lower() == layer)
@@ -40,6 +42,10 @@ OPTIONS = {  # a variant, and what more `make` is asked for
     "lstm-wide-projection": ("lstm", {"P": 37}),
     "lstm-all": ("lstm", {"peephole": True, "coupled_gates": True, "cell_clip": 0.4, "P": 2}),
     "gru-reset-before": ("gru", {"reset_after": False}),
+    "mingru-positive": ("mingru", {"candidate": "positive"}),
+    "mingru-tanh": ("mingru", {"candidate": "tanh"}),
+    "minlstm-positive": ("minlstm", {"candidate": "positive"}),
+    "minlstm-tanh": ("minlstm", {"candidate": "tanh"}),
     "rnn-norm": ("rnn-tanh", {"layer_norm": True}),
     "rnn-sigmoid-norm": ("rnn-sigmoid", {"layer_norm": True}),
     "lstm-norm": ("lstm", {"layer_norm": True}),
@@ -87,7 +93,9 @@ class Case(NamedTuple):
     @property
     def K(self) -> int:
         """The number of products in each pre-activation."""
-        return sum(self.weights[name].shape[-1] for name in ("weight_ih", "weight_hh"))
+        return sum(
+            self.weights[name].shape[-1] for name in ("weight_ih", "weight_hh") if name in self.weights
+        )
 
     def astype(self, dtype: Any) -> Case:
         """The same numbers in another dtype."""

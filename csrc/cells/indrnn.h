@@ -9,7 +9,7 @@
 #ifndef RNNFAST_CELLS_INDRNN_H
 #define RNNFAST_CELLS_INDRNN_H
 
-#include "kernels/step.h"
+#include "kernels/scan.h"
 
 static ALWAYS_INLINE void indrnn_cell_forward(const Pass *p, const int M, const CellVector *at)
 {
@@ -43,6 +43,8 @@ static ALWAYS_INLINE void indrnn_cell_backward(const Pass *p, const int M, const
 
 FORWARD_PHASE(indrnn_step_forward, STATE_PRODUCT, 0, indrnn_cell_forward)
 BACKWARD_PHASE(indrnn_step_backward, STATE_PRODUCT, BESIDE_PRODUCT, indrnn_cell_backward)
+FORWARD_SCAN(indrnn_scan_forward, indrnn_cell_forward)
+BACKWARD_SCAN(indrnn_scan_backward, indrnn_cell_backward)
 
 FORWARD_PHASES(indrnn, indrnn_step_forward)
 BACKWARD_PHASES(indrnn, indrnn_step_backward)

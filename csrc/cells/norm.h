@@ -95,7 +95,7 @@ static void norm_rows(const Pass *p, ptrdiff_t s, ptrdiff_t b, int count, real *
     const ptrdiff_t H = p->H, S = norm_layout(p).slots;
     for (int r = 0; r < count; r++) {
         CellRow *row = &rows->row[r];
-        *row = cell_row(p, s, b + r);
+        set_cell_row(p, s, b + r, row);
         rows->product[2 * r] = row->gates;
         rows->product[2 * r + 1] = row->gates + p->X * H;
         row->gates = scratch + r * norm_row(p);

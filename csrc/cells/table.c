@@ -41,7 +41,7 @@ ptrdiff_t weight_size(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdif
 {
     const ptrdiff_t sizes[] = {[PER_INPUT] = inputs, [PER_HIDDEN] = H, [PER_OUTPUT] = P, [PER_HEAD_UNIT] = D};
     Axis axes[2];
-    ptrdiff_t size = 1;
+    ptrdiff_t size = (cell->required | cell->optional) >> weight & 1;
     for (int n = weight_axes(cell, weight, axes) - 1; n >= 0; n--) size *= axes[n].times * sizes[axes[n].per];
     return size;
 }

@@ -12,6 +12,8 @@
  *     gru_before    n r z      S 3  X 3  G 2      r acts before the product with W_hn
  *     indrnn        a          S 1  X 1  G 0      an element-wise recurrence
  *     slstm         i f z o    S 4  X 4  G 4      exponential gates
+ *     mingru        z h        S 2  X 2  G 0      gates of the input alone; h is the candidate
+ *     minlstm       f i h      S 3  X 3  G 0      likewise
  *
  * Layer normalization surrounds a cell: rnn_norm, lstm_norm, gru_norm, lstm_coupled_norm. It keeps both products apart, so S = X
  * + G, and the second half of the slots has the order of the cell's last G slots (cells/norm.h).
@@ -127,6 +129,10 @@ typedef struct {
          .m_weight = WEIGHT_HH, .m_block = 2, .m_slot = 0) \
     CELL(INDRNN, indrnn, .plain = INDRNN, .layer = "indrnn", .gates = "a", .parts = "h", .S = 1, .X = 1, .G = 0, .required = DENSE, \
          .optional = BIT(BIAS_IH), ONE_PHASE, .vectors = 1, .vector = {{WEIGHT_HH, 0, PREVIOUS + PART_H}}) \
+    CELL(MINGRU, mingru, .plain = MINGRU, .layer = "mingru", .gates = "zh", .parts = "h", .S = 2, .X = 2, .G = 0, \
+         .x_block = {0, 1}, .required = BIT(WEIGHT_IH), .optional = BIT(BIAS_IH), ONE_PHASE) \
+    CELL(MINLSTM, minlstm, .plain = MINLSTM, .layer = "minlstm", .gates = "fih", .parts = "h", .S = 3, .X = 3, .G = 0, \
+         .x_block = {0, 1, 2}, .required = BIT(WEIGHT_IH), .optional = BIT(BIAS_IH), ONE_PHASE) \
     CELL(RNN_NORM, rnn_norm, .plain = RNN, .layer = "rnn", .gates = "a", .parts = "h", .S = 2, .X = 1, .G = 1, \
          .required = DENSE | NORMS, .optional = BIASES, NORM_PHASES_OF) \
     CELL(LSTM_NORM, lstm_norm, .plain = LSTM, .layer = "lstm", .option = "coupled_gates", .option_value = 0, .gates = "ifgo", \
@@ -172,7 +178,7 @@ typedef struct {
 /* The axes of a weight: the result is how many, 1 or 2. */
 int weight_axes(const CellInfo *cell, int weight, Axis axes[2]);
 
-/* How many numbers a weight has. */
+/* How many numbers a weight has; 0 if the cell has no such weight. */
 ptrdiff_t weight_size(const CellInfo *cell, int weight, ptrdiff_t inputs, ptrdiff_t H, ptrdiff_t P, ptrdiff_t D);
 
 #endif

@@ -30,28 +30,26 @@ static inline const real *state_before(const Pass *p, int part, ptrdiff_t s, ptr
     return s ? row_at(&p->state[part], s - 1, b) : (const real *)p->initial[part] + state_offset(p, b, part);
 }
 
-/* Row b as the cell sees it at step s; at step -1 it has the gradients of the initial state alone. */
-static ALWAYS_INLINE CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
+/* Row b as the cell sees it at step s; at step -1 it has the gradients of the initial state alone. Written in place, because a
+ * copy of so many pointers would wait for them. */
+static ALWAYS_INLINE void set_cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b, CellRow *row)
 {
-    CellRow row;
-
-    row.gates = row.m = row.d_m = row.dh_step = NULL;
+    row->gates = row->m = row->d_m = row->d_out = row->dh_step = NULL;
     for (int part = 0; part < p->parts; part++) {
-        row.prev[part] = row.d_step[part] = NULL;
-        row.now[part] = row.d[part] = NULL;
-        if (p->d_state[part]) row.d[part] = (real *)p->d_state[part] + state_offset(p, b, part);
+        row->prev[part] = row->d_step[part] = NULL;
+        row->now[part] = row->d[part] = NULL;
+        if (p->d_state[part]) row->d[part] = (real *)p->d_state[part] + state_offset(p, b, part);
         if (s < 0) continue;
-        row.prev[part] = state_before(p, part, s, b);
-        row.now[part] = row_at(&p->state[part], s, b);
-        if (p->d_steps[part].data) row.d_step[part] = row_at(&p->d_steps[part], s, b);
+        row->prev[part] = state_before(p, part, s, b);
+        row->now[part] = row_at(&p->state[part], s, b);
+        if (p->d_steps[part].data) row->d_step[part] = row_at(&p->d_steps[part], s, b);
     }
-    if (s < 0) return row;
-    row.gates = gates_row(p, s, b);
-    if (p->m.data) row.m = row_at(&p->m, s, b);
-    if (p->d_m.data) row.d_m = row_at(&p->d_m, s, b);
-    if (p->d_out.data) row.d_out = row_at(&p->d_out, s, b);
-    if (p->dh_steps.data) row.dh_step = row_at(&p->dh_steps, s, b);
-    return row;
+    if (s < 0) return;
+    row->gates = gates_row(p, s, b);
+    if (p->m.data) row->m = row_at(&p->m, s, b);
+    if (p->d_m.data) row->d_m = row_at(&p->d_m, s, b);
+    if (p->d_out.data) row->d_out = row_at(&p->d_out, s, b);
+    if (p->dh_steps.data) row->dh_step = row_at(&p->dh_steps, s, b);
 }
 
 /* From row b of all units to that of one head: its units become units 0..D of each array. */
@@ -126,7 +124,7 @@ static ALWAYS_INLINE void head_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
         for (ptrdiff_t b = b0; b < b1; b += PANEL_ROWS) {
             const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
-                row[r] = cell_row(p, s, b + r);
+                set_cell_row(p, s, b + r, &row[r]);
                 if (head) to_head(p, head, &row[r]);
                 if (G)
                     panel.a[r] = row_operands(second ? row[r].m : row[r].prev[PART_H], inner, scratch, b - b0 + r, first == g0,
@@ -256,7 +254,7 @@ static ALWAYS_INLINE void head_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
         for (ptrdiff_t b = b0; b < b1; b += PANEL_ROWS) {
             const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
-                row[r] = cell_row(p, s, b + r);
+                set_cell_row(p, s, b + r, &row[r]);
                 if (head) to_head(p, head, &row[r]);
                 panel.init[r] = zeros;
                 if (multiplied) {

@@ -20,6 +20,8 @@
 #include "cells/gru_before.h"
 #include "cells/indrnn.h"
 #include "cells/lstm.h"
+#include "cells/mingru.h"
+#include "cells/minlstm.h"
 #include "cells/norm.h"
 #include "cells/rnn.h"
 #include "cells/slstm.h"
@@ -55,12 +57,13 @@ static void fma_chains(ptrdiff_t turns)
 
 #define FORWARD_OF(number, name, ...) [number] = name##_forward,
 #define BACKWARD_OF(number, name, ...) [number] = name##_backward,
+#define SCANS_OF(way) {[INDRNN] = indrnn_scan_##way, [MINGRU] = mingru_scan_##way, [MINLSTM] = minlstm_scan_##way}
 #if TRAINS
 #define BACKWARD_KERNELS \
     .pack_by_columns = pack_by_columns, .unpack_bias = unpack_bias, .operand_stride = operand_stride, \
     .pack_gradient = pack_gradient, .pack_operand = pack_operand, .clear_operand = clear_operand, \
     .drop_operand = drop_operand, .gradient_product = gradient_product, .scatter = scatter, \
-    .step_backward = {CELL_TABLE(BACKWARD_OF)}, .vector_gradients = vector_gradients,
+    .step_backward = {CELL_TABLE(BACKWARD_OF)}, .scan_backward = SCANS_OF(backward), .vector_gradients = vector_gradients,
 #else
 #define BACKWARD_KERNELS
 #endif
@@ -71,7 +74,7 @@ static void fma_chains(ptrdiff_t turns)
         .depth_of = depth_of, .packed_depth = packed_depth, .copy_size = copy_size, .norm_scratch = norm_scratch, \
         .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .add_bias = add_bias, \
         .product = product, .groups_of = groups_of, .gather = gather, \
-        .step_forward = {CELL_TABLE(FORWARD_OF)}, BACKWARD_KERNELS \
+        .step_forward = {CELL_TABLE(FORWARD_OF)}, .scan_forward = SCANS_OF(forward), BACKWARD_KERNELS \
         .dropout = dropout, .add = add, \
         .vmath = {map_exp, map_tanh, map_sigmoid, map_log_sigmoid}, .fma_chains = fma_chains, \
     };

@@ -35,7 +35,8 @@ static void vector_gradients(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_
 
     for (ptrdiff_t s = s1 - 1; s >= s0; s--)
         for (ptrdiff_t b = 0; b < rows_in_step(&p->state[PART_H], s); b++) {
-            const CellRow row = cell_row(p, s, b);
+            CellRow row;
+            set_cell_row(p, s, b, &row);
             for (int n = 0; n < cell->vectors; n++) {
                 const int value = cell->vector[n].operand;
                 const real *x = value < PRESENT ? row.prev[value - PREVIOUS] : row.now[value - PRESENT];

@@ -84,6 +84,15 @@ static ALWAYS_INLINE void v_exp(const int M, vec *x)
     EACH(m) x[m] = v_mul(v_fma(scale[m], p[m], scale[m]), v_where_less(shift[m], v_zero(), v_set1(2), v_set1(1)));
 }
 
+/* e^x for x of at most 0, in fewer operations. */
+static ALWAYS_INLINE void v_exp_below(const int M, vec *x)
+{
+    vec p[ABREAST], scale[ABREAST];
+    EACH(m) x[m] = v_max(v_set1(-SIGMOID_END), x[m]);
+    v_expm1_split(M, x, NULL, p, scale);
+    EACH(m) x[m] = v_fma(scale[m], p[m], scale[m]);
+}
+
 static ALWAYS_INLINE void v_tanh(const int M, vec *x)
 {
     const vec half = v_set1((real)0.5);
@@ -98,10 +107,9 @@ static ALWAYS_INLINE void v_tanh(const int M, vec *x)
 
 static ALWAYS_INLINE void v_sigmoid(const int M, vec *x)
 {
-    vec a[ABREAST], p[ABREAST], scale[ABREAST], z[ABREAST], q[ABREAST];
-    EACH(m) a[m] = v_max(v_set1(-SIGMOID_END), v_negative(x[m]));
-    v_expm1_split(M, a, NULL, p, scale);
-    EACH(m) z[m] = v_fma(scale[m], p[m], scale[m]);
+    vec z[ABREAST], q[ABREAST];
+    EACH(m) z[m] = v_negative(x[m]);
+    v_exp_below(M, z);
     EACH(m) q[m] = v_div(z[m], v_add(v_set1(1), z[m]));
     EACH(m) z[m] = v_where_less(x[m], v_zero(), z[m], v_set1(1));
     EACH(m) x[m] = v_fnma(z[m], q[m], z[m]);

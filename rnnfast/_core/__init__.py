@@ -3,6 +3,7 @@
 try:
     from rnnfast._core.loops import (
         _C_API,
+        CANDIDATES,
         NONLINEARITIES,
         PRECISIONS,
         TRAINABLE,
@@ -43,6 +44,7 @@ except ModuleNotFoundError as error:
 from rnnfast._core.cells import CellInfo, cell_info, layer_names
 
 __all__ = [
+    "CANDIDATES",
     "NONLINEARITIES",
     "PRECISIONS",
     "TRAINABLE",

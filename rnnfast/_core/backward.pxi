@@ -236,11 +236,17 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
             p.m = chunk_rows(job.m, chunk, job.chunk, s0, p.B, p.H, k)
         if job.d_m != NULL:
             p.d_m = chunk_rows(job.d_m, chunk, job.chunk, s0, p.B, p.P, k)
-        for s in range(s1 - 1, s0 - 1, -1):
-            for phase in range(phases.count):
-                if meet and (phase or s < s1 - 1):
-                    threads_barrier(team)
-                step_back(phases.run[phase], p, s, b0, b1, g0[phase], g1[phase], scratch)
+        if phases.scan != NULL:
+            s = s1 - 1
+            while s >= s0:
+                phases.scan(p, s, min(SCAN_STEPS, s - s0 + 1), b0, b1, g0[0], g1[0])
+                s -= SCAN_STEPS
+        else:
+            for s in range(s1 - 1, s0 - 1, -1):
+                for phase in range(phases.count):
+                    if meet and (phase or s < s1 - 1):
+                        threads_barrier(team)
+                    step_back(phases.run[phase], p, s, b0, b1, g0[phase], g1[phase], scratch)
         if worker == 0:
             look_for_signals(&job.interrupts, chunk)
         threads_barrier(team)

@@ -1,6 +1,7 @@
 # What a pass runs: a cell of the table, its weights, its direction.
 
 NONLINEARITIES = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENTITY}
+CANDIDATES = {"identity": IDENTITY, "positive": POSITIVE, "tanh": TANH}
 _WEIGHTS = tuple([weight_names[n].decode() for n in range(WEIGHTS)])
 
 cdef tuple named(int weights):
@@ -182,7 +183,7 @@ cdef class Cell:
         missing.
     reverse : bool
         Whether it runs from the last step to the first.
-    nonlinearity, cell_clip
+    nonlinearity, candidate, cell_clip
         Of the cells that have them.
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products; "float32" for float64 weights.
@@ -203,11 +204,11 @@ cdef class Cell:
     cdef Packs packs            # None: each forward pass packs the weights
     cdef int precision          # the kind of kernels for float32 arrays
 
-    def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", cell_clip=None,
+    def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", candidate=None, cell_clip=None,
                  matmul_precision="float32", scales=None, constant=False, **options):
         cdef void *pointers[WEIGHTS]
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
-        cdef int cell, heads
+        cdef int function = NONLINEARITIES[nonlinearity] if candidate is None else CANDIDATES[candidate], cell, heads
         cdef Py_ssize_t H
         options["layer_norm"] = weights.get("ln_ih_weight") is not None
         cell = find_row(layer, options)
@@ -224,7 +225,7 @@ cdef class Cell:
         self.weights = {name: weight.view() for name, weight in weights.items() if weight is not None}
         set_pointers(pointers, self.weights)
         self.scales = dict(scales or {})
-        set_layer(&self.layer, cell, NONLINEARITIES[nonlinearity], INFINITY if cell_clip is None else cell_clip,
+        set_layer(&self.layer, cell, function, INFINITY if cell_clip is None else cell_clip,
                   reverse, cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), heads, pointers)
         set_pointers(self.layer.scales, self.scales)
 

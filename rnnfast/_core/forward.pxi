@@ -116,13 +116,19 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
                           scratch)
         if together:
             threads_barrier(team)
-        for s in range(s0, s1):
-            b = min(b1, rows_in_step(&p.state[PART_H], s))
-            for phase in range(phases.count):
-                if meet and (phase or s > s0):
-                    threads_barrier(team)
-                if b0 < b:
-                    phases.run[phase](&p, s, b0, b, g0[phase], g1[phase], scratch)
+        if phases.scan != NULL:
+            s = s0
+            while s < s1:
+                phases.scan(&p, s, min(SCAN_STEPS, s1 - s), b0, b1, g0[0], g1[0])
+                s += SCAN_STEPS
+        else:
+            for s in range(s0, s1):
+                b = min(b1, rows_in_step(&p.state[PART_H], s))
+                for phase in range(phases.count):
+                    if meet and (phase or s > s0):
+                        threads_barrier(team)
+                    if b0 < b:
+                        phases.run[phase](&p, s, b0, b, g0[phase], g1[phase], scratch)
         if worker == 0:
             look_for_signals(&job.interrupts, chunk)
         if together:

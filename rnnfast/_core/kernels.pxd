@@ -64,7 +64,7 @@ cdef extern from "cells/table.h" nogil:
 
 cdef extern from "pass.h" nogil:
     enum:
-        TANH, RELU, SIGMOID, IDENTITY
+        TANH, RELU, SIGMOID, IDENTITY, POSITIVE
 
     ctypedef struct Product:
         Py_ssize_t K, C, extra
@@ -127,6 +127,8 @@ cdef extern from "pass.h" nogil:
 cdef extern from "kernels.h" nogil:
     enum:
         CHAINS, VMATHS
+    ctypedef void scan_function(const Pass *, Py_ssize_t s, Py_ssize_t count, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
+                                Py_ssize_t g1) noexcept nogil
     ctypedef void step_function(const Pass *, Py_ssize_t s, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t g0,
                                 Py_ssize_t g1, void *scratch) noexcept nogil
     ctypedef struct Kernels:
@@ -173,6 +175,7 @@ cdef extern from "phases.h" nogil:
         int count
         step_function *run[MAX_PHASES]
         Py_ssize_t groups[MAX_PHASES]
+        scan_function *scan
 
     Py_ssize_t groups_of_units(const Kernels *, const Pass *, int units)
     Phases forward_phases(const Kernels *, const Pass *)

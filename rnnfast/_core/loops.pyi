@@ -29,6 +29,7 @@ def first_unfit(arrays: list[_Array | None], likes: list[_Array]) -> int: ...
 def add_arrays(sums: list[_Array], arrays: list[_Array]) -> None: ...
 
 NONLINEARITIES: dict[str, int]
+CANDIDATES: dict[str, int]
 PRECISIONS: dict[str, int]
 TRAINABLE: tuple[str, ...]
 
@@ -46,6 +47,7 @@ class Cell:
         *,
         reverse: bool = False,
         nonlinearity: str = "tanh",
+        candidate: str | None = None,
         cell_clip: float | None = None,
         matmul_precision: str = "float32",
         scales: Mapping[str, _Array] | None = None,

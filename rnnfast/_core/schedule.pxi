@@ -10,6 +10,7 @@ cdef enum:
     LEAST_ROWS = 128            # rows projected at once, so that large weights are not read for few rows
     GATES_BYTES = 1 << 19       # gates of one chunk of time: half of a common L2
     GRADIENT_ROWS = 256         # rows packed at once for the weights' gradients
+    SCAN_STEPS = 16             # of one call, in a cell whose steps wait for no product: so that the call costs little
     LAST_CHUNK = 0x7fffffff     # no chunk of time has a higher number
 
 cdef struct Schedule:

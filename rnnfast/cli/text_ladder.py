@@ -15,8 +15,15 @@ from rnnfast.text.scores import LONGEST, SMOOTHINGS, fixed
 __all__ = ["LADDER", "compare", "margin"]
 
 ORDERS = (3, 5, 8)  # beyond the unigram and the bigram
-RATES = {"window": 0.005, "rnn": 0.002, "gru": 0.002, "lstm": 0.005}  # the best tried on the default text
-LADDER = tuple(RATES)  # the networks that a ladder has unless it is asked for one
+LADDER = ("window", "rnn", "gru", "lstm")  # the networks that a ladder has unless it is asked for one
+RATES = {  # the best tried on the default text
+    "window": 0.005,
+    "rnn": 0.002,
+    "mingru": 0.005,
+    "minlstm": 0.005,
+    "gru": 0.002,
+    "lstm": 0.005,
+}
 
 
 def compare(text: Text, chosen: dict[str, Any], *, cells: Sequence[str]) -> int:

@@ -121,14 +121,22 @@ def run_backward(cell: str, tape: Tape, dy, dstate, dstates):
 def _sizes(info: _core.CellInfo, given: dict[str, Array], dtype: np.dtype) -> tuple[int, int, int]:
     """H, P and the number of heads, from the shape of weight_hh.
 
-    It is [G*H, P]; [G*H, D] with heads of D units; [H] of an element-wise recurrence.
+    It is [G*H, P]; [G*H, D] with heads of D units; [H] of an element-wise recurrence. Without a weight_hh, H is
+    that of weight_ih, [G*H, I].
     """
     if "weight_hh" in info.vectors:
         (H,) = _floats("weight_hh", given["weight_hh"], (None,), dtype).shape
         if H == 0:
             raise ValueError("weight_hh: expected shape [H] with H at least 1, got (0,)")
         return H, H, 1
-    G, columns = len(info.gates), "P" if "weight_hr" in given else "H"
+    G = len(info.gates)
+    if "weight_hh" not in info.required:
+        shape = _floats("weight_ih", given["weight_ih"], (None, None), dtype).shape
+        H = shape[0] // G
+        if H == 0 or shape[0] != G * H:
+            raise ValueError(f"weight_ih: expected shape [{G}*H, I] with H at least 1, got {shape}")
+        return H, H, 1
+    columns = "P" if "weight_hr" in given else "H"
     weight_hh = _floats("weight_hh", given["weight_hh"], (None, None), dtype)
     rows, P = weight_hh.shape
     H = rows // G

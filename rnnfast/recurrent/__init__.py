@@ -12,7 +12,8 @@ ragged         sequences of several lengths as one padded array, and back
 
 from rnnfast.recurrent.base import Recurrent
 from rnnfast.recurrent.layers import GRU, LSTM, RNN, IndRNN
+from rnnfast.recurrent.minimal import MinGRU, MinLSTM
 from rnnfast.recurrent.slstm import SLSTM
 from rnnfast.recurrent.stream import Stream
 
-__all__ = ["GRU", "LSTM", "RNN", "SLSTM", "IndRNN", "Recurrent", "Stream"]
+__all__ = ["GRU", "LSTM", "RNN", "SLSTM", "IndRNN", "MinGRU", "MinLSTM", "Recurrent", "Stream"]

@@ -354,7 +354,7 @@ def build(
     ----------
     alphabet : Alphabet
         That of the text, ``text.alphabet``.
-    cell : {"lstm", "gru", "rnn", "slstm", "window"}
+    cell : {"lstm", "gru", "minlstm", "mingru", "rnn", "slstm", "window"}
         The recurrent cell, or "window": tanh layers on the last symbols (:func:`window_model`).
     window : int, default 8
         The number of symbols that the cell "window" reads. The other cells ignore it.

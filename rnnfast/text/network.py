@@ -9,13 +9,13 @@ import numpy as np
 
 from rnnfast import checks
 from rnnfast.nn import Dropout, Embedding, Linear, Sequential
-from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM
+from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM
 from rnnfast.text.window import window_model
 
 __all__ = ["CELLS", "name_of", "network", "parameters_at_least"]
 
-CELLS = ("window", "rnn", "gru", "lstm", "slstm")
-RECURRENT = {"rnn": RNN, "gru": GRU, "lstm": LSTM, "slstm": SLSTM}
+RECURRENT = {"rnn": RNN, "mingru": MinGRU, "minlstm": MinLSTM, "gru": GRU, "lstm": LSTM, "slstm": SLSTM}
+CELLS = ("window", *RECURRENT)
 EMBEDDING = 64  # size of a symbol's vector
 
 
@@ -62,12 +62,16 @@ def parameters_at_least(symbols: int, options: Mapping[str, Any]) -> int:
     """
     cell = checks.one_of("cell", options["cell"], CELLS)
     window, hidden, layers = (checks.positive(name, options[name]) for name in ("window", "hidden", "layers"))
-    width = EMBEDDING * window if cell == "window" else hidden
+    without_recurrent_weight = ("mingru", "minlstm")
+    width = (
+        EMBEDDING * window if cell == "window" else EMBEDDING if cell in without_recurrent_weight else hidden
+    )
     return hidden * (width + hidden * (layers - 1) + symbols)
 
 
 def name_of(options: Mapping[str, Any]) -> str:
     """The name of a network with these options, as tables print it."""
     layers = "" if options["layers"] == 1 else f"{options['layers']} layers of "
-    cell = f"window of {options['window']}" if options["cell"] == "window" else options["cell"].upper()
+    window = options["cell"] == "window"
+    cell = f"window of {options['window']}" if window else RECURRENT[options["cell"]].__name__
     return f"{cell}, {layers}{options['hidden']} units"

@@ -42,7 +42,7 @@ class PassProbe:
         model with `Last` it is the loss of each sequence's end, and empty if a layer is bidirectional.
     spectral_radius : dict of str to float
         Of each gate's block of the recurrent weight (projected: of its product with ``weight_hr``): its
-        largest eigenvalue in magnitude.
+        largest eigenvalue in magnitude. Empty for a layer without a recurrent weight.
     orthogonality_defect : dict of str to float
         Of each block W: the norm of W^T W - 1, over that of 1; 0 for an orthogonal matrix.
     saturation : dict of str to float
@@ -275,9 +275,12 @@ def _share(squares: np.ndarray) -> np.ndarray:
 
 
 def _weight_figures(layer: Recurrent, own: _core.Tape) -> tuple[dict[str, float], dict[str, float]]:
-    """Spectral radius and orthogonality defect of each gate's block of the recurrent weight."""
-    radius, defect = {}, {}
+    """Spectral radius and orthogonality defect of each gate's block of weight_hh; none without it."""
+    radius: dict[str, float] = {}
+    defect: dict[str, float] = {}
     weights, gates = own.cell.weights, layer.info.gates
+    if "weight_hh" not in weights:
+        return radius, defect
     for gate, block in zip(gates, np.split(weights["weight_hh"].astype(float), len(gates)), strict=True):
         if "weight_hr" in weights:
             block = block @ weights["weight_hr"].astype(float)
@@ -317,7 +320,7 @@ def _saturation(layer: Recurrent, own: _core.Tape) -> dict[str, float]:
     return {
         gate: _near(gates[:, :, slot], -1.0 if gate in centred else 0.0, 1.0)
         for slot, gate in enumerate(layer.info.slots)
-        if gate not in exponential
+        if gate not in exponential and gate != "h"  # the candidate of MinGRU and MinLSTM need not have a range
     }
 
 

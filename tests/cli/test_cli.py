@@ -26,8 +26,9 @@ from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint
 # ---- train
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_train_says_what_it_does_and_leaves_a_checkpoint(folder, capsys, cell):
+@pytest.mark.parametrize("name", ["RNN", "MinGRU", "MinLSTM", "GRU", "LSTM"])
+def test_train_says_what_it_does_and_leaves_a_checkpoint(folder, capsys, name):
+    cell = name.lower()
     code = main(
         ["train", "text.txt", *SMALL, "--epochs", "3", "--cell", cell, "--layers", "2", "--threads", "1"]
     )
@@ -35,14 +36,14 @@ def test_train_says_what_it_does_and_leaves_a_checkpoint(folder, capsys, cell):
     assert code == 0
     assert f"{len(TEXT):,} characters" in printed
     assert re.search(r"unigram \d\.\d{3}   bigram \d\.\d{3}   5-gram \d\.\d{3}", printed)
-    assert re.search(rf"{cell.upper()}, 2 layers of 8 units +\d\.\d{{3}}", printed)
+    assert re.search(rf"{name}, 2 layers of 8 units +\d\.\d{{3}}", printed)
     assert re.search(r"\d\.\d{3} bits (below|above) the 5-gram, Witten-Bell\n", printed)
     assert re.search(r"\d\.\d{3} bits (below|above) the best count model, the \S+, Kneser-Ney\n", printed)
     assert "a sample at temperature 0.8" in printed
     assert re.search(r"bits/char  [\d.]+k chars/s", progress)
     arrays, metadata = read_checkpoint("rnnfast-model.npz")
     assert metadata["options"]["cell"] == cell
-    assert arrays["model.2.weight_hh_l1"].shape[1] == 8
+    assert arrays["model.2.weight_ih_l1"].shape[1] == 8
 
 
 def test_training_learns(folder, capsys):

@@ -60,7 +60,9 @@ def test_far_pre_activations(name, dtype, isa):
     far = np.copysign(np.dtype(dtype).type(1e4), case.weights["bias_ih"])
     if case.cell == "slstm":  # z and o alone: exponential gates do not saturate, test_slstm.py has them
         far[: len(far) // 2] = case.weights["bias_ih"][: len(far) // 2]
-    assert_forward(case._replace(weights=case.weights | {"bias_ih": far}))
+    # Products that are multiples of 2^-9 leave the sums exact; a ratio of two tiny gates shows rounding.
+    x, weight_ih = np.rint(case.x * 16) / 16, np.rint(case.weights["weight_ih"] * 32) / 32
+    assert_forward(case._replace(x=x, weights=case.weights | {"weight_ih": weight_ih, "bias_ih": far}))
 
 
 @all_options

@@ -32,7 +32,7 @@ def test_same_names_and_signatures():
     ("name", "shape"),
     [
         ("x", (4, 3)),
-        ("weight_ih", (3, 3)),
+        ("weight_ih", (7, 3)),
         ("weight_hh", (7, 5)),
         ("weight_hh", (5,)),
         ("bias_ih", (1,)),

@@ -83,7 +83,7 @@ def test_nan_in_a_used_step_reaches_the_gradients(name, reverse, isa):
     dy = case.dy.copy()
     dy[unused, 1] = 1
     got = run(functional, spoiled(case, unused, np.nan)._replace(dy=dy))
-    for weight in ("weight_ih", "weight_hh"):
+    for weight in case.weights.keys() & {"weight_ih", "weight_hh"}:
         assert np.isnan(got[weight]).any(), weight
 
 

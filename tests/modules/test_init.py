@@ -121,6 +121,7 @@ def test_recurrent_fills_each_gate(kind: Any) -> None:
         (lambda: init.forget_bias(rf.GRU(2, 3)), ValueError, "layer: expected an LSTM .*, got GRU"),
         (lambda: init.forget_bias(rf.LSTM(2, 3, bias=False)), ValueError, "bias=False"),
         (lambda: init.forget_bias(rf.IndRNN(2, 3)), TypeError, "expected an RNN, LSTM or GRU, got IndRNN"),
+        (lambda: init.recurrent(rf.MinGRU(2, 3)), TypeError, "expected an RNN, LSTM or GRU, got MinGRU"),
         (
             lambda: init.forget_bias(rf.Linear(2, 3)),
             TypeError,

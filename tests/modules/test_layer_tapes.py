@@ -155,12 +155,12 @@ def test_a_dict_collects_gradients_in_place_of_the_parameters(cell: str) -> None
     layer = small_layer(cell)
     x, dy = normal(T, B, I), normal(T, B, H)
     want = forward_backward(layer, x, None, dy)
-    mine = np.ones_like(layer.weight_hh_l0.data)
-    grads = {"weight_hh_l0": mine, "not the layer's": None}
+    mine = np.ones_like(layer.weight_ih_l0.data)
+    grads = {"weight_ih_l0": mine, "not the layer's": None}
     layer.backward(layer.forward(x)[2], dy, grads=grads)
-    assert grads["weight_hh_l0"] is mine
-    np.testing.assert_array_equal(mine, 1 + want["weight_hh_l0"])
-    np.testing.assert_array_equal(grads["weight_ih_l0"], want["weight_ih_l0"])
+    assert grads["weight_ih_l0"] is mine
+    np.testing.assert_array_equal(mine, 1 + want["weight_ih_l0"])
+    np.testing.assert_array_equal(grads["bias_ih_l0"], want["bias_ih_l0"])
     assert all(parameter.grad is None for parameter in layer.parameters())
 
 

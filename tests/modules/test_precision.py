@@ -133,7 +133,7 @@ def test_copies_and_repr(precision):
 
 
 @all_precisions
-@pytest.mark.parametrize("make", [rf.RNN, rf.LSTM, rf.GRU, rf.IndRNN, rf.Linear])
+@pytest.mark.parametrize("make", [rf.RNN, rf.LSTM, rf.GRU, rf.IndRNN, rf.MinGRU, rf.Linear])
 def test_float64_and_unknown_names_are_refused(make, precision):
     with pytest.raises(
         ValueError, match=rf"matmul_precision: expected 'float32'.*float64, got '{precision}'"

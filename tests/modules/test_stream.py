@@ -18,6 +18,8 @@ LAYERS = {
     "relu": lambda **keywords: rf.RNN(5, 33, nonlinearity="relu", **keywords),
     "lstm": lambda **keywords: rf.LSTM(5, 17, **keywords),
     "gru": lambda **keywords: rf.GRU(5, 40, **keywords),
+    "mingru": lambda **keywords: rf.MinGRU(5, 70, candidate="positive", **keywords),
+    "minlstm": lambda **keywords: rf.MinLSTM(5, 17, num_layers=2, **keywords),
     "stack": lambda **keywords: rf.LSTM(5, 20, num_layers=3, **keywords),
     "no bias": lambda **keywords: rf.GRU(5, 6, bias=False, **keywords),
     "peephole": lambda **keywords: rf.LSTM(5, 17, peephole=True, cell_clip=0.4, **keywords),

@@ -241,7 +241,6 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
               .cell_clip = layer->cell_clip > 0 ? layer->cell_clip : INFINITY};
     const Phases forward = forward_phases(k, &p);
     const int second = has_second_product(&p), normed = is_normed(&p);
-    uint64_t *hash;
 
     random_state = seed;
     const ptrdiff_t ih_size = weight_size(cell, WEIGHT_IH, I, H, P, p.D), hh_size = weight_size(cell, WEIGHT_HH, I, H, P, p.D);
@@ -289,9 +288,10 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         end = piece_end(q, T * B, in_pieces, 3);
         run_product(k, &project, q, end, in_pieces);
     }
-    for (ptrdiff_t s = 0; s < T; s++)
+    if (forward.scan && !in_pieces) forward.scan(&p, 0, T, 0, B, 0, forward.groups[0]);
+    else for (ptrdiff_t s = 0; s < T; s++)
         for (int phase = 0; phase < forward.count; phase++) run_phase(k, &forward, phase, &p, s, in_pieces);
-    hash = &hashes->forward[in_pieces];
+    uint64_t *hash = &hashes->forward[in_pieces];
     *hash = checksum(*hash, y, T * B * P);
     *hash = checksum(*hash, gates, T * B * S * H);
     for (int part = PART_C; part < parts; part++) *hash = checksum(*hash, p.state[part].data, T * B * H);
@@ -324,7 +324,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         k->pack_by_columns(&hh, at(w_back, head * back_size), 0, k->groups_of(K));
     }
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
-    for (ptrdiff_t s = T - 1; s >= 0; s--)
+    if (forward.scan && !in_pieces) backward.scan(&p, T - 1, T, 0, B, 0, backward.groups[0]);
+    else for (ptrdiff_t s = T - 1; s >= 0; s--)
         for (int phase = 0; phase < backward.count; phase++) run_phase(k, &backward, phase, &p, s, in_pieces);
     run_phase(k, &backward, 0, &p, -1, in_pieces);
     const Product back = {X * H, I, 0, p.gates, w_dx, NULL, rows(dx, B, B * I, I), in_pieces};
@@ -355,7 +356,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     k->unpack_bias(&dbias, at(db, (S - X) * H));
     hash = &hashes->gradients[in_pieces];
     *hash = checksum(*hash, dw_ih, ih_size);
-    if (!G) {
+    if (is_vector(cell, WEIGHT_HH)) {
         p.d_vector[0] = dw_hh;
         sum_vectors(k, &p, in_pieces);
     }
@@ -411,6 +412,8 @@ static void check(const Kernels *k)
         {"coupled peephole projected", LSTM_COUPLED, TANH, 1, 2, 0, 0},
         {"gru before", GRU_BEFORE, TANH, 0, 0, 0, 0},
         {"indrnn relu", INDRNN, RELU, 0, 0, 0, 0},
+        {"mingru positive", MINGRU, POSITIVE, 0, 0, 0, 0},
+        {"minlstm", MINLSTM, IDENTITY, 0, 0, 0, 0},
         {"slstm", SLSTM, TANH, 0, 0, 0, 0},
         {"slstm heads", SLSTM, TANH, 0, 0, 0, 1},
         {"rnn norm", RNN_NORM, TANH, 0, 0, 0, 0},

@@ -121,4 +121,4 @@ def test_lengths_and_resets_of_empty_batches(variant):
             assert results["y"].shape == results["states_h"].shape == (T, B, 3)
             assert np.array_equal(results["h"], case.state[0])
             assert np.array_equal(results["dh"], case.dstate[0])
-            assert not results["weight_hh"].any()
+            assert not any(results[name].any() for name in case.weights)

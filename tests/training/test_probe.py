@@ -88,9 +88,15 @@ def test_a_recurrent_vector_is_a_diagonal(bidirectional):
     assert found.passes[0].saturation == {}
 
 
-@pytest.mark.parametrize("cell", LAYERS)
-def test_saturated_gates_are_counted(cell):
-    layer = LAYERS[cell](I, H, dtype="float64", rng=0)
+def test_a_layer_without_a_recurrent_weight_has_gates_alone():
+    found = rf.probe(rf.MinLSTM(I, H, rng=0), linear_loss, normal64(T, B, I), normal64(T, B, H)).passes[0]
+    assert found.spectral_radius == found.orthogonality_defect == {}
+    assert list(found.saturation) == ["f", "i"]
+
+
+@pytest.mark.parametrize("layer", [*LAYERS.values(), rf.MinGRU, rf.MinLSTM])
+def test_saturated_gates_are_counted(layer):
+    layer = layer(I, H, dtype="float64", rng=0)
     quiet = rf.probe(layer, linear_loss, 0.1 * normal64(T, B, I), normal64(T, B, H)).passes[0]
     layer.weight_ih_l0.data *= 1e4
     loud = rf.probe(layer, linear_loss, normal64(T, B, I), normal64(T, B, H)).passes[0]

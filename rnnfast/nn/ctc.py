@@ -122,7 +122,7 @@ def ctc(
     steps, dsteps = (_by_step(array, batch_first) for array in (logits, dy))
     T, B, V = steps.shape
     kept = _kept_steps(mask, lengths, y, batch_first)
-    counts = np.full(B, T > 0) if kept is None else kept.any(axis=0)
+    counts: NDArray = np.full(B, T > 0) if kept is None else np.any(kept, axis=0)
     count = int(np.count_nonzero(counts))
     batched = y.ndim == 3
     rows = _rows(targets, _one_or_more("target_lengths", target_lengths, batched), batched, B, ignore_index)

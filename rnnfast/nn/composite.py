@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 import numpy as np
 
 from rnnfast import checks
-from rnnfast.nn.module import Module, Stateless, check_first, check_gradient, evaluate, run_backward, run_forward
+from rnnfast.nn.module import (
+    Module,
+    Stateless,
+    check_first,
+    check_gradient,
+    evaluate,
+    run_backward,
+    run_forward,
+)
 from rnnfast.nn.parameter import Parameter
 from rnnfast.nn.tape import Tape
 
@@ -293,9 +301,7 @@ class Composite(Module):
         TypeError, ValueError
             If `batch` is no positive integer, or a module cannot take one step at a time.
         """
-        steps = [
-            self._named_errors(place, _step_of, module, batch) for place, module in enumerate(self._row)
-        ]
+        steps = [self._named_errors(place, _step_of, module, batch) for place, module in enumerate(self._row)]
         return CompositeStream(self, steps, checks.positive("batch", batch))
 
     def __repr__(self) -> str:

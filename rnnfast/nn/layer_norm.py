@@ -110,4 +110,6 @@ class LayerNorm(Stateless):
         return None if dx is None else dx.reshape(shape), None, fresh
 
     def __repr__(self) -> str:
-        return f"LayerNorm({self.size}, eps={self.eps}, bias={self.bias is not None}, dtype={str(self.dtype)!r})"
+        return (
+            f"LayerNorm({self.size}, eps={self.eps}, bias={self.bias is not None}, dtype={str(self.dtype)!r})"
+        )

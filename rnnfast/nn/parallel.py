@@ -55,9 +55,10 @@ class Parallel(Composite):
         shapes = [np.shape(part) for part in parts]
         for place, shape in enumerate(shapes):
             if not shape or shape[:-1] != shapes[0][:-1]:
+                expected = ", ".join(map(str, (*shapes[0][:-1], "...")))
                 raise ValueError(
-                    f"module {place} ({type(self[place]).__name__}): expected y of shape "
-                    f"{[*shapes[0][:-1], '...']}, as module 0 gives it, got {shape}"
+                    f"module {place} ({type(self[place]).__name__}): expected y of shape [{expected}], as "
+                    f"module 0 gives it, got {shape}"
                 )
         y = np.concatenate(parts, axis=-1)
         ends = list(accumulate(shape[-1] for shape in shapes))

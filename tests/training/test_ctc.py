@@ -170,15 +170,16 @@ def test_skipped_steps_are_as_if_they_were_not_there() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_sequence_has_the_same_bits_alone_in_any_batch_and_for_any_number_of_threads(
+def test_a_sequence_has_the_same_bits_alone_in_any_batch_for_any_threads_and_instructions(
     dtype: Any, restored: None, dirty_memory: None
 ) -> None:
     y, labels, lengths = batch(40, 8, 5, 6)
     y = y.astype(dtype)
     _core.force_split("rows")
     runs = []
-    for threads in (1, 2, 5):
+    for threads, isa in [(1, None), (2, None), (5, None), *((1, isa) for isa in _core.available_isas())]:
         rf.set_num_threads(threads)
+        _core.force_isa(isa)
         runs.append(ctc(y, labels, lengths=lengths, zero_infinity=True))
     for loss, dy in runs[1:]:
         assert loss == runs[0][0]

@@ -94,14 +94,14 @@ cdef inline void norm_backward_row(const real *x, const real *weight, const real
         for n in range(LANES):
             g = <double>dy[k + n] * weight[k + n]
             sums[n] += g
-            products[n] += g * ((x[k + n] - mean) * r)
+            products[n] += g * (x[k + n] - mean)
     for k in range(whole, N):
         g = <double>dy[k] * weight[k]
         sums[k - whole] += g
-        products[k - whole] += g * ((x[k] - mean) * r)
-    of_g, of_product = lanes_sum(sums) / N, lanes_sum(products) / N
+        products[k - whole] += g * (x[k] - mean)
+    of_g, of_product = lanes_sum(sums) / N, lanes_sum(products) / N * r * r
     for k in range(N):
-        dx[k] = <real>(r * (<double>dy[k] * weight[k] - of_g - (x[k] - mean) * r * of_product))
+        dx[k] = <real>(r * (<double>dy[k] * weight[k] - of_g - (x[k] - mean) * of_product))
 
 cdef inline void norm_gradient_row(const real *x, const real *dy, const double *moments, double *dweight, double *dbias,
                                    Py_ssize_t k0, Py_ssize_t k1) noexcept nogil:

@@ -1,9 +1,9 @@
 """Teach an encoder and a decoder to reverse words of random letters.
 
-The encoder reads a word. Its final state is the decoder's initial state, and all that the decoder knows of the
-word. In the backward pass, the gradient of the decoder's initial state is that of the encoder's final state.
-The words have several lengths. In training, the decoder is given the right letters so far, in one pass over
-all steps. Afterwards it reads its own letters, one step a call, for words that it has not seen.
+The encoder reads a word. Its final state is the decoder's initial state, and all that the decoder knows of
+the word. In the backward pass, the gradient of the decoder's initial state is that of the encoder's final
+state. The words have several lengths. In training, the decoder is given the right letters so far, in one pass
+over all steps. Afterwards it reads its own letters, one step a call, for words that it has not seen.
 """
 
 import sys

@@ -10,6 +10,7 @@
 #include "simd/vmath.h"
 #include "kernels/lookup.h"
 #include "kernels/mask.h"
+#include "kernels/norm.h"
 #include "kernels/pack.h"
 #if TRAINS
 #include "kernels/gradient.h"
@@ -79,6 +80,7 @@ static void fma_chains(ptrdiff_t turns)
         .product = product, .groups_of = groups_of, .gather = gather, \
         .step_forward = {CELL_TABLE(FORWARD_OF)}, BACKWARD_KERNELS \
         .dropout = dropout, .add = add, \
+        .norm_forward = norm_forward, .norm_backward = norm_backward, .norm_gradients = norm_gradients, \
         .vmath = {map_exp, map_tanh, map_sigmoid}, .fma_chains = fma_chains, \
     };
 

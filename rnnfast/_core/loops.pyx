@@ -32,7 +32,7 @@ from rnnfast._core import quota
 cimport cython
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
-from libc.math cimport INFINITY, NAN, exp, log, sqrt
+from libc.math cimport INFINITY, NAN, log
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset, strcmp, strlen

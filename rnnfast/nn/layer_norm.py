@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast import _core, checks
+from rnnfast.arithmetic import to_nearest
 from rnnfast.nn.members import check_same_form
 from rnnfast.nn.module import Stateless
 from rnnfast.nn.parameter import Parameter
@@ -96,6 +97,7 @@ class LayerNorm(Stateless):
         _core.layer_norm_forward(rows, weight, None if bias is None else bias.data, self.eps, y, moments)
         return y.reshape(x.shape), (x.shape, x.dtype, rows, moments)
 
+    @to_nearest
     def _backward(
         self, saved: Any, dy: np.ndarray | None, dstate: None, input_grad: bool, retain: bool
     ) -> tuple[np.ndarray | None, None, dict[str, np.ndarray]]:

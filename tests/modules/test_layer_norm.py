@@ -52,14 +52,15 @@ def test_results_are_those_of_torch(size: int, dtype: str) -> None:
         assert np.abs(got - want.numpy()).max() <= 10 * GRADIENT[dtype] * max(1, np.abs(want.numpy()).max())
 
 
-def test_a_row_has_the_same_bits_alone_in_any_batch_layout_and_number_of_threads(restored: None) -> None:
+def test_a_row_has_the_same_bits_alone_in_any_batch_layout_threads_and_instructions(restored: None) -> None:
     _core.force_split("rows")
     for dtype in ("float32", "float64"):
         norm = norm_of(37, dtype=dtype)
         x, dy = normal(40, 5, 37, dtype=dtype), normal(40, 5, 37, dtype=dtype, seed=1)
         runs = []
-        for threads in (1, 2, 3):
+        for threads, isa in [(1, None), (2, None), (3, None), *((1, isa) for isa in _core.available_isas())]:
             rf.set_num_threads(threads)
+            _core.force_isa(isa)
             y, _, tape = norm.forward(x)
             grads: dict[str, np.ndarray] = {}
             runs.append([y, norm.backward(tape, dy, grads=grads)[0], grads["weight"], grads["bias"]])

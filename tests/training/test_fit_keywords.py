@@ -144,7 +144,8 @@ def test_losses_may_be_named() -> None:
     ):
         with pytest.raises(
             ValueError,
-            match=r"^loss: expected a function or one of binary_cross_entropy, cross_entropy, ctc, huber, mae, mse, got 'l2'",
+            match=r"^loss: expected a function or one of binary_cross_entropy, cross_entropy, "
+            "ctc, huber, mae, mse, got 'l2'",
         ):
             call()
 

@@ -133,7 +133,8 @@ def test_wrong_arguments_are_refused() -> None:
         (
             {"loss": "l1"},
             ValueError,
-            "loss: expected a function or one of binary_cross_entropy, cross_entropy, ctc, huber, mae, mse, got 'l1'",
+            "loss: expected a function or one of binary_cross_entropy, cross_entropy, "
+            "ctc, huber, mae, mse, got 'l1'",
         ),
         ({"samples": 0}, ValueError, "samples: expected at least 1"),
         ({"context": 1}, TypeError, "context: expected a keyword"),

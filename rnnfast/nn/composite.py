@@ -7,7 +7,8 @@ alike, and `_shares` and `_compose_backward` from dy to dx.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -27,12 +28,10 @@ from rnnfast.nn.tape import Tape
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Call", "CallBack", "Composite", "CompositeStream", "Saved"]
+__all__ = ["CallBack", "Calls", "Composite", "CompositeStream", "Saved"]
 
-Call = Callable[[int, Any], Any]  # (the place of a member, its x) -> its y
+Calls = Sequence[Callable[[Any], Any]]  # of each member: x -> y
 CallBack = Callable[[int, Any, bool], Any]  # (the place of a member, its dy, whether dx is wanted) -> its dx
-
-_Result = TypeVar("_Result")
 
 
 class Saved(NamedTuple):
@@ -96,7 +95,7 @@ class Composite(Module):
 
     # How the members are put together
 
-    def _compose(self, x: Any, call: Call) -> tuple[Any, Any]:
+    def _compose(self, x: Any, calls: Calls) -> tuple[Any, Any]:
         """y, and what `_shares` and `_compose_backward` need beside the members' tapes."""
         raise NotImplementedError
 
@@ -132,17 +131,9 @@ class Composite(Module):
         """y, the state and the tape of one member."""
         return run_forward(self._row[place], x, state, **keywords)
 
-    def _taken(self, place: int, keywords: dict[str, Any]) -> dict[str, Any]:
-        """Of these keywords, those that a member takes."""
-        takes = self._row[place].takes
-        return {name: value for name, value in keywords.items() if name in takes}
-
-    def _named_errors(self, place: int, function: Callable[..., _Result], *arguments: Any) -> _Result:
-        """The result of a function, whose errors get the name of the member that it runs."""
-        try:
-            return function(*arguments)
-        except (TypeError, ValueError) as error:
-            raise _with_prefix(f"{self._label(place)} ({type(self._row[place]).__name__})", error) from error
+    def _at(self, place: int, error: Exception) -> Exception:
+        """`error` with the name of the member that raised it."""
+        return _with_prefix(f"{self._label(place)} ({type(self._row[place]).__name__})", error)
 
     def _label(self, place: int) -> str:
         """What errors call a member."""
@@ -179,12 +170,16 @@ class Composite(Module):
         states = self._entries("state", state)
         keywords = {"lengths": lengths, "reset": reset}
 
-        def call(place: int, x: Any) -> Any:
-            taken = self._taken(place, keywords)
-            y, states[place] = self._named_errors(place, self._evaluate, place, x, states[place], taken)
+        def run(place: int, x: Any) -> Any:
+            takes = self._row[place].takes
+            taken = {name: value for name, value in keywords.items() if name in takes}
+            try:
+                y, states[place] = self._evaluate(place, x, states[place], taken)
+            except (TypeError, ValueError) as error:
+                raise self._at(place, error) from error
             return y
 
-        y, _ = self._compose(x, call)
+        y, _ = self._compose(x, [partial(run, place) for place in range(len(states))])
         return y, self._joined(states)
 
     def forward(
@@ -238,23 +233,26 @@ class Composite(Module):
             "checkpoint": checkpoint,
         }
 
-        def call(place: int, x: Any) -> Any:
-            taken = self._taken(place, keywords)
-            y, states[place], tapes[place] = self._named_errors(
-                place, self._forward, place, x, states[place], taken
-            )
+        def run(place: int, x: Any) -> Any:
+            takes = self._row[place].takes
+            taken = {name: value for name, value in keywords.items() if name in takes}
+            try:
+                y, states[place], tapes[place] = self._forward(place, x, states[place], taken)
+            except (TypeError, ValueError) as error:
+                raise self._at(place, error) from error
             return y
 
-        y, rest = self._compose(x, call)
+        y, rest = self._compose(x, [partial(run, place) for place in range(len(states))])
         return y, self._joined(states), Tape(self, Saved(tapes, rest))
 
     def _check_gradients(self, saved: Saved, dy: ArrayLike | None, dstate: Any) -> tuple[Any, Any]:
         dstates = self._entries("dstate", dstate)
         shares = self._shares(saved.rest, dy)
         for place, (module, tape) in enumerate(zip(self._row, saved.tapes, strict=True)):
-            _, dstates[place] = self._named_errors(
-                place, check_first, module, tape, shares[place], dstates[place]
-            )
+            try:
+                _, dstates[place] = check_first(module, tape, shares[place], dstates[place])
+            except (TypeError, ValueError) as error:
+                raise self._at(place, error) from error
         return dy, self._joined(dstates)
 
     def _backward(
@@ -263,20 +261,20 @@ class Composite(Module):
         fresh: dict[str, np.ndarray] = {}
         dstates = self._entries("dstate", dstate)
 
-        def one(place: int, dy: Any, wanted: bool, own: dict[str, np.ndarray]) -> tuple[Any, Any]:
-            return run_backward(
-                self._row[place],
-                saved.tapes[place],
-                dy,
-                dstates[place],
-                input_grad=wanted,
-                retain=retain,
-                grads=own,
-            )
-
         def call(place: int, dy: Any, wanted: bool) -> Any:
             own: dict[str, np.ndarray] = {}
-            dx, dstates[place] = self._named_errors(place, one, place, dy, wanted, own)
+            try:
+                dx, dstates[place] = run_backward(
+                    self._row[place],
+                    saved.tapes[place],
+                    dy,
+                    dstates[place],
+                    input_grad=wanted,
+                    retain=retain,
+                    grads=own,
+                )
+            except (TypeError, ValueError) as error:
+                raise self._at(place, error) from error
             fresh.update((f"{self._names[place]}.{name}", gradient) for name, gradient in own.items())
             return dx
 
@@ -301,7 +299,12 @@ class Composite(Module):
         TypeError, ValueError
             If `batch` is no positive integer, or a module cannot take one step at a time.
         """
-        steps = [self._named_errors(place, _step_of, module, batch) for place, module in enumerate(self._row)]
+        steps: list[Any] = []
+        for place, module in enumerate(self._row):
+            try:
+                steps.append(_step_of(module, batch))
+            except (TypeError, ValueError) as error:
+                raise self._at(place, error) from error
         return CompositeStream(self, steps, checks.positive("batch", batch))
 
     def __repr__(self) -> str:
@@ -336,26 +339,12 @@ class CompositeStream:
     def __init__(self, composite: Composite, steps: list[Any], batch: int) -> None:
         self._composite = composite
         self._steps = steps
+        self._calls = [_call_of(place, step) for place, step in enumerate(steps)]
         self._batch = batch
 
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """y of the next step, the caller's own."""
-        return self._composite._compose(x, self._take)[0]
-
-    def _take(self, place: int, x: Any) -> Any:
-        """y of one module."""
-        step = self._steps[place]
-        if not isinstance(step, Module):
-            return step(x)
-        if isinstance(step, Stateless):
-            return step(x)[0]
-        y, state = evaluate(step, x)
-        if state is not None:
-            raise TypeError(
-                f"module {place} ({type(step).__name__}): expected a method stream(batch), "
-                "as the module has a state"
-            )
-        return y
+        return self._composite._compose(x, self._calls)[0]
 
     @property
     def state(self) -> Any:
@@ -414,6 +403,23 @@ def _with_prefix(prefix: str, error: Exception) -> Exception:
     """A TypeError or ValueError, as `error` is one, whose text begins with the prefix."""
     kind = TypeError if isinstance(error, TypeError) else ValueError
     return kind(f"{prefix}: {error}")
+
+
+def _call_of(place: int, step: Any) -> Callable[[Any], Any]:
+    """x -> y of one step of a module's stream, or of a module without a state."""
+    if not isinstance(step, Module):
+        return step
+
+    def call(x: Any) -> Any:
+        y, state = step(x) if isinstance(step, Stateless) else evaluate(step, x)
+        if state is not None:
+            raise TypeError(
+                f"module {place} ({type(step).__name__}): expected a method stream(batch), "
+                "as the module has a state"
+            )
+        return y
+
+    return call
 
 
 def _step_of(module: Module, batch: int) -> Any:

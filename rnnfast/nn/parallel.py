@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnnfast import arithmetic, checks
-from rnnfast.nn.composite import Call, CallBack, Composite
+from rnnfast.nn.composite import CallBack, Calls, Composite
 from rnnfast.nn.module import Module
 
 __all__ = ["Parallel"]
@@ -50,8 +50,8 @@ class Parallel(Composite):
     def __init__(self, *modules: Module) -> None:
         super().__init__(modules)
 
-    def _compose(self, x: Any, call: Call) -> tuple[np.ndarray, Any]:
-        parts = [call(place, x) for place in range(len(self))]
+    def _compose(self, x: Any, calls: Calls) -> tuple[np.ndarray, Any]:
+        parts = [call(x) for call in calls]
         shapes = [np.shape(part) for part in parts]
         for place, shape in enumerate(shapes):
             if not shape or shape[:-1] != shapes[0][:-1]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnnfast import arithmetic, checks
-from rnnfast.nn.composite import Call, CallBack, Composite
+from rnnfast.nn.composite import CallBack, Calls, Composite
 from rnnfast.nn.module import Module
 
 __all__ = ["Residual"]
@@ -52,8 +52,8 @@ class Residual(Composite):
     def __init__(self, module: Module) -> None:
         super().__init__([module], ["module"])
 
-    def _compose(self, x: Any, call: Call) -> tuple[np.ndarray, Any]:
-        y = call(0, x)
+    def _compose(self, x: Any, calls: Calls) -> tuple[np.ndarray, Any]:
+        y = calls[0](x)
         x = checks.floats("x", x, y.dtype)
         if y.shape != x.shape:
             raise ValueError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnnfast.nn.composite import Call, CallBack, Composite
+from rnnfast.nn.composite import CallBack, Calls, Composite
 from rnnfast.nn.embedding import Embedding, embedded_input
-from rnnfast.nn.module import Module, reads_embedded
+from rnnfast.nn.module import Module, evaluate, reads_embedded, run_forward
 from rnnfast.nn.tape import Tape
 
 __all__ = ["Sequential"]
@@ -49,9 +49,9 @@ class Sequential(Composite):
     def __init__(self, *modules: Module) -> None:
         super().__init__(modules)
 
-    def _compose(self, x: Any, call: Call) -> tuple[Any, None]:
-        for place in range(len(self)):
-            x = call(place, x)
+    def _compose(self, x: Any, calls: Calls) -> tuple[Any, None]:
+        for call in calls:
+            x = call(x)
         return x, None
 
     def _shares(self, rest: None, dy: Any) -> list[Any]:
@@ -66,19 +66,20 @@ class Sequential(Composite):
     def _evaluate(self, place: int, x: Any, state: Any, keywords: dict[str, Any]) -> tuple[Any, Any]:
         embedding = self._embedding(place)
         if embedding is None:
-            return super()._evaluate(place, x, state, keywords)
+            return evaluate(self._row[place], x, state, **keywords)
         return embedded_input(embedding, x, state)[0], None
 
     def _forward(self, place: int, x: Any, state: Any, keywords: dict[str, Any]) -> tuple[Any, Any, Any]:
         embedding = self._embedding(place)
         if embedding is None:
-            return super()._forward(place, x, state, keywords)
+            return run_forward(self._row[place], x, state, **keywords)
         y, saved = embedded_input(embedding, x, state)
         return y, None, Tape(embedding, saved)
 
     def _embedding(self, place: int) -> Embedding | None:
         """The module at `place` if it is an embedding whose table the next module can read."""
-        module = self[place]
-        if type(module) is Embedding and place + 1 < len(self) and reads_embedded(self[place + 1]):
+        row = self._row
+        module = row[place]
+        if type(module) is Embedding and place + 1 < len(row) and reads_embedded(row[place + 1]):
             return module
         return None

@@ -26,6 +26,9 @@ typedef struct {
     ptrdiff_t (*packed_depth)(ptrdiff_t K);
     ptrdiff_t (*copy_size)(ptrdiff_t K);
 
+    /* Numbers of a worker's scratch memory for layer normalization, cells/norm.h. */
+    ptrdiff_t (*norm_scratch)(const Pass *p);
+
     /* Packing: kernels/pack.h. */
     void (*pack_by_rows)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
     void (*pack_by_gates)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
@@ -63,10 +66,10 @@ typedef struct {
     void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
                     double p, void *mask);
 
-    /* Layer normalization, rows m0..m1, and its gradients in columns k0..k1: kernels/norm.h. */
-    void (*norm_forward)(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1);
-    void (*norm_backward)(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1);
-    void (*norm_gradients)(const Norm *norm, ptrdiff_t k0, ptrdiff_t k1);
+    /* Layer normalization, rows m0..m1, and its gradients in columns k0..k1: kernels/rownorm.h. */
+    void (*rownorm_forward)(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1);
+    void (*rownorm_backward)(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1);
+    void (*rownorm_gradients)(const Norm *norm, ptrdiff_t k0, ptrdiff_t k1);
 
     /* y += x, n numbers. */
     void (*add)(ptrdiff_t n, const void *x, void *y);

@@ -209,6 +209,7 @@ def _suffixes(layer: Recurrent) -> list[str]:
         ("peephole", False),
         ("coupled_gates", False),
         ("cell_clip", None),
+        ("layer_norm", False),
     ):
         if getattr(layer, option, plain) != plain:
             raise ValueError(f"layer: expected one without {option}, which Keras lacks")

@@ -10,27 +10,19 @@
 #include "simd/vmath.h"
 #include "kernels/lookup.h"
 #include "kernels/mask.h"
-#include "kernels/norm.h"
+#include "kernels/rownorm.h"
 #include "kernels/pack.h"
+#include "kernels/vectors.h"
 #if TRAINS
 #include "kernels/gradient.h"
-#include "kernels/vectors.h"
 #endif
 
 #include "cells/gru.h"
 #include "cells/gru_before.h"
 #include "cells/indrnn.h"
 #include "cells/lstm.h"
+#include "cells/norm.h"
 #include "cells/rnn.h"
-
-static void add(ptrdiff_t n, const void *x, void *y)
-{
-    for (ptrdiff_t l = 0; l < n; l += V) {
-        const int lanes = lanes_at(l, n);
-        real *sum = (real *)y + l;
-        v_store_n(sum, v_add(v_load_n(sum, lanes), v_load_n((const real *)x + l, lanes)), lanes);
-    }
-}
 
 #define VMATH(function) \
     static void map_##function(ptrdiff_t n, const void *x, void *y) \
@@ -75,12 +67,12 @@ static void fma_chains(ptrdiff_t turns)
     const Kernels kernels_##isa##_##kind = { \
         .lanes = V, .columns = TILE_WIDTH * V, .real_size = sizeof(real), .operand_size = sizeof(operand), \
         .together = TOGETHER, .speed = SPEED, .trains = TRAINS, \
-        .depth_of = depth_of, .packed_depth = packed_depth, .copy_size = copy_size, \
+        .depth_of = depth_of, .packed_depth = packed_depth, .copy_size = copy_size, .norm_scratch = norm_scratch, \
         .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .add_bias = add_bias, \
         .product = product, .groups_of = groups_of, .gather = gather, \
         .step_forward = {CELL_TABLE(FORWARD_OF)}, BACKWARD_KERNELS \
         .dropout = dropout, .add = add, \
-        .norm_forward = norm_forward, .norm_backward = norm_backward, .norm_gradients = norm_gradients, \
+        .rownorm_forward = rownorm_forward, .rownorm_backward = rownorm_backward, .rownorm_gradients = rownorm_gradients, \
         .vmath = {map_exp, map_tanh, map_sigmoid}, .fma_chains = fma_chains, \
     };
 

@@ -27,7 +27,8 @@ cdef extern from "rows.h" nogil:
 
 cdef extern from "cells/table.h" nogil:
     enum:
-        MAX_PARTS, MAX_PHASES, MAX_VECTORS, PART_H, PART_C, WEIGHTS, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, CELLS
+        MAX_PARTS, MAX_PHASES, MAX_VECTORS, PART_H, PART_C, WEIGHTS, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, WEIGHT_CO, CELLS
+        LN_IH_WEIGHT, LN_IH_BIAS, LN_HH_WEIGHT, LN_HH_BIAS, LN_C_WEIGHT, LN_C_BIAS
         STEP_UNITS, NO_SLOT, PER_INPUT, PER_HIDDEN, PER_OUTPUT
 
     ctypedef struct VectorWeight:
@@ -38,6 +39,7 @@ cdef extern from "cells/table.h" nogil:
         const char *layer
         const char *option
         int option_value
+        int plain
         const char *gates
         const char *parts
         int S, X, G
@@ -51,7 +53,7 @@ cdef extern from "cells/table.h" nogil:
     const CellInfo cell_table[]
     const char *const weight_names[]
     bint is_vector(const CellInfo *, int weight)
-    int find_cell(const char *layer, int option_value)
+    int find_cell(const char *layer, int option_value, bint layer_norm)
 
     ctypedef struct Axis:
         int times, per
@@ -101,6 +103,9 @@ cdef extern from "pass.h" nogil:
         const void *w_m_back
         Rows m
         Rows d_m
+        const void *norm
+        void *d_norm
+        Rows d_out
         const void *vector[MAX_VECTORS]
         void *d_vector[MAX_VECTORS]
         Rows state[MAX_PARTS]
@@ -109,6 +114,11 @@ cdef extern from "pass.h" nogil:
         void *d_state[MAX_PARTS]
         Rows dh_steps
 
+    ctypedef struct NormLayout:
+        Py_ssize_t slots, gain_x, gain_h, shift, gain_c, shift_c, vectors, count
+
+    NormLayout norm_layout(const Pass *)
+    bint is_normed(const Pass *)
     bint has_second_product(const Pass *)
     Py_ssize_t part_width(const Pass *, int part)
 
@@ -140,6 +150,7 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t (*depth_of)(Py_ssize_t K) noexcept nogil
         Py_ssize_t (*packed_depth)(Py_ssize_t K) noexcept nogil
         Py_ssize_t (*copy_size)(Py_ssize_t K) noexcept nogil
+        Py_ssize_t (*norm_scratch)(const Pass *) noexcept nogil
         void (*pack_by_rows)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_gates)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_columns)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
@@ -164,9 +175,9 @@ cdef extern from "kernels.h" nogil:
         void (*vector_gradients)(const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil
         void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
                         double p, void *mask) noexcept nogil
-        void (*norm_forward)(const Norm *, Py_ssize_t m0, Py_ssize_t m1) noexcept nogil
-        void (*norm_backward)(const Norm *, Py_ssize_t m0, Py_ssize_t m1) noexcept nogil
-        void (*norm_gradients)(const Norm *, Py_ssize_t k0, Py_ssize_t k1) noexcept nogil
+        void (*rownorm_forward)(const Norm *, Py_ssize_t m0, Py_ssize_t m1) noexcept nogil
+        void (*rownorm_backward)(const Norm *, Py_ssize_t m0, Py_ssize_t m1) noexcept nogil
+        void (*rownorm_gradients)(const Norm *, Py_ssize_t k0, Py_ssize_t k1) noexcept nogil
         void (*add)(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*vmath[3])(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*fma_chains)(Py_ssize_t turns) noexcept nogil

@@ -1,4 +1,4 @@
-# Layer normalization (csrc/kernels/norm.h): its rows shared among workers, its columns in the sums over rows.
+# Layer normalization (csrc/kernels/rownorm.h): its rows shared among workers, its columns in the sums over rows.
 
 cdef enum:
     NORM_NS = 1               # of one number; backward takes twice as long
@@ -9,13 +9,13 @@ cdef struct NormJob:
 
 cdef void norm_forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef NormJob *job = <NormJob *>argument
-    job.k.norm_forward(&job.norm, share(job.norm.M, worker, workers), share(job.norm.M, worker + 1, workers))
+    job.k.rownorm_forward(&job.norm, share(job.norm.M, worker, workers), share(job.norm.M, worker + 1, workers))
 
 cdef void norm_backward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef NormJob *job = <NormJob *>argument
     if job.norm.out != NULL:
-        job.k.norm_backward(&job.norm, share(job.norm.M, worker, workers), share(job.norm.M, worker + 1, workers))
-    job.k.norm_gradients(&job.norm, share(job.norm.N, worker, workers), share(job.norm.N, worker + 1, workers))
+        job.k.rownorm_backward(&job.norm, share(job.norm.M, worker, workers), share(job.norm.M, worker + 1, workers))
+    job.k.rownorm_gradients(&job.norm, share(job.norm.N, worker, workers), share(job.norm.N, worker + 1, workers))
 
 
 def layer_norm_forward(x, weight, bias, double eps, y, moments):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from rnnfast import _core, checks
 from rnnfast.arithmetic import to_nearest
 from rnnfast.functional import passes
 from rnnfast.nn.module import Module, check_gradient, read_only
-from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.parameter import Parameter, arrays_version, is_frozen
 from rnnfast.nn.tape import NO_GRADIENT, Tape
 from rnnfast.recurrent import recomputation
 from rnnfast.recurrent.stack import Masks, Recorder, Saved, backward_stack, evaluate_pass
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Recurrent"]
+
+
+class _Kept(NamedTuple):
+    """A layer's cells, and what they were made from."""
+
+    version: object  # of the arrays of all parameters
+    arrays: dict[str, np.ndarray]  # of this layer's, by name
+    cells: list[_core.Cell]
 
 
 class Recurrent(Module):
@@ -39,7 +47,7 @@ class Recurrent(Module):
     options: ClassVar[dict[str, Any]] = {}  # the cell's own attributes, with their defaults
     proj_size: int = 0  # the LSTM alone lets it be chosen
     _precision = "float32"
-    _derived: ClassVar[frozenset[str]] = frozenset({"state_form", "suffixes", "cells", "_spare"})
+    _derived: ClassVar[frozenset[str]] = frozenset({"state_form", "suffixes", "_from_arrays", "_spare"})
     _unsearched = _derived
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -87,9 +95,11 @@ class Recurrent(Module):
         source = checks.generator(rng)
         for suffix, shapes in self._shapes():
             for name, shape in shapes.items():
-                self._parameters[name + suffix] = Parameter(
-                    source.uniform(*self._range(name), shape).astype(kind)
-                )
+                if name.startswith("ln_"):  # layer normalization starts without effect
+                    initial = np.full(shape, 1.0 if name.endswith("weight") else 0.0)
+                else:
+                    initial = source.uniform(*self._range(name), shape)
+                self._parameters[name + suffix] = Parameter(initial.astype(kind))
         self._seed_masks(source)
         self._derive()
 
@@ -127,22 +137,36 @@ class Recurrent(Module):
             raise AttributeError(f"{name}: a parameter stays what it is; assign to {name}.data instead")
 
     def _derive(self) -> None:
-        """Set up what copies do not contain: each pass's cell, and buffers to use again."""
+        """Set up what copies do not contain, among it buffers to use again."""
         self.suffixes = [suffix for suffix, _ in self._shapes()]
         widths = self.info.widths(self.hidden_size, self.proj_size or self.hidden_size)
         dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
         self.state_form = StateForm(self.parts, widths, len(self.suffixes), dtype)
-        options = {name: getattr(self, name) for name in self.options}
-        options |= {"matmul_precision": self._precision}
-        self.cells = []
-        for suffix, shapes in self._shapes():
-            weights = {name: self._parameters[name + suffix].data for name in shapes}
-            self.cells.append(_core.Cell(self.cell, weights, reverse=suffix.endswith("_reverse"), **options))
         self._spare: list[Any] = []
 
-    def _set_precision(self, precision: str) -> None:
-        super()._set_precision(precision)
-        self._derive()
+    @property
+    def cells(self) -> list[_core.Cell]:
+        """The cell of each pass, over the present arrays of the parameters."""
+        kept = self._from_arrays
+        if kept is None or kept.version is not arrays_version():
+            self.__dict__["_from_arrays"] = kept = self._made_cells(kept)
+        return kept.cells
+
+    def _made_cells(self, before: _Kept | None) -> _Kept:
+        """New cells, unless the parameters still have the arrays of those `before`."""
+        version = arrays_version()  # before the arrays: another thread may change them now
+        arrays = {name: parameter.data for name, parameter in self._parameters.items()}
+        if before is not None and all(arrays[name] is array for name, array in before.arrays.items()):
+            return before._replace(version=version)
+        options = {name: getattr(self, name) for name in self.options}
+        options |= {"matmul_precision": self._precision}
+        cells = []
+        for suffix, shapes in self._shapes():
+            weights = {name: arrays[name + suffix] for name in shapes}
+            constant = all(map(is_frozen, weights.values()))
+            reverse = suffix.endswith("_reverse")
+            cells.append(_core.Cell(self.cell, weights, reverse=reverse, constant=constant, **options))
+        return _Kept(version, arrays, cells)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in self._derived}
@@ -368,7 +392,7 @@ class Recurrent(Module):
             reset = None if reset is None else layout.time_major(reset)
             sequences = passes.sequences_of(checks.checked_lengths(lengths, T, B), reset, T, B)
         if state is not None:
-            state = self.state_form.checked("state", state, (len(self.cells), *((B,) if batched else ())))
+            state = self.state_form.checked("state", state, (len(self.suffixes), *((B,) if batched else ())))
             state = self.state_form.parts_of(state, batched)
         return inputs, state, sequences, layout
 

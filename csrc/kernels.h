@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "layernorm.h"
 #include "pass.h"
 
 enum { VMATHS = 4 }; /* exp, tanh, sigmoid, log sigmoid */
@@ -73,6 +74,11 @@ typedef struct {
     /* Random masks of steps t0..t1: kernels/mask.h. */
     void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
                     double p, void *mask);
+
+    /* Layer normalization, rows m0..m1, and its gradients in columns k0..k1: kernels/rownorm.h. */
+    void (*rownorm_forward)(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1);
+    void (*rownorm_backward)(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1);
+    void (*rownorm_gradients)(const Norm *norm, ptrdiff_t k0, ptrdiff_t k1);
 
     /* y += x, n numbers. */
     void (*add)(ptrdiff_t n, const void *x, void *y);

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
     from rnnfast.nn.count import count_parameters
+    from rnnfast.nn.layer_norm import LayerNorm
+    from rnnfast.nn.parallel import Parallel
+    from rnnfast.nn.residual import Residual
     from rnnfast.recurrent.ragged import pack_sequences, unpack_sequences
     from rnnfast.text import sampling
     from rnnfast.training.bptt import truncated_bptt
@@ -52,7 +55,10 @@ if TYPE_CHECKING:
 _ON_FIRST_USE = {
     "Activation": "rnnfast.nn.activation",
     "GELU": "rnnfast.nn.activation",
+    "LayerNorm": "rnnfast.nn.layer_norm",
+    "Parallel": "rnnfast.nn.parallel",
     "ReLU": "rnnfast.nn.activation",
+    "Residual": "rnnfast.nn.residual",
     "SiLU": "rnnfast.nn.activation",
     "Sigmoid": "rnnfast.nn.activation",
     "Tanh": "rnnfast.nn.activation",
@@ -91,16 +97,19 @@ __all__ = [
     "Embedding",
     "IndRNN",
     "Last",
+    "LayerNorm",
     "Linear",
     "MinGRU",
     "MinLSTM",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "Parallel",
     "Parameter",
     "ParameterDict",
     "ParameterList",
     "ReLU",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",

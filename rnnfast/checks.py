@@ -36,6 +36,7 @@ __all__ = [
     "float_dtype",
     "floats",
     "fraction",
+    "full_mask",
     "function",
     "generator",
     "instance",
@@ -338,6 +339,16 @@ def row_mask(name: str, value: Any, rows: int) -> np.ndarray | slice:
     if mask.shape != (rows,):
         raise ValueError(f"{name}: expected shape [{rows}], got {mask.shape}")
     return mask
+
+
+def full_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """The bool `mask` spread to `shape`, of which it has all or some leading axes."""
+    mask = as_array("mask", mask)
+    if mask.dtype != np.bool_:
+        raise TypeError(f"mask: expected bool, got {mask.dtype}")
+    if mask.shape != shape[: mask.ndim]:
+        raise ValueError(f"mask: expected shape {shape} or leading axes of it, got {mask.shape}")
+    return np.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
 
 
 def checked_lengths(lengths: Any, T: int, B: int) -> np.ndarray | None:

@@ -21,6 +21,7 @@ SHORT = {  # arguments, and what the output must match
         r"orthogonal +solved",
     ),
     "darts_forecast": (["3"], r"forecasts differ by at most \S+e-0[678]"),
+    "encoder_decoder": (["300"], r"[789]\d\.\d% of 640 new words"),
     "digits": (["--epochs", "12"], r"GRU +9\d\.\d% of 397 right"),
     "layer_norm": (["--updates", "150"], r"LSTM, layer norm +(9[5-9]|100)"),
     "long_sequence": (["--steps", "500", "--updates", "100"], r"right on new sequences: (0\.9|1)"),

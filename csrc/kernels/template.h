@@ -10,6 +10,7 @@
 #include "simd/vmath.h"
 #include "kernels/lookup.h"
 #include "kernels/mask.h"
+#include "kernels/rownorm.h"
 #include "kernels/pack.h"
 #include "kernels/vectors.h"
 #if TRAINS
@@ -76,6 +77,7 @@ static void fma_chains(ptrdiff_t turns)
         .product = product, .groups_of = groups_of, .gather = gather, \
         .step_forward = {CELL_TABLE(FORWARD_OF)}, .scan_forward = SCANS_OF(forward), BACKWARD_KERNELS \
         .dropout = dropout, .add = add, \
+        .rownorm_forward = rownorm_forward, .rownorm_backward = rownorm_backward, .rownorm_gradients = rownorm_gradients, \
         .vmath = {map_exp, map_tanh, map_sigmoid, map_log_sigmoid}, .fma_chains = fma_chains, \
     };
 

@@ -124,6 +124,19 @@ cdef extern from "pass.h" nogil:
     Py_ssize_t head_width(const Pass *)
     Py_ssize_t part_width(const Pass *, int part)
 
+cdef extern from "layernorm.h" nogil:
+    ctypedef struct Norm:
+        const void *x
+        const void *weight
+        const void *bias
+        const void *dy
+        void *out
+        double *moments
+        double *dweight
+        double *dbias
+        Py_ssize_t M, N
+        double eps
+
 cdef extern from "kernels.h" nogil:
     enum:
         CHAINS, VMATHS
@@ -166,6 +179,9 @@ cdef extern from "kernels.h" nogil:
         void (*vector_gradients)(const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil
         void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
                         double p, void *mask) noexcept nogil
+        void (*rownorm_forward)(const Norm *, Py_ssize_t m0, Py_ssize_t m1) noexcept nogil
+        void (*rownorm_backward)(const Norm *, Py_ssize_t m0, Py_ssize_t m1) noexcept nogil
+        void (*rownorm_gradients)(const Norm *, Py_ssize_t k0, Py_ssize_t k1) noexcept nogil
         void (*add)(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*vmath[VMATHS])(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*fma_chains)(Py_ssize_t turns) noexcept nogil

@@ -168,6 +168,29 @@ def linear_backward(
     dbias: _Array | None,
     matmul_precision: str = "float32",
 ) -> None: ...
+def layer_norm_forward(
+    x: _Array, weight: _Array, bias: _Array | None, eps: float, y: _Array, moments: _Array
+) -> None: ...
+def layer_norm_backward(
+    x: _Array,
+    weight: _Array,
+    moments: _Array,
+    dy: _Array,
+    dx: _Array | None,
+    dweight: _Array,
+    dbias: _Array,
+) -> None: ...
+def ctc(
+    y: _Array,
+    mask: _Array | None,
+    labels: _Array,
+    start: _Array,
+    blank: int,
+    scale: float,
+    impossible: float,
+    losses: _Array,
+    dy: _Array,
+) -> None: ...
 def dropout_mask(
     seed: int,
     call: int,

@@ -19,6 +19,8 @@ It is one compiled module. Its files, each of which uses only those above it:
     schedule    workers and their shares           plan       plans of the C API: options and memory
     embedded    inputs that are rows of a table    capi       the functions of rnnfast.h
     linear      dense layers
+    layernorm   layer normalization
+    ctc         the CTC loss
 """
 import os
 import threading
@@ -30,7 +32,7 @@ from rnnfast._core import quota
 cimport cython
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, NAN, log
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset, strcmp, strlen
@@ -58,6 +60,8 @@ include "schedule.pxi"
 include "embedded.pxi"
 include "linear.pxi"
 include "biases.pxi"
+include "layernorm.pxi"
+include "ctc.pxi"
 include "forward.pxi"
 include "backward.pxi"
 include "dropout.pxi"

@@ -44,6 +44,11 @@ cdef Schedule schedule(const Kernels *k, int most, double steps, double step_flo
         return Schedule(1, BY_ROWS)
     return Schedule(n_rows, BY_ROWS) if by_rows <= by_units else Schedule(n_units, BY_UNITS)
 
+cdef int workers_for(double ns, Py_ssize_t shares) noexcept nogil:
+    """The number of workers for so many nanoseconds of work in independent shares, without products."""
+    cdef int n = <int>max(1, min(threads if forced_split >= 0 else min(threads, cores), shares))
+    return n if forced_split >= 0 or ns - ns / n >= START_NS else 1
+
 cdef Schedule schedule_pass(const Kernels *k, int threads, const Layer *layer, const Ragged *ragged, Py_ssize_t V,
                             int passes, const Phases *phases) noexcept nogil:
     """The schedule of a forward (`passes` 1) or backward (2) pass. V is the rows of an embedded input's table, else 0."""

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
+from rnnfast.nn.ctc import ctc
 
-__all__ = ["cross_entropy", "mse"]
+__all__ = ["binary_cross_entropy", "cross_entropy", "ctc", "huber", "mae", "mse"]
 
 
 @to_nearest
@@ -76,7 +77,7 @@ def cross_entropy(
     ignored = target == checks.integer("ignore_index", ignore_index)
     keep = ~ignored if ignored.any() else None
     if mask is not None:
-        kept = _full_mask(mask, targets.shape).reshape(-1)
+        kept = checks.full_mask(mask, targets.shape).reshape(-1)
         keep = kept if keep is None else keep & kept
     if keep is not None:
         target = np.where(keep, target, 0)
@@ -136,35 +137,223 @@ def mse(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> tupl
     >>> loss, dy.tolist()
     (2.5, [1.0, -2.0])
     """
-    y = checks.any_floats("y", y)
-    targets = checks.as_array("targets", targets)
-    if targets.dtype.kind not in "fiu":
-        raise TypeError(f"targets: expected real numbers, got {targets.dtype}")
-    if targets.shape != y.shape:
-        raise ValueError(f"targets: expected shape {y.shape} (that of y), got {targets.shape}")
-    dropped = None if mask is None else ~_full_mask(mask, y.shape)
-    count = y.size if dropped is None else y.size - int(np.count_nonzero(dropped))
+    dy, count = _differences(y, targets, mask)
     if count == 0:
-        return 0.0, np.zeros(y.shape, y.dtype)
-
-    dy = np.empty(y.shape, y.dtype)
-    with np.errstate(invalid="ignore", over="ignore"):  # elements outside the mask may hold NaN
-        np.subtract(y, targets, out=dy, casting="same_kind")  # the differences
-    if dropped is not None:
-        dy[dropped] = 0.0
+        return 0.0, dy
     loss = float(np.square(dy).sum(dtype=np.float64)) / count
     dy *= 2.0 / count  # now the gradient
     return loss, dy
 
 
-def _full_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray:
-    """`mask` spread to `shape`, of which it has all or some leading axes."""
-    mask = checks.as_array("mask", mask)
-    if mask.dtype != np.bool_:
-        raise TypeError(f"mask: expected bool, got {mask.dtype}")
-    if mask.shape != shape[: mask.ndim]:
-        raise ValueError(f"mask: expected shape {shape} or leading axes of it, got {mask.shape}")
-    return np.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
+@to_nearest
+def mae(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> tuple[float, NDArray]:
+    """Mean absolute error.
+
+    Parameters
+    ----------
+    y, targets, mask
+        As those of :func:`mse`.
+
+    Returns
+    -------
+    loss : float
+        The mean of ``abs(y - targets)`` over the elements that count; 0.0 when there are none.
+    dy : ndarray, shape and dtype of y
+        The gradient of `loss`, 0 where y is its target; exactly 0 in elements that do not count.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`mse`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.nn import losses
+    >>> loss, dy = losses.mae(np.array([1.0, 2.0]), np.array([0.0, 4.0]))
+    >>> loss, dy.tolist()
+    (1.5, [0.5, -0.5])
+    """
+    dy, count = _differences(y, targets, mask)
+    if count == 0:
+        return 0.0, dy
+    loss = float(np.abs(dy).sum(dtype=np.float64)) / count
+    np.sign(dy, out=dy)
+    dy *= 1.0 / count  # now the gradient
+    return loss, dy
+
+
+@to_nearest
+def huber(
+    y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None, delta: float = 1.0
+) -> tuple[float, NDArray]:
+    """The loss of Huber: a square near the target, a straight line beyond `delta`.
+
+    Few large errors, such as those of outliers, weigh less than in :func:`mse`.
+
+    Parameters
+    ----------
+    y, targets, mask
+        As those of :func:`mse`.
+    delta : float, default 1.0
+        The difference at which the square ends, more than 0.
+
+    Returns
+    -------
+    loss : float
+        With d = y - targets, the mean of ``d**2 / 2`` where ``abs(d) <= delta`` and of
+        ``delta * (abs(d) - delta / 2)`` elsewhere, over the elements that count; 0.0 when there are none.
+    dy : ndarray, shape and dtype of y
+        The gradient of `loss`; exactly 0 in elements that do not count.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`mse`, or `delta` is no number above 0.
+
+    References
+    ----------
+    P. J. Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35 (1964).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.nn import losses
+    >>> loss, dy = losses.huber(np.array([1.0, 2.0]), np.array([0.5, 6.0]))
+    >>> loss, dy.tolist()
+    (1.8125, [0.25, -0.5])
+    """
+    delta = checks.above_zero("delta", delta)
+    dy, count = _differences(y, targets, mask)
+    if count == 0:
+        return 0.0, dy
+    beyond = np.abs(dy)  # the differences
+    np.clip(dy, -delta, delta, out=dy)
+    beyond -= np.abs(dy)
+    loss = 0.5 * float(np.square(dy).sum(dtype=np.float64)) + delta * float(beyond.sum(dtype=np.float64))
+    dy *= 1.0 / count  # now the gradient
+    return loss / count, dy
+
+
+@to_nearest
+def binary_cross_entropy(
+    y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None, pos_weight: ArrayLike | None = None
+) -> tuple[float, NDArray]:
+    """Cross-entropy of logits against probabilities, element by element: y is what goes into a sigmoid.
+
+    It is ``-t*log(sigmoid(y)) - (1-t)*log(1 - sigmoid(y))`` for a target t, computed so that no exponential
+    overflows. A network that is trained with it ends without a sigmoid.
+
+    Parameters
+    ----------
+    y : array_like, float, any shape
+        Logits.
+    targets : array_like, real or bool, shape of y
+        Probabilities from 0 to 1, or the labels 0 and 1.
+    mask : array_like, bool, shape of y or leading axes of it, optional
+        True where an element counts. NaN in an element that does not count is harmless.
+    pos_weight : float or array_like, shape of y's last axes, optional
+        A positive factor of the term with t. Where positives are rare, it weighs them more.
+
+    Returns
+    -------
+    loss : float
+        The mean over the elements that count; 0.0 when there are none.
+    dy : ndarray, shape and dtype of y
+        The gradient of `loss`; exactly 0 in elements that do not count.
+
+    Raises
+    ------
+    TypeError
+        `y` is not float, `targets` neither real nor bool, or `mask` not bool.
+    ValueError
+        Shapes that do not fit, a target outside 0..1 or a `pos_weight` that is not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.nn import losses
+    >>> loss, dy = losses.binary_cross_entropy(np.array([0.0, 2.0]), [1, 0])
+    >>> round(loss, 4), dy.round(3).tolist()
+    (1.41, [-0.25, 0.44])
+
+    With an option, as a loss for `rf.fit` or `rf.loss_and_grad`:
+
+    >>> from functools import partial
+    >>> loss = partial(losses.binary_cross_entropy, pos_weight=9.0)
+    """
+    y = checks.any_floats("y", y)
+    targets = _fitting(targets, y, "fiub")
+    weight = None if pos_weight is None else _positive(pos_weight, y)
+    dropped, count = _dropped(y, mask)
+    if count == 0:
+        return 0.0, np.zeros(y.shape, y.dtype)
+
+    t = targets.astype(y.dtype)
+    if dropped is not None:
+        y, t = np.where(dropped, 0, y), np.where(dropped, 0, t)
+    outside = t[~((t >= 0) & (t <= 1))]
+    if outside.size:
+        raise ValueError(f"targets: expected probabilities from 0 to 1, got {outside[0]}")
+    zero, one = 1 - t, t if weight is None else weight * t  # the factors of both terms
+    with np.errstate(invalid="ignore", under="ignore"):  # infinity times a factor of zero is left out
+        e = np.exp(-np.abs(y))
+        wrong = np.where(y > 0, zero, one)
+        values = np.log1p(e) * (zero + one) + np.where(wrong == 0, 0, np.abs(y) * wrong)
+        dy = (zero * np.where(y >= 0, 1, e) - one * np.where(y >= 0, e, 1)) / (1 + e)
+    dy *= 1.0 / count
+    if dropped is not None:
+        values[dropped] = 0.0
+        dy[dropped] = 0.0
+    return float(values.sum(dtype=np.float64)) / count, dy
+
+
+def _differences(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray, int]:
+    """y - targets in the dtype of y, 0 in elements that do not count, and the number of those that do."""
+    y = checks.any_floats("y", y)
+    targets = _fitting(targets, y, "fiu")
+    dropped, count = _dropped(y, mask)
+    if count == 0:
+        return np.zeros(y.shape, y.dtype), 0
+    differences = np.empty(y.shape, y.dtype)
+    with np.errstate(invalid="ignore", over="ignore"):  # elements outside the mask may hold NaN
+        np.subtract(y, targets, out=differences, casting="same_kind")
+    if dropped is not None:
+        differences[dropped] = 0.0
+    return differences, count
+
+
+def _fitting(targets: ArrayLike, y: NDArray, kinds: str) -> NDArray:
+    """`targets` as an array of numbers of these kinds and of y's shape."""
+    targets = checks.as_array("targets", targets)
+    if targets.dtype.kind not in kinds:
+        raise TypeError(f"targets: expected real numbers, got {targets.dtype}")
+    if targets.shape != y.shape:
+        raise ValueError(f"targets: expected shape {y.shape} (that of y), got {targets.shape}")
+    return targets
+
+
+def _dropped(y: NDArray, mask: ArrayLike | None) -> tuple[NDArray | None, int]:
+    """Where an element of y does not count (None: nowhere), and the number of those that count."""
+    if mask is None:
+        return None, y.size
+    dropped = ~checks.full_mask(mask, y.shape)
+    return dropped, y.size - int(np.count_nonzero(dropped))
+
+
+def _positive(pos_weight: ArrayLike, y: NDArray) -> NDArray:
+    """`pos_weight` in the dtype of y."""
+    weight = checks.as_array("pos_weight", pos_weight)
+    if weight.dtype.kind not in "fiu":
+        raise TypeError(f"pos_weight: expected real numbers, got {weight.dtype}")
+    if weight.shape != y.shape[y.ndim - weight.ndim :]:
+        raise ValueError(
+            f"pos_weight: expected a number or the shape of last axes of y {y.shape}, got {weight.shape}"
+        )
+    wrong = weight[~((weight > 0) & (weight < np.inf))]
+    if wrong.size:
+        raise ValueError(f"pos_weight: expected finite numbers above 0, got {wrong[0]}")
+    return weight.astype(y.dtype)
 
 
 def _check_classes(target: NDArray, classes: int) -> None:

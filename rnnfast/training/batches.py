@@ -13,7 +13,15 @@ from rnnfast import checks
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
 from rnnfast.training.bptt import Sequences, Window, check_windows
-from rnnfast.training.grad import Loss, check_keywords, counted, evaluate_loss, loss_and_grad, within_lengths
+from rnnfast.training.grad import (
+    Loss,
+    check_keywords,
+    counted,
+    evaluate_loss,
+    loss_and_grad,
+    number_of,
+    within_lengths,
+)
 
 __all__ = ["Batch", "Source", "source"]
 
@@ -30,7 +38,7 @@ class Batch:
     @property
     def targets(self) -> int:
         """The number of targets."""
-        return int(np.size(self.given))
+        return number_of(self.given)
 
     @property
     def weight(self) -> int:

@@ -25,6 +25,7 @@ __all__ = [
     "evaluation_only",
     "is_batch_first",
     "loss_and_grad",
+    "number_of",
     "within_lengths",
 ]
 
@@ -47,7 +48,7 @@ def loss_and_grad(
         Run with ``training=True`` (dropout is on) unless `keywords` say otherwise.
     loss : callable or str
         ``loss(y, targets)`` or ``loss(y, targets, mask)`` giving (float, dy), as those of `rnnfast.losses`,
-        or the name of one of these: "cross_entropy", "mse".
+        or the name of one of these: "cross_entropy", "mse", "ctc".
     x : array_like
         The model's input.
     targets : array_like
@@ -149,10 +150,19 @@ def evaluation_only(keywords: Mapping[str, Any]) -> dict[str, Any]:
 
 def counted(targets: Any, mask: Any) -> int:
     """How much a mean loss counts among others: its number of targets, or of those that the mask keeps."""
+    size = number_of(targets)
     if mask is None:
-        return int(np.size(targets))
-    each = max(1, np.size(targets) // max(1, np.size(mask)))  # targets for each entry of the mask
+        return size
+    each = max(1, size // max(1, np.size(mask)))  # targets for each entry of the mask
     return int(np.count_nonzero(mask)) * each
+
+
+def number_of(targets: Any) -> int:
+    """The number of targets: of an array, or of a list of arrays of several lengths."""
+    try:
+        return int(np.size(targets))
+    except ValueError:  # no array can be made of several lengths
+        return sum(int(np.size(each)) for each in targets)
 
 
 def is_batch_first(model: Module) -> bool:

@@ -10,9 +10,9 @@ import numpy as np
 
 from rnnfast import _core, checks
 from rnnfast.functional import passes
+from rnnfast.nn.composite import Composite
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
-from rnnfast.nn.sequential import Sequential
 from rnnfast.nn.tape import Tape
 from rnnfast.recurrent import Recurrent
 from rnnfast.training.grad import Loss, apply_loss, as_loss, check_keywords, within_lengths
@@ -206,9 +206,9 @@ def _passes(model: Module, tape: Tape, prefix: str) -> Iterator[Pass]:
     if not isinstance(tape, Tape):  # a module of a user's own
         return
     saved = tape.saved_for(model)
-    if isinstance(model, Sequential):
-        for place, (module, own) in enumerate(zip(model, saved, strict=True)):
-            yield from _passes(module, own, f"{prefix}{place}.")
+    if isinstance(model, Composite):
+        for (name, module), own in zip(model.members(), saved.tapes, strict=True):
+            yield from _passes(module, own, f"{prefix}{name}.")
     elif isinstance(model, Recurrent):
         for suffix, own in zip(model.suffixes, saved.tapes, strict=True):
             yield prefix + suffix.removeprefix("_"), model, own

@@ -287,7 +287,12 @@ def test_the_models_and_losses_of_training_are_what_they_should_be() -> None:
     for change, kind, message in (
         ({"model": [1]}, TypeError, "model: expected a Module, got list"),
         ({"loss": 3}, TypeError, "loss: expected a function, got 3"),
-        ({"loss": "rmse"}, ValueError, "loss: expected a function or one of cross_entropy, mse, got 'rmse'"),
+        (
+            {"loss": "rmse"},
+            ValueError,
+            "loss: expected a function or one of binary_cross_entropy, cross_entropy, "
+            "ctc, huber, mae, mse, got 'rmse'",
+        ),
         ({"optimizer": [1]}, TypeError, r"optimizer: expected one of rnnfast\.optim, got list"),
         ({"schedule": 0.1}, TypeError, "schedule: expected a function, got 0.1"),
         ({"describe": "x"}, TypeError, "describe: expected a function"),

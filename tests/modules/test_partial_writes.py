@@ -134,7 +134,7 @@ def test_setting_the_state_of_a_stream_writes_all_or_nothing() -> None:
     for state, kind, message in (
         ((good, None, ((h, h[:, :1]),)), ValueError, r"^module 2: module 0: state c: expected shape"),
         ((good, None, (h,)), TypeError, r"^module 2: module 0: state: expected a pair"),
-        ((good, None, (h, h)), ValueError, r"^module 2: state: expected a tuple of 1 entries"),
+        ((good, None, (h, h)), ValueError, r"^module 2: state: expected 1 entries, one per module, got 2"),
         ((good, h, None), ValueError, r"^state: expected None for module 1, which has no state$"),
         (
             (good[:, 0], None, None),

@@ -143,7 +143,9 @@ def test_losses_may_be_named() -> None:
         lambda: rf.probe(model, "l2", x, targets),
     ):
         with pytest.raises(
-            ValueError, match=r"^loss: expected a function or one of cross_entropy, mse, got 'l2'"
+            ValueError,
+            match=r"^loss: expected a function or one of binary_cross_entropy, cross_entropy, "
+            "ctc, huber, mae, mse, got 'l2'",
         ):
             call()
 

@@ -130,7 +130,12 @@ def test_wrong_arguments_are_refused() -> None:
     x, targets, _ = batch()
     for change, kind, message in (
         ({"model": 3}, TypeError, "model: expected a Module, got int"),
-        ({"loss": "l1"}, ValueError, "loss: expected a function or one of cross_entropy, mse, got 'l1'"),
+        (
+            {"loss": "l1"},
+            ValueError,
+            "loss: expected a function or one of binary_cross_entropy, cross_entropy, "
+            "ctc, huber, mae, mse, got 'l1'",
+        ),
         ({"samples": 0}, ValueError, "samples: expected at least 1"),
         ({"context": 1}, TypeError, "context: expected a keyword"),
         ({"targets": targets * np.nan}, ValueError, "loss: expected a finite number"),

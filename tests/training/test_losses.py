@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import FINITE_DIFFERENCES, error
 
-from rnnfast.nn.losses import cross_entropy, mse
+from rnnfast.nn.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
+
+OF_NUMBERS = [binary_cross_entropy, huber, mae, mse]
+
+
+def targets_for(loss: Any, shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
+    """Random targets that a loss takes for y of this shape."""
+    rng = np.random.default_rng(seed)
+    if loss is cross_entropy:
+        return rng.integers(0, shape[-1], shape[:-1])
+    return rng.random(shape) if loss is binary_cross_entropy else rng.normal(size=shape)
+
+
+# The definitions of the losses of single numbers, in numbers that overflow nowhere.
+DEFINITIONS: list[tuple[Any, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = [
+    (mse, lambda y, t: (y - t) ** 2),
+    (mae, lambda y, t: abs(y - t)),
+    (huber, lambda y, t: np.where(abs(y - t) < 1, (y - t) ** 2 / 2, abs(y - t) - 0.5)),
+    (
+        partial(huber, delta=0.2),
+        lambda y, t: np.where(abs(y - t) < 0.2, (y - t) ** 2 / 2, 0.2 * abs(y - t) - 0.02),
+    ),
+    (binary_cross_entropy, lambda y, t: t * np.log1p(np.exp(-y)) + (1 - t) * np.log1p(np.exp(y))),
+    (
+        partial(binary_cross_entropy, pos_weight=[2.5, 0.25]),
+        lambda y, t: [2.5, 0.25] * t * np.log1p(np.exp(-y)) + (1 - t) * np.log1p(np.exp(y)),
+    ),
+]
 
 
 def numeric_gradient(loss: Callable[[np.ndarray], float], y: np.ndarray, step: float = 1e-5) -> np.ndarray:
@@ -72,22 +100,62 @@ def test_cross_entropy_is_its_definition_and_its_gradient_that_of_finite_differe
 
 
 @pytest.mark.parametrize("masked", ["no", "full", "leading"])
-def test_mse_is_its_definition_and_its_gradient_that_of_finite_differences(masked: str) -> None:
+@pytest.mark.parametrize(("loss", "definition"), DEFINITIONS)
+def test_a_loss_of_numbers_is_its_definition_and_its_gradient_that_of_finite_differences(
+    loss: Any, definition: Any, masked: str
+) -> None:
     rng = np.random.default_rng(1)
-    y, targets = rng.normal(size=(2, 4, 3, 2))
+    y, targets = rng.normal(size=(4, 3, 2)), rng.random((4, 3, 2))
     mask = {"no": None, "full": rng.random((4, 3, 2)) < 0.6, "leading": rng.random((4, 3)) < 0.6}[masked]
     keep = np.ones(y.shape, bool) if mask is None else np.broadcast_to(mask.reshape(4, 3, -1), y.shape)
-    loss, dy = mse(y, targets, mask)
-    assert math.isclose(loss, ((y - targets)[keep] ** 2).mean(), rel_tol=1e-14)
-    assert error(dy, numeric_gradient(lambda moved: mse(moved, targets, mask)[0], y)) <= FINITE_DIFFERENCES
+    value, dy = loss(y, targets, mask)
+    assert math.isclose(value, definition(y, targets)[keep].mean(), rel_tol=1e-14)
+    assert error(dy, numeric_gradient(lambda moved: loss(moved, targets, mask)[0], y)) <= FINITE_DIFFERENCES
     assert not dy[~keep].any()
 
 
-@pytest.mark.parametrize("loss", [cross_entropy, mse])
+def test_losses_of_numbers_are_those_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+    rng = np.random.default_rng(2)
+    y, targets = 3 * rng.normal(size=(50, 4)), rng.random((50, 4))
+    weight = [2.0, 1.0, 0.5, 9.0]
+    for loss, theirs in (
+        (mse, functional.mse_loss),
+        (mae, functional.l1_loss),
+        (partial(huber, delta=0.7), partial(functional.huber_loss, delta=0.7)),
+        (binary_cross_entropy, functional.binary_cross_entropy_with_logits),
+        (
+            partial(binary_cross_entropy, pos_weight=weight),
+            partial(functional.binary_cross_entropy_with_logits, pos_weight=torch.tensor(weight).double()),
+        ),
+    ):
+        value, dy = loss(y, targets)
+        tensor = torch.tensor(y, requires_grad=True)
+        expected = theirs(tensor, torch.tensor(targets))
+        expected.backward()
+        assert math.isclose(value, expected.item(), rel_tol=1e-13)
+        assert error(dy, tensor.grad.numpy()) <= 1e-13
+
+
+def test_binary_cross_entropy_stays_exact_for_logits_whose_exponentials_overflow() -> None:
+    y = np.array([1e4, -1e4, np.inf, -np.inf, 3e38, -3e38], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss, dy = binary_cross_entropy(y, [True, False, True, False, True, False])
+        wrong, slope = binary_cross_entropy(y[:2], [0, 1])
+        _, small = binary_cross_entropy(np.array([50.0, -50.0]), [1, 0])
+    assert loss == 0.0
+    assert not dy.any()
+    assert (wrong, slope.tolist()) == (1e4, [0.5, -0.5])
+    np.testing.assert_allclose(small, [-np.exp(-50) / 2, np.exp(-50) / 2], rtol=1e-14)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, *OF_NUMBERS])
 def test_dtype_of_the_gradient_is_that_of_y_and_float32_is_as_good_as_it_can_be(loss: Any) -> None:
     rng = np.random.default_rng(2)
     y = rng.normal(size=(7, 5, 30)).astype(np.float32)
-    targets = rng.integers(0, 30, (7, 5)) if loss is cross_entropy else rng.normal(size=y.shape)
+    targets = targets_for(loss, y.shape)
     before = y.copy()
     value, dy = loss(y, targets)
     exact, exact_dy = loss(y.astype(np.float64), targets)
@@ -126,11 +194,11 @@ def test_cross_entropy_stays_exact_for_logits_whose_exponentials_overflow() -> N
     assert wrong == 1e4
 
 
-@pytest.mark.parametrize("loss", [cross_entropy, mse])
+@pytest.mark.parametrize("loss", [cross_entropy, *OF_NUMBERS])
 def test_masked_targets_are_never_read(loss: Any) -> None:
     rng = np.random.default_rng(4)
     y = rng.normal(size=(3, 4))
-    targets = np.array([1, 2, 3]) if loss is cross_entropy else rng.normal(size=(3, 4))
+    targets = targets_for(loss, y.shape)
     mask = np.array([True, False, True])
     want = loss(y, targets, mask)
     spoilt_y, spoilt = y.copy(), targets.copy()
@@ -161,8 +229,8 @@ def test_ignore_index_may_be_any_number() -> None:
         (cross_entropy, np.ones((2, 3)), [0, 1], [False, False]),
         (cross_entropy, np.ones((0, 3), np.float32), [], None),
         (cross_entropy, np.ones((0, 4, 3)), np.ones((0, 4), int), None),
-        (mse, np.ones((2, 3)), np.zeros((2, 3)), [False, False]),
-        (mse, np.ones((0, 3), np.float32), np.zeros((0, 3)), None),
+        *((loss, np.ones((2, 3)), np.zeros((2, 3)), [False, False]) for loss in OF_NUMBERS),
+        *((loss, np.ones((0, 3), np.float32), np.zeros((0, 3)), None) for loss in OF_NUMBERS),
     ],
 )
 def test_a_mean_over_nothing_is_zero_with_a_zero_gradient(loss: Any, y: Any, targets: Any, mask: Any) -> None:
@@ -201,15 +269,51 @@ def test_a_mean_over_nothing_is_zero_with_a_zero_gradient(loss: Any, y: Any, tar
             ValueError,
             r"mask: expected shape \(2,\)",
         ),
-        (
-            mse,
-            (np.ones((2, 1)), np.ones(2)),
-            ValueError,
-            r"targets: expected shape \(2, 1\) \(that of y\), got \(2,\)",
+        *(
+            (loss, arguments, kind, message)
+            for loss in OF_NUMBERS
+            for arguments, kind, message in (
+                (
+                    (np.ones((2, 1)), np.ones(2)),
+                    ValueError,
+                    r"targets: expected shape \(2, 1\) \(that of y\), got \(2,\)",
+                ),
+                ((np.ones(2), np.ones(2, complex)), TypeError, "targets: expected real numbers"),
+                (
+                    (np.ones(2), np.ones(2), [True]),
+                    ValueError,
+                    r"mask: expected shape \(2,\) or leading axes",
+                ),
+                (([1, 2], [1, 2]), TypeError, "y: expected float32"),
+            )
         ),
-        (mse, (np.ones(2), np.ones(2, complex)), TypeError, "targets: expected real numbers"),
-        (mse, (np.ones(2), np.ones(2), [True]), ValueError, r"mask: expected shape \(2,\) or leading axes"),
-        (mse, ([1, 2], [1, 2]), TypeError, "y: expected float32"),
+        (huber, (np.ones(2), np.ones(2), None, 0.0), ValueError, "delta: expected"),
+        (huber, (np.ones(2), np.ones(2), None, "1"), TypeError, "delta: expected"),
+        (
+            binary_cross_entropy,
+            (np.ones(2), [0.0, 1.5]),
+            ValueError,
+            "targets: expected probabilities from 0 to 1, got 1.5",
+        ),
+        (binary_cross_entropy, (np.ones(2), [0.0, np.nan]), ValueError, "from 0 to 1, got nan"),
+        (
+            binary_cross_entropy,
+            (np.ones(2), [0, 1], None, -1),
+            ValueError,
+            "pos_weight: expected finite numbers",
+        ),
+        (
+            binary_cross_entropy,
+            (np.ones(2), [0, 1], None, "a"),
+            TypeError,
+            "pos_weight: expected real numbers",
+        ),
+        (
+            binary_cross_entropy,
+            (np.ones((3, 2)), np.ones((3, 2)), None, [1, 1, 1]),
+            ValueError,
+            r"pos_weight: expected a number or the shape of last axes of y \(3, 2\), got \(3,\)",
+        ),
     ],
 )
 def test_errors_name_the_argument_and_what_came(loss: Any, arguments: Any, kind: Any, message: str) -> None:

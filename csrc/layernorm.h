@@ -1,0 +1,20 @@
+/* What the kernels of layer normalization read and write. */
+#ifndef RNNFAST_LAYERNORM_H
+#define RNNFAST_LAYERNORM_H
+
+#include <stddef.h>
+
+typedef struct {
+    const void *x;      /* [M, N] */
+    const void *weight; /* [N] */
+    const void *bias;   /* [N]; NULL: none */
+    const void *dy;     /* [M, N] */
+    void *out;          /* [M, N] y or dx; NULL: no dx is wanted */
+    double *moments;    /* [M, 2] mean and r of each row: OUT forward, IN backward */
+    double *dweight;    /* [N] INOUT */
+    double *dbias;      /* [N] INOUT */
+    ptrdiff_t M, N;
+    double eps;
+} Norm;
+
+#endif

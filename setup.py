@@ -4,11 +4,13 @@ import os
 import shutil
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.errors import PlatformError
 
 BUILDING = {"bdist_wheel", "build", "build_ext", "develop", "editable_wheel", "install"}
@@ -50,6 +52,23 @@ def missing() -> str | None:
 if BUILDING & set(sys.argv) and (reason := missing()):  # before the first line of the build
     raise SystemExit(reason)
 
+class ParallelBuild(build_ext):
+    """Compiles several files of an extension at a time."""
+
+    JOBS = min(4, os.cpu_count() or 1)  # a compiler needs up to 700 MB
+
+    def build_extensions(self) -> None:
+        compile_files = self.compiler.compile
+
+        def compile_in_parallel(sources, *arguments, **keywords):
+            with ThreadPoolExecutor(self.JOBS) as pool:
+                objects = pool.map(lambda source: compile_files([source], *arguments, **keywords), sources)
+                return [name for names in objects for name in names]
+
+        self.compiler.compile = compile_in_parallel
+        super().build_extensions()
+
+
 coverage = bool(os.environ.get("RNNFAST_COVERAGE"))  # gcov figures for C and Cython
 flags = (
     ["/O2"]
@@ -78,6 +97,7 @@ loops = Extension(
 )
 
 setup(
+    cmdclass={"build_ext": ParallelBuild},
     ext_modules=cythonize(
         [loops],
         force=coverage,

@@ -157,33 +157,41 @@ static ALWAYS_INLINE void lstm_norm_output(const Pass *p, const int M, NormRows 
 
 #if TRAINS
 
-/* The gradients of some rows, after their cell has run again with `save`. output_backward: NULL if c is not normalized. */
-static ALWAYS_INLINE void norm_rows_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b, int count, NormRows *rows,
-                                             const real *(*seen)[NORM_ROWS], norm_function *output_backward,
-                                             norm_function *backward)
+/* The gradients of c through N(c) of some rows, after their cell has run again with `save`. */
+static ALWAYS_INLINE void norm_c_backward(const Pass *p, int count, NormRows *rows, real *const *d_norm,
+                                          norm_function *output_backward)
+{
+    const NormLayout n = norm_layout(p);
+    const real *dy[NORM_ROWS], *gain[NORM_ROWS];
+    real *d_gain[NORM_ROWS], *c[NORM_ROWS];
+
+    for (int r = 0; r < count; r++) {
+        dy[r] = rows->row[r].c_normal + p->H;
+        c[r] = rows->row[r].now[PART_C];
+        gain[r] = (const real *)p->norm + n.gain_c;
+        d_gain[r] = d_norm[r] ? d_norm[r] + n.gain_c : NULL;
+        each_units(p, rows, r, output_backward);
+        if (d_norm[r]) add(p->H, dy[r], d_norm[r] + n.shift_c);
+    }
+    norm_gradient(count, p->H, dy, gain, rows->of_c, c, d_gain); /* was: c; now: its gradient through N(c) */
+}
+
+/* From the gradients of pre-activations to those of the products and the parameters. */
+static void norm_products_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b, int count, NormRows *rows, real *const *d_norm,
+                                   const real *(*seen)[NORM_ROWS])
 {
     const ptrdiff_t H = p->H;
     const NormLayout n = norm_layout(p);
     const real *norm = p->norm, *dy[NORM_ARRAYS], *gain[NORM_ARRAYS];
-    real *d_norm[NORM_ROWS], *d_gain[NORM_ARRAYS], *c[NORM_ROWS];
+    real *d_gain[NORM_ARRAYS];
 
-    for (int r = 0; r < count; r++) d_norm[r] = p->d_norm ? (real *)p->d_norm + (b + r) * n.count : NULL;
-    if (output_backward) {
-        for (int r = 0; r < count; r++) {
-            dy[r] = rows->row[r].c_normal + H;
-            c[r] = rows->row[r].now[PART_C];
-            gain[r] = norm + n.gain_c;
-            d_gain[r] = d_norm[r] ? d_norm[r] + n.gain_c : NULL;
-            each_units(p, rows, r, output_backward);
-            if (d_norm[r]) add(H, dy[r], d_norm[r] + n.shift_c);
-        }
-        norm_gradient(count, H, dy, gain, rows->of_c, c, d_gain); /* was: c; now: its gradient through N(c) */
-    }
     for (int r = 0; r < count; r++) {
         const CellRow *row = &rows->row[r];
-        each_units(p, rows, r, backward);
         for (int part = PART_H + 1; part < p->parts; part++)
             if (is_reset(p, s, b + r)) drop_carried(row->d[part], H, 0, (int)vectors(H));
+        dy[2 * r] = row->gates, dy[2 * r + 1] = row->gates + (n.slots - p->G) * H;
+        gain[2 * r] = norm + n.gain_x, gain[2 * r + 1] = norm + n.gain_h;
+        d_gain[2 * r] = d_norm[r] ? d_norm[r] + n.gain_x : NULL, d_gain[2 * r + 1] = d_norm[r] ? d_norm[r] + n.gain_h : NULL;
         if (!d_norm[r]) continue;
         add(n.slots * H, row->gates, d_norm[r] + n.shift);
         for (int v = 0; v < cell_table[p->cell].vectors; v++) {
@@ -192,20 +200,16 @@ static ALWAYS_INLINE void norm_rows_backward(const Pass *p, ptrdiff_t s, ptrdiff
             if (p->vector[v]) add_products(row->gates + vector->slot * H, x, d_norm[r] + n.vectors + v * H, 0, H);
         }
     }
-    for (int r = 0; r < count; r++) {
-        dy[2 * r] = rows->row[r].gates, dy[2 * r + 1] = rows->row[r].gates + (n.slots - p->G) * H;
-        gain[2 * r] = norm + n.gain_x, gain[2 * r + 1] = norm + n.gain_h;
-        d_gain[2 * r] = d_norm[r] ? d_norm[r] + n.gain_x : NULL, d_gain[2 * r + 1] = d_norm[r] ? d_norm[r] + n.gain_h : NULL;
-    }
     norm_gradient(2 * count, p->X * H, dy, gain, rows->of_product, rows->product, d_gain); /* was: the products; now: their gradients */
 }
 
 /* As norm_rows, but the cell writes the state after the step into scratch memory, because the caller's may not be written.
- * seen [parts][count] OUT the state after the step. */
+ * seen [parts][count] OUT the state after the step; d_norm [count] OUT where each row sums gradients, or NULL. */
 static void norm_rows_again(const Pass *p, ptrdiff_t s, ptrdiff_t b, int count, real *scratch, NormRows *rows,
-                            const real *(*seen)[NORM_ROWS])
+                            const real *(*seen)[NORM_ROWS], real **d_norm)
 {
     norm_rows(p, s, b, count, scratch, rows);
+    for (int r = 0; r < count; r++) d_norm[r] = p->d_norm ? (real *)p->d_norm + (b + r) * norm_layout(p).count : NULL;
     for (int r = 0; r < count; r++)
         for (int part = 0; part < p->parts; part++) {
             seen[part][r] = rows->row[r].now[part];
@@ -255,7 +259,6 @@ static ALWAYS_INLINE void lstm_norm_output_backward(const Pass *p, const int M, 
 #endif
 
 #define NORM_PHASES(name, G, on_c, output, output_backward, carried) \
-    FORWARD_PHASE(name##_norm_product, STATE_PRODUCT, G, norm_product) \
     static void name##_norm_run(const Pass *p, int count, NormRows *rows) \
     { \
         norm_cell(p, count, rows, name##_norm_cell, on_c); \
@@ -271,32 +274,41 @@ static ALWAYS_INLINE void lstm_norm_output_backward(const Pass *p, const int M, 
             if (on_c) for (int r = 0; r < count; r++) each_units(p, &rows, r, output); \
         } \
     } \
-    FORWARD_PHASES(name##_norm, name##_norm_product, name##_norm_rows, project_forward) \
-    NORM_BACKWARD_PHASES(name, output_backward, carried)
+    FORWARD_PHASES(name##_norm, norm_product_##G, name##_norm_rows, project_forward) \
+    NORM_BACKWARD_PHASES(name, on_c, output_backward, carried)
 #if TRAINS
-#define NORM_BACKWARD_PHASES(name, output_backward, carried) \
-    BACKWARD_PHASE(name##_norm_dh, STATE_PRODUCT, carried, norm_keep) \
+#define NORM_BACKWARD_PHASES(name, on_c, output_backward, carried) \
     static void name##_norm_rows_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, \
                                           ptrdiff_t g1, void *scratch) \
     { \
         NormRows rows; \
         const real *seen[MAX_PARTS][NORM_ROWS]; \
+        real *d_norm[NORM_ROWS]; \
         int count; \
         for (ptrdiff_t b = first_row(b0, g0); (count = next_rows(b, b1, g1)) > 0; b += count) { \
-            norm_rows_again(p, s, b, count, scratch, &rows, seen); \
+            norm_rows_again(p, s, b, count, scratch, &rows, seen, d_norm); \
             name##_norm_run(p, count, &rows); \
-            norm_rows_backward(p, s, b, count, &rows, seen, output_backward, name##_norm_cell_backward); \
+            if (on_c) norm_c_backward(p, count, &rows, d_norm, output_backward); \
+            for (int r = 0; r < count; r++) each_units(p, &rows, r, name##_norm_cell_backward); \
+            norm_products_backward(p, s, b, count, &rows, d_norm, seen); \
         } \
     } \
-    BACKWARD_PHASES(name##_norm, name##_norm_dh, projected_backward, norm_dm, name##_norm_rows_backward)
+    BACKWARD_PHASES(name##_norm, norm_dh##carried, projected_backward, norm_dm, name##_norm_rows_backward)
+BACKWARD_PHASE(norm_dh, STATE_PRODUCT, THROUGH_PRODUCT, norm_keep)
+BACKWARD_PHASE(norm_dh_beside, STATE_PRODUCT, THROUGH_PRODUCT | BESIDE_PRODUCT, norm_keep)
 BACKWARD_PHASE(norm_dm, SECOND_PRODUCT, 0, norm_keep)
 #else
-#define NORM_BACKWARD_PHASES(name, output_backward, carried)
+#define NORM_BACKWARD_PHASES(name, on_c, output_backward, carried)
 #endif
 
-NORM_PHASES(rnn, 1, 0, normalize_c, NULL, THROUGH_PRODUCT)
-NORM_PHASES(gru, 3, 0, normalize_c, NULL, THROUGH_PRODUCT | BESIDE_PRODUCT)
-NORM_PHASES(lstm, 4, 1, lstm_norm_output, lstm_norm_output_backward, THROUGH_PRODUCT)
-NORM_PHASES(lstm_coupled, 3, 1, lstm_norm_output, lstm_norm_output_backward, THROUGH_PRODUCT)
+FORWARD_PHASE(norm_product_1, STATE_PRODUCT, 1, norm_product)
+FORWARD_PHASE(norm_product_3, STATE_PRODUCT, 3, norm_product)
+FORWARD_PHASE(norm_product_4, STATE_PRODUCT, 4, norm_product)
+
+/* NORM_PHASES(cell inside, G, whether c is normalized, its output, the backward of it, _beside if dh has a share beside the product) */
+NORM_PHASES(rnn, 1, 0, normalize_c, normalize_c, )
+NORM_PHASES(gru, 3, 0, normalize_c, normalize_c, _beside)
+NORM_PHASES(lstm, 4, 1, lstm_norm_output, lstm_norm_output_backward, )
+NORM_PHASES(lstm_coupled, 3, 1, lstm_norm_output, lstm_norm_output_backward, )
 
 #endif

@@ -25,7 +25,8 @@
 #define SQUARE_ROOT sqrt
 #endif
 
-enum { NORM_ARRAYS = 8 }; /* arrays that are summed side by side, at most */
+/* Arrays that a call takes, at most, and how many of them are summed side by side: their sums should fit in the registers. */
+enum { NORM_ARRAYS = 8, SIDE_BY_SIDE = V < 4 ? 1 : V / 2 };
 
 typedef struct {
     real mean, scale;
@@ -102,10 +103,10 @@ static ALWAYS_INLINE void moments_of(const int R, const real *const *a, ptrdiff_
 /* The moments of up to NORM_ARRAYS arrays of n numbers. a [count][n] IN, moments [count] OUT. */
 static void norm_moments(int count, const real *const *a, ptrdiff_t n, Moments *moments)
 {
-    if (count == 8) moments_of(8, a, n, moments);
-    else if (count == 4) moments_of(4, a, n, moments);
-    else if (count == 2) moments_of(2, a, n, moments);
-    else for (int r = 0; r < count; r++) moments_of(1, a + r, n, moments + r);
+    int r = 0;
+    for (; r + SIDE_BY_SIDE <= count; r += SIDE_BY_SIDE) moments_of(SIDE_BY_SIDE, a + r, n, moments + r);
+    for (; SIDE_BY_SIDE > 2 && r + 2 <= count; r += 2) moments_of(2, a + r, n, moments + r);
+    for (; r < count; r++) moments_of(1, a + r, n, moments + r);
 }
 
 /* The normalized numbers of a vector of a row. */
@@ -159,10 +160,11 @@ static ALWAYS_INLINE void gradients_of(const int R, ptrdiff_t n, const real *con
 static void norm_gradient(int count, ptrdiff_t n, const real *const *dy, const real *const *gain, const Moments *moments,
                           real *const *a, real *const *d_gain)
 {
-    if (count == 8) gradients_of(8, n, dy, gain, moments, a, d_gain);
-    else if (count == 4) gradients_of(4, n, dy, gain, moments, a, d_gain);
-    else if (count == 2) gradients_of(2, n, dy, gain, moments, a, d_gain);
-    else for (int r = 0; r < count; r++) gradients_of(1, n, dy + r, gain + r, moments + r, a + r, d_gain + r);
+    int r = 0;
+    for (; r + SIDE_BY_SIDE <= count; r += SIDE_BY_SIDE)
+        gradients_of(SIDE_BY_SIDE, n, dy + r, gain + r, moments + r, a + r, d_gain + r);
+    for (; SIDE_BY_SIDE > 2 && r + 2 <= count; r += 2) gradients_of(2, n, dy + r, gain + r, moments + r, a + r, d_gain + r);
+    for (; r < count; r++) gradients_of(1, n, dy + r, gain + r, moments + r, a + r, d_gain + r);
 }
 
 #endif

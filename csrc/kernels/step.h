@@ -32,7 +32,7 @@ static inline const real *state_before(const Pass *p, int part, ptrdiff_t s, ptr
 
 /* Row b as the cell sees it at step s; at step -1 it has the gradients of the initial state alone. Written in place, because a
  * copy of so many pointers would wait for them. */
-static ALWAYS_INLINE void set_cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b, CellRow *row)
+static void set_cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b, CellRow *row)
 {
     row->gates = row->m = row->d_m = row->d_out = row->dh_step = NULL;
     for (int part = 0; part < p->parts; part++) {

@@ -79,6 +79,11 @@ typedef struct {
     void *d_state[MAX_PARTS];      /* INOUT [B, width] gradient carried to the step before, without the share that the product
                                             of the state carries */
     Rows dh_steps;                 /* OUT   [T, B, P] the complete gradient of every h; data NULL: not kept */
+    Rows zone[MAX_PARTS];          /* IN    [T, B, width] zoneout: z of each part; data NULL: none */
+    const void *drop;              /* IN    [B, P] recurrent dropout: the factors of h as the products of the state read it, in
+                                            the order of `initial`; NULL: none */
+    const void *fed_initial;       /* IN    [B, P] the initial h times these factors; NULL: zero */
+    Rows fed;                      /* OUT   [T, B, P] forward, IN backward: h times these factors; data NULL: no dropout */
 } Pass;
 
 /* Whether the steps have a second product, W_m m. */

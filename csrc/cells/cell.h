@@ -22,6 +22,10 @@ typedef struct {
     const real *d_step[MAX_PARTS]; /* [width] IN    its gradient from outside, dy first; NULL: zero */
     real *d[MAX_PARTS];            /* [width] INOUT its gradient carried from the step after to the step before */
     real *dh_step;                 /* [P]     OUT, or NULL: not wanted */
+    const real *zone[MAX_PARTS];   /* [width] IN    z of zoneout, or NULL */
+    const real *read;              /* [P]     IN    h before the step as products read it: prev, or prev times drop */
+    const real *drop;              /* [P]     IN    the factors of recurrent dropout, or NULL */
+    real *fed;                     /* [P]     OUT   h after the step times drop, or NULL */
 } CellRow;
 
 /* V hidden units j .. j+V of a row; only `lanes` of them at the end of an odd H. */
@@ -38,6 +42,25 @@ typedef void cell_backward_function(const Pass *p, const int M, const CellVector
 /* The units of this vector in a slot of the gates, or in another array of the row. */
 static ALWAYS_INLINE vec v_load_at(const real *array, const CellVector *at) { return v_load_n(array + at->j, at->lanes); }
 static ALWAYS_INLINE void v_store_at(real *array, const CellVector *at, vec x) { v_store_n(array + at->j, x, at->lanes); }
+
+/* Stores a part of the state after the step and returns it: x, or with zoneout z * (the part before the step) + (1 - z) * x. */
+static ALWAYS_INLINE vec v_store_state(int part, const CellVector *at, vec x)
+{
+    const CellRow *row = at->row;
+    if (row->zone[part]) {
+        const vec z = v_load_at(row->zone[part], at);
+        x = v_fma(z, v_load_at(row->prev[part], at), v_fnma(z, x, x));
+    }
+    v_store_at(row->now[part], at, x);
+    if (part == PART_H && row->fed) v_store_at(row->fed, at, v_mul(x, v_load_at(row->drop, at)));
+    return x;
+}
+
+/* The gradient of h before the step from that of what products read. */
+static ALWAYS_INLINE vec v_dropped(const CellVector *at, vec d)
+{
+    return at->row->drop ? v_mul(d, v_load_at(at->row->drop, at)) : d;
+}
 
 /* w * x + sum for a vector weight w [H]. */
 static ALWAYS_INLINE vec v_weighted(const void *w, const CellVector *at, vec x, vec sum)
@@ -65,6 +88,17 @@ static ALWAYS_INLINE void v_nonlinearity(int f, const int M, vec *x)
     if (f == TANH) v_tanh(M, x);
     else if (f == SIGMOID) v_sigmoid(M, x);
     else if (f == RELU) EACH(m) x[m] = v_where_less(x[m], v_zero(), v_zero(), x[m]);
+}
+
+/* Stores h = f(a). Its slope needs h as it was before zoneout, which takes the slot of the pre-activation. */
+static ALWAYS_INLINE void v_store_activation(const CellVector *at, vec h)
+{
+    if (at->row->zone[PART_H]) v_store_at(at->row->gates, at, h);
+    v_store_state(PART_H, at, h);
+}
+static ALWAYS_INLINE vec v_activation(const CellVector *at)
+{
+    return v_load_at(at->row->zone[PART_H] ? at->row->gates : at->row->now[PART_H], at);
 }
 
 /* The gradient of the pre-activation from d, that of h = f(a), and h:  d (1 - h^2) | d where h > 0 | d h (1 - h) | d. */

@@ -30,6 +30,13 @@ static inline const real *state_before(const Pass *p, int part, ptrdiff_t s, ptr
     return s ? row_at(&p->state[part], s - 1, b) : (const real *)p->initial[part] + state_offset(p, b, part);
 }
 
+/* h before step s as the products of the state read it. */
+static inline const real *fed_before(const Pass *p, ptrdiff_t s, ptrdiff_t b)
+{
+    if (is_reset(p, s, b) || (s == 0 && !p->fed_initial)) return p->zeros;
+    return s ? row_at(&p->fed, s - 1, b) : (const real *)p->fed_initial + state_offset(p, b, PART_H);
+}
+
 /* Row b as the cell sees it at step s; at step -1 it has the gradients of the initial state alone. */
 static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
 {
@@ -38,11 +45,15 @@ static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
     for (int part = 0; part < p->parts; part++) {
         if (p->d_state[part]) row.d[part] = (real *)p->d_state[part] + state_offset(p, b, part);
         if (s < 0) continue;
+        if (p->zone[part].data) row.zone[part] = row_at(&p->zone[part], s, b);
         row.prev[part] = state_before(p, part, s, b);
         row.now[part] = row_at(&p->state[part], s, b);
         if (p->d_steps[part].data) row.d_step[part] = row_at(&p->d_steps[part], s, b);
     }
+    if (p->drop) row.drop = (const real *)p->drop + state_offset(p, b, PART_H);
     if (s < 0) return row;
+    row.read = p->drop ? fed_before(p, s, b) : row.prev[PART_H];
+    if (p->drop) row.fed = row_at(&p->fed, s, b);
     row.gates = gates_row(p, s, b);
     if (p->m.data) row.m = row_at(&p->m, s, b);
     if (p->d_m.data) row.d_m = row_at(&p->d_m, s, b);
@@ -101,7 +112,7 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
             for (int r = 0; r < rows; r++) {
                 row[r] = cell_row(p, s, b + r);
                 if (G)
-                    panel.a[r] = row_operands(second ? row[r].m : row[r].prev[PART_H], inner, scratch, b - b0 + r, first == g0,
+                    panel.a[r] = row_operands(second ? row[r].m : row[r].read, inner, scratch, b - b0 + r, first == g0,
                                               is_bounded(p));
                 panel.init[r] = row[r].gates + (second ? 0 : (p->S - G) * H);
             }
@@ -128,13 +139,21 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
         }
 }
 
-/* h of rows b0..b1 at step s, groups g0..g1 of its P numbers: the projection of m. */
+/* h of rows b0..b1 at step s, groups g0..g1 of its P numbers: the projection of m, then zoneout and recurrent dropout. */
 static void project_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1, void *scratch)
 {
     Product h = {.K = p->H, .C = p->P, .a = p->m, .w = p->w_m, .out = p->state[PART_H]};
     h.out.data = (real *)h.out.data + s * h.out.s_stride;
     h.out.start = NULL;
     product_of(&h, b0, b1, g0, g1, scratch, 1);
+    if (!p->zone[PART_H].data && !p->drop) return;
+    for (ptrdiff_t b = b0; b < b1; b++) {
+        const CellRow row = cell_row(p, s, b);
+        for (ptrdiff_t j = g0 * TILE_WIDTH * V; j < g1 * TILE_WIDTH * V && j < p->P; j += V) {
+            const CellVector at = {&row, j, lanes_at(j, p->P), NULL};
+            v_store_state(PART_H, &at, v_load_at(row.now[PART_H], &at));
+        }
+    }
 }
 
 #if TRAINS
@@ -147,6 +166,7 @@ static inline void fetch_gates(const Pass *p, const CellRow *row, int rows, ptrd
             for (ptrdiff_t slot = 0; slot < p->S; slot++) PREFETCH(row[r].gates + slot * p->H + u);
             for (int part = PART_H + 1; part < p->parts; part++) PREFETCH(row[r].prev[part] + u);
             if (row[r].d_step[PART_H]) PREFETCH(row[r].d_step[PART_H] + u);
+            for (int part = PART_H; part < p->parts; part++) if (row[r].zone[part]) PREFETCH(row[r].zone[part] + u);
         }
 }
 
@@ -161,27 +181,35 @@ static inline void drop_carried(real *carried, ptrdiff_t U, ptrdiff_t j, int cou
 enum { THROUGH_PRODUCT = 1, BESIDE_PRODUCT = 2, LEAVES_PARTS = 4 };
 
 /* Computes the gradient of h for these vectors, then runs the cell. After the second product it is the gradient of m instead;
- * without a product, zero. */
+ * without a product, zero. With zoneout the cell gets (1 - z) of it, and z of it goes to the step before, beside the product. */
 static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int last, const int M, const CellVector *at,
                                         const int which, const int carried, cell_backward_function *cell)
 {
-    const int beside = last || !(carried & THROUGH_PRODUCT);
-    vec dh[ABREAST];
+    const int beside = last || !(carried & THROUGH_PRODUCT), zoned = p->zone[PART_H].data != NULL;
+    vec dh[ABREAST], kept[ABREAST];
 
     if (which != STATE_PRODUCT) {
         EACH(m) dh[m] = which == SECOND_PRODUCT ? v_load(at[m].a) : v_zero();
         cell(p, M, at, dh);
         return;
     }
-    EACH(m) dh[m] = beside ? v_load_at(at[m].row->d[PART_H], &at[m]) : v_load(at[m].a);
-    if (carried & BESIDE_PRODUCT && !beside) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->d[PART_H], &at[m]));
+    EACH(m) dh[m] = beside ? v_load_at(at[m].row->d[PART_H], &at[m]) : v_dropped(&at[m], v_load(at[m].a));
+    if ((carried & BESIDE_PRODUCT || zoned) && !beside) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->d[PART_H], &at[m]));
     if (s < 0) {
         EACH(m) v_store_at(at[m].row->d[PART_H], &at[m], dh[m]);
         return;
     }
     if (p->d_steps[PART_H].data) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->d_step[PART_H], &at[m]));
     if (p->dh_steps.data) EACH(m) v_store_at(at[m].row->dh_step, &at[m], dh[m]);
+    if (zoned) EACH(m) {
+        kept[m] = v_mul(v_load_at(at[m].row->zone[PART_H], &at[m]), dh[m]);
+        dh[m] = v_sub(dh[m], kept[m]);
+    }
     cell(p, M, at, dh);
+    if (zoned) EACH(m) {
+        real *d = at[m].row->d[PART_H];
+        v_store_at(d, &at[m], carried & BESIDE_PRODUCT ? v_add(v_load_at(d, &at[m]), kept[m]) : kept[m]);
+    }
 }
 
 /* Step s of the backward pass: dh = (gradients of step s+1) . W_hh [+ what the cell carries] + dy, then the cell.

@@ -78,7 +78,7 @@ static void fma_chains(ptrdiff_t turns)
         .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .add_bias = add_bias, \
         .product = product, .groups_of = groups_of, .gather = gather, \
         .step_forward = {CELL_TABLE(FORWARD_OF)}, BACKWARD_KERNELS \
-        .dropout = dropout, .add = add, \
+        .random_mask = random_mask, .add = add, \
         .vmath = {map_exp, map_tanh, map_sigmoid}, .fma_chains = fma_chains, \
     };
 

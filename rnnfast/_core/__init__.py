@@ -9,6 +9,7 @@ try:
         Arithmetic,
         Cell,
         Embedded,
+        Noise,
         Sequences,
         Stepper,
         Tape,
@@ -32,6 +33,7 @@ try:
         runs_so_far,
         set_num_threads,
         vmath,
+        zoneout_mask,
     )
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
@@ -50,6 +52,7 @@ __all__ = [
     "Cell",
     "CellInfo",
     "Embedded",
+    "Noise",
     "Sequences",
     "Stepper",
     "Tape",
@@ -75,4 +78,5 @@ __all__ = [
     "runs_so_far",
     "set_num_threads",
     "vmath",
+    "zoneout_mask",
 ]

@@ -108,6 +108,10 @@ cdef extern from "pass.h" nogil:
         Rows d_steps[MAX_PARTS]
         void *d_state[MAX_PARTS]
         Rows dh_steps
+        Rows zone[MAX_PARTS]
+        const void *drop
+        const void *fed_initial
+        Rows fed
 
     bint has_second_product(const Pass *)
     Py_ssize_t part_width(const Pass *, int part)
@@ -149,8 +153,8 @@ cdef extern from "kernels.h" nogil:
         void (*scatter)(const Lookup *, const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t c0,
                         Py_ssize_t c1) noexcept nogil
         void (*vector_gradients)(const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil
-        void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
-                        double p, void *mask) noexcept nogil
+        void (*random_mask)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B,
+                            Py_ssize_t N, double p, double chosen, double other, void *mask) noexcept nogil
         void (*add)(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*vmath[3])(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*fma_chains)(Py_ssize_t turns) noexcept nogil

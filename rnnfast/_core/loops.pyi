@@ -1,6 +1,6 @@
 """What the compiled module exports, for type checkers. Arrays are checked by the callers, not here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, SupportsIndex, TypeVar
 
 import numpy as np
@@ -49,6 +49,7 @@ class Cell:
         cell_clip: float | None = None,
         matmul_precision: str = "float32",
         scales: Mapping[str, _Array] | None = None,
+        zoneout: Sequence[float] = (),
         **options: bool,
     ) -> None: ...
     @property
@@ -66,6 +67,19 @@ class Cell:
     def pack(self) -> None: ...
     def new_gradients(self) -> dict[str, _Array]: ...
 
+class Noise:
+    zone: tuple[_Array | None, ...] | None
+    drop: _Array | None
+    fed_initial: _Array | None
+    fed: _Array | None
+    def __init__(
+        self,
+        zone: tuple[_Array | None, ...] | None = None,
+        drop: _Array | None = None,
+        fed_initial: _Array | None = None,
+        fed: _Array | None = None,
+    ) -> None: ...
+
 class Tape:
     cell: Cell
     number: int
@@ -76,6 +90,7 @@ class Tape:
     gates: _Array
     steps: tuple[_Array, ...] | None
     spare: list[_Array] | None
+    noise: Noise | None
     dh_steps: _Array | None
     used: bool
     def __init__(
@@ -89,6 +104,7 @@ class Tape:
         gates: _Array | None = None,
         steps: tuple[_Array, ...] | None = None,
         spare: list[_Array] | None = None,
+        noise: Noise | None = None,
     ) -> None: ...
 
 class _Recorder(Protocol):
@@ -160,6 +176,15 @@ def linear_backward(
     matmul_precision: str = "float32",
 ) -> None: ...
 def dropout_mask(
+    seed: int,
+    call: int,
+    layer: int,
+    shape: tuple[int, int, int],
+    p: float,
+    dtype: DTypeLike,
+    t0: int = 0,
+) -> _Array: ...
+def zoneout_mask(
     seed: int,
     call: int,
     layer: int,

@@ -58,6 +58,7 @@ __all__ = [
     "shown",
     "string",
     "with_bfloat16",
+    "zoneout",
 ]
 
 Rng: TypeAlias = "int | np.random.Generator | None"
@@ -127,6 +128,17 @@ def probability(name: str, value: Any) -> float:
     if not 0.0 <= number < 1.0:
         raise ValueError(f"{name}: expected a probability p with 0 <= p < 1, got {shown(value)}")
     return number
+
+
+def zoneout(value: Any, parts: Sequence[str]) -> float | tuple[float, ...]:
+    """`value` as one probability p with 0 <= p < 1, or as one for each of several parts of a state."""
+    if not isinstance(value, (tuple, list)):
+        return probability("zoneout", value)
+    if len(parts) == 1:
+        raise ValueError(f"zoneout: expected one probability, as the state has no c, got {shown(value)}")
+    if len(value) != len(parts):
+        raise ValueError(f"zoneout: expected one probability or ({', '.join(parts)}), got {shown(value)}")
+    return tuple(probability(f"zoneout {part}", p) for part, p in zip(parts, value, strict=True))
 
 
 def real(name: str, value: Any) -> float:

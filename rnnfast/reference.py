@@ -39,6 +39,14 @@ or, with the reset gate after the product with W_hn (Appleyard, Kočiský and Bl
 
 The blocks of a weight are stacked: i, f, g, o (if coupled i, g, o) and r, z, n.
 
+Zoneout (Krueger et al. 2017) keeps a share z of h as it was, where h'_t is the h of the equations above. c has
+a share of its own. tanh reads c'_t, and the peephole of o reads c_t::
+
+    h_t = z * h_{t-1} + (1 - z) * h'_t
+
+Recurrent dropout (Gal and Ghahramani 2016) multiplies each h_{t-1} that a product reads by one mask, the same at
+all steps. Elsewhere, as in z * h_{t-1} of a GRU, h_{t-1} is as it is.
+
 Past a sequence's length its state stays as it is and y_t is zero; run in reverse it thus starts at its own
 end. Where ``reset[t, b]`` is true, an episode begins at step t: the step run next after this border, t or in
 reverse t-1, starts from a state of zero. Both act by select, so that not even NaN passes.
@@ -175,6 +183,10 @@ class Tape:
         ``h_prev[t]`` is the h that went into step t.
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products.
+    zone : tuple of ndarray [T, B, width], of float, or of None
+        How much of each part of the state zoneout keeps.
+    recurrent_mask : ndarray [B, P] or None
+        The factors of h as the products of the state read it.
     bounded : bool
         Whether every h is at most 1 in magnitude if the initial one is.
     steps : list of tuple
@@ -193,11 +205,13 @@ class Tape:
         "matmul_precision",
         "options",
         "order",
+        "recurrent_mask",
         "steps",
         "valid",
         "weight_hh",
         "weight_ih",
         "x",
+        "zone",
     )
 
     def __init__(
@@ -215,6 +229,8 @@ class Tape:
         matmul_precision: str,
         extra: dict[str, np.ndarray | None] | None = None,
         element_wise: bool = False,
+        zoneout: Any = None,
+        recurrent_mask: np.ndarray | None = None,
         **options: Any,
     ) -> None:
         if matmul_precision not in ("float32", "bfloat16", "int8"):
@@ -257,6 +273,11 @@ class Tape:
         self.order = range(T)[::-1] if reverse else range(T)
         self.h_prev = np.empty((T, B, P), x.dtype)
         self.steps: list[tuple[np.ndarray, ...]] = [()] * T
+        widths = (P, H) if cell == "lstm" else (P,)
+        self.zone = _zones(zoneout, [(T, B, width) for width in widths], x.dtype)
+        self.recurrent_mask = recurrent_mask
+        if recurrent_mask is not None:
+            self.recurrent_mask = _checked("recurrent_mask", recurrent_mask, (B, P), x.dtype)
 
     def operand(self, array: np.ndarray) -> np.ndarray:
         """What a product reads of an array: the array, or its numbers rounded to bfloat16."""
@@ -286,8 +307,22 @@ class Tape:
 
     def from_h(self, h: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
         """The state's part of one step's pre-activations, W_hh·h + b_hh, of these rows of W_hh: [B, G*H]."""
-        product = self.product(h, self.weight_hh[rows].T, self.bounded)
+        product = self.product(self.fed(h), self.weight_hh[rows].T, self.bounded)
         return product if self.bias_hh is None else product + self.bias_hh[rows]
+
+    def fed(self, h: np.ndarray) -> np.ndarray:
+        """h, or its gradient, times the recurrent mask."""
+        return h if self.recurrent_mask is None else h * self.recurrent_mask
+
+    def zoned(self, part: int, t: int, result: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """A part of the state after step t, from what the cell computes and the state before it."""
+        z = self.zone[part]
+        return result if z is None else z[t] * state + (1 - z[t]) * result
+
+    def d_zoned(self, part: int, t: int, d: np.ndarray) -> tuple[np.ndarray, Any]:
+        """The shares of a gradient of the state after step t: of the cell's result and of the state before it."""
+        z = self.zone[part]
+        return (d, 0) if z is None else ((1 - z[t]) * d, z[t] * d)
 
     def within(self, array: np.ndarray, t: Any = ...) -> np.ndarray:
         """An array of all steps [T, B, ·], or of step t [B, ·], zero past the lengths."""
@@ -321,7 +356,7 @@ class Tape:
         """The gradients of x and the weights, from those of `from_x` and `from_h`, zero past the lengths."""
         grads = {"weight_ih": self.outer_products(d_from_x, self.x)}
         if self.weight_hh.ndim == 2:
-            grads["weight_hh"] = self.outer_products(d_from_h, self.h_prev)
+            grads["weight_hh"] = self.outer_products(d_from_h, self.fed(self.h_prev))
         else:
             grads["weight_hh"] = (d_from_h * _used(d_from_h, self.h_prev)).sum(axis=(0, 1))
         if self.bias_ih is not None:
@@ -345,6 +380,8 @@ def rnn_forward(
     reset: np.ndarray | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: float | np.ndarray | None = None,
+    recurrent_mask: np.ndarray | None = None,
 ) -> tuple[Any, ...]:
     """Run a plain recurrent layer over time: ``h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)``.
 
@@ -370,6 +407,10 @@ def rnn_forward(
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         as it is. In int8 the tape is for no backward pass.
+    zoneout : float or ndarray [T, B, H], or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. None means zero.
+    recurrent_mask : ndarray [B, H] or None
+        The factors of h_{t-1} as the products of the state read it, the same at all steps.
 
     Returns
     -------
@@ -411,7 +452,19 @@ def rnn_forward(
         raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
     f, _ = _NONLINEARITIES[nonlinearity]
     weights = weight_ih, weight_hh, bias_ih, bias_hh
-    tape = Tape("rnn", 1, x, *weights, reverse, lengths, reset, matmul_precision, nonlinearity=nonlinearity)
+    tape = Tape(
+        "rnn",
+        1,
+        x,
+        *weights,
+        reverse,
+        lengths,
+        reset,
+        matmul_precision,
+        zoneout=zoneout,
+        recurrent_mask=recurrent_mask,
+        nonlinearity=nonlinearity,
+    )
     h = tape.state("state", state, tape.H)
     h_steps = np.empty_like(tape.h_prev)
 
@@ -421,7 +474,7 @@ def rnn_forward(
         h_t = f(from_x[t] + tape.from_h(h_prev))
         tape.h_prev[t] = h_prev
         tape.steps[t] = (h_t,)
-        h = h_steps[t] = tape.after(t, h_t, h)
+        h = h_steps[t] = tape.after(t, tape.zoned(0, t, h_t, h_prev), h)
     y = tape.within(h_steps)
     results = y, h.copy(), tape  # a copy, because the tape keeps h itself
     return (*results, y.copy()) if return_states else results
@@ -479,8 +532,9 @@ def rnn_backward(
     for t in reversed(tape.order):
         (h_t,) = tape.steps[t]
         dh_t = tape.within(dh + dh_steps[t], t)
+        dh_t, dh_kept = tape.d_zoned(0, t, dh_t)
         d_gates[t] = dh_t * _used(dh_t, slope(h_t))
-        dh = tape.d_before(t, tape.product(d_gates[t], tape.weight_hh), dh)
+        dh = tape.d_before(t, tape.fed(tape.product(d_gates[t], tape.weight_hh)) + dh_kept, dh)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, dh, grads
 
@@ -498,6 +552,7 @@ def indrnn_forward(
     reset: np.ndarray | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: float | np.ndarray | None = None,
 ) -> tuple[Any, ...]:
     """Run an IndRNN layer over time: ``h_t = f(W_ih·x_t + b_ih + w_hh * h_{t-1})``.
 
@@ -515,6 +570,8 @@ def indrnn_forward(
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
     reverse, lengths, reset, return_states, matmul_precision
         As in `rnn_forward`.
+    zoneout : float or ndarray [T, B, H], or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. None means zero.
 
     Returns
     -------
@@ -556,6 +613,7 @@ def indrnn_forward(
         reset,
         matmul_precision,
         element_wise=True,
+        zoneout=zoneout,
         nonlinearity=nonlinearity,
     )
     h = tape.state("state", state, tape.H)
@@ -567,7 +625,7 @@ def indrnn_forward(
         h_t = f(from_x[t] + tape.weight_hh * h_prev)
         tape.h_prev[t] = h_prev
         tape.steps[t] = (h_t,)
-        h = h_steps[t] = tape.after(t, h_t, h)
+        h = h_steps[t] = tape.after(t, tape.zoned(0, t, h_t, h_prev), h)
     y = tape.within(h_steps)
     results = y, h.copy(), tape  # a copy, because the tape keeps h itself
     return (*results, y.copy()) if return_states else results
@@ -621,8 +679,9 @@ def indrnn_backward(
     for t in reversed(tape.order):
         (h_t,) = tape.steps[t]
         dh_t = tape.within(dh + dh_steps[t], t)
+        dh_t, dh_kept = tape.d_zoned(0, t, dh_t)
         d_gates[t] = dh_t * _used(dh_t, slope(h_t))
-        dh = tape.d_before(t, d_gates[t] * tape.weight_hh, dh)
+        dh = tape.d_before(t, d_gates[t] * tape.weight_hh + dh_kept, dh)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, dh, grads
 
@@ -646,6 +705,8 @@ def lstm_forward(
     reset: np.ndarray | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: tuple[Any, Any] | None = None,
+    recurrent_mask: np.ndarray | None = None,
 ) -> tuple[Any, ...]:
     """Run an LSTM layer over time; its equations head this module.
 
@@ -681,6 +742,11 @@ def lstm_forward(
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         as it is. In int8 the tape is for no backward pass.
+    zoneout : (float or ndarray [T, B, P], float or ndarray [T, B, H]) or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. c has a z of its own. tanh reads c as it is before
+        zoneout; the projection comes before zoneout. None, also for one of them, means zero.
+    recurrent_mask : ndarray [B, P] or None
+        The factors of h_{t-1} as the products of the state read it, the same at all steps.
 
     Returns
     -------
@@ -725,6 +791,8 @@ def lstm_forward(
         reset,
         matmul_precision,
         extra,
+        zoneout=zoneout,
+        recurrent_mask=recurrent_mask,
         gates=gates,
         cell_clip=cell_clip,
     )
@@ -742,13 +810,14 @@ def lstm_forward(
         f = 1 - i if coupled_gates else _sigmoid(a["f"] + _peep(w_cf, c_prev))
         g = np.tanh(a["g"])
         c_free = f * c_prev + i * g
-        c_t = c_free if cell_clip is None else np.clip(c_free, -cell_clip, cell_clip)
+        c_new = c_free if cell_clip is None else np.clip(c_free, -cell_clip, cell_clip)
+        c_t = tape.zoned(1, t, c_new, c_prev)
         o = _sigmoid(a["o"] + _peep(w_co, c_t))
-        m = o * np.tanh(c_t)
-        h_t = m if W_P is None else tape.product(m, W_P.T, True)
+        m = o * np.tanh(c_new)
+        h_new = m if W_P is None else tape.product(m, W_P.T, True)
         tape.h_prev[t] = h_prev
-        tape.steps[t] = (i, f, g, o, c_prev, c_free, c_t)
-        h = h_steps[t] = tape.after(t, h_t, h)
+        tape.steps[t] = (i, f, g, o, c_prev, c_free, c_new, c_t)
+        h = h_steps[t] = tape.after(t, tape.zoned(0, t, h_new, h_prev), h)
         c = c_steps[t] = tape.after(t, c_t, c)
     y = tape.within(h_steps)
     results = y, (h, c.copy()), tape  # a copy, because the tape keeps c itself
@@ -814,14 +883,16 @@ def lstm_backward(
     d_extra = {name: np.zeros_like(weight) for name, weight in tape.extra.items()}
 
     for t in reversed(tape.order):
-        i, f, g, o, c_prev, c_free, c_t = tape.steps[t]
-        tanh_c = np.tanh(c_t)
+        i, f, g, o, c_prev, c_free, c_new, c_t = tape.steps[t]
+        tanh_c = np.tanh(c_new)
         dh_t, dc_t = tape.within(dh + dh_steps[t], t), tape.within(dc + dc_steps[t], t)
+        dh_t, dh_kept = tape.d_zoned(0, t, dh_t)
         dm = dh_t if W_P is None else tape.product(dh_t, W_P)
         dW_P = None if W_P is None else tape.outer_products(dh_t, o * tanh_c)
         tanh_c, o = _used(dm, tanh_c), _used(dm, o)
         d_o = dm * tanh_c * o * (1 - o)
-        dc_t = dc_t + dm * o * (1 - tanh_c * tanh_c) + _peep(w_co, d_o)
+        dc_t, dc_kept = tape.d_zoned(1, t, dc_t + _peep(w_co, d_o))
+        dc_t = dc_t + dm * o * (1 - tanh_c * tanh_c)
         if cell_clip is not None:
             dc_t = np.where(np.abs(c_free) > cell_clip, 0, dc_t)
         i, f, g, c_prev = (_used(dc_t, array) for array in (i, f, g, c_prev))
@@ -836,8 +907,8 @@ def lstm_backward(
                     d_extra["weight_c" + gate] += (d[gate] * _used(d[gate], c_seen)).sum(axis=0)
         if dW_P is not None:
             d_extra["weight_hr"] += dW_P
-        dh = tape.d_before(t, tape.product(d_gates[t], tape.weight_hh), dh)
-        dc = tape.d_before(t, dc_t * f + _peep(w_ci, d["i"]) + _peep(w_cf, d["f"]), dc)
+        dh = tape.d_before(t, tape.fed(tape.product(d_gates[t], tape.weight_hh)) + dh_kept, dh)
+        dc = tape.d_before(t, dc_t * f + _peep(w_ci, d["i"]) + _peep(w_cf, d["f"]) + dc_kept, dc)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, (dh, dc), grads | d_extra
 
@@ -856,6 +927,8 @@ def gru_forward(
     reset: np.ndarray | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: float | np.ndarray | None = None,
+    recurrent_mask: np.ndarray | None = None,
 ) -> tuple[Any, ...]:
     """Run a GRU layer over time; its equations head this module.
 
@@ -883,6 +956,10 @@ def gru_forward(
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         as it is. In int8 the tape is for no backward pass.
+    zoneout : float or ndarray [T, B, H], or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. None means zero.
+    recurrent_mask : ndarray [B, H] or None
+        The factors of h_{t-1} as the products of the state read it, the same at all steps.
 
     Returns
     -------
@@ -912,7 +989,19 @@ def gru_forward(
     ((5, 2, 4), (2, 4), True)
     """
     weights = weight_ih, weight_hh, bias_ih, bias_hh
-    tape = Tape("gru", 3, x, *weights, reverse, lengths, reset, matmul_precision, reset_after=reset_after)
+    tape = Tape(
+        "gru",
+        3,
+        x,
+        *weights,
+        reverse,
+        lengths,
+        reset,
+        matmul_precision,
+        zoneout=zoneout,
+        recurrent_mask=recurrent_mask,
+        reset_after=reset_after,
+    )
     h = tape.state("state", state, tape.H)
     h_steps = np.empty_like(tape.h_prev)
     of_rz, of_n = slice(0, 2 * tape.H), slice(2 * tape.H, None)  # rows of W_hh
@@ -928,7 +1017,7 @@ def gru_forward(
         h_t = (1 - z) * n + z * h_prev
         tape.h_prev[t] = h_prev
         tape.steps[t] = (r, z, n, q)
-        h = h_steps[t] = tape.after(t, h_t, h)
+        h = h_steps[t] = tape.after(t, tape.zoned(0, t, h_t, h_prev), h)
     y = tape.within(h_steps)
     results = y, h, tape
     return (*results, y.copy()) if return_states else results
@@ -993,13 +1082,14 @@ def gru_backward(
         r, z, n, q = tape.steps[t]
         h_prev = tape.h_prev[t]
         dh_t = tape.within(dh + dh_steps[t], t)
+        dh_t, dh_kept = tape.d_zoned(0, t, dh_t)
         z, n, h_seen = (_used(dh_t, array) for array in (z, n, h_prev))
         d_n = dh_t * (1 - z) * (1 - n * n)
         d_z = dh_t * (h_seen - n) * z * (1 - z)
         d_q = d_n * _used(d_n, r) if reset_after else d_n
         d_read = tape.product(d_q, W_n)  # of what q is a product with: h_prev, or r * h_prev
-        read = r * h_prev
-        d_product, seen = (d_n, q) if reset_after else (d_read, h_prev)
+        read = r * tape.fed(h_prev)
+        d_product, seen = (d_n, q) if reset_after else (d_read, tape.fed(h_prev))
         r = _used(d_product, r)
         d_r = d_product * _used(d_product, seen) * r * (1 - r)
         d_from_x[t] = np.concatenate((d_r, d_z, d_n), axis=1)
@@ -1007,8 +1097,8 @@ def gru_backward(
         if not reset_after:
             dW_n += tape.outer_products(d_q, read)
             d_read = d_read * r
-        dh_prev = dh_t * z + tape.product(np.concatenate((d_r, d_z), axis=1), W_rz) + d_read
-        dh = tape.d_before(t, dh_prev, dh)
+        d_read = tape.product(np.concatenate((d_r, d_z), axis=1), W_rz) + d_read
+        dh = tape.d_before(t, dh_t * z + tape.fed(d_read) + dh_kept, dh)
     dx, grads = tape.gradients(d_from_x, d_from_h)
     if not reset_after:
         grads["weight_hh"][2 * H :] = dW_n
@@ -1127,6 +1217,20 @@ def _linked(reset: np.ndarray, reverse: bool, valid: np.ndarray | None, T: int, 
 def _select(mask: np.ndarray | None, t: Any, array: np.ndarray, otherwise: Any) -> np.ndarray:
     """`array` where ``mask[t]``, [..., B], holds (None: everywhere), elsewhere `otherwise`."""
     return array if mask is None else np.where(mask[t][..., np.newaxis], array, otherwise)
+
+
+def _zones(zoneout: Any, shapes: list[tuple[int, ...]], dtype: np.dtype) -> tuple[np.ndarray | None, ...]:
+    """How much of each part of the state zoneout keeps: arrays of these shapes [T, B, width], or None."""
+    given = (zoneout,) if len(shapes) == 1 else _pair("zoneout", zoneout)
+    zones: list[np.ndarray | None] = []
+    for z, shape in zip(given, shapes, strict=True):
+        if z is not None:
+            z = np.broadcast_to(np.asarray(z, dtype), shape) if np.ndim(z) == 0 else z
+            z = _checked("zoneout", z, shape, dtype)
+            if not ((z >= 0) & (z <= 1)).all():
+                raise ValueError("zoneout: expected numbers from 0 to 1")
+        zones.append(z)
+    return tuple(zones)
 
 
 def _peep(weight: np.ndarray | None, array: np.ndarray) -> Any:

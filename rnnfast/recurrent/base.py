@@ -16,7 +16,8 @@ from rnnfast.nn.module import Module, check_gradient, read_only
 from rnnfast.nn.parameter import Parameter
 from rnnfast.nn.tape import NO_GRADIENT, Tape
 from rnnfast.recurrent import recomputation
-from rnnfast.recurrent.stack import Masks, Recorder, Saved, backward_stack, evaluate_pass
+from rnnfast.recurrent.masks import Masks
+from rnnfast.recurrent.stack import Recorder, Saved, backward_stack, evaluate_pass
 from rnnfast.recurrent.states import Layout, StateForm, StateGradients
 from rnnfast.recurrent.stream import Stream
 
@@ -38,6 +39,9 @@ class Recurrent(Module):
     cell: ClassVar[str]  # the name of the layer in the table of cells
     options: ClassVar[dict[str, Any]] = {}  # the cell's own attributes, with their defaults
     proj_size: int = 0  # the LSTM alone lets it be chosen
+    recurrent_dropout: float = 0.0
+    weight_dropout: float = 0.0
+    _zoneout: float | tuple[float, ...] = 0.0
     _precision = "float32"
     _derived: ClassVar[frozenset[str]] = frozenset({"state_form", "suffixes", "cells", "_spare"})
     _unsearched = _derived
@@ -62,6 +66,9 @@ class Recurrent(Module):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         matmul_precision: str = "float32",
+        zoneout: float | tuple[float, float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.input_size = checks.positive("input_size", input_size)
@@ -75,6 +82,9 @@ class Recurrent(Module):
         self.info = _core.cell_info(self.cell, **{name: getattr(self, name) for name in self.options})
         self.parts = tuple(self.info.parts)
         self.gates = len(self.info.gates)
+        self._zoneout = checks.zoneout(zoneout, self.parts)
+        self.recurrent_dropout = checks.probability("recurrent_dropout", recurrent_dropout)
+        self.weight_dropout = checks.probability("weight_dropout", weight_dropout)
         kind = checks.float_dtype(dtype)
         self._precision = checks.precision("matmul_precision", matmul_precision, kind)
         sizes = {
@@ -132,13 +142,31 @@ class Recurrent(Module):
         widths = self.info.widths(self.hidden_size, self.proj_size or self.hidden_size)
         dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
         self.state_form = StateForm(self.parts, widths, len(self.suffixes), dtype)
-        options = {name: getattr(self, name) for name in self.options}
-        options |= {"matmul_precision": self._precision}
-        self.cells = []
-        for suffix, shapes in self._shapes():
-            weights = {name: self._parameters[name + suffix].data for name in shapes}
-            self.cells.append(_core.Cell(self.cell, weights, reverse=suffix.endswith("_reverse"), **options))
+        self.cells = [
+            self._cell_of(suffix, {name: self._parameters[name + suffix].data for name in shapes})
+            for suffix, shapes in self._shapes()
+        ]
         self._spare: list[Any] = []
+
+    def _cell_of(self, suffix: str, weights: dict[str, np.ndarray]) -> _core.Cell:
+        """The cell of a pass, with these weights."""
+        options = {name: getattr(self, name) for name in self.options}
+        options |= {"matmul_precision": self._precision, "zoneout": self._rates()}
+        return _core.Cell(self.cell, weights, reverse=suffix.endswith("_reverse"), **options)
+
+    def _rates(self) -> tuple[float, ...]:
+        """The probability of zoneout of each part of the state."""
+        return self._zoneout if isinstance(self._zoneout, tuple) else (self._zoneout,) * len(self.parts)
+
+    @property
+    def zoneout(self) -> float | tuple[float, ...]:
+        """The probability that a unit keeps its state in a step; of an LSTM also a pair, for h and c."""
+        return self._zoneout
+
+    @zoneout.setter
+    def zoneout(self, value: float | tuple[float, ...]) -> None:
+        self._zoneout = checks.zoneout(value, self.parts)
+        self._derive()
 
     def _set_precision(self, precision: str) -> None:
         super()._set_precision(precision)
@@ -160,7 +188,7 @@ class Recurrent(Module):
         reset: ArrayLike | None = None,
         return_states: bool = False,
     ) -> tuple[Any, ...]:
-        """Evaluate: no dropout, and nothing is saved.
+        """Evaluate: no dropout, zoneout's expectation, and nothing is saved.
 
         Parameters
         ----------
@@ -231,10 +259,10 @@ class Recurrent(Module):
         state, lengths, reset, return_states : optional
             As in calling the layer.
         training : bool
-            False: no dropout.
+            False: no dropout of any kind, and zoneout's expectation.
         rng : int, numpy.random.Generator or None
-            The seed of this pass's dropout masks, in place of the layer's own: an integer gives the same
-            masks at every call.
+            The seed of this pass's masks, in place of the layer's own: an integer gives the same masks at
+            every call.
         checkpoint : bool, int or None
             Recomputation: the number of steps of a segment; True: about sqrt(T). Each pass then saves its
             state at the start of each segment, and no gates. `backward` runs the segments again, with the
@@ -296,9 +324,13 @@ class Recurrent(Module):
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
         if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
             initial = tuple([None if part is None else part.copy() for part in initial])
-        masks = None
-        if training and self.dropout and self.num_layers > 1:
-            masks = Masks(self._mask_key(rng), self.dropout)
+        masks, cells = None, self.cells
+        dropout = self.dropout if self.num_layers > 1 else 0.0
+        rates = (dropout, self._rates(), self.recurrent_dropout, self.weight_dropout)
+        if training and (any(rates[1]) or any(rates[:1] + rates[2:])):
+            masks = Masks(self._mask_key(rng), *rates)
+            if self.weight_dropout:
+                cells = self._with_weight_dropout(masks)
         length = recomputation.segment_length(checkpoint, inputs)
         run = passes.pass_forward if length is None else partial(recomputation.pass_forward, length=length)
         if not self._trains:
@@ -307,13 +339,21 @@ class Recurrent(Module):
         states = form.blank_steps(inputs, layout) if return_states else ()
         recorder = Recorder(run, self._spare, masks, states)
         y, final = _core.run_stack(
-            self.cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
+            cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
         )
         y = layout.as_given(y)
         saved = Saved(recorder.tapes, masks, layout, y.shape)
         tape = Tape(self, saved if self._trains else NO_GRADIENT)
         results = y, form.state_as_given(final, layout), tape
         return (*results, form.steps_as_given(recorder.states, layout)) if return_states else results
+
+    def _with_weight_dropout(self, masks: Masks) -> list[_core.Cell]:
+        """The cells of all passes, with masked copies of ``weight_hh``."""
+        cells = []
+        for number, (suffix, cell) in enumerate(zip(self.suffixes, self.cells, strict=True)):
+            masked = masks.on_weight(number, cell.weights["weight_hh"])
+            cells.append(self._cell_of(suffix, {**cell.weights, "weight_hh": masked}))
+        return cells
 
     def stream(self, batch: int = 1) -> Stream:
         """This layer, one step a call: weights packed once, state kept.
@@ -462,6 +502,9 @@ class Recurrent(Module):
             "proj_size": 0,
             "peephole": False,
             "matmul_precision": "float32",
+            "zoneout": 0.0,
+            "recurrent_dropout": 0.0,
+            "weight_dropout": 0.0,
             **self.options,
         }
         options += [

@@ -42,6 +42,16 @@ class RNN(Recurrent):
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
+    zoneout : float
+        The probability, in training, that a unit keeps its state in a step: h_t = z h_{t-1} + (1 - z) h'_t with
+        a random z of 0 or 1 for each unit, step and sequence. Evaluation has the expectation, z = zoneout. It is
+        a property too.
+    recurrent_dropout : float
+        The probability, in training, that the products of the state read zero for a unit of h, at all steps of a
+        sequence alike; other units are scaled by 1 / (1 - p).
+    weight_dropout : float
+        The probability, in training, that an entry of ``weight_hh`` is zero for a call; other entries are scaled
+        by 1 / (1 - p).
 
     Attributes
     ----------
@@ -57,6 +67,10 @@ class RNN(Recurrent):
     References
     ----------
     Elman, "Finding structure in time", Cognitive Science 14 (1990).
+    Zoneout: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR
+    (2017). Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in
+    recurrent neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing
+    and optimizing LSTM language models", ICLR (2018).
 
     Examples
     --------
@@ -88,6 +102,9 @@ class RNN(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         matmul_precision: str = "float32",
+        zoneout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
     ) -> None:
         self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES)
         super().__init__(
@@ -101,6 +118,9 @@ class RNN(Recurrent):
             dtype=dtype,
             rng=rng,
             matmul_precision=matmul_precision,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
         )
 
 
@@ -134,6 +154,10 @@ class IndRNN(Recurrent):
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
+    zoneout : float
+        The probability, in training, that a unit keeps its state in a step: h_t = z h_{t-1} + (1 - z) h'_t with
+        a random z of 0 or 1 for each unit, step and sequence. Evaluation has the expectation, z = zoneout. It is
+        a property too.
 
     Attributes
     ----------
@@ -149,6 +173,8 @@ class IndRNN(Recurrent):
     ----------
     S. Li, W. Li, C. Cook, C. Zhu and Y. Gao, "Independently recurrent neural network (IndRNN): building a
     longer and deeper RNN", CVPR (2018).
+    Zoneout: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR
+    (2017).
 
     Examples
     --------
@@ -180,6 +206,7 @@ class IndRNN(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         matmul_precision: str = "float32",
+        zoneout: float = 0.0,
     ) -> None:
         self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES)
         super().__init__(
@@ -193,6 +220,7 @@ class IndRNN(Recurrent):
             dtype=dtype,
             rng=rng,
             matmul_precision=matmul_precision,
+            zoneout=zoneout,
         )
 
     def _range(self, weight: str) -> tuple[float, float]:
@@ -236,6 +264,17 @@ class LSTM(Recurrent):
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
+    zoneout : float or pair of float
+        The probability, in training, that a unit keeps its state in a step: h_t = z h_{t-1} + (1 - z) h'_t with
+        a random z of 0 or 1 for each unit, step and sequence. Evaluation has the expectation, z = zoneout. It is
+        a property too. A pair is for h and c, which have masks of their own. tanh
+        reads c as it is before zoneout; the projection comes before zoneout.
+    recurrent_dropout : float
+        The probability, in training, that the products of the state read zero for a unit of h, at all steps of a
+        sequence alike; other units are scaled by 1 / (1 - p).
+    weight_dropout : float
+        The probability, in training, that an entry of ``weight_hh`` is zero for a call; other entries are scaled
+        by 1 / (1 - p).
     forget_bias : float, optional
         The initial bias of the forget gate: f's slice of every ``bias_ih``, that of ``bias_hh`` being zero.
         1 helps a network to remember from the start. Without it f is initialised as the other gates.
@@ -270,6 +309,10 @@ class LSTM(Recurrent):
     H. Sak, A. Senior and F. Beaufays, "Long short-term memory recurrent neural network architectures for
     large scale acoustic modeling", Interspeech (2014). Coupled gates: K. Greff et al., "LSTM: a search space
     odyssey", IEEE Transactions on Neural Networks and Learning Systems 28 (2017).
+    Zoneout: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR
+    (2017). Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in
+    recurrent neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing
+    and optimizing LSTM language models", ICLR (2018).
 
     Examples
     --------
@@ -303,6 +346,9 @@ class LSTM(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         matmul_precision: str = "float32",
+        zoneout: float | tuple[float, float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         forget_bias: float | None = None,
         peephole: bool = False,
         coupled_gates: bool = False,
@@ -329,6 +375,9 @@ class LSTM(Recurrent):
             dtype=dtype,
             rng=rng,
             matmul_precision=matmul_precision,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
         )
         if forget_bias is not None:
             forget = slice(self.hidden_size, 2 * self.hidden_size)
@@ -380,6 +429,16 @@ class GRU(Recurrent):
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
+    zoneout : float
+        The probability, in training, that a unit keeps its state in a step: h_t = z h_{t-1} + (1 - z) h'_t with
+        a random z of 0 or 1 for each unit, step and sequence. Evaluation has the expectation, z = zoneout. It is
+        a property too.
+    recurrent_dropout : float
+        The probability, in training, that the products of the state read zero for a unit of h, at all steps of a
+        sequence alike; other units are scaled by 1 / (1 - p).
+    weight_dropout : float
+        The probability, in training, that an entry of ``weight_hh`` is zero for a call; other entries are scaled
+        by 1 / (1 - p).
 
     Attributes
     ----------
@@ -397,6 +456,10 @@ class GRU(Recurrent):
     K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine
     translation", arXiv:1406.1078v1 (2014); later versions of the paper have the reset gate before the
     product.
+    Zoneout: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR
+    (2017). Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in
+    recurrent neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing
+    and optimizing LSTM language models", ICLR (2018).
 
     Examples
     --------
@@ -427,6 +490,9 @@ class GRU(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         matmul_precision: str = "float32",
+        zoneout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
     ) -> None:
         self.reset_after = checks.flag("reset_after", reset_after)
         super().__init__(
@@ -440,4 +506,7 @@ class GRU(Recurrent):
             dtype=dtype,
             rng=rng,
             matmul_precision=matmul_precision,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
         )

@@ -63,20 +63,17 @@ static ALWAYS_INLINE void lstm_forward_with(const Pass *p, const int M, const Ce
     EACH(m) c[m] = v_fma(f[m], v_load_at(at[m].row->prev[PART_C], &at[m]), c[m]);
     if (bound < INFINITY) EACH(m) c[m] = v_within(bound, c[m], v_set1(-bound), v_set1(bound), c[m]);
     EACH(m) o[m] = v_load(at[m].a + LSTM_O * V);
-    EACH(m) {
-        const vec state = v_store_state(PART_C, &at[m], c[m]);
-        if (p->vector[LSTM_CO]) o[m] = v_weighted(p->vector[LSTM_CO], &at[m], state, o[m]);
-    }
+    v_store_state(p, PART_C, M, at, c);
+    if (p->vector[LSTM_CO]) EACH(m) o[m] = v_weighted(p->vector[LSTM_CO], &at[m], v_load_at(at[m].row->now[PART_C], &at[m]), o[m]);
     v_sigmoid(M, o);
     if (p->save) EACH(m) { /* as above */
         if (!coupled) v_store_at(at[m].row->gates + LSTM_F * H, &at[m], f[m]);
         v_store_at(at[m].row->gates + LSTM_O * H, &at[m], o[m]);
     }
     v_tanh(M, c);
-    EACH(m) {
-        if (at[m].row->m) v_store_at(at[m].row->m, &at[m], v_mul(o[m], c[m]));
-        else v_store_state(PART_H, &at[m], v_mul(o[m], c[m]));
-    }
+    EACH(m) c[m] = v_mul(o[m], c[m]);
+    if (p->m.data) EACH(m) v_store_at(at[m].row->m, &at[m], c[m]);
+    else v_store_state(p, PART_H, M, at, c);
 }
 
 /* c of a finished step before zoneout, with the bits of the forward step. */
@@ -86,7 +83,7 @@ static ALWAYS_INLINE vec lstm_computed_c(const Pass *p, const CellVector *at, co
     const real bound = (real)p->cell_clip;
     vec i, f, c;
 
-    if (!row->zone[PART_C]) return v_load_at(row->now[PART_C], at);
+    if (!p->zone[PART_C].data) return v_load_at(row->now[PART_C], at);
     i = v_load_at(row->gates + LSTM_I * p->H, at);
     f = coupled ? v_sub(v_set1(1), i) : v_load_at(row->gates + LSTM_F * p->H, at);
     c = v_fma(f, v_load_at(row->prev[PART_C], at), v_mul(i, v_load_at(row->gates + LSTM_G * p->H, at)));
@@ -97,6 +94,7 @@ static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec
                                         const int guard)
 {
     const ptrdiff_t H = p->H;
+    const int zoned = p->zone[PART_C].data != NULL;
     const real bound = (real)p->cell_clip;
     const CellRow *row = at->row;
     const vec i = v_load_at(row->gates + LSTM_I * H, at), g = v_load_at(row->gates + LSTM_G * H, at);
@@ -107,13 +105,13 @@ static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec
     vec later = row->d_step[PART_C] ? v_add(carried, v_load_at(row->d_step[PART_C], at)) : carried, kept = zero;
     vec dc, d_i, d_f, dc_prev;
 
-    if (row->zone[PART_C]) {
+    if (zoned) {
         if (p->vector[LSTM_CO]) later = v_weighted(p->vector[LSTM_CO], at, d_o, later);
-        kept = v_mul(v_load_at(row->zone[PART_C], at), later);
+        kept = v_mul(v_load_at(row->masks->zone[PART_C], at), later);
         later = v_sub(later, kept);
     }
     dc = v_add(later, v_guarded(guard, dm, v_tanh_slope(v_mul(dm, o), tanh_c), zero));
-    if (p->vector[LSTM_CO] && !row->zone[PART_C]) dc = v_weighted(p->vector[LSTM_CO], at, d_o, dc);
+    if (p->vector[LSTM_CO] && !zoned) dc = v_weighted(p->vector[LSTM_CO], at, d_o, dc);
     if (bound < INFINITY) dc = v_within(bound, v_fma(f, c_prev, v_mul(i, g)), zero, zero, dc);
     d_i = v_mul(dc, g);
     d_f = v_mul(dc, c_prev);
@@ -122,7 +120,7 @@ static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec
     dc_prev = v_guarded(guard, dc, v_mul(dc, f), zero);
     if (p->vector[LSTM_CI]) dc_prev = v_weighted(p->vector[LSTM_CI], at, d_i, dc_prev);
     if (!coupled && p->vector[LSTM_CF]) dc_prev = v_weighted(p->vector[LSTM_CF], at, d_f, dc_prev);
-    v_store_at(row->d[PART_C], at, row->zone[PART_C] ? v_add(dc_prev, kept) : dc_prev);
+    v_store_at(row->d[PART_C], at, zoned ? v_add(dc_prev, kept) : dc_prev);
     if (row->m) v_store_at(row->m, at, v_mul(o, tanh_c));
     /* was: activations; now: gradients of the pre-activations */
     v_store_at(row->gates + LSTM_I * H, at, d_i);

@@ -45,20 +45,29 @@ static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
     for (int part = 0; part < p->parts; part++) {
         if (p->d_state[part]) row.d[part] = (real *)p->d_state[part] + state_offset(p, b, part);
         if (s < 0) continue;
-        if (p->zone[part].data) row.zone[part] = row_at(&p->zone[part], s, b);
         row.prev[part] = state_before(p, part, s, b);
         row.now[part] = row_at(&p->state[part], s, b);
         if (p->d_steps[part].data) row.d_step[part] = row_at(&p->d_steps[part], s, b);
     }
-    if (p->drop) row.drop = (const real *)p->drop + state_offset(p, b, PART_H);
     if (s < 0) return row;
-    row.read = p->drop ? fed_before(p, s, b) : row.prev[PART_H];
-    if (p->drop) row.fed = row_at(&p->fed, s, b);
     row.gates = gates_row(p, s, b);
     if (p->m.data) row.m = row_at(&p->m, s, b);
     if (p->d_m.data) row.d_m = row_at(&p->d_m, s, b);
     if (p->dh_steps.data) row.dh_step = row_at(&p->dh_steps, s, b);
     return row;
+}
+
+/* Adds the masks of row b at step s, if the pass is masked. */
+static inline void add_masks(const Pass *p, ptrdiff_t s, ptrdiff_t b, CellRow *row, MaskRow *masks)
+{
+    if (!p->masked) return;
+    *masks = (MaskRow){.read = row->prev[PART_H]};
+    row->masks = masks;
+    if (p->drop) masks->drop = (const real *)p->drop + state_offset(p, b, PART_H);
+    if (s < 0) return;
+    for (int part = 0; part < p->parts; part++)
+        if (p->zone[part].data) masks->zone[part] = row_at(&p->zone[part], s, b);
+    if (p->drop) masks->read = fed_before(p, s, b), masks->fed = row_at(&p->fed, s, b);
 }
 
 /* The product of a phase: of the state with W_hh, of m with W_m, or none. */
@@ -93,6 +102,7 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
     const operand *w = second ? p->w_m : p->w_step;
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V];               /* [rows][P][N][V] finished pre-activations */
     CellRow row[PANEL_ROWS];
+    MaskRow masks[PANEL_ROWS];
     CellVector at[ABREAST];
     Panel panel;
 
@@ -111,8 +121,9 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
             const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
                 row[r] = cell_row(p, s, b + r);
+                add_masks(p, s, b + r, &row[r], &masks[r]);
                 if (G)
-                    panel.a[r] = row_operands(second ? row[r].m : row[r].read, inner, scratch, b - b0 + r, first == g0,
+                    panel.a[r] = row_operands(second ? row[r].m : p->masked ? masks[r].read : row[r].prev[PART_H], inner, scratch, b - b0 + r, first == g0,
                                               is_bounded(p));
                 panel.init[r] = row[r].gates + (second ? 0 : (p->S - G) * H);
             }
@@ -146,12 +157,14 @@ static void project_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t 
     h.out.data = (real *)h.out.data + s * h.out.s_stride;
     h.out.start = NULL;
     product_of(&h, b0, b1, g0, g1, scratch, 1);
-    if (!p->zone[PART_H].data && !p->drop) return;
+    if (!p->masked) return;
     for (ptrdiff_t b = b0; b < b1; b++) {
-        const CellRow row = cell_row(p, s, b);
+        CellRow row = cell_row(p, s, b);
+        MaskRow masks;
+        add_masks(p, s, b, &row, &masks);
         for (ptrdiff_t j = g0 * TILE_WIDTH * V; j < g1 * TILE_WIDTH * V && j < p->P; j += V) {
             const CellVector at = {&row, j, lanes_at(j, p->P), NULL};
-            v_store_state(PART_H, &at, v_load_at(row.now[PART_H], &at));
+            v_store_masked(PART_H, &at, v_load_at(row.now[PART_H], &at));
         }
     }
 }
@@ -166,7 +179,8 @@ static inline void fetch_gates(const Pass *p, const CellRow *row, int rows, ptrd
             for (ptrdiff_t slot = 0; slot < p->S; slot++) PREFETCH(row[r].gates + slot * p->H + u);
             for (int part = PART_H + 1; part < p->parts; part++) PREFETCH(row[r].prev[part] + u);
             if (row[r].d_step[PART_H]) PREFETCH(row[r].d_step[PART_H] + u);
-            for (int part = PART_H; part < p->parts; part++) if (row[r].zone[part]) PREFETCH(row[r].zone[part] + u);
+            for (int part = PART_H; p->masked && part < p->parts; part++)
+                if (row[r].masks->zone[part]) PREFETCH(row[r].masks->zone[part] + u);
         }
 }
 
@@ -193,7 +207,8 @@ static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int la
         cell(p, M, at, dh);
         return;
     }
-    EACH(m) dh[m] = beside ? v_load_at(at[m].row->d[PART_H], &at[m]) : v_dropped(&at[m], v_load(at[m].a));
+    EACH(m) dh[m] = beside ? v_load_at(at[m].row->d[PART_H], &at[m]) : v_load(at[m].a);
+    if (p->drop && !beside) EACH(m) dh[m] = v_dropped(p, &at[m], dh[m]);
     if ((carried & BESIDE_PRODUCT || zoned) && !beside) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->d[PART_H], &at[m]));
     if (s < 0) {
         EACH(m) v_store_at(at[m].row->d[PART_H], &at[m], dh[m]);
@@ -202,7 +217,7 @@ static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int la
     if (p->d_steps[PART_H].data) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->d_step[PART_H], &at[m]));
     if (p->dh_steps.data) EACH(m) v_store_at(at[m].row->dh_step, &at[m], dh[m]);
     if (zoned) EACH(m) {
-        kept[m] = v_mul(v_load_at(at[m].row->zone[PART_H], &at[m]), dh[m]);
+        kept[m] = v_mul(v_load_at(at[m].row->masks->zone[PART_H], &at[m]), dh[m]);
         dh[m] = v_sub(dh[m], kept[m]);
     }
     cell(p, M, at, dh);
@@ -229,6 +244,7 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
     static const real zeros[V];
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V]; /* [rows][P][N][V] the gradient through the product */
     CellRow row[PANEL_ROWS];
+    MaskRow masks[PANEL_ROWS];
     CellVector at[ABREAST];
     Panel panel;
 
@@ -247,6 +263,7 @@ static ALWAYS_INLINE void step_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
             const int rows = at_most(b1 - b, PANEL_ROWS);
             for (int r = 0; r < rows; r++) {
                 row[r] = cell_row(p, s, b + r);
+                add_masks(p, s, b + r, &row[r], &masks[r]);
                 panel.init[r] = zeros;
                 if (multiplied) {
                     const real *a = second ? row[r].d_m : gates_row(p, s + 1, b + r) + (p->S - p->G) * p->H;

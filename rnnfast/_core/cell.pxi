@@ -168,6 +168,7 @@ cdef class Cell:
         self.constants = [np.full(width, p, weight_ih.dtype) if p else None for width, p in zip(self.widths, zoneout)]
         for part, constant in enumerate(self.constants):
             self.layer.p.zone[<int>part] = Rows(data(constant), 0, 0, 0, NULL, NULL)
+            self.layer.p.masked |= constant is not None
 
     @property
     def kind(self):
@@ -271,6 +272,7 @@ cdef void set_noise(Noise noise, Pass *p) noexcept:
             if noise.zone[part] is not None:
                 p.zone[part] = rows_of(noise.zone[part])
     p.drop, p.fed_initial, p.fed.data = data(noise.drop), data(noise.fed_initial), data(noise.fed)
+    p.masked = True
 
 cdef void order_noise(Pass *p, const Ragged *ragged, bint reverse, Py_ssize_t *place, const Kernels *k) noexcept nogil:
     """Puts zoneout and the fed h into the order of the pass; place [MAX_PARTS * B] OUT, if the batch is ragged."""

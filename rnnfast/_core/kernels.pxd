@@ -108,6 +108,7 @@ cdef extern from "pass.h" nogil:
         Rows d_steps[MAX_PARTS]
         void *d_state[MAX_PARTS]
         Rows dh_steps
+        bint masked
         Rows zone[MAX_PARTS]
         const void *drop
         const void *fed_initial

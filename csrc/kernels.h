@@ -60,7 +60,7 @@ typedef struct {
 
     /* Random masks of steps t0..t1: kernels/mask.h. */
     void (*random_mask)(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
-                        double p, double chosen, double other, void *mask);
+                        double p, ptrdiff_t split, double q, double chosen, double other, void *mask);
 
     /* y += x, n numbers. */
     void (*add)(ptrdiff_t n, const void *x, void *y);

@@ -5,20 +5,22 @@ cdef struct MaskJob:
     uint64_t seed
     uint32_t call, layer
     Py_ssize_t t0, T, B, N
-    double p, chosen, other
+    Py_ssize_t split     # units from here on have the probability q
+    double p, q, chosen, other
     void *mask
 
 cdef void mask_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef MaskJob *job = <MaskJob *>argument
     job.k.random_mask(job.seed, job.call, job.layer, job.t0 + share(job.T, worker, workers),
-                      job.t0 + share(job.T, worker + 1, workers), job.B, job.N, job.p, job.chosen, job.other,
-                      at(job.mask, -job.t0 * job.B * job.N, job.k))
+                      job.t0 + share(job.T, worker + 1, workers), job.B, job.N, job.p, job.split, job.q,
+                      job.chosen, job.other, at(job.mask, -job.t0 * job.B * job.N, job.k))
 
-cdef fill_mask(cnp.ndarray mask, seed, call, layer, double p, double chosen, double other, Py_ssize_t t0):
-    """mask [T, B, N] OUT: `chosen` with probability p, else `other`, keyed by (seed, call, layer, t, row, unit); t from t0 on."""
+cdef new_mask(seed, call, layer, shape, double p, Py_ssize_t split, double q, double chosen, double other, dtype, Py_ssize_t t0):
+    """A mask [T, B, N] of `chosen`, with probability p in the first `split` units and q in the others, and `other`. It is keyed
+    by (seed, call, layer, t, row, unit); t from t0 on."""
+    mask = np.empty(shape, dtype)
     cdef MaskJob job = MaskJob(kernels_for(mask), seed & 0xFFFFFFFFFFFFFFFF, call & 0xFFFFFFFF, layer & 0xFFFFFFFF, t0,
-                               cnp.PyArray_DIM(mask, 0), cnp.PyArray_DIM(mask, 1), cnp.PyArray_DIM(mask, 2), p, chosen, other,
-                               data(mask))
+                               shape[0], shape[1], shape[2], split, p, q, chosen, other, data(mask))
     cdef Schedule planned = schedule(job.k, threads, job.T, 20.0 * job.B * job.N, job.T, 1, 0, 1, START_NS)
     with nogil:
         threads_run(mask_worker, &job, planned.workers)
@@ -27,9 +29,9 @@ cdef fill_mask(cnp.ndarray mask, seed, call, layer, double p, double chosen, dou
 
 def dropout_mask(seed, call, layer, shape, double p, dtype, Py_ssize_t t0=0):
     """A mask [T, B, N] of 0 (with probability p) and 1 / (1 - p), keyed by (seed, call, layer, t, row, unit); t from t0 on."""
-    return fill_mask(np.empty(shape, dtype), seed, call, layer, p, 0, 1 / (1 - p), t0)
+    return new_mask(seed, call, layer, shape, p, shape[2], p, 0, 1 / (1 - p), dtype, t0)
 
 
-def zoneout_mask(seed, call, layer, shape, double p, dtype, Py_ssize_t t0=0):
-    """A mask [T, B, N] of 1 (with probability p) and 0, keyed as `dropout_mask`."""
-    return fill_mask(np.empty(shape, dtype), seed, call, layer, p, 1, 0, t0)
+def zoneout_mask(seed, call, layer, shape, double p, dtype, Py_ssize_t t0=0, split=None, double q=0):
+    """A mask [T, B, N] of 1 (with probability p) and 0, keyed as `dropout_mask`. From unit `split` on, the probability is q."""
+    return new_mask(seed, call, layer, shape, p, shape[2] if split is None else split, q, 1, 0, dtype, t0)

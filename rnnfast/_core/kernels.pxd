@@ -155,7 +155,7 @@ cdef extern from "kernels.h" nogil:
                         Py_ssize_t c1) noexcept nogil
         void (*vector_gradients)(const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil
         void (*random_mask)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B,
-                            Py_ssize_t N, double p, double chosen, double other, void *mask) noexcept nogil
+                            Py_ssize_t N, double p, Py_ssize_t split, double q, double chosen, double other, void *mask) noexcept nogil
         void (*add)(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*vmath[3])(Py_ssize_t n, const void *x, void *y) noexcept nogil
         void (*fma_chains)(Py_ssize_t turns) noexcept nogil

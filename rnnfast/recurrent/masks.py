@@ -19,7 +19,7 @@ __all__ = ["Masks"]
 
 MASK_NUMBERS = 2**20  # about how many numbers of a mask between layers are in memory at a time
 KINDS = 2**28  # the key's layer: that of dropout between layers; of other kinds, k * KINDS + the pass
-ZONEOUT, RECURRENT, WEIGHT = 1, 3, 4  # ZONEOUT + 1 is that of c
+ZONEOUT, RECURRENT, WEIGHT = 1, 2, 3
 
 
 class Masks(NamedTuple):
@@ -68,11 +68,12 @@ class Masks(NamedTuple):
         self, number: int, B: int, widths: tuple[int, ...], dtype: np.dtype, start: int, stop: int
     ) -> tuple[np.ndarray | None, ...]:
         """1 where a unit keeps its value, else 0, at the steps start..stop: [steps, B, width] of each part."""
-        masks: list[np.ndarray | None] = []
-        for part, (p, width) in enumerate(zip(self.zoneout, widths, strict=True)):
-            layer, shape = (ZONEOUT + part) * KINDS + number, (stop - start, B, width)
-            masks.append(_core.zoneout_mask(*self.key, layer, shape, p, dtype, start) if p else None)
-        return tuple(masks)
+        p, q = self.zoneout[0], self.zoneout[-1]
+        ends = np.cumsum([width if rate else 0 for rate, width in zip(self.zoneout, widths, strict=True)])
+        layer, shape = ZONEOUT * KINDS + number, (stop - start, B, int(ends[-1]))
+        mask = _core.zoneout_mask(*self.key, layer, shape, p, dtype, start, int(ends[0]), q)
+        own = np.split(mask, ends[:-1], axis=2)  # the units of all parts are side by side
+        return tuple(part if rate else None for part, rate in zip(own, self.zoneout, strict=True))
 
     @to_nearest
     def on_weight(self, number: int, weight: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

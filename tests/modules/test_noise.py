@@ -233,11 +233,11 @@ def test_the_papers_equations_in_torch(cell: str) -> None:
     tensors = [torch.tensor(part, requires_grad=True) for part in (x, *parts(state))]
     weights = {name: torch.tensor(own.data, requires_grad=True) for name, own in layer.named_parameters()}
     rows = len(layer.weight_hh_l0.data)
-    masks = [torch.tensor(_core.zoneout_mask(3, 0, KINDS, (T, B, H), 0.2, "float64"))]
-    if cell == "lstm":
-        masks.append(torch.tensor(_core.zoneout_mask(3, 0, 2 * KINDS, (T, B, H), 0.4, "float64")))
-    masks.append(torch.tensor(_core.dropout_mask(3, 0, 3 * KINDS, (1, B, H), 0.3, "float64")[0]))
-    on_weight = torch.tensor(_core.dropout_mask(3, 0, 4 * KINDS, (1, rows, H), 0.1, "float64")[0])
+    width = H * len(tensors[1:])  # the units of h and c side by side
+    zone = _core.zoneout_mask(3, 0, KINDS, (T, B, width), 0.2, "float64", split=H, q=0.4)
+    masks = list(torch.tensor(zone).split(H, dim=-1))
+    masks.append(torch.tensor(_core.dropout_mask(3, 0, 2 * KINDS, (1, B, H), 0.3, "float64")[0]))
+    on_weight = torch.tensor(_core.dropout_mask(3, 0, 3 * KINDS, (1, rows, H), 0.1, "float64")[0])
     masked = {**weights, "weight_hh_l0": weights["weight_hh_l0"] * on_weight}
     paper = papers_lstm if cell == "lstm" else papers_gru
     y, *final = paper(torch, tensors[0], *(part[0] for part in tensors[1:]), masked, *masks)

@@ -39,13 +39,13 @@ or, with the reset gate after the product with W_hn (Appleyard, Kočiský and Bl
 
 The blocks of a weight are stacked: i, f, g, o (if coupled i, g, o) and r, z, n.
 
-Zoneout (Krueger et al. 2017) keeps a share z of h as it was, where h'_t is the h of the equations above. c has
-a share of its own. tanh reads c'_t, and the peephole of o reads c_t::
+Zoneout (Krueger et al. 2017) keeps a share z of h as it was, where h'_t is the h of the equations above. c
+has a share of its own. tanh reads c'_t, and the peephole of o reads c_t::
 
     h_t = z * h_{t-1} + (1 - z) * h'_t
 
-Recurrent dropout (Gal and Ghahramani 2016) multiplies each h_{t-1} that a product reads by one mask, the same at
-all steps. Elsewhere, as in z * h_{t-1} of a GRU, h_{t-1} is as it is.
+Recurrent dropout (Gal and Ghahramani 2016) multiplies each h_{t-1} that a product reads by one mask, the same
+at all steps. Elsewhere, as in z * h_{t-1} of a GRU, h_{t-1} is as it is.
 
 Past a sequence's length its state stays as it is and y_t is zero; run in reverse it thus starts at its own
 end. Where ``reset[t, b]`` is true, an episode begins at step t: the step run next after this border, t or in
@@ -320,7 +320,7 @@ class Tape:
         return result if z is None else z[t] * state + (1 - z[t]) * result
 
     def d_zoned(self, part: int, t: int, d: np.ndarray) -> tuple[np.ndarray, Any]:
-        """The shares of a gradient of the state after step t: of the cell's result and of the state before it."""
+        """Of a gradient of the state after step t, what the cell's result and the state before it get."""
         z = self.zone[part]
         return (d, 0) if z is None else ((1 - z[t]) * d, z[t] * d)
 
@@ -408,7 +408,8 @@ def rnn_forward(
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         as it is. In int8 the tape is for no backward pass.
     zoneout : float or ndarray [T, B, H], or None
-        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. None means zero.
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes: a mask of numbers from
+        0 to 1, or one number for all. None means zero.
     recurrent_mask : ndarray [B, H] or None
         The factors of h_{t-1} as the products of the state read it, the same at all steps.
 
@@ -571,7 +572,8 @@ def indrnn_forward(
     reverse, lengths, reset, return_states, matmul_precision
         As in `rnn_forward`.
     zoneout : float or ndarray [T, B, H], or None
-        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. None means zero.
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes: a mask of numbers from
+        0 to 1, or one number for all. None means zero.
 
     Returns
     -------
@@ -742,9 +744,10 @@ def lstm_forward(
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         as it is. In int8 the tape is for no backward pass.
-    zoneout : (float or ndarray [T, B, P], float or ndarray [T, B, H]) or None
-        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. c has a z of its own. tanh reads c as it is before
-        zoneout; the projection comes before zoneout. None, also for one of them, means zero.
+    zoneout : (z_h, z_c) or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes, and that of c: masks
+        [T, B, P] and [T, B, H] of numbers from 0 to 1, or one number for all. None, also for one of them,
+        means zero. tanh reads c before zoneout; zoneout of h follows the projection.
     recurrent_mask : ndarray [B, P] or None
         The factors of h_{t-1} as the products of the state read it, the same at all steps.
 
@@ -957,7 +960,8 @@ def gru_forward(
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         as it is. In int8 the tape is for no backward pass.
     zoneout : float or ndarray [T, B, H], or None
-        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. None means zero.
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes: a mask of numbers from
+        0 to 1, or one number for all. None means zero.
     recurrent_mask : ndarray [B, H] or None
         The factors of h_{t-1} as the products of the state read it, the same at all steps.
 

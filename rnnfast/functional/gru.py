@@ -57,7 +57,8 @@ def gru_forward(
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         float32. In int8 the tape is for no backward pass.
     zoneout : float or ndarray [T, B, H], or None
-        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. None means zero.
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes: a mask of numbers from
+        0 to 1, or one number for all. None means zero.
     recurrent_mask : ndarray [B, H] or None
         The factors of h_{t-1} as the products of the state read it, the same at all steps.
 

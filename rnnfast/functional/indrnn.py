@@ -44,7 +44,8 @@ def indrnn_forward(
     reverse, lengths, reset, return_states, matmul_precision
         As in `rnn_forward`.
     zoneout : float or ndarray [T, B, H], or None
-        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. None means zero.
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes: a mask of numbers from
+        0 to 1, or one number for all. None means zero.
 
     Returns
     -------

@@ -142,9 +142,14 @@ def _masks(
     zoneout, recurrent_mask, widths: tuple[int, ...], leading: tuple[int, int], dtype: np.dtype
 ) -> PassMasks | None:
     """Zoneout and recurrent dropout as given; None: neither."""
-    drop = None if recurrent_mask is None else _floats("recurrent_mask", recurrent_mask, (leading[1], widths[0]), dtype)
+    drop = (
+        None
+        if recurrent_mask is None
+        else _floats("recurrent_mask", recurrent_mask, (leading[1], widths[0]), dtype)
+    )
     if zoneout is None:
         return None if drop is None else PassMasks(None, drop)
+    zone: tuple[Array | None, ...]
     if len(widths) == 1:
         zone = (_zone("zoneout", zoneout, (*leading, *widths), dtype),)
     elif not isinstance(zoneout, (tuple, list)) or len(zoneout) != len(widths):

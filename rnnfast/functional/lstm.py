@@ -81,9 +81,10 @@ def lstm_forward(
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         float32. In int8 the tape is for no backward pass.
-    zoneout : (float or ndarray [T, B, P], float or ndarray [T, B, H]) or None
-        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, 0..1: a mask, or one number for all. c has a z of its own. tanh reads c as it is before
-        zoneout; the projection comes before zoneout. None, also for one of them, means zero.
+    zoneout : (z_h, z_c) or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes, and that of c: masks
+        [T, B, P] and [T, B, H] of numbers from 0 to 1, or one number for all. None, also for one of them,
+        means zero. tanh reads c before zoneout; zoneout of h follows the projection.
     recurrent_mask : ndarray [B, P] or None
         The factors of h_{t-1} as the products of the state read it, the same at all steps.
 

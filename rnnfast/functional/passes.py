@@ -181,7 +181,13 @@ def own_columns(array: Array, number: int, H: int) -> Array:
 
 @to_nearest
 def _noise(
-    masks: PassMasks, number: int, initial: State | None, T: int, B: int, dtype: np.dtype, spare: list[Array] | None
+    masks: PassMasks,
+    number: int,
+    initial: State | None,
+    T: int,
+    B: int,
+    dtype: np.dtype,
+    spare: list[Array] | None,
 ) -> _core.Noise:
     """The masks of a pass in the form of the kernels."""
     zone = None if masks.zone is None else masks.zone(masks.start, masks.start + T)

@@ -43,15 +43,15 @@ class RNN(Recurrent):
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
     zoneout : float
-        The probability, in training, that a unit keeps its state in a step: h_t = z h_{t-1} + (1 - z) h'_t with
-        a random z of 0 or 1 for each unit, step and sequence. Evaluation has the expectation, z = zoneout. It is
-        a property too.
+        The probability p, in training, that a unit keeps its h in a step (a random mask of each step and
+        sequence). Evaluation has the expectation, p h_{t-1} + (1 - p) h'_t, where h'_t is what the cell
+        computes. It is a property too.
     recurrent_dropout : float
-        The probability, in training, that the products of the state read zero for a unit of h, at all steps of a
-        sequence alike; other units are scaled by 1 / (1 - p).
+        The probability p, in training, that products of the state read zero for a unit of h. A sequence has
+        one mask for all steps; the other units are scaled by 1 / (1 - p).
     weight_dropout : float
-        The probability, in training, that an entry of ``weight_hh`` is zero for a call; other entries are scaled
-        by 1 / (1 - p).
+        The probability p, in training, that an entry of ``weight_hh`` is zero during a call. The others are
+        scaled by 1 / (1 - p).
 
     Attributes
     ----------
@@ -68,9 +68,10 @@ class RNN(Recurrent):
     ----------
     Elman, "Finding structure in time", Cognitive Science 14 (1990).
     Zoneout: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR
-    (2017). Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in
-    recurrent neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing
-    and optimizing LSTM language models", ICLR (2018).
+    (2017).
+    Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
+    neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing and
+    optimizing LSTM language models", ICLR (2018).
 
     Examples
     --------
@@ -155,9 +156,9 @@ class IndRNN(Recurrent):
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
     zoneout : float
-        The probability, in training, that a unit keeps its state in a step: h_t = z h_{t-1} + (1 - z) h'_t with
-        a random z of 0 or 1 for each unit, step and sequence. Evaluation has the expectation, z = zoneout. It is
-        a property too.
+        The probability p, in training, that a unit keeps its h in a step (a random mask of each step and
+        sequence). Evaluation has the expectation, p h_{t-1} + (1 - p) h'_t, where h'_t is what the cell
+        computes. It is a property too.
 
     Attributes
     ----------
@@ -265,16 +266,16 @@ class LSTM(Recurrent):
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
     zoneout : float or pair of float
-        The probability, in training, that a unit keeps its state in a step: h_t = z h_{t-1} + (1 - z) h'_t with
-        a random z of 0 or 1 for each unit, step and sequence. Evaluation has the expectation, z = zoneout. It is
-        a property too. A pair is for h and c, which have masks of their own. tanh
-        reads c as it is before zoneout; the projection comes before zoneout.
+        The probability p, in training, that a unit keeps its h or c in a step (a random mask of each step and
+        sequence). A pair is for h and c; their masks always differ. Evaluation has the expectation,
+        p h_{t-1} + (1 - p) h'_t, where h'_t is what the cell computes. tanh reads c before zoneout; zoneout
+        of h follows the projection. It is a property too.
     recurrent_dropout : float
-        The probability, in training, that the products of the state read zero for a unit of h, at all steps of a
-        sequence alike; other units are scaled by 1 / (1 - p).
+        The probability p, in training, that products of the state read zero for a unit of h. A sequence has
+        one mask for all steps; the other units are scaled by 1 / (1 - p).
     weight_dropout : float
-        The probability, in training, that an entry of ``weight_hh`` is zero for a call; other entries are scaled
-        by 1 / (1 - p).
+        The probability p, in training, that an entry of ``weight_hh`` is zero during a call. The others are
+        scaled by 1 / (1 - p).
     forget_bias : float, optional
         The initial bias of the forget gate: f's slice of every ``bias_ih``, that of ``bias_hh`` being zero.
         1 helps a network to remember from the start. Without it f is initialised as the other gates.
@@ -310,9 +311,10 @@ class LSTM(Recurrent):
     large scale acoustic modeling", Interspeech (2014). Coupled gates: K. Greff et al., "LSTM: a search space
     odyssey", IEEE Transactions on Neural Networks and Learning Systems 28 (2017).
     Zoneout: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR
-    (2017). Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in
-    recurrent neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing
-    and optimizing LSTM language models", ICLR (2018).
+    (2017).
+    Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
+    neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing and
+    optimizing LSTM language models", ICLR (2018).
 
     Examples
     --------
@@ -430,15 +432,15 @@ class GRU(Recurrent):
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
     zoneout : float
-        The probability, in training, that a unit keeps its state in a step: h_t = z h_{t-1} + (1 - z) h'_t with
-        a random z of 0 or 1 for each unit, step and sequence. Evaluation has the expectation, z = zoneout. It is
-        a property too.
+        The probability p, in training, that a unit keeps its h in a step (a random mask of each step and
+        sequence). Evaluation has the expectation, p h_{t-1} + (1 - p) h'_t, where h'_t is what the cell
+        computes. It is a property too.
     recurrent_dropout : float
-        The probability, in training, that the products of the state read zero for a unit of h, at all steps of a
-        sequence alike; other units are scaled by 1 / (1 - p).
+        The probability p, in training, that products of the state read zero for a unit of h. A sequence has
+        one mask for all steps; the other units are scaled by 1 / (1 - p).
     weight_dropout : float
-        The probability, in training, that an entry of ``weight_hh`` is zero for a call; other entries are scaled
-        by 1 / (1 - p).
+        The probability p, in training, that an entry of ``weight_hh`` is zero during a call. The others are
+        scaled by 1 / (1 - p).
 
     Attributes
     ----------
@@ -457,9 +459,10 @@ class GRU(Recurrent):
     translation", arXiv:1406.1078v1 (2014); later versions of the paper have the reset gate before the
     product.
     Zoneout: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR
-    (2017). Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in
-    recurrent neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing
-    and optimizing LSTM language models", ICLR (2018).
+    (2017).
+    Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
+    neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing and
+    optimizing LSTM language models", ICLR (2018).
 
     Examples
     --------

@@ -67,13 +67,12 @@ class Masks(NamedTuple):
     def _zoneout(
         self, number: int, B: int, widths: tuple[int, ...], dtype: np.dtype, start: int, stop: int
     ) -> tuple[np.ndarray | None, ...]:
-        """1 where a unit keeps its value, else 0, at the steps start..stop: [steps, B, width] of each part."""
-        p, q = self.zoneout[0], self.zoneout[-1]
-        ends = np.cumsum([width if rate else 0 for rate, width in zip(self.zoneout, widths, strict=True)])
-        layer, shape = ZONEOUT * KINDS + number, (stop - start, B, int(ends[-1]))
-        mask = _core.zoneout_mask(*self.key, layer, shape, p, dtype, start, int(ends[0]), q)
-        own = np.split(mask, ends[:-1], axis=2)  # the units of all parts are side by side
-        return tuple(part if rate else None for part, rate in zip(own, self.zoneout, strict=True))
+        """1 where a unit keeps its value, else 0, at the steps start..stop: [steps, B, width] of each
+        part.""" p, q = self.zoneout[0], self.zoneout[-1] first = widths[0] if p else 0  # the units of h and
+        c are side by side rest = widths[-1] if q and len(widths) > 1 else 0 layer, shape = ZONEOUT * KINDS +
+        number, (stop - start, B, first + rest) mask = _core.zoneout_mask(*self.key, layer, shape, p, dtype,
+        start, first, q) parts = (mask[:, :, :first] if first else None, mask[:, :, first:] if rest else None)
+        return parts[: len(widths)]
 
     @to_nearest
     def on_weight(self, number: int, weight: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -72,7 +72,16 @@ class Recorder:
         steps = tuple([part[number] for part in self.states[1:]]) if self.states else None
         masks = self._masks and self._masks.of_pass(number, y.shape[1], cell.widths, y.dtype)
         tape = self._run(
-            cell, number, x, initial, y, final, sequences=sequences, steps=steps, spare=self._spare, masks=masks
+            cell,
+            number,
+            x,
+            initial,
+            y,
+            final,
+            sequences=sequences,
+            steps=steps,
+            spare=self._spare,
+            masks=masks,
         )
         self.tapes.append(tape)
         if self.states:

@@ -98,6 +98,8 @@ def test_a_stack_takes_its_layers_one_after_the_other() -> None:
         (rf.LSTM(2, 3, coupled_gates=True), "without coupled_gates"),
         (rf.LSTM(2, 3, cell_clip=1.0), "without cell_clip"),
         (rf.LSTM(2, 4, proj_size=3), "without proj_size"),
+        (rf.GRU(2, 4, zoneout=0.1), "without zoneout"),
+        (rf.LSTM(2, 4, zoneout=(0.0, 0.1)), "without zoneout"),
     ],
 )
 def test_layers_that_keras_lacks_are_refused(layer: Any, message: str) -> None:

@@ -105,7 +105,11 @@ def test_a_mask_of_zeros_or_ones_is_no_mask(name):
     if "recurrent_mask" in options:
         options["recurrent_mask"] = np.ones_like(options["recurrent_mask"])
     got, want = run(functional, case._replace(options=options)), run(functional, plain)
-    assert_close({name: got[name] for name in OUTPUTS if name in got}, {name: want[name] for name in OUTPUTS if name in want}, plain.K)
+    assert_close(
+        {name: got[name] for name in OUTPUTS if name in got},
+        {name: want[name] for name in OUTPUTS if name in want},
+        plain.K,
+    )
     assert_close(got, want, plain.K)
 
 

@@ -31,12 +31,16 @@ RESET = np.random.default_rng(3).random((T, B)) < 0.3
 RAGGED = {"lengths": LENGTHS, "reset": RESET}
 cells = pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 each_noise = pytest.mark.parametrize("noise", NOISE)
-CELLS_AND_NOISE = [(cell, noise) for cell in ("rnn", "lstm", "gru") for noise in NOISE] + [("indrnn", "zoneout")]
+CELLS_AND_NOISE = [(cell, noise) for cell in ("rnn", "lstm", "gru") for noise in NOISE] + [
+    ("indrnn", "zoneout")
+]
 all_noise = pytest.mark.parametrize(("cell", "noise"), CELLS_AND_NOISE)
 
 
 @all_noise
-@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "dropout": 0.2}], ids=["one", "stack"])
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 2, "bidirectional": True, "dropout": 0.2}], ids=["one", "stack"]
+)
 def test_gradients_are_finite_differences(cell: str, noise: str, options: dict[str, Any]) -> None:
     smooth = {"nonlinearity": "tanh"} if cell in ("rnn", "indrnn") else {}
     layer = double_layer(cell, 2, 3, **smooth, **options, **NOISE[noise])
@@ -147,7 +151,10 @@ def test_zoneout_keeps_units_at_the_rate_p(cell: str) -> None:
     n = kept.size
     assert abs(kept.mean() - p) < 5 * (p * (1 - p) / n) ** 0.5
     for axis in range(3):  # units, rows and steps are independent
-        first, second = np.take(kept, range(kept.shape[axis] - 1), axis), np.take(kept, range(1, kept.shape[axis]), axis)
+        first, second = (
+            np.take(kept, range(kept.shape[axis] - 1), axis),
+            np.take(kept, range(1, kept.shape[axis]), axis),
+        )
         assert abs((first & second).mean() - p * p) < 5 * (p * p * (1 - p * p) / first.size) ** 0.5
 
 
@@ -185,7 +192,9 @@ def test_weight_dropout_has_one_mask_for_a_call_and_each_pass() -> None:
     layer = rf.RNN(1, 200, bidirectional=True, weight_dropout=0.25, nonlinearity="identity", rng=0)
     for name, parameter in layer.named_parameters():
         parameter.data[...] = name.startswith("weight_hh")
-    y, _, tape = layer.forward(np.zeros((1, 2, 1)), np.eye(200, dtype=np.float32)[None, :2].repeat(2, 0), rng=1)
+    y, _, tape = layer.forward(
+        np.zeros((1, 2, 1)), np.eye(200, dtype=np.float32)[None, :2].repeat(2, 0), rng=1
+    )
     assert set(np.unique(y).tolist()) == {0.0, float(np.float32(1 / 0.75))}
     assert abs((y == 0).mean() - 0.25) < 0.08
     assert (y[0, :, :200] != y[0, :, 200:]).any()
@@ -198,7 +207,9 @@ def sigmoid(a: Any) -> Any:
     return 1 / (1 + (-a).exp())
 
 
-def papers_lstm(torch: Any, x: Any, h: Any, c: Any, w: dict[str, Any], z_h: Any, z_c: Any, drop: Any) -> tuple[Any, Any, Any]:
+def papers_lstm(
+    torch: Any, x: Any, h: Any, c: Any, w: dict[str, Any], z_h: Any, z_c: Any, drop: Any
+) -> tuple[Any, Any, Any]:
     """Krueger et al. 2017, section 3.2, with the h of Gal and Ghahramani 2016, equation 7."""
     ys = []
     for t in range(len(x)):
@@ -227,7 +238,11 @@ def papers_gru(torch: Any, x: Any, h: Any, w: dict[str, Any], z_h: Any, drop: An
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_the_papers_equations_in_torch(cell: str) -> None:
     torch = pytest.importorskip("torch")
-    rates: dict[str, Any] = {"zoneout": (0.2, 0.4) if cell == "lstm" else 0.2, "recurrent_dropout": 0.3, "weight_dropout": 0.1}
+    rates: dict[str, Any] = {
+        "zoneout": (0.2, 0.4) if cell == "lstm" else 0.2,
+        "recurrent_dropout": 0.3,
+        "weight_dropout": 0.1,
+    }
     layer = double_layer(cell, I, H, **rates)
     x, state = normal64(T, B, I), state_for(layer, B)
     tensors = [torch.tensor(part, requires_grad=True) for part in (x, *parts(state))]
@@ -302,7 +317,9 @@ def test_copies_keep_the_rates(cell: str, noise: str) -> None:
 @cells
 def test_training_in_bfloat16_and_evaluation_in_int8(cell: str) -> None:
     x = normal(T, B, I)
-    layer, exact = (small_layer(cell, matmul_precision=name, **NOISE["all"]) for name in ("bfloat16", "float32"))
+    layer, exact = (
+        small_layer(cell, matmul_precision=name, **NOISE["all"]) for name in ("bfloat16", "float32")
+    )
     got, want = (forward_backward(one, x, None, normal(T, B, H), rng=3) for one in (layer, exact))
     for name in want:
         np.testing.assert_allclose(got[name], want[name], atol=0.05 * np.abs(want[name]).max())

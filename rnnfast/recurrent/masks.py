@@ -67,11 +67,13 @@ class Masks(NamedTuple):
     def _zoneout(
         self, number: int, B: int, widths: tuple[int, ...], dtype: np.dtype, start: int, stop: int
     ) -> tuple[np.ndarray | None, ...]:
-        """1 where a unit keeps its value, else 0, at the steps start..stop: [steps, B, width] of each
-        part.""" p, q = self.zoneout[0], self.zoneout[-1] first = widths[0] if p else 0  # the units of h and
-        c are side by side rest = widths[-1] if q and len(widths) > 1 else 0 layer, shape = ZONEOUT * KINDS +
-        number, (stop - start, B, first + rest) mask = _core.zoneout_mask(*self.key, layer, shape, p, dtype,
-        start, first, q) parts = (mask[:, :, :first] if first else None, mask[:, :, first:] if rest else None)
+        """1 where a unit keeps its value, else 0, at the steps start..stop: [steps, B, width] each."""
+        p, q = self.zoneout[0], self.zoneout[-1]
+        first = widths[0] if p else 0  # the units of h and c are side by side
+        rest = widths[-1] if q and len(widths) > 1 else 0
+        layer, shape = ZONEOUT * KINDS + number, (stop - start, B, first + rest)
+        mask = _core.zoneout_mask(*self.key, layer, shape, p, dtype, start, first, q)
+        parts = (mask[:, :, :first] if first else None, mask[:, :, first:] if rest else None)
         return parts[: len(widths)]
 
     @to_nearest

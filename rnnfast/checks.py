@@ -130,10 +130,10 @@ def probability(name: str, value: Any) -> float:
     return number
 
 
-def zoneout(value: Any, parts: Sequence[str]) -> float | tuple[float, ...]:
-    """`value` as one probability p with 0 <= p < 1, or as one for each of several parts of a state."""
+def zoneout(value: Any, parts: Sequence[str]) -> tuple[float, ...]:
+    """A probability p with 0 <= p < 1 for each part of a state, from one for all or a pair."""
     if not isinstance(value, (tuple, list)):
-        return probability("zoneout", value)
+        return (probability("zoneout", value),) * len(parts)
     if len(parts) == 1:
         raise ValueError(f"zoneout: expected one probability, as the state has no c, got {shown(value)}")
     if len(value) != len(parts):

@@ -1,16 +1,19 @@
 """The recurrent layers: stacks of passes over time, their states, streams, recomputation, ragged batches.
 
-layers         RNN, LSTM, GRU, IndRNN: what each adds to all recurrent layers
+layers         RNN, LSTM, GRU: what each adds to all recurrent layers
+indrnn         IndRNN
 base           what they share: parameters, the calls, the tape of a call
 recomputation  passes that save states at the start of segments, and no gates
 states         the form of a stack's state, the layout of its sequences
+masks          dropout, zoneout, recurrent dropout and weight dropout of one call
 stack          the passes of one call: what forward collects, the backward loop
 stream         one step a call
 ragged         sequences of several lengths as one padded array, and back
 """
 
 from rnnfast.recurrent.base import Recurrent
-from rnnfast.recurrent.layers import GRU, LSTM, RNN, IndRNN
+from rnnfast.recurrent.indrnn import IndRNN
+from rnnfast.recurrent.layers import GRU, LSTM, RNN
 from rnnfast.recurrent.stream import Stream
 
 __all__ = ["GRU", "LSTM", "RNN", "IndRNN", "Recurrent", "Stream"]

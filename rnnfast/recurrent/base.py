@@ -39,9 +39,8 @@ class Recurrent(Module):
     cell: ClassVar[str]  # the name of the layer in the table of cells
     options: ClassVar[dict[str, Any]] = {}  # the cell's own attributes, with their defaults
     proj_size: int = 0  # the LSTM alone lets it be chosen
-    recurrent_dropout: float = 0.0
-    weight_dropout: float = 0.0
-    _zoneout: float | tuple[float, ...] = 0.0
+    recurrent_dropout = weight_dropout = 0.0
+    _zoneout: tuple[float, ...] = (0.0,)  # of each part of the state
     _precision = "float32"
     _derived: ClassVar[frozenset[str]] = frozenset({"state_form", "suffixes", "cells", "_spare"})
     _unsearched = _derived
@@ -143,25 +142,21 @@ class Recurrent(Module):
         dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
         self.state_form = StateForm(self.parts, widths, len(self.suffixes), dtype)
         self.cells = [
-            self._cell_of(suffix, {name: self._parameters[name + suffix].data for name in shapes})
-            for suffix, shapes in self._shapes()
+            self._cell_of(number, {name: self._parameters[name + suffix].data for name in shapes})
+            for number, (suffix, shapes) in enumerate(self._shapes())
         ]
         self._spare: list[Any] = []
 
-    def _cell_of(self, suffix: str, weights: dict[str, np.ndarray]) -> _core.Cell:
+    def _cell_of(self, number: int, weights: dict[str, np.ndarray]) -> _core.Cell:
         """The cell of a pass, with these weights."""
         options = {name: getattr(self, name) for name in self.options}
-        options |= {"matmul_precision": self._precision, "zoneout": self._rates()}
-        return _core.Cell(self.cell, weights, reverse=suffix.endswith("_reverse"), **options)
-
-    def _rates(self) -> tuple[float, ...]:
-        """The probability of zoneout of each part of the state."""
-        return self._zoneout if isinstance(self._zoneout, tuple) else (self._zoneout,) * len(self.parts)
+        options |= {"matmul_precision": self._precision, "zoneout": self._zoneout}
+        return _core.Cell(self.cell, weights, reverse=number % self._directions == 1, **options)
 
     @property
     def zoneout(self) -> float | tuple[float, ...]:
-        """The probability that a unit keeps its state in a step; of an LSTM also a pair, for h and c."""
-        return self._zoneout
+        """The probability that a unit keeps its state in a step; a pair where those of h and c differ."""
+        return self._zoneout if len(set(self._zoneout)) > 1 else self._zoneout[0]
 
     @zoneout.setter
     def zoneout(self, value: float | tuple[float, ...]) -> None:
@@ -325,12 +320,10 @@ class Recurrent(Module):
         if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
             initial = tuple([None if part is None else part.copy() for part in initial])
         masks, cells = None, self.cells
-        dropout = self.dropout if self.num_layers > 1 else 0.0
-        rates = (dropout, self._rates(), self.recurrent_dropout, self.weight_dropout)
-        if training and (any(rates[1]) or any(rates[:1] + rates[2:])):
-            masks = Masks(self._mask_key(rng), *rates)
-            if self.weight_dropout:
-                cells = self._with_weight_dropout(masks)
+        rates = self.recurrent_dropout, self.weight_dropout
+        if training and any((self.dropout and self.num_layers > 1, *self._zoneout, *rates)):
+            masks = Masks(self._mask_key(rng), self.dropout, self._zoneout, *rates)
+            cells = masks.on_cells(self.cells, self._cell_of)
         length = recomputation.segment_length(checkpoint, inputs)
         run = passes.pass_forward if length is None else partial(recomputation.pass_forward, length=length)
         if not self._trains:
@@ -346,14 +339,6 @@ class Recurrent(Module):
         tape = Tape(self, saved if self._trains else NO_GRADIENT)
         results = y, form.state_as_given(final, layout), tape
         return (*results, form.steps_as_given(recorder.states, layout)) if return_states else results
-
-    def _with_weight_dropout(self, masks: Masks) -> list[_core.Cell]:
-        """The cells of all passes, with masked copies of ``weight_hh``."""
-        cells = []
-        for number, (suffix, cell) in enumerate(zip(self.suffixes, self.cells, strict=True)):
-            masked = masks.on_weight(number, cell.weights["weight_hh"])
-            cells.append(self._cell_of(suffix, {**cell.weights, "weight_hh": masked}))
-        return cells
 
     def stream(self, batch: int = 1) -> Stream:
         """This layer, one step a call: weights packed once, state kept.

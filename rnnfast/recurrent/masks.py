@@ -6,6 +6,7 @@ needed again. t counts from the call's first step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -75,6 +76,15 @@ class Masks(NamedTuple):
         mask = _core.zoneout_mask(*self.key, layer, shape, p, dtype, start, first, q)
         parts = (mask[:, :, :first] if first else None, mask[:, :, first:] if rest else None)
         return parts[: len(widths)]
+
+    def on_cells(self, cells: list[_core.Cell], made: Callable[[int, dict], _core.Cell]) -> list[_core.Cell]:
+        """The cells of all passes, with weight dropout; ``made(number, weights)`` makes that of a pass."""
+        if not self.weight_dropout:
+            return cells
+        masked = [self.on_weight(number, cell.weights["weight_hh"]) for number, cell in enumerate(cells)]
+        return [
+            made(number, {**cells[number].weights, "weight_hh": own}) for number, own in enumerate(masked)
+        ]
 
     @to_nearest
     def on_weight(self, number: int, weight: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -16,7 +16,7 @@ from rnnfast import _core
 from rnnfast.arithmetic import to_nearest
 from rnnfast.functional.passes import PassMasks
 
-__all__ = ["Masks"]
+__all__ = ["KINDS", "RECURRENT", "WEIGHT", "ZONEOUT", "Masks"]
 
 MASK_NUMBERS = 2**20  # about how many numbers of a mask between layers are in memory at a time
 KINDS = 2**28  # the key's layer: that of dropout between layers; of other kinds, k * KINDS + the pass

@@ -17,9 +17,9 @@ from tolerances import assert_close, assert_same_bits
 
 import rnnfast as rf
 from rnnfast import _core
+from rnnfast.recurrent.masks import KINDS, RECURRENT, WEIGHT, ZONEOUT
 
 T, B, I, H = 7, 3, 4, 6
-KINDS = 2**28  # of the key's layer (rnnfast/recurrent/masks.py)
 NOISE: dict[str, dict[str, Any]] = {
     "zoneout": {"zoneout": 0.4},
     "recurrent": {"recurrent_dropout": 0.3},
@@ -249,10 +249,10 @@ def test_the_papers_equations_in_torch(cell: str) -> None:
     weights = {name: torch.tensor(own.data, requires_grad=True) for name, own in layer.named_parameters()}
     rows = len(layer.weight_hh_l0.data)
     width = H * len(tensors[1:])  # the units of h and c side by side
-    zone = _core.zoneout_mask(3, 0, KINDS, (T, B, width), 0.2, "float64", split=H, q=0.4)
+    zone = _core.zoneout_mask(3, 0, ZONEOUT * KINDS, (T, B, width), 0.2, "float64", split=H, q=0.4)
     masks = list(torch.tensor(zone).split(H, dim=-1))
-    masks.append(torch.tensor(_core.dropout_mask(3, 0, 2 * KINDS, (1, B, H), 0.3, "float64")[0]))
-    on_weight = torch.tensor(_core.dropout_mask(3, 0, 3 * KINDS, (1, rows, H), 0.1, "float64")[0])
+    masks.append(torch.tensor(_core.dropout_mask(3, 0, RECURRENT * KINDS, (1, B, H), 0.3, "float64")[0]))
+    on_weight = torch.tensor(_core.dropout_mask(3, 0, WEIGHT * KINDS, (1, rows, H), 0.1, "float64")[0])
     masked = {**weights, "weight_hh_l0": weights["weight_hh_l0"] * on_weight}
     paper = papers_lstm if cell == "lstm" else papers_gru
     y, *final = paper(torch, tensors[0], *(part[0] for part in tensors[1:]), masked, *masks)

@@ -25,6 +25,9 @@ typedef struct {
     ptrdiff_t (*packed_depth)(ptrdiff_t K);
     ptrdiff_t (*copy_size)(ptrdiff_t K);
 
+    /* Numbers of a worker's scratch memory for layer normalization, cells/norm.h. */
+    ptrdiff_t (*norm_scratch)(const Pass *p);
+
     /* Packing: kernels/pack.h. */
     void (*pack_by_rows)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);
     void (*pack_by_gates)(const Blocks *w, void *out, ptrdiff_t g0, ptrdiff_t g1);

@@ -69,6 +69,9 @@ typedef struct {
     Rows m;                        /* OUT   [B, H] of the present step forward, IN in the phase of W_m m; [chunk, B, H]
                                             backward; data NULL: no second product */
     Rows d_m;                      /* INOUT [T or a chunk, B, P] the gradient of W_m m: that of h, or of a slot */
+    const void *norm;              /* IN    the parameters of layer normalization (NormLayout); NULL: none */
+    void *d_norm;                  /* INOUT [B, count] the sums of their gradients, a row of the batch each; NULL: not wanted */
+    Rows d_out;                    /* INOUT [B, H] dh or dm of the present step, for the phase over whole rows; data NULL: none */
     const void *vector[MAX_VECTORS]; /* IN  [H] the vector weights, in the order of the table; NULL: not given */
     void *d_vector[MAX_VECTORS];   /* INOUT [H] the sums of their gradients */
     Rows state[MAX_PARTS];         /* OUT   [T, B, width] forward, IN backward: each part after every step, h first, which is
@@ -86,6 +89,28 @@ typedef struct {
     const void *fed_initial;       /* IN    [B, P] the initial h times these factors; NULL: zero */
     Rows fed;                      /* OUT   [T, B, P] forward, IN backward: h times these factors; data NULL: no dropout */
 } Pass;
+
+/* Where the parameters of layer normalization are, in numbers from the first, in the order of the slots. The gradients have
+ * the same places; those of the vector weights follow them. `slots` are those of the cell inside. */
+typedef struct {
+    ptrdiff_t slots, gain_x, gain_h, shift, gain_c, shift_c, vectors, count;
+} NormLayout;
+
+static inline NormLayout norm_layout(const Pass *p)
+{
+    const ptrdiff_t H = p->H;
+    NormLayout n = {.slots = cell_table[cell_table[p->cell].plain].S};
+    n.gain_h = n.gain_x + p->X * H;
+    n.shift = n.gain_h + p->G * H;
+    n.gain_c = n.shift + n.slots * H;
+    n.shift_c = n.gain_c + H;
+    n.vectors = n.shift_c + H;
+    n.count = n.vectors + MAX_VECTORS * H;
+    return n;
+}
+
+/* Whether layer normalization surrounds the cell. */
+static inline int is_normed(const Pass *p) { return cell_table[p->cell].plain != p->cell; }
 
 /* Whether the steps have a second product, W_m m. */
 static inline int has_second_product(const Pass *p)

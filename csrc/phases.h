@@ -13,6 +13,7 @@ typedef struct {
 /* The groups of a phase's units. */
 static inline ptrdiff_t groups_of_units(const Kernels *k, const Pass *p, int units)
 {
+    if (units == WHOLE_ROWS) return p->B;
     if (units == STEP_UNITS && p->G > 1) return padded_to(p->H, k->lanes) / k->lanes;
     return k->groups_of(units == OUTPUT_UNITS ? p->P : p->H);
 }

@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-enum { MAX_SLOTS = 4 };
+enum { MAX_SLOTS = 8 };
 
 /* Rows in two axes, time and batch, with a contiguous last axis. Row b of step s is at data + row_offset(rows, s, b).
  * Flat rows are counted step by step: row q = s*B + b, or q = start[s] + b where a step may have fewer than B rows. */

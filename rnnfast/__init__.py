@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rnnfast.nn import init, losses, optim, schedules
     from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
+    from rnnfast.nn.count import count_parameters
     from rnnfast.recurrent.ragged import pack_sequences, unpack_sequences
     from rnnfast.text import sampling
     from rnnfast.training.bptt import truncated_bptt
@@ -59,6 +60,7 @@ _ON_FIRST_USE = {
     "check_gradients": "rnnfast.training",
     "clip_grad_norm": "rnnfast.nn.clip",
     "clip_grad_value": "rnnfast.nn.clip",
+    "count_parameters": "rnnfast.nn.count",
     "fit": "rnnfast.training",
     "init": "rnnfast.nn.init",
     "load": "rnnfast.training",
@@ -105,6 +107,7 @@ __all__ = [
     "check_gradients",
     "clip_grad_norm",
     "clip_grad_value",
+    "count_parameters",
     "fit",
     "functional",
     "get_include",

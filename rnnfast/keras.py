@@ -209,6 +209,7 @@ def _suffixes(layer: Recurrent) -> list[str]:
         ("peephole", False),
         ("coupled_gates", False),
         ("cell_clip", None),
+        ("layer_norm", False),
         ("zoneout", 0.0),
     ):
         if getattr(layer, option, plain) != plain:

@@ -47,6 +47,14 @@ has a share of its own. tanh reads c'_t, and the peephole of o reads c_t::
 Recurrent dropout (Gal and Ghahramani 2016) multiplies each h_{t-1} that a product reads by one mask, the same
 at all steps. Elsewhere, as in z * h_{t-1} of a GRU, h_{t-1} is as it is.
 
+Layer normalization (Ba, Kiros and Hinton 2016) of RNN, LSTM and this second GRU: each product, W_ih·x_t and
+W_hh·h_{t-1} with all its blocks, becomes LN(product), to which the biases are added. The LSTM's output is
+o * tanh(LN(c_t)). The GRU of the paper normalizes the block of n apart from r and z::
+
+    LN(a) = weight * (a - mean(a)) / sqrt(mean((a - mean(a))**2) + 1e-5) + bias
+
+with a weight and a bias of each of them: ``ln_ih``, ``ln_hh`` and ``ln_c``.
+
 Past a sequence's length its state stays as it is and y_t is zero; run in reverse it thus starts at its own
 end. Where ``reset[t, b]`` is true, an episode begins at step t: the step run next after this border, t or in
 reverse t-1, starts from a state of zero. Both act by select, so that not even NaN passes.
@@ -81,6 +89,9 @@ __all__ = [
     "rnn_forward",
     "round_to_bfloat16",
 ]
+
+
+NORM_EPSILON = 1e-5  # of layer normalization
 
 
 def _sigmoid(a: np.ndarray) -> np.ndarray:
@@ -169,6 +180,15 @@ class Tape:
     extra : dict of str to ndarray
         The LSTM's further weights, where they were given: ``weight_hr`` [P, H] (without it P = H) and the
         peepholes ``weight_ci``, ``weight_cf``, ``weight_co`` [H].
+    norm : dict of str to ndarray
+        The parameters of layer normalization: ``ln_ih_weight``, …; empty without it.
+    d_norm : dict of str to ndarray
+        The sums of their gradients in the present backward pass.
+    normal : dict of str to list
+        Of each product that is normalized, "ih" and "hh", and of "c": at each step the normalized array
+        and its scale.
+    d_product_h : ndarray [T, B, G*H]
+        The gradient of W_hh·h_{t-1}.
     options : dict
         The RNN's and IndRNN's ``nonlinearity``; the LSTM's ``gates``, its blocks, and ``cell_clip``; the
         GRU's ``reset_after``.
@@ -199,10 +219,14 @@ class Tape:
         "bias_ih",
         "bounded",
         "cell",
+        "d_norm",
+        "d_product_h",
         "extra",
         "h_prev",
         "linked",
         "matmul_precision",
+        "norm",
+        "normal",
         "options",
         "order",
         "recurrent_mask",
@@ -228,6 +252,7 @@ class Tape:
         reset: np.ndarray | None,
         matmul_precision: str,
         extra: dict[str, np.ndarray | None] | None = None,
+        norm: dict[str, np.ndarray | None] | None = None,
         element_wise: bool = False,
         zoneout: Any = None,
         recurrent_mask: np.ndarray | None = None,
@@ -270,6 +295,10 @@ class Tape:
             for name, array in given.items()
         }
         self.H = H
+        self.norm = _checked_norm(norm or {}, rows, H, x.dtype)
+        self.d_norm: dict[str, np.ndarray] = {}
+        self.normal: dict[str, list[tuple[np.ndarray, ...]]] = {part: [()] * T for part in ("ih", "hh", "c")}
+        self.d_product_h = np.zeros((T, B, rows), x.dtype)
         self.order = range(T)[::-1] if reverse else range(T)
         self.h_prev = np.empty((T, B, P), x.dtype)
         self.steps: list[tuple[np.ndarray, ...]] = [()] * T
@@ -303,12 +332,44 @@ class Tape:
     def from_x(self) -> np.ndarray:
         """The input's part of every pre-activation, W_ih·x + b_ih, of all steps at once: [T, B, G*H]."""
         product = self.product(self.x, self.weight_ih.T)
+        if self.norm:
+            product = np.stack([self.normalized("ih", t, a) for t, a in enumerate(product)] or [product])
         return product if self.bias_ih is None else product + self.bias_ih
 
-    def from_h(self, h: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
-        """The state's part of one step's pre-activations, W_hh·h + b_hh, of these rows of W_hh: [B, G*H]."""
+    def from_h(self, t: int, h: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+        """The state's part of step t's pre-activations, W_hh·h + b_hh, of these rows of W_hh: [B, G*H]."""
         product = self.product(self.fed(h), self.weight_hh[rows].T, self.bounded)
+        if self.norm:
+            product = self.normalized("hh", t, product)
         return product if self.bias_hh is None else product + self.bias_hh[rows]
+
+    def normalized(self, part: str, t: int, a: np.ndarray) -> np.ndarray:
+        """LN(a) of an array [B, n] of step t; without layer normalization the array itself."""
+        if not self.norm:
+            return a
+        centered = a - a.mean(axis=-1, keepdims=True)
+        scale = 1 / np.sqrt((centered * centered).mean(axis=-1, keepdims=True) + NORM_EPSILON)
+        self.normal[part][t] = normal, scale = centered * scale, scale.astype(a.dtype)
+        return normal * self.norm[f"ln_{part}_weight"] + self.norm[f"ln_{part}_bias"]
+
+    def d_normalized(self, part: str, t: int, d: np.ndarray) -> np.ndarray:
+        """The gradient of `a` from that of ``normalized(part, t, a)``; adds those of the parameters."""
+        if not self.norm:
+            return d
+        normal, scale = self.normal[part][t]
+        weight, bias = f"ln_{part}_weight", f"ln_{part}_bias"
+        self.d_norm[weight] += (d * _used(d, normal)).sum(axis=0)
+        self.d_norm[bias] += d.sum(axis=0)
+        used = d.any(axis=-1, keepdims=True)  # rows of zeros stay so, whatever `normal` holds
+        normal, scale = np.where(used, normal, 0), np.where(used, scale, 0)
+        d_normal = d * self.norm[weight]
+        along = (d_normal * normal).mean(axis=-1, keepdims=True)
+        return scale * (d_normal - d_normal.mean(axis=-1, keepdims=True) - normal * along)
+
+    def through_state(self, t: int, d_from_h: np.ndarray) -> np.ndarray:
+        """The gradient of the h that step t read, from that of ``from_h(t, h)``."""
+        self.d_product_h[t] = self.d_normalized("hh", t, d_from_h)
+        return self.fed(self.product(self.d_product_h[t], self.weight_hh))
 
     def fed(self, h: np.ndarray) -> np.ndarray:
         """h, or its gradient, times the recurrent mask."""
@@ -354,16 +415,22 @@ class Tape:
         self, d_from_x: np.ndarray, d_from_h: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The gradients of x and the weights, from those of `from_x` and `from_h`, zero past the lengths."""
-        grads = {"weight_ih": self.outer_products(d_from_x, self.x)}
+        d_product_x, d_product_h = d_from_x, d_from_h
+        if self.norm:
+            d_product_x, d_product_h = np.empty_like(d_from_x), self.d_product_h
+            for t, d in enumerate(d_from_x):
+                d_product_x[t] = self.d_normalized("ih", t, d)
+        grads = {"weight_ih": self.outer_products(d_product_x, self.x)}
         if self.weight_hh.ndim == 2:
-            grads["weight_hh"] = self.outer_products(d_from_h, self.fed(self.h_prev))
+            grads["weight_hh"] = self.outer_products(d_product_h, self.fed(self.h_prev))
         else:
             grads["weight_hh"] = (d_from_h * _used(d_from_h, self.h_prev)).sum(axis=(0, 1))
         if self.bias_ih is not None:
             grads["bias_ih"] = d_from_x.sum(axis=(0, 1))
         if self.bias_hh is not None:
             grads["bias_hh"] = d_from_h.sum(axis=(0, 1))
-        return self.within(self.product(d_from_x, self.weight_ih)), grads
+        grads |= self.d_norm
+        return self.within(self.product(d_product_x, self.weight_ih)), grads
 
 
 def rnn_forward(
@@ -375,6 +442,10 @@ def rnn_forward(
     state: np.ndarray | None = None,
     *,
     nonlinearity: str = "tanh",
+    ln_ih_weight: np.ndarray | None = None,
+    ln_ih_bias: np.ndarray | None = None,
+    ln_hh_weight: np.ndarray | None = None,
+    ln_hh_bias: np.ndarray | None = None,
     reverse: bool = False,
     lengths: np.ndarray | None = None,
     reset: np.ndarray | None = None,
@@ -396,6 +467,8 @@ def rnn_forward(
     state : ndarray [B, H] or None
         The initial h; None means zero.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
+    ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias : ndarray [H] or None
+        Layer normalization of both products: all of them, or none.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then the state after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -453,6 +526,7 @@ def rnn_forward(
         raise ValueError(f"nonlinearity: expected one of {expected}, got {nonlinearity!r}")
     f, _ = _NONLINEARITIES[nonlinearity]
     weights = weight_ih, weight_hh, bias_ih, bias_hh
+    norm = _norm(ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias)
     tape = Tape(
         "rnn",
         1,
@@ -462,6 +536,7 @@ def rnn_forward(
         lengths,
         reset,
         matmul_precision,
+        norm=norm,
         zoneout=zoneout,
         recurrent_mask=recurrent_mask,
         nonlinearity=nonlinearity,
@@ -472,7 +547,7 @@ def rnn_forward(
     from_x = tape.from_x()
     for t in tape.order:
         h_prev = tape.before(t, h)
-        h_t = f(from_x[t] + tape.from_h(h_prev))
+        h_t = f(from_x[t] + tape.from_h(t, h_prev))
         tape.h_prev[t] = h_prev
         tape.steps[t] = (h_t,)
         h = h_steps[t] = tape.after(t, tape.zoned(0, t, h_t, h_prev), h)
@@ -507,7 +582,7 @@ def rnn_backward(
     dstate : ndarray [B, H]
         The gradient of the initial state.
     grads : dict of str to ndarray
-        ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh``.
+        ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh`` and the ``ln_…``.
 
     Raises
     ------
@@ -524,7 +599,7 @@ def rnn_backward(
     >>> dx.ravel(), grads["weight_ih"], grads["weight_hh"]
     (array([1., 1., 1.]), array([[7.]]), array([[4.]]))
     """
-    _check_tape(tape, "rnn")
+    _begin_backward(tape, "rnn")
     dh = tape.state("dstate", dstate, tape.H)
     dh_steps = tape.states("dy", dy, tape.H) + tape.states("dstates", dstates, tape.H)
     _, slope = _NONLINEARITIES[tape.options["nonlinearity"]]
@@ -535,7 +610,7 @@ def rnn_backward(
         dh_t = tape.within(dh + dh_steps[t], t)
         dh_t, dh_kept = tape.d_zoned(0, t, dh_t)
         d_gates[t] = dh_t * _used(dh_t, slope(h_t))
-        dh = tape.d_before(t, tape.fed(tape.product(d_gates[t], tape.weight_hh)) + dh_kept, dh)
+        dh = tape.d_before(t, tape.through_state(t, d_gates[t]) + dh_kept, dh)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, dh, grads
 
@@ -672,7 +747,7 @@ def indrnn_backward(
     >>> dx.ravel(), grads["weight_ih"], grads["weight_hh"]
     (array([0.25, 0.5 , 1.  ]), array([[5.25]]), array([3.]))
     """
-    _check_tape(tape, "indrnn")
+    _begin_backward(tape, "indrnn")
     dh = tape.state("dstate", dstate, tape.H)
     dh_steps = tape.states("dy", dy, tape.H) + tape.states("dstates", dstates, tape.H)
     _, slope = _NONLINEARITIES[tape.options["nonlinearity"]]
@@ -702,6 +777,12 @@ def lstm_forward(
     weight_co: np.ndarray | None = None,
     coupled_gates: bool = False,
     cell_clip: float | None = None,
+    ln_ih_weight: np.ndarray | None = None,
+    ln_ih_bias: np.ndarray | None = None,
+    ln_hh_weight: np.ndarray | None = None,
+    ln_hh_bias: np.ndarray | None = None,
+    ln_c_weight: np.ndarray | None = None,
+    ln_c_bias: np.ndarray | None = None,
     reverse: bool = False,
     lengths: np.ndarray | None = None,
     reset: np.ndarray | None = None,
@@ -733,6 +814,9 @@ def lstm_forward(
     cell_clip : float or None
         Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
         below the smallest normal number of the dtype holds c at zero.
+    ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias : ndarray [4*H] or None
+    ln_c_weight, ln_c_bias : ndarray [H] or None
+        Layer normalization of both products and of the c that the tanh reads: all of them, or none.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -784,6 +868,8 @@ def lstm_forward(
     _check_peepholes(peepholes, coupled_gates)
     cell_clip = _checked_clip(cell_clip, _plain("x", x).dtype)
     extra = {"weight_hr": weight_hr, **peepholes}
+    norm = _norm(ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias)
+    norm |= {"ln_c_weight": ln_c_weight, "ln_c_bias": ln_c_bias}
     tape = Tape(
         "lstm",
         len(gates),
@@ -794,6 +880,7 @@ def lstm_forward(
         reset,
         matmul_precision,
         extra,
+        norm=norm,
         zoneout=zoneout,
         recurrent_mask=recurrent_mask,
         gates=gates,
@@ -808,7 +895,7 @@ def lstm_forward(
     from_x = tape.from_x()
     for t in tape.order:
         h_prev, c_prev = tape.before(t, h), tape.before(t, c)
-        a = dict(zip(gates, np.split(from_x[t] + tape.from_h(h_prev), len(gates), axis=1), strict=True))
+        a = dict(zip(gates, np.split(from_x[t] + tape.from_h(t, h_prev), len(gates), axis=1), strict=True))
         i = _sigmoid(a["i"] + _peep(w_ci, c_prev))
         f = 1 - i if coupled_gates else _sigmoid(a["f"] + _peep(w_cf, c_prev))
         g = np.tanh(a["g"])
@@ -816,10 +903,11 @@ def lstm_forward(
         c_new = c_free if cell_clip is None else np.clip(c_free, -cell_clip, cell_clip)
         c_t = tape.zoned(1, t, c_new, c_prev)
         o = _sigmoid(a["o"] + _peep(w_co, c_t))
-        m = o * np.tanh(c_new)
+        tanh_c = np.tanh(tape.normalized("c", t, c_new))
+        m = o * tanh_c
         h_new = m if W_P is None else tape.product(m, W_P.T, True)
         tape.h_prev[t] = h_prev
-        tape.steps[t] = (i, f, g, o, c_prev, c_free, c_new, c_t)
+        tape.steps[t] = (i, f, g, o, c_prev, c_free, c_t, tanh_c)
         h = h_steps[t] = tape.after(t, tape.zoned(0, t, h_new, h_prev), h)
         c = c_steps[t] = tape.after(t, c_t, c)
     y = tape.within(h_steps)
@@ -854,7 +942,7 @@ def lstm_backward(
         The gradient of the initial (h, c).
     grads : dict of str to ndarray
         ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh``, ``weight_hr``,
-        ``weight_ci``, ``weight_cf``, ``weight_co``.
+        ``weight_ci``, ``weight_cf``, ``weight_co`` and the ``ln_…``.
 
     Raises
     ------
@@ -873,7 +961,7 @@ def lstm_backward(
     >>> dx.shape, dh.shape, dc.shape, {name: grad.shape for name, grad in grads.items()}
     ((5, 2, 3), (2, 4), (2, 4), {'weight_ih': (16, 3), 'weight_hh': (16, 4)})
     """
-    _check_tape(tape, "lstm")
+    _begin_backward(tape, "lstm")
     gates, cell_clip = tape.options["gates"], tape.options["cell_clip"]
     W_P, w_ci, w_cf, w_co = map(tape.extra.get, ("weight_hr", "weight_ci", "weight_cf", "weight_co"))
     T, B, P = tape.h_prev.shape
@@ -886,8 +974,7 @@ def lstm_backward(
     d_extra = {name: np.zeros_like(weight) for name, weight in tape.extra.items()}
 
     for t in reversed(tape.order):
-        i, f, g, o, c_prev, c_free, c_new, c_t = tape.steps[t]
-        tanh_c = np.tanh(c_new)
+        i, f, g, o, c_prev, c_free, c_t, tanh_c = tape.steps[t]
         dh_t, dc_t = tape.within(dh + dh_steps[t], t), tape.within(dc + dc_steps[t], t)
         dh_t, dh_kept = tape.d_zoned(0, t, dh_t)
         dm = dh_t if W_P is None else tape.product(dh_t, W_P)
@@ -895,7 +982,7 @@ def lstm_backward(
         tanh_c, o = _used(dm, tanh_c), _used(dm, o)
         d_o = dm * tanh_c * o * (1 - o)
         dc_t, dc_kept = tape.d_zoned(1, t, dc_t + _peep(w_co, d_o))
-        dc_t = dc_t + dm * o * (1 - tanh_c * tanh_c)
+        dc_t = dc_t + tape.d_normalized("c", t, dm * o * (1 - tanh_c * tanh_c))
         if cell_clip is not None:
             dc_t = np.where(np.abs(c_free) > cell_clip, 0, dc_t)
         i, f, g, c_prev = (_used(dc_t, array) for array in (i, f, g, c_prev))
@@ -910,7 +997,7 @@ def lstm_backward(
                     d_extra["weight_c" + gate] += (d[gate] * _used(d[gate], c_seen)).sum(axis=0)
         if dW_P is not None:
             d_extra["weight_hr"] += dW_P
-        dh = tape.d_before(t, tape.fed(tape.product(d_gates[t], tape.weight_hh)) + dh_kept, dh)
+        dh = tape.d_before(t, tape.through_state(t, d_gates[t]) + dh_kept, dh)
         dc = tape.d_before(t, dc_t * f + _peep(w_ci, d["i"]) + _peep(w_cf, d["f"]) + dc_kept, dc)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, (dh, dc), grads | d_extra
@@ -925,6 +1012,10 @@ def gru_forward(
     state: np.ndarray | None = None,
     *,
     reset_after: bool = True,
+    ln_ih_weight: np.ndarray | None = None,
+    ln_ih_bias: np.ndarray | None = None,
+    ln_hh_weight: np.ndarray | None = None,
+    ln_hh_bias: np.ndarray | None = None,
     reverse: bool = False,
     lengths: np.ndarray | None = None,
     reset: np.ndarray | None = None,
@@ -948,6 +1039,9 @@ def gru_forward(
         The initial h; None means zero.
     reset_after : bool
         Whether r acts after the product with W_hn or before it.
+    ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias : ndarray [3*H] or None
+        Layer normalization of both products: all of them, or none. Not with
+        ``reset_after=False``.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -993,6 +1087,9 @@ def gru_forward(
     ((5, 2, 4), (2, 4), True)
     """
     weights = weight_ih, weight_hh, bias_ih, bias_hh
+    norm = _norm(ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias)
+    if not reset_after and any(array is not None for array in norm.values()):
+        raise ValueError("ln_ih_weight: expected None with reset_after=False (layer norm needs it True)")
     tape = Tape(
         "gru",
         3,
@@ -1002,6 +1099,7 @@ def gru_forward(
         lengths,
         reset,
         matmul_precision,
+        norm=norm,
         zoneout=zoneout,
         recurrent_mask=recurrent_mask,
         reset_after=reset_after,
@@ -1014,9 +1112,13 @@ def gru_forward(
     for t in tape.order:
         h_prev = tape.before(t, h)
         x_r, x_z, p = np.split(from_x[t], 3, axis=1)
-        h_r, h_z = np.split(tape.from_h(h_prev, of_rz), 2, axis=1)
+        if reset_after:
+            h_r, h_z, q = np.split(tape.from_h(t, h_prev), 3, axis=1)
+        else:
+            h_r, h_z = np.split(tape.from_h(t, h_prev, of_rz), 2, axis=1)
         r, z = _sigmoid(x_r + h_r), _sigmoid(x_z + h_z)
-        q = tape.from_h(h_prev if reset_after else r * h_prev, of_n)
+        if not reset_after:
+            q = tape.from_h(t, r * h_prev, of_n)
         n = np.tanh(p + (r * q if reset_after else q))
         h_t = (1 - z) * n + z * h_prev
         tape.h_prev[t] = h_prev
@@ -1053,7 +1155,7 @@ def gru_backward(
     dstate : ndarray [B, H]
         The gradient of the initial state.
     grads : dict of str to ndarray
-        ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh``.
+        ``weight_ih``, ``weight_hh`` and, where they were given, ``bias_ih``, ``bias_hh`` and the ``ln_…``.
 
     Raises
     ------
@@ -1072,7 +1174,7 @@ def gru_backward(
     >>> dx.shape, dh.shape, sorted(grads)
     ((5, 2, 3), (2, 4), ['bias_hh', 'bias_ih', 'weight_hh', 'weight_ih'])
     """
-    _check_tape(tape, "gru")
+    _begin_backward(tape, "gru")
     reset_after = tape.options["reset_after"]
     dh = tape.state("dstate", dstate, tape.H)
     dh_steps = tape.states("dy", dy, tape.H) + tape.states("dstates", dstates, tape.H)
@@ -1091,18 +1193,18 @@ def gru_backward(
         d_n = dh_t * (1 - z) * (1 - n * n)
         d_z = dh_t * (h_seen - n) * z * (1 - z)
         d_q = d_n * _used(d_n, r) if reset_after else d_n
-        d_read = tape.product(d_q, W_n)  # of what q is a product with: h_prev, or r * h_prev
-        read = r * tape.fed(h_prev)
-        d_product, seen = (d_n, q) if reset_after else (d_read, tape.fed(h_prev))
-        r = _used(d_product, r)
-        d_r = d_product * _used(d_product, seen) * r * (1 - r)
+        d_m = None if reset_after else tape.product(d_q, W_n)  # of m = r * fed(h_prev)
+        d_product, seen = (d_n, q) if d_m is None else (d_m, tape.fed(h_prev))
+        used_r = _used(d_product, r)
+        d_r = d_product * _used(d_product, seen) * used_r * (1 - used_r)
         d_from_x[t] = np.concatenate((d_r, d_z, d_n), axis=1)
         d_from_h[t] = np.concatenate((d_r, d_z, d_q), axis=1)
-        if not reset_after:
-            dW_n += tape.outer_products(d_q, read)
-            d_read = d_read * r
-        d_read = tape.product(np.concatenate((d_r, d_z), axis=1), W_rz) + d_read
-        dh = tape.d_before(t, dh_t * z + tape.fed(d_read) + dh_kept, dh)
+        if d_m is None:
+            through_products = tape.through_state(t, d_from_h[t])
+        else:
+            dW_n += tape.outer_products(d_q, r * tape.fed(h_prev))
+            through_products = tape.fed(tape.product(d_from_h[t, :, : 2 * H], W_rz) + d_m * used_r)
+        dh = tape.d_before(t, dh_t * z + through_products + dh_kept, dh)
     dx, grads = tape.gradients(d_from_x, d_from_h)
     if not reset_after:
         grads["weight_hh"][2 * H :] = dW_n
@@ -1145,14 +1247,48 @@ def _pair(
     return state[0], state[1]
 
 
-def _check_tape(tape: Tape, cell: str) -> None:
-    """Refuse what is no tape of this cell's."""
+def _begin_backward(tape: Tape, cell: str) -> None:
+    """Refuse what is no tape of this cell's, and set the sums of gradients to zero."""
     if not isinstance(tape, Tape) or tape.cell != cell:
         raise ValueError(
             f"tape: expected one from {cell}_forward, got {getattr(tape, 'cell', type(tape).__name__)}"
         )
     if tape.matmul_precision == "int8":
         raise ValueError("tape: expected one with gradients, got one of products in int8, which have none")
+    tape.d_norm = {name: np.zeros_like(array) for name, array in tape.norm.items()}
+
+
+def _norm(
+    ln_ih_weight: np.ndarray | None,
+    ln_ih_bias: np.ndarray | None,
+    ln_hh_weight: np.ndarray | None,
+    ln_hh_bias: np.ndarray | None,
+) -> dict[str, np.ndarray | None]:
+    """The parameters of the layer normalization of both products, by name."""
+    return {
+        "ln_ih_weight": ln_ih_weight,
+        "ln_ih_bias": ln_ih_bias,
+        "ln_hh_weight": ln_hh_weight,
+        "ln_hh_bias": ln_hh_bias,
+    }
+
+
+def _checked_norm(
+    norm: dict[str, np.ndarray | None], rows: int, H: int, dtype: np.dtype
+) -> dict[str, np.ndarray]:
+    """The parameters of layer normalization, all of them or an empty dict; of c [H], of products [rows]."""
+    absent = [name for name, array in norm.items() if array is None]
+    if len(absent) == len(norm):
+        return {}
+    if absent:
+        raise ValueError(
+            f"{absent[0]}: expected an array, as others of layer normalization are given, got None"
+        )
+    return {
+        name: _checked(name, array, (H if name.startswith("ln_c") else rows,), dtype)
+        for name, array in norm.items()
+        if array is not None
+    }
 
 
 def _check_peepholes(peepholes: dict[str, np.ndarray | None], coupled_gates: bool) -> None:

@@ -13,7 +13,7 @@ import pytest
 from arrays import as_state, named_parts
 
 import rnnfast as rf
-from rnnfast import _core
+from rnnfast import _core, reference
 from rnnfast.functional import passes
 
 VARIANTS = {
@@ -39,7 +39,17 @@ OPTIONS = {  # a variant, and what more `make` is asked for
     "lstm-wide-projection": ("lstm", {"P": 37}),
     "lstm-all": ("lstm", {"peephole": True, "coupled_gates": True, "cell_clip": 0.4, "P": 2}),
     "gru-reset-before": ("gru", {"reset_after": False}),
+    "rnn-norm": ("rnn-tanh", {"layer_norm": True}),
+    "rnn-sigmoid-norm": ("rnn-sigmoid", {"layer_norm": True}),
+    "lstm-norm": ("lstm", {"layer_norm": True}),
+    "lstm-all-norm": (
+        "lstm",
+        {"peephole": True, "coupled_gates": True, "cell_clip": 0.4, "P": 2, "layer_norm": True},
+    ),
+    "gru-norm": ("gru", {"layer_norm": True}),
 }
+# About the weights of layer normalization. With larger ones, errors grow from step to step in long sequences.
+GAINS = {"ln_ih_weight": 0.7, "ln_hh_weight": 0.2, "ln_c_weight": 0.3}
 all_options = pytest.mark.parametrize("name", OPTIONS)
 SHAPES = [  # T, B, I, H
     (0, 5, 3, 17),
@@ -108,15 +118,15 @@ def make(
 ) -> Case:
     """A layer at torch's default weight scale, with nonzero distinct states and gradients on every result.
 
-    `name` is one of OPTIONS. An LSTM may be asked for peepholes and a projection to P; what else is asked
-    goes to the forward function.
+    `name` is one of OPTIONS. An LSTM may be asked for peepholes and a projection to P, and a layer for layer
+    normalization; what else is asked goes to the forward function.
     """
     variant, more = OPTIONS[name]
     asked = {**more, **asked}
-    peephole, P = asked.pop("peephole", False), asked.pop("P", None)
+    peephole, P, norm = asked.pop("peephole", False), asked.pop("P", None), asked.pop("layer_norm", False)
     cell, options = VARIANTS[variant]
     options = {**options, "reverse": reverse, **asked}
-    info = _core.cell_info(cell, **options)
+    info = _core.cell_info(cell, layer_norm=norm, **options)
     rng = np.random.default_rng([len(info.gates), T, B, I, H])
     bound = H**-0.5
     wanted = {name: bias for name in info.optional} | dict.fromkeys(info.vectors, peephole) | {"weight_hr": P}
@@ -127,7 +137,9 @@ def make(
         cell,
         options,
         x=rng.normal(size=(T, B, I)),
-        weights={name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()},
+        weights={
+            name: rng.uniform(-bound, bound, shape) + GAINS.get(name, 0.0) for name, shape in shapes.items()
+        },
         state=tuple(rng.normal(size=(B, width)) for width in widths),
         dy=rng.normal(size=(T, B, widths[0])),
         dstate=tuple(rng.normal(size=(B, width)) for width in widths),
@@ -157,14 +169,14 @@ def make_ragged(
 def with_masks(case: Case, which: str = "both", p: float | None = None) -> Case:
     """The case with zoneout, with recurrent dropout or with both; p: one number for zoneout, without masks.
 
-    An IndRNN has zoneout alone.
+    An IndRNN has zoneout alone, a cell with layer normalization recurrent dropout alone.
     """
     T, B, _ = case.x.shape
     widths = [part.shape[1] for part in case.state]
     rng = np.random.default_rng([T, B, *widths])
     zones = [(rng.random((T, B, width)) < 0.4).astype(case.x.dtype) for width in widths]
     options = dict(case.options)
-    if which != "dropout":
+    if which != "dropout" and "ln_ih_weight" not in case.weights:
         options["zoneout"] = as_state(tuple(zones if p is None else [p] * len(widths)))
     if which != "zoneout" and case.cell != "indrnn":
         options["recurrent_mask"] = (rng.random((B, widths[0])) < 0.7).astype(case.x.dtype) / 0.7
@@ -179,6 +191,15 @@ def forward(module: ModuleType, case: Case) -> tuple[dict[str, np.ndarray], Any]
     for every in states:
         outputs |= named_parts("states_", every)
     return outputs, tape
+
+
+def largest_scale(case: Case) -> float:
+    """The largest factor by which layer normalization multiplies a number of this case; 0 without it."""
+    if "ln_ih_weight" not in case.weights:
+        return 0.0
+    _, tape = forward(reference, case.astype(np.float64))
+    scales = [scale for steps in tape.normal.values() for step in steps if step for scale in step[1].ravel()]
+    return max(scales, default=1.0)
 
 
 def backward(module: ModuleType, case: Case, tape: Any) -> dict[str, np.ndarray]:

@@ -111,12 +111,15 @@ def test_tables_show_the_error_of_gradients_after_training():
 def test_rows_say_their_precision_and_are_over_the_first(monkeypatch):
     monkeypatch.setattr(contenders, "PEERS", ())
     rows = compare("gru", 3, 2, 4, 5, precisions=["bfloat16", "float32", "bfloat16"], seconds=0.02)
-    labels = ["rnnfast float32", "reference float32", "numpy float32", "rnnfast bfloat16"]
-    assert [row.label for row in rows] == 2 * labels
-    assert rows[0].ratio == rows[4].ratio == 1.0
-    assert rows[0].error < 1e-5 < rows[3].error
-    (evaluation, training) = compare("gru", 3, 2, 4, 5, precisions=["bfloat16"], seconds=0.02)
+    float32 = ["rnnfast float32", "unfrozen float32", "reference float32", "numpy float32"]
+    evaluated = [*float32, "rnnfast bfloat16", "unfrozen bfloat16"]
+    trained = [label for label in evaluated if "unfrozen" not in label]
+    assert [row.label for row in rows] == evaluated + trained
+    assert rows[0].ratio == rows[6].ratio == 1.0
+    assert rows[0].error == rows[1].error < 1e-5 < rows[4].error
+    (evaluation, unfrozen, training) = compare("gru", 3, 2, 4, 5, precisions=["bfloat16"], seconds=0.02)
     assert evaluation.ratio == training.ratio == 1.0
+    assert unfrozen.label == "unfrozen bfloat16"
     rows = compare("gru", 3, 2, 4, 5, dtype="float64", seconds=0.02)
     assert {row.precision for row in rows} == {"float64"}
 

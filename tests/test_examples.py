@@ -22,6 +22,7 @@ SHORT = {  # arguments, and what the output must match
     ),
     "darts_forecast": (["3"], r"forecasts differ by at most \S+e-0[678]"),
     "digits": (["--epochs", "12"], r"GRU +9\d\.\d% of 397 right"),
+    "layer_norm": (["--updates", "150"], r"LSTM, layer norm +(9[5-9]|100)"),
     "long_sequence": (["--steps", "500", "--updates", "100"], r"right on new sequences: (0\.9|1)"),
     "onnx_model": ([], r"rnnfast: largest difference from the model \S+e-0[678]"),
     "recurrent_ppo": (["1"], r"parameters differ by at most \S+e-0[678]"),

@@ -5,7 +5,7 @@
  *     i, f = sigmoid(b + W x + W h_prev [+ w_c c_prev]),   g = tanh(b + W x + W h_prev)          slots i f g o
  *     c = [clip] f * c_prev + i * g
  *     o = sigmoid(b + W x + W h_prev [+ w_co c])
- *     m = o * tanh(c),   h = [W_hr] m
+ *     m = o * tanh(c),   h = [W_hr] m                  normed: tanh(N(c) * gain + shift), cells/norm.h
  *
  *     dm = dh [W_hr]
  *     do = dm * tanh(c) * o (1 - o)
@@ -38,7 +38,18 @@ static ALWAYS_INLINE vec v_within(real bound, vec c, vec below, vec above, vec x
     return v_where_less(c, v_set1(-bound), below, x);
 }
 
-static ALWAYS_INLINE void lstm_forward_with(const Pass *p, const int M, const CellVector *at, const int coupled)
+/* m, or h without a projection, from what the tanh reads. */
+static ALWAYS_INLINE void lstm_output(const Pass *p, const int M, const CellVector *at, const vec *o, vec *c)
+{
+    v_tanh(M, c);
+    EACH(m) c[m] = v_mul(o[m], c[m]);
+    if (p->m.data) EACH(m) v_store_at(at[m].row->m, &at[m], c[m]);
+    else v_store_state(p, PART_H, M, at, c);
+}
+
+/* `normed`: the output waits until c is normalized, and o is in its slot. */
+static ALWAYS_INLINE void lstm_forward_with(const Pass *p, const int M, const CellVector *at, const int coupled,
+                                            const int normed)
 {
     const ptrdiff_t H = p->H;
     const real bound = (real)p->cell_clip;
@@ -66,14 +77,11 @@ static ALWAYS_INLINE void lstm_forward_with(const Pass *p, const int M, const Ce
     v_store_state(p, PART_C, M, at, c);
     if (p->vector[LSTM_CO]) EACH(m) o[m] = v_weighted(p->vector[LSTM_CO], &at[m], v_load_at(at[m].row->now[PART_C], &at[m]), o[m]);
     v_sigmoid(M, o);
-    if (p->save) EACH(m) { /* as above */
+    if (p->save || normed) EACH(m) { /* as above */
         if (!coupled) v_store_at(at[m].row->gates + LSTM_F * H, &at[m], f[m]);
         v_store_at(at[m].row->gates + LSTM_O * H, &at[m], o[m]);
     }
-    v_tanh(M, c);
-    EACH(m) c[m] = v_mul(o[m], c[m]);
-    if (p->m.data) EACH(m) v_store_at(at[m].row->m, &at[m], c[m]);
-    else v_store_state(p, PART_H, M, at, c);
+    if (!normed) lstm_output(p, M, at, o, c);
 }
 
 /* c of a finished step before zoneout, with the bits of the forward step. */
@@ -91,7 +99,7 @@ static ALWAYS_INLINE vec lstm_computed_c(const Pass *p, const CellVector *at, co
 }
 
 static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec dm, vec tanh_c, const int coupled,
-                                        const int guard)
+                                        const int normed, const int guard)
 {
     const ptrdiff_t H = p->H;
     const int zoned = p->zone[PART_C].data != NULL;
@@ -102,6 +110,7 @@ static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec
     const vec o = v_load_at(row->gates + LSTM_O * H, at), c_prev = v_load_at(row->prev[PART_C], at), zero = v_zero();
     const vec carried = v_load_at(row->d[PART_C], at);
     const vec d_o = v_guarded(guard, dm, v_sigmoid_slope(v_mul(dm, tanh_c), o), zero);
+    const vec through_m = normed ? v_load_at(row->now[PART_C], at) : v_guarded(guard, dm, v_tanh_slope(v_mul(dm, o), tanh_c), zero);
     vec later = row->d_step[PART_C] ? v_add(carried, v_load_at(row->d_step[PART_C], at)) : carried, kept = zero;
     vec dc, d_i, d_f, dc_prev;
 
@@ -110,7 +119,7 @@ static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec
         kept = v_mul(v_load_at(row->masks->zone[PART_C], at), later);
         later = v_sub(later, kept);
     }
-    dc = v_add(later, v_guarded(guard, dm, v_tanh_slope(v_mul(dm, o), tanh_c), zero));
+    dc = v_add(later, through_m);
     if (p->vector[LSTM_CO] && !zoned) dc = v_weighted(p->vector[LSTM_CO], at, d_o, dc);
     if (bound < INFINITY) dc = v_within(bound, v_fma(f, c_prev, v_mul(i, g)), zero, zero, dc);
     d_i = v_mul(dc, g);
@@ -129,35 +138,36 @@ static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec
     v_store_at(row->gates + LSTM_O * H, at, d_o);
 }
 
+/* `normed`: now[PART_C] holds the gradient of c through m, and c_normal the tanh. */
 static ALWAYS_INLINE void lstm_backward_with(const Pass *p, const int M, const CellVector *at, const vec *dm,
-                                             const int coupled)
+                                             const int coupled, const int normed)
 {
     /* Not finite if any value that is read is not: c is NaN where i, f or g is, and where c_prev is unless it was clipped. */
     vec tanh_c[ABREAST], read = v_zero();
 
-    EACH(m) tanh_c[m] = lstm_computed_c(p, &at[m], coupled);
+    EACH(m) tanh_c[m] = normed ? v_load_at(at[m].row->c_normal, &at[m]) : lstm_computed_c(p, &at[m], coupled);
     EACH(m) read = v_add(read, v_add(tanh_c[m], v_load_at(at[m].row->gates + LSTM_O * p->H, &at[m])));
     if (p->cell_clip < INFINITY) EACH(m) read = v_add(read, v_load_at(at[m].row->prev[PART_C], &at[m]));
-    v_tanh(M, tanh_c);
-    if (v_all_finite(read)) EACH(m) lstm_gradient(p, &at[m], dm[m], tanh_c[m], coupled, 0);
-    else EACH(m) lstm_gradient(p, &at[m], dm[m], tanh_c[m], coupled, 1);
+    if (!normed) v_tanh(M, tanh_c);
+    if (v_all_finite(read)) EACH(m) lstm_gradient(p, &at[m], dm[m], tanh_c[m], coupled, normed, 0);
+    else EACH(m) lstm_gradient(p, &at[m], dm[m], tanh_c[m], coupled, normed, 1);
 }
 
 static ALWAYS_INLINE void lstm_cell_forward(const Pass *p, const int M, const CellVector *at)
 {
-    lstm_forward_with(p, M, at, 0);
+    lstm_forward_with(p, M, at, 0, 0);
 }
 static ALWAYS_INLINE void lstm_coupled_cell_forward(const Pass *p, const int M, const CellVector *at)
 {
-    lstm_forward_with(p, M, at, 1);
+    lstm_forward_with(p, M, at, 1, 0);
 }
 static ALWAYS_INLINE void lstm_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dm)
 {
-    lstm_backward_with(p, M, at, dm, 0);
+    lstm_backward_with(p, M, at, dm, 0, 0);
 }
 static ALWAYS_INLINE void lstm_coupled_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dm)
 {
-    lstm_backward_with(p, M, at, dm, 1);
+    lstm_backward_with(p, M, at, dm, 1, 0);
 }
 
 /* The first phase with a projection keeps dh, for the product with W_hr and the gradient of W_hr. */

@@ -12,6 +12,9 @@
  *     gru_before    n r z      S 3  X 3  G 2      r acts before the product with W_hn
  *     indrnn        a          S 1  X 1  G 0      an element-wise recurrence
  *
+ * Layer normalization surrounds a cell: rnn_norm, lstm_norm, gru_norm, lstm_coupled_norm. It keeps both products apart, so S = X
+ * + G, and the second half of the slots has the order of the cell's last G slots (cells/norm.h).
+ *
  * A step runs in phases. A phase starts when all units of its rows have finished the phase before, so it may read whole rows
  * of what that one wrote. Most cells have one phase. A second product within a step, W_m m, is a phase of its own: lstm and
  * lstm_coupled have it where weight_hr is given, gru_before always.
@@ -27,10 +30,13 @@
 
 #include "rows.h"
 
-/* The weights of a layer in one direction, in the order of rnnfast_weights (rnnfast.h). */
-enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, WEIGHT_CI, WEIGHT_CF, WEIGHT_CO, WEIGHTS };
+/* The weights of a layer in one direction; the first ones in the order of rnnfast_weights (rnnfast.h). */
+enum {
+    WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, WEIGHT_CI, WEIGHT_CF, WEIGHT_CO,
+    LN_IH_WEIGHT, LN_IH_BIAS, LN_HH_WEIGHT, LN_HH_BIAS, LN_C_WEIGHT, LN_C_BIAS, WEIGHTS
+};
 
-enum { MAX_PARTS = 2, MAX_PHASES = 3, MAX_VECTORS = 3 };
+enum { MAX_PARTS = 2, MAX_PHASES = 4, MAX_VECTORS = 3 };
 enum { PART_H, PART_C }; /* parts of a state; h, which is also the output, comes first */
 
 /* Which value of the state a vector multiplies: PREVIOUS + a part before the step, PRESENT + a part after it. */
@@ -40,9 +46,9 @@ typedef struct {
     int weight, slot, operand;
 } VectorWeight;
 
-/* What the groups of a phase divide: hidden units as W_hh is packed for the forward step, hidden units in a flat packing, or the
- * P numbers of h. */
-enum { NO_PHASE, STEP_UNITS, HIDDEN_UNITS, OUTPUT_UNITS };
+/* What the groups of a phase divide: hidden units as W_hh is packed for the forward step, hidden units in a flat packing, the P
+ * numbers of h, or the rows of the batch. */
+enum { NO_PHASE, STEP_UNITS, HIDDEN_UNITS, OUTPUT_UNITS, WHOLE_ROWS };
 
 /* A phase of a step; the cell's file has its function. */
 typedef struct {
@@ -57,6 +63,7 @@ typedef struct {
     const char *layer;        /* the name of its pair of functions, and of its class in lower case */
     const char *option;       /* the keyword argument of the layer that selects this row, or NULL */
     int option_value;         /* the value of that argument, as a truth value, which selects this row */
+    int plain;                /* the row without layer normalization, which `layer_norm` selects as well; or this row itself */
     const char *gates;        /* the blocks of weight_ih, one letter each */
     const char *parts;        /* the parts of the state, one letter each */
     int S, X, G;
@@ -82,29 +89,54 @@ typedef struct {
                  {HIDDEN_UNITS, .needs = BIT(WEIGHT_HR)}}, \
     .m_weight = WEIGHT_HR, .m_slot = NO_SLOT
 
+#define NORMS (BIT(LN_IH_WEIGHT) | BIT(LN_IH_BIAS) | BIT(LN_HH_WEIGHT) | BIT(LN_HH_BIAS))
+#define C_NORMS (BIT(LN_C_WEIGHT) | BIT(LN_C_BIAS))
+/* Backward, the first phases keep dh, or with a projection dm, for the phase over whole rows. */
+#define NORM_PHASES_OF \
+    .forward = {{STEP_UNITS}, {WHOLE_ROWS}, {OUTPUT_UNITS, .needs = BIT(WEIGHT_HR)}}, \
+    .backward = {{OUTPUT_UNITS, .excludes = BIT(WEIGHT_HR)}, {OUTPUT_UNITS, .needs = BIT(WEIGHT_HR)}, \
+                 {HIDDEN_UNITS, .needs = BIT(WEIGHT_HR)}, {WHOLE_ROWS}}
+
 /* CELL(number, name, fields): the cell's file, csrc/cells/, defines the functions of its phases as name_forward and
  * name_backward. The first rows are the cells of rnnfast.h, in its order. */
 #define CELL_TABLE(CELL) \
-    CELL(RNN, rnn, .layer = "rnn", .gates = "a", .parts = "h", .S = 1, .X = 1, .G = 1, \
+    CELL(RNN, rnn, .plain = RNN, .layer = "rnn", .gates = "a", .parts = "h", .S = 1, .X = 1, .G = 1, \
          .required = DENSE, .optional = BIASES, ONE_PHASE) \
-    CELL(LSTM, lstm, .layer = "lstm", .option = "coupled_gates", .option_value = 0, .gates = "ifgo", .parts = "hc", \
+    CELL(LSTM, lstm, .plain = LSTM, .layer = "lstm", .option = "coupled_gates", .option_value = 0, .gates = "ifgo", .parts = "hc", \
          .S = 4, .X = 4, .G = 4, .x_block = {0, 1, 2, 3}, .h_block = {0, 1, 2, 3}, .required = DENSE, \
          .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CF) | BIT(WEIGHT_CO), PROJECTION, \
          .vectors = 3, .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 3, PRESENT + PART_C}, \
                                   {WEIGHT_CF, 1, PREVIOUS + PART_C}}) \
-    CELL(GRU, gru, .layer = "gru", .option = "reset_after", .option_value = 1, .gates = "rzn", .parts = "h", \
+    CELL(GRU, gru, .plain = GRU, .layer = "gru", .option = "reset_after", .option_value = 1, .gates = "rzn", .parts = "h", \
          .S = 4, .X = 3, .G = 3, .x_block = {2, 0, 1}, .h_block = {0, 1, 2}, .required = DENSE, .optional = BIASES, \
          ONE_PHASE) \
-    CELL(LSTM_COUPLED, lstm_coupled, .layer = "lstm", .option = "coupled_gates", .option_value = 1, .gates = "igo", \
+    CELL(LSTM_COUPLED, lstm_coupled, .plain = LSTM_COUPLED, .layer = "lstm", .option = "coupled_gates", .option_value = 1, .gates = "igo", \
          .parts = "hc", .S = 3, .X = 3, .G = 3, .x_block = {0, 1, 2}, .h_block = {0, 1, 2}, .required = DENSE, \
          .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CO), PROJECTION, \
          .vectors = 2, .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 2, PRESENT + PART_C}}) \
-    CELL(GRU_BEFORE, gru_before, .layer = "gru", .option = "reset_after", .option_value = 0, .gates = "rzn", .parts = "h", \
+    CELL(GRU_BEFORE, gru_before, .plain = GRU_BEFORE, .layer = "gru", .option = "reset_after", .option_value = 0, .gates = "rzn", .parts = "h", \
          .S = 3, .X = 3, .G = 2, .x_block = {2, 0, 1}, .h_block = {2, 0, 1}, .required = DENSE, .optional = BIASES, \
          .forward = {{STEP_UNITS}, {HIDDEN_UNITS}}, .backward = {{OUTPUT_UNITS}, {HIDDEN_UNITS}}, \
          .m_weight = WEIGHT_HH, .m_block = 2, .m_slot = 0) \
-    CELL(INDRNN, indrnn, .layer = "indrnn", .gates = "a", .parts = "h", .S = 1, .X = 1, .G = 0, .required = DENSE, \
-         .optional = BIT(BIAS_IH), ONE_PHASE, .vectors = 1, .vector = {{WEIGHT_HH, 0, PREVIOUS + PART_H}})
+    CELL(INDRNN, indrnn, .plain = INDRNN, .layer = "indrnn", .gates = "a", .parts = "h", .S = 1, .X = 1, .G = 0, .required = DENSE, \
+         .optional = BIT(BIAS_IH), ONE_PHASE, .vectors = 1, .vector = {{WEIGHT_HH, 0, PREVIOUS + PART_H}}) \
+    CELL(RNN_NORM, rnn_norm, .plain = RNN, .layer = "rnn", .gates = "a", .parts = "h", .S = 2, .X = 1, .G = 1, \
+         .required = DENSE | NORMS, .optional = BIASES, NORM_PHASES_OF) \
+    CELL(LSTM_NORM, lstm_norm, .plain = LSTM, .layer = "lstm", .option = "coupled_gates", .option_value = 0, .gates = "ifgo", \
+         .parts = "hc", .S = 8, .X = 4, .G = 4, .x_block = {0, 1, 2, 3}, .h_block = {0, 1, 2, 3}, \
+         .required = DENSE | NORMS | C_NORMS, \
+         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CF) | BIT(WEIGHT_CO), NORM_PHASES_OF, \
+         .m_weight = WEIGHT_HR, .m_slot = NO_SLOT, .vectors = 3, \
+         .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 3, PRESENT + PART_C}, {WEIGHT_CF, 1, PREVIOUS + PART_C}}) \
+    CELL(GRU_NORM, gru_norm, .plain = GRU, .layer = "gru", .option = "reset_after", .option_value = 1, .gates = "rzn", \
+         .parts = "h", .S = 6, .X = 3, .G = 3, .x_block = {2, 0, 1}, .h_block = {0, 1, 2}, .required = DENSE | NORMS, \
+         .optional = BIASES, NORM_PHASES_OF) \
+    CELL(LSTM_COUPLED_NORM, lstm_coupled_norm, .plain = LSTM_COUPLED, .layer = "lstm", .option = "coupled_gates", \
+         .option_value = 1, .gates = "igo", .parts = "hc", .S = 6, .X = 3, .G = 3, .x_block = {0, 1, 2}, \
+         .h_block = {0, 1, 2}, .required = DENSE | NORMS | C_NORMS, \
+         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CO), NORM_PHASES_OF, \
+         .m_weight = WEIGHT_HR, .m_slot = NO_SLOT, .vectors = 2, \
+         .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 2, PRESENT + PART_C}})
 
 #define CELL_NUMBER(number, name, ...) number,
 enum { CELL_TABLE(CELL_NUMBER) CELLS };
@@ -116,8 +148,9 @@ extern const char *const weight_names[WEIGHTS];
 /* Whether this weight of the cell multiplies element by element, and is [H]. */
 int is_vector(const CellInfo *cell, int weight);
 
-/* The number of the first row of a layer that this value of its option selects, or if it is negative, any value. -1: none. */
-int find_cell(const char *layer, int option_value);
+/* The number of the first row of a layer that this value of its option selects, or if it is negative, any value, with or without
+ * layer normalization. -1: none. */
+int find_cell(const char *layer, int option_value, int layer_norm);
 
 /* An axis of a weight has `times` numbers for each input, for each of the H hidden units, or for each of the P numbers of h. */
 enum { PER_INPUT, PER_HIDDEN, PER_OUTPUT };

@@ -53,6 +53,7 @@ static inline CellRow cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b)
     row.gates = gates_row(p, s, b);
     if (p->m.data) row.m = row_at(&p->m, s, b);
     if (p->d_m.data) row.d_m = row_at(&p->d_m, s, b);
+    if (p->d_out.data) row.d_out = row_at(&p->d_out, s, b);
     if (p->dh_steps.data) row.dh_step = row_at(&p->dh_steps, s, b);
     return row;
 }

@@ -11,25 +11,17 @@
 #include "kernels/lookup.h"
 #include "kernels/mask.h"
 #include "kernels/pack.h"
+#include "kernels/vectors.h"
 #if TRAINS
 #include "kernels/gradient.h"
-#include "kernels/vectors.h"
 #endif
 
 #include "cells/gru.h"
 #include "cells/gru_before.h"
 #include "cells/indrnn.h"
 #include "cells/lstm.h"
+#include "cells/norm.h"
 #include "cells/rnn.h"
-
-static void add(ptrdiff_t n, const void *x, void *y)
-{
-    for (ptrdiff_t l = 0; l < n; l += V) {
-        const int lanes = lanes_at(l, n);
-        real *sum = (real *)y + l;
-        v_store_n(sum, v_add(v_load_n(sum, lanes), v_load_n((const real *)x + l, lanes)), lanes);
-    }
-}
 
 #define VMATH(function) \
     static void map_##function(ptrdiff_t n, const void *x, void *y) \
@@ -74,7 +66,7 @@ static void fma_chains(ptrdiff_t turns)
     const Kernels kernels_##isa##_##kind = { \
         .lanes = V, .columns = TILE_WIDTH * V, .real_size = sizeof(real), .operand_size = sizeof(operand), \
         .together = TOGETHER, .speed = SPEED, .trains = TRAINS, \
-        .depth_of = depth_of, .packed_depth = packed_depth, .copy_size = copy_size, \
+        .depth_of = depth_of, .packed_depth = packed_depth, .copy_size = copy_size, .norm_scratch = norm_scratch, \
         .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .add_bias = add_bias, \
         .product = product, .groups_of = groups_of, .gather = gather, \
         .step_forward = {CELL_TABLE(FORWARD_OF)}, BACKWARD_KERNELS \

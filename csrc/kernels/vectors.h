@@ -1,8 +1,21 @@
-/* The gradients of vector weights, summed over rows in the order of every weight's: the last step first, b ascending. */
+/* Sums of vectors of numbers. The gradients of vector weights are summed over rows in the order of every weight's: the last step
+ * first, b ascending. */
 #ifndef RNNFAST_KERNELS_VECTORS_H
 #define RNNFAST_KERNELS_VECTORS_H
 
 #include "kernels/step.h"
+
+/* y += x, n numbers. */
+static void add(ptrdiff_t n, const void *x, void *y)
+{
+    for (ptrdiff_t l = 0; l < n; l += V) {
+        const int lanes = lanes_at(l, n);
+        real *sum = (real *)y + l;
+        v_store_n(sum, v_add(v_load_n(sum, lanes), v_load_n((const real *)x + l, lanes)), lanes);
+    }
+}
+
+#if TRAINS
 
 /* sum += d * x for units j0..j1. */
 static ALWAYS_INLINE void add_products(const real *d, const real *x, real *sum, ptrdiff_t j0, ptrdiff_t j1)
@@ -30,5 +43,7 @@ static void vector_gradients(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_
             }
         }
 }
+
+#endif
 
 #endif

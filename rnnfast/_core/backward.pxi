@@ -44,6 +44,7 @@ cdef void backward_pack_sizes(const Kernels *k, const Layer *layer, size_t *size
     sizes[0] = packed_size(k, p.X * p.H, layer.input_size)
     sizes[1] = packed_size(k, p.G * p.H, p.P)
     sizes[2] = packed_size(k, p.P, p.H) if has_second_product(p) else 0
+    sizes[3] = norm_size(k, p)
 
 cdef void pack_for_backward(const Kernels *k, const Layer *layer, const Packed *packed, bint dx, int worker,
                             int workers) noexcept nogil:
@@ -59,6 +60,8 @@ cdef void pack_for_backward(const Kernels *k, const Layer *layer, const Packed *
         k.pack_by_columns(&w_m, packed.second_back, share(units, worker, workers), share(units, worker + 1, workers))
     if dx:
         k.pack_by_columns(&w_ih, packed.dx, share(columns, worker, workers), share(columns, worker + 1, workers))
+    if worker == 0 and is_normed(p):
+        pack_norm(k, layer, packed.norm)
 
 
 # ---- the gradients of the weights ----------------------------------------------------------------------------------
@@ -128,7 +131,7 @@ cdef inline Py_ssize_t gradient_operand(const BackwardJob *job) noexcept nogil:
 cdef inline Py_ssize_t backward_scratch(const Kernels *k, const Layer *layer, Py_ssize_t B) noexcept nogil:
     """Operands of a worker's scratch memory: for a step of B rows, and for flat products."""
     cdef const Pass *p = &layer.p
-    return max(B * k.copy_size(max(p.G * p.H, p.P)), SCRATCH_ROWS * k.copy_size(p.X * p.H))
+    return max(B * k.copy_size(max(p.G * p.H, p.P)), SCRATCH_ROWS * k.copy_size(p.X * p.H), k.norm_scratch(p))
 
 cdef void clear_gradients(const BackwardJob *job) noexcept nogil:
     """Zeros in the gradients of all weights."""
@@ -229,7 +232,7 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
             add_weight_gradients(job, q0, q1, w0, w1, packed_d, operand)
         if wanted and second:
             add_second_gradient(job, p, q0, q1, m0, m1, packed_d_m, operand)
-        if wanted and has_vectors(p):
+        if wanted and has_vectors(p) and not is_normed(p):  # layer normalization sums them where it has the gradients of gates
             k.vector_gradients(p, s0, s1, j0, j1)
         if embedded:
             k.scatter(&job.embedded, p, s0, s1, share(p.X * p.H, worker, workers), share(p.X * p.H, worker + 1, workers))
@@ -252,9 +255,9 @@ cdef inline Rows chunk_rows(void *data, int chunk, Py_ssize_t steps, Py_ssize_t 
 
 cdef enum:  # the scratch memory of a pass: the packed weights, then; the second line starts as zeros
     BACKWARD_PACKED_D = BACKWARD_PACKS, BACKWARD_OPERAND, BACKWARD_SCRATCH
-    BACKWARD_DB, BACKWARD_ZEROS, BACKWARD_SUMS, BACKWARD_TOKENS_DB, BACKWARD_DB_M
+    BACKWARD_DB, BACKWARD_ZEROS, BACKWARD_SUMS, BACKWARD_TOKENS_DB, BACKWARD_DB_M, BACKWARD_D_NORM
     BACKWARD_DW_IH, BACKWARD_DW_HH, BACKWARD_DW_M, BACKWARD_TABLE, BACKWARD_PLACES, BACKWARD_PACKED_D_M, BACKWARD_M
-    BACKWARD_D_M, BACKWARD_BUFFERS
+    BACKWARD_D_M, BACKWARD_D_OUT, BACKWARD_BUFFERS
     BACKWARD_CLEARED = BACKWARD_DB, BACKWARD_KEPT = BACKWARD_DW_IH
     BACKWARD_PLACE_ARRAYS = 3 * MAX_PARTS + 4  # of states, their gradients and zoneout, x, h0, dx, dh_steps
 
@@ -282,12 +285,15 @@ cdef void backward_sizes(const BackwardJob *job, Py_ssize_t T, int workers, size
         sizes[BACKWARD_DB_M], sizes[BACKWARD_DW_M] = units * size, units * H * size
         sizes[BACKWARD_PACKED_D_M], sizes[BACKWARD_M] = k.depth_of(GRADIENT_ROWS) * units * operand, 2 * chunk * B * H * size
         sizes[BACKWARD_D_M] = 2 * chunk * B * P * size if cell_table[p.cell].m_slot == NO_SLOT else 0
+    if is_normed(p):
+        sizes[BACKWARD_D_NORM], sizes[BACKWARD_D_OUT] = B * norm_layout(p).count * size, B * H * size
 
 cdef void set_backward(BackwardJob *job, const Kernels *k, const Layer *layer, Py_ssize_t T, Py_ssize_t B) noexcept nogil:
     """A job of a layer, without any arrays yet."""
     memset(job, 0, sizeof(job[0]))
-    job.k, job.layer, job.p, job.phases = k, layer, layer.p, backward_phases(k, &layer.p)
-    job.p.T, job.p.B = T, B
+    job.k, job.layer, job.p = k, layer, layer.p
+    job.p.T, job.p.B, job.p.save = T, B, True  # layer normalization runs the cell forward again
+    job.phases = backward_phases(k, &job.p)
 
 cdef void wire_weight_gradients(BackwardJob *job, void **buffers) noexcept nogil:
     """The buffers in which the gradients of the weights are summed, and where they go."""
@@ -305,6 +311,9 @@ cdef void wire_weight_gradients(BackwardJob *job, void **buffers) noexcept nogil
         job.db_m, job.packed_d_m, job.m = buffers[BACKWARD_DB_M], buffers[BACKWARD_PACKED_D_M], buffers[BACKWARD_M]
         job.d_m = buffers[BACKWARD_D_M] if info.m_slot == NO_SLOT else NULL
         job.dw_m = GradientProduct(H, P, 0, P, buffers[BACKWARD_DW_M], second_window(p, second_weight(p, job.grads)))
+    if is_normed(p):
+        p.d_out = Rows(buffers[BACKWARD_D_OUT], p.B, 0, H, NULL, NULL)
+        p.d_norm = buffers[BACKWARD_D_NORM] if job.grads[WEIGHT_IH] != NULL else NULL
     for n in range(info.vectors):
         if p.vector[n] != NULL and job.grads[info.vector[n].weight] != NULL:
             p.d_vector[n] = job.grads[info.vector[n].weight]
@@ -322,6 +331,7 @@ cdef void wire_backward(BackwardJob *job, void **buffers) noexcept nogil:
     cdef const void *h0 = p.fed_initial if p.drop != NULL else p.initial[PART_H]
     cdef int part
     p.zeros, p.w_back, p.w_m_back = buffers[BACKWARD_ZEROS], job.packed.back, job.packed.second_back
+    p.norm = job.packed.norm
     p.gates = packed_rows(p.gates.data, B, p.S * p.H, ragged.start)
     if has_second_product(p) and job.d_m == NULL:
         p.d_m = p.gates
@@ -358,7 +368,6 @@ cdef int run_backward(BackwardJob *job, Workspace *workspace) noexcept nogil:
     cdef const Kernels *k = job.k
     cdef Pass *p = &job.p
     cdef const Ragged *ragged = &job.ragged
-    cdef Blocks db_ih, db_hh
     cdef size_t sizes[BACKWARD_BUFFERS]
     cdef void *buffers[BACKWARD_BUFFERS]
     cdef void *block
@@ -385,16 +394,16 @@ cdef int run_backward(BackwardJob *job, Workspace *workspace) noexcept nogil:
         return -1
     for n in range(BACKWARD_CLEARED, BACKWARD_KEPT):
         memset(buffers[n], 0, sizes[n])
-    job.packed = (Packed(NULL, NULL, NULL, NULL, buffers[0], buffers[1], buffers[2]) if job.given == NULL
+    job.packed = (Packed(NULL, NULL, NULL, NULL, buffers[3], buffers[0], buffers[1], buffers[2]) if job.given == NULL
                   else job.given[0])
     wire_weight_gradients(job, buffers)
     wire_backward(job, buffers)
     threads_run(backward_worker, job, planned.workers)
-    db_ih, db_hh = input_window(p, job.grads[BIAS_IH], 1), state_window(p, job.grads[BIAS_HH], 1, p.X)
-    if db_ih.data != NULL:
-        k.unpack_bias(&db_ih, job.db)
-    if db_hh.data != NULL:
-        k.unpack_bias(&db_hh, at(job.db, (p.S - p.X) * p.H, k))
+    if is_normed(p):
+        norm_gradients(k, p, job.grads)
+    else:
+        input_bias_gradient(k, p, job.grads, BIAS_IH, job.db)
+        state_bias_gradient(k, p, job.grads, BIAS_HH, p.X, at(job.db, (p.S - p.X) * p.H, k))
     workspace_give(workspace, block)
     return 0
 

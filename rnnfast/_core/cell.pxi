@@ -25,7 +25,7 @@ def cell_rows():
         info = &cell_table[n]
         rows.append((
             info.name.decode(), info.layer.decode(), None if info.option == NULL else info.option.decode(),
-            bool(info.option_value), info.gates.decode(), info.parts.decode(),
+            bool(info.option_value), info.plain != n, info.gates.decode(), info.parts.decode(),
             tuple([info.gates[info.x_block[slot]:info.x_block[slot] + 1].decode() for slot in range(info.X)]),
             named(info.required), named(info.optional),
             tuple([_WEIGHTS[weight] for weight in range(WEIGHTS) if is_vector(info, weight)]),
@@ -35,14 +35,20 @@ def cell_rows():
 
 
 cpdef int find_row(str layer, dict options) except -1:
-    """The number of the row of a layer with these options; one that is left out has the value of the layer's first row."""
+    """The number of the row of a layer with these options; one that is left out has the value of the layer's first row, and
+    `layer_norm` is False."""
     cdef bytes name = layer.encode()
-    cdef int n = find_cell(name, -1), row
+    cdef bint layer_norm = options.get("layer_norm", False)
+    cdef int n = find_cell(name, -1, False), row
     if n < 0:
         layers = dict.fromkeys([cell_table[row].layer.decode() for row in range(CELLS)])
         raise ValueError(f"layer: expected one of {', '.join(layers)}, got {layer!r}")
     if cell_table[n].option != NULL and (option := cell_table[n].option.decode()) in options:
-        n = find_cell(name, bool(options[option]))
+        n = find_cell(name, bool(options[option]), layer_norm)
+    elif layer_norm:
+        n = find_cell(name, -1, True)
+    if n < 0:
+        raise ValueError(f"layer_norm: expected False for a layer {layer!r} with {options}")
     return n
 
 
@@ -58,13 +64,64 @@ cdef struct Packed:      # weights as the passes read them; NULL: not there
     void *step           # [H/V][P][G][V]: W_hh packed by gates (flat if G = 1)
     void *bias           # [S*H]
     void *second         # [P/(4V)][H][4][V]: W_m packed flat over its rows
+    void *norm           # the parameters of layer normalization (NormLayout)
     void *dx             # [I/(4V)][X*H][4][V]: W_ih packed flat over its I columns
     void *back           # [P/(4V)][G*H][4][V]: W_hh packed flat over its P columns
     void *second_back    # [H/(4V)][P][4][V]: W_m packed flat over its H columns
 
 cdef enum:
-    FORWARD_PACKS = 4    # the first of these
-    BACKWARD_PACKS = 3   # the others
+    FORWARD_PACKS = 5    # the first of these
+    BACKWARD_PACKS = 4   # the others, and the parameters of layer normalization again
+
+cdef inline Packed forward_packed(void *const *buffers) noexcept nogil:
+    """The weights of a forward pass in their buffers [FORWARD_PACKS]."""
+    return Packed(buffers[0], buffers[1], buffers[2], buffers[3], buffers[4], NULL, NULL, NULL)
+
+cdef struct Kept:        # weights that were packed for the kernels k
+    const Kernels *k
+    Packed packed
+    void *block          # their memory
+    Kept *next
+
+
+@cython.auto_pickle(False)
+cdef class Packs:
+    """Packed weights that never change: for each set of kernels, what its first forward pass has packed."""
+
+    cdef Kept *first
+
+    def __dealloc__(self):
+        cdef Kept *kept
+        while self.first != NULL:
+            kept = self.first
+            self.first = kept.next
+            workspace_give(NULL, kept.block)
+            free(kept)
+
+    def __reduce__(self):
+        return Packs, ()  # a copy packs its own
+
+    cdef const Packed *find(self, const Kernels *k) noexcept:
+        """What was packed for k, or NULL."""
+        cdef Kept *kept = self.first
+        while kept != NULL and kept.k != k:
+            kept = kept.next
+        return NULL if kept == NULL else &kept.packed
+
+    cdef const Packed *add(self, const Kernels *k, const size_t *sizes) except NULL:
+        """Memory of these sizes [FORWARD_PACKS], in bytes, into which the caller packs for k before it gives up the GIL."""
+        cdef void *buffers[FORWARD_PACKS]
+        cdef Kept *kept = <Kept *>calloc(1, sizeof(Kept))
+        if kept != NULL:
+            kept.block = workspace_take(NULL, FORWARD_PACKS, sizes, buffers)
+        if kept == NULL or kept.block == NULL:
+            free(kept)
+            raise MemoryError("no memory for the packed weights")
+        kept.k, kept.next = k, self.first
+        kept.packed = forward_packed(buffers)
+        self.first = kept
+        return &kept.packed
+
 
 cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, bint reverse, Py_ssize_t I, Py_ssize_t H,
                     Py_ssize_t P, void *const *weights) noexcept nogil:
@@ -121,7 +178,8 @@ cdef class Cell:
         "rnn", "lstm", …: a layer of the table of cells.
     weights : dict of str to ndarray
         C-contiguous arrays of one dtype, which the caller has checked, with the shapes that `CellInfo.weight_shape`
-        gives. The caller may change their values between passes. A weight that is not given is None or missing.
+        gives. The caller may change their values between passes, unless `constant`. A weight that is not given is None or
+        missing.
     reverse : bool
         Whether it runs from the last step to the first.
     nonlinearity, cell_clip
@@ -133,8 +191,11 @@ cdef class Cell:
     scales : dict of str to ndarray [rows]
         Of weights that were quantized to int8 before: float32, one for each row. The weight is integers from -127 to 127
         times these.
+    constant : bool
+        Whether the weights never change. The first forward pass packs them for all later ones then.
     **options
-        The options that select a row of the table: ``coupled_gates``, ``reset_after``.
+        The options that select a row of the table: ``coupled_gates``, ``reset_after``. Layer normalization has no option
+        here: its parameters are among the weights.
     """
 
     cdef Layer layer
@@ -142,22 +203,25 @@ cdef class Cell:
     cdef readonly dict weights  # those that are given
     cdef dict scales            # those that are given
     cdef list constants         # [width] p of each part, or None
-    cdef const Kernels *k       # those that packed the weights
-    cdef Packed packed
-    cdef void *block            # the memory of `packed`; NULL: each forward pass packs the weights
+    cdef Packs packs            # None: each forward pass packs the weights
     cdef int precision          # the kind of kernels for float32 arrays
 
     def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", cell_clip=None,
-                 matmul_precision="float32", scales=None, zoneout=(), **options):
+                 matmul_precision="float32", scales=None, zoneout=(), constant=False, **options):
         cdef void *pointers[WEIGHTS]
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
-        cdef int cell = find_row(layer, options)
-        cdef Py_ssize_t H = cnp.PyArray_DIM(weight_ih, 0) // cell_table[cell].X
+        cdef int cell
+        cdef Py_ssize_t H
+        options["layer_norm"] = weights.get("ln_ih_weight") is not None
+        cell = find_row(layer, options)
+        H = cnp.PyArray_DIM(weight_ih, 0) // cell_table[cell].X
         if cell_table[cell].option != NULL:
             options.pop(cell_table[cell].option.decode(), None)
+        options.pop("layer_norm", None)
         if options:
             raise TypeError(f"Cell: unexpected options {', '.join(options)}")
         self.name, self.precision = layer, PRECISIONS[matmul_precision]
+        self.packs = Packs() if constant else None
         # Views of its own: the shape of the caller's array may be set in place.
         self.weights = {name: weight.view() for name, weight in weights.items() if weight is not None}
         set_pointers(pointers, self.weights)
@@ -166,34 +230,27 @@ cdef class Cell:
                   reverse, cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), pointers)
         set_pointers(self.layer.scales, self.scales)
         self.constants = [np.full(width, p, weight_ih.dtype) if p else None for width, p in zip(self.widths, zoneout)]
-        for part, constant in enumerate(self.constants):
-            self.layer.p.zone[<int>part] = Rows(data(constant), 0, 0, 0, NULL, NULL)
-            self.layer.p.masked |= constant is not None
+        for part, row in enumerate(self.constants):
+            self.layer.p.zone[<int>part] = Rows(data(row), 0, 0, 0, NULL, NULL)
+            self.layer.p.masked |= row is not None
 
     @property
     def kind(self):
         """The name of its row in the table of cells."""
         return cell_table[self.layer.p.cell].name.decode()
 
-    def __dealloc__(self):
-        workspace_give(NULL, self.block)
-
-    def pack(self):
-        """Copy the weights for all later forward passes, which no longer see what is written into the weights."""
+    cdef const Packed *packed_for(self, const Kernels *k) except NULL:
+        """The constant weights, packed for k."""
         cdef size_t sizes[FORWARD_PACKS]
-        cdef void *buffers[FORWARD_PACKS]
         cdef uint64_t before
-        if self.block != NULL:
-            return
-        self.k = kernels_for(self.weights["weight_ih"], self.precision)
-        forward_pack_sizes(self.k, &self.layer, sizes)
-        self.block = workspace_take(NULL, FORWARD_PACKS, sizes, buffers)
-        if self.block == NULL:
-            raise MemoryError("no memory for the packed weights")
-        self.packed = Packed(buffers[0], buffers[1], buffers[2], buffers[3], NULL, NULL, NULL)
-        before = fp_enter()  # biases are added up
-        pack_for_forward(self.k, &self.layer, &self.packed, 0, 1)
-        fp_leave(before)
+        cdef const Packed *packed = self.packs.find(k)
+        if packed == NULL:
+            forward_pack_sizes(k, &self.layer, sizes)
+            packed = self.packs.add(k, sizes)
+            before = fp_enter()  # biases are added up
+            pack_for_forward(k, &self.layer, packed, 0, 1)
+            fp_leave(before)
+        return packed
 
     @property
     def reverse(self):

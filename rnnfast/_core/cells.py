@@ -22,6 +22,8 @@ class CellInfo(NamedTuple):
         The keyword argument of the layer that selects this row.
     option_value : bool
         The value of that argument which selects it.
+    layer_norm : bool
+        Whether layer normalization surrounds the cell.
     gates : str
         The blocks of the weights, one letter each, in their order: "ifgo".
     parts : str
@@ -40,6 +42,7 @@ class CellInfo(NamedTuple):
     layer: str
     option: str | None
     option_value: bool
+    layer_norm: bool
     gates: str
     parts: str
     slots: tuple[str, ...]
@@ -64,7 +67,7 @@ _TABLE = [CellInfo(*row) for row in cell_rows()]
 def cell_info(layer: str, **options: Any) -> CellInfo:
     """The row of a layer with these options.
 
-    An option that is left out has the value of the layer's first row.
+    An option that is left out has the value of the layer's first row; `layer_norm` is False then.
     """
     return _TABLE[find_row(layer, options)]
 

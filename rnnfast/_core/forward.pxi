@@ -25,16 +25,6 @@ cdef struct ForwardJob:  # in the caller's terms until `run_forward` puts x, y a
 
 # ---- packed weights ------------------------------------------------------------------------------------------------
 
-cdef void add_biases(const Kernels *k, const Layer *layer, void *bias) noexcept nogil:
-    """bias [S*H] = b_ih in the slots of the input + b_hh in those of the state; NULL is zero."""
-    cdef const Pass *p = &layer.p
-    cdef Blocks b_ih = input_window(p, layer.weights[BIAS_IH], 1), b_hh = state_window(p, layer.weights[BIAS_HH], 1, p.X)
-    memset(bias, 0, p.S * p.H * k.real_size)
-    if b_ih.data != NULL:
-        k.add_bias(&b_ih, bias)
-    if b_hh.data != NULL:
-        k.add_bias(&b_hh, at(bias, (p.S - p.X) * p.H, k))
-
 cdef void forward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes) noexcept nogil:
     """sizes [FORWARD_PACKS] OUT, in bytes."""
     cdef const Pass *p = &layer.p
@@ -42,11 +32,12 @@ cdef void forward_pack_sizes(const Kernels *k, const Layer *layer, size_t *sizes
     sizes[1] = p.G * packed_size(k, p.P, p.H)
     sizes[2] = p.S * p.H * k.real_size
     sizes[3] = packed_size(k, p.H, p.P) if has_second_product(p) else 0
+    sizes[4] = norm_size(k, p)
 
 cdef inline Py_ssize_t forward_scratch(const Kernels *k, const Layer *layer, Py_ssize_t B) noexcept nogil:
     """Operands of a worker's scratch memory: for a step of B rows, and for flat products."""
     cdef const Pass *p = &layer.p
-    return max(B * k.copy_size(max(p.P, p.H)), SCRATCH_ROWS * k.copy_size(max(layer.input_size, p.H)))
+    return max(B * k.copy_size(max(p.P, p.H)), SCRATCH_ROWS * k.copy_size(max(layer.input_size, p.H)), k.norm_scratch(p))
 
 cdef void pack_for_forward(const Kernels *k, const Layer *layer, const Packed *packed, int worker, int workers) noexcept nogil:
     """A worker's share of all weights."""
@@ -65,6 +56,8 @@ cdef void pack_for_forward(const Kernels *k, const Layer *layer, const Packed *p
         k.pack_by_rows(&w_m, packed.second, share(second, worker, workers), share(second, worker + 1, workers))
     if worker == 0:
         add_biases(k, layer, packed.bias)
+        if is_normed(p):
+            pack_norm(k, layer, packed.norm)
 
 
 # ---- the loop over time --------------------------------------------------------------------------------------------
@@ -165,8 +158,9 @@ cdef void forward_sizes(const ForwardJob *job, Py_ssize_t T, int workers, size_t
 cdef void set_forward(ForwardJob *job, const Kernels *k, const Layer *layer, Py_ssize_t T, Py_ssize_t B) noexcept nogil:
     """A job of a layer, without any arrays yet."""
     memset(job, 0, sizeof(job[0]))
-    job.k, job.layer, job.p, job.phases = k, layer, layer.p, forward_phases(k, &layer.p)
+    job.k, job.layer, job.p = k, layer, layer.p
     job.p.T, job.p.B = T, B
+    job.phases = forward_phases(k, &job.p)
 
 cdef void wire_forward(ForwardJob *job, void **buffers) noexcept nogil:
     """Puts y, the states and x into the order of the pass, in scratch memory where the caller does not want them."""
@@ -177,7 +171,7 @@ cdef void wire_forward(ForwardJob *job, void **buffers) noexcept nogil:
     cdef bint reverse = job.layer.reverse
     cdef Py_ssize_t *place = <Py_ssize_t *>buffers[FORWARD_PLACES]
     cdef int part
-    p.zeros, p.w_step, p.w_m = buffers[FORWARD_ZEROS], job.packed.step, job.packed.second
+    p.zeros, p.w_step, p.w_m, p.norm = buffers[FORWARD_ZEROS], job.packed.step, job.packed.second, job.packed.norm
     if has_second_product(p):
         p.m = Rows(buffers[FORWARD_M], B, 0, p.H, NULL, NULL)
     p.gates = packed_rows(p.gates.data if p.save else buffers[FORWARD_GATES], B, p.S * p.H, ragged.start)
@@ -229,8 +223,7 @@ cdef int run_forward(ForwardJob *job, Workspace *workspace) noexcept nogil:
     if block == NULL:
         return -1
     memset(buffers[FORWARD_ZEROS], 0, sizes[FORWARD_ZEROS])
-    job.packed = (Packed(buffers[0], buffers[1], buffers[2], buffers[3], NULL, NULL, NULL) if job.given == NULL
-                  else job.given[0])
+    job.packed = forward_packed(buffers) if job.given == NULL else job.given[0]
     wire_forward(job, buffers)
     threads_run(forward_worker, job, planned.workers)
     for part in range(p.parts):
@@ -252,10 +245,10 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
     global runs
 
     runs += 1
-    set_forward(&job, pass_kernels(&cell.layer, y, cell.precision, B) if cell.block == NULL else cell.k, &cell.layer, T, B)
+    set_forward(&job, pass_kernels(&cell.layer, y, cell.precision, B), &cell.layer, T, B)
     job.threads = threads
-    if cell.block != NULL:
-        job.given = &cell.packed
+    if cell.packs is not None:
+        job.given = cell.packed_for(job.k)
     job.ragged = whole(T, B) if sequences is None else sequences.ragged
     if isinstance(x, Embedded):
         job.embedded, job.table = (<Embedded>x).lookup(), table_rows((<Embedded>x).table)

@@ -27,7 +27,8 @@ cdef extern from "rows.h" nogil:
 
 cdef extern from "cells/table.h" nogil:
     enum:
-        MAX_PARTS, MAX_PHASES, MAX_VECTORS, PART_H, PART_C, WEIGHTS, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, CELLS
+        MAX_PARTS, MAX_PHASES, MAX_VECTORS, PART_H, PART_C, WEIGHTS, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HR, WEIGHT_CO, CELLS
+        LN_IH_WEIGHT, LN_IH_BIAS, LN_HH_WEIGHT, LN_HH_BIAS, LN_C_WEIGHT, LN_C_BIAS
         STEP_UNITS, NO_SLOT, PER_INPUT, PER_HIDDEN, PER_OUTPUT
 
     ctypedef struct VectorWeight:
@@ -38,6 +39,7 @@ cdef extern from "cells/table.h" nogil:
         const char *layer
         const char *option
         int option_value
+        int plain
         const char *gates
         const char *parts
         int S, X, G
@@ -51,7 +53,7 @@ cdef extern from "cells/table.h" nogil:
     const CellInfo cell_table[]
     const char *const weight_names[]
     bint is_vector(const CellInfo *, int weight)
-    int find_cell(const char *layer, int option_value)
+    int find_cell(const char *layer, int option_value, bint layer_norm)
 
     ctypedef struct Axis:
         int times, per
@@ -101,6 +103,9 @@ cdef extern from "pass.h" nogil:
         const void *w_m_back
         Rows m
         Rows d_m
+        const void *norm
+        void *d_norm
+        Rows d_out
         const void *vector[MAX_VECTORS]
         void *d_vector[MAX_VECTORS]
         Rows state[MAX_PARTS]
@@ -114,6 +119,11 @@ cdef extern from "pass.h" nogil:
         const void *fed_initial
         Rows fed
 
+    ctypedef struct NormLayout:
+        Py_ssize_t slots, gain_x, gain_h, shift, gain_c, shift_c, vectors, count
+
+    NormLayout norm_layout(const Pass *)
+    bint is_normed(const Pass *)
     bint has_second_product(const Pass *)
     Py_ssize_t part_width(const Pass *, int part)
 
@@ -132,6 +142,7 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t (*depth_of)(Py_ssize_t K) noexcept nogil
         Py_ssize_t (*packed_depth)(Py_ssize_t K) noexcept nogil
         Py_ssize_t (*copy_size)(Py_ssize_t K) noexcept nogil
+        Py_ssize_t (*norm_scratch)(const Pass *) noexcept nogil
         void (*pack_by_rows)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_gates)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil
         void (*pack_by_columns)(const Blocks *, void *, Py_ssize_t g0, Py_ssize_t g1) noexcept nogil

@@ -8,6 +8,7 @@ cdef struct LinearJob:
     Blocks w             # [N, K]
     Py_ssize_t M
     void *packed_w       # flat over its N rows forward, over its K columns backward; NULL: no dx is wanted
+    bint packs           # forward: whether this job packs w
     void *packed_d       # [GRADIENT_ROWS, N] packed, each worker in its groups
     void *operand        # [workers][GRADIENT_ROWS][operand_stride]
     Py_ssize_t operand_size
@@ -18,8 +19,9 @@ cdef struct LinearJob:
 cdef void linear_forward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
     cdef LinearJob *job = <LinearJob *>argument
     cdef Py_ssize_t groups = job.k.groups_of(job.product.C)
-    job.k.pack_by_rows(&job.w, job.packed_w, share(groups, worker, workers), share(groups, worker + 1, workers))
-    threads_barrier(team)
+    if job.packs:
+        job.k.pack_by_rows(&job.w, job.packed_w, share(groups, worker, workers), share(groups, worker + 1, workers))
+        threads_barrier(team)
     product_share(job.k, &job.product, 0, job.M, worker, workers, operand_at(job.scratch, worker * job.scratch_size, job.k))
 
 cdef void linear_backward_worker(void *argument, const Team *team, int worker, int workers) noexcept nogil:
@@ -53,8 +55,28 @@ cdef Blocks one_block(cnp.ndarray array) noexcept:
     return w
 
 
-def linear_forward(x, weight, bias, y, matmul_precision="float32"):
-    """y = x weight^T + bias. x [M, K], weight [N, K], bias [N] or None, y [M, N] OUT; C-contiguous, one dtype."""
+cdef const Packed *packed_linear(Packs packs, const Kernels *k, weight, bias) except NULL:
+    """Constant weights, packed for k: `project`, and `bias` where there is one."""
+    cdef const Packed *packed = packs.find(k)
+    cdef Blocks w
+    cdef size_t sizes[FORWARD_PACKS]
+    cdef uint64_t before
+    if packed == NULL:
+        w = one_block(weight)
+        sizes = [packed_size(k, w.width, w.height), 0, w.height * k.real_size, 0, 0]
+        packed = packs.add(k, sizes)
+        before = fp_enter()  # int8 and bfloat16 round
+        k.pack_by_rows(&w, packed.project, 0, k.groups_of(w.height))
+        fp_leave(before)
+        if bias is not None:
+            memcpy(packed.bias, data(bias), sizes[2])
+    return packed
+
+
+def linear_forward(x, weight, bias, y, matmul_precision="float32", Packs packs=None):
+    """y = x weight^T + bias. x [M, K], weight [N, K], bias [N] or None, y [M, N] OUT; C-contiguous, one dtype.
+
+    `packs` are those of a weight and a bias that never change; None: this call packs the weight."""
     cdef LinearJob job
     cdef const Kernels *k = kernels_for(y, PRECISIONS[matmul_precision])
     cdef Py_ssize_t M = x.shape[0], K = weight.shape[1], N = weight.shape[0], size = k.real_size
@@ -62,22 +84,27 @@ def linear_forward(x, weight, bias, y, matmul_precision="float32"):
     cdef void *parts[3]
     cdef void *block
     cdef Schedule planned
+    cdef const Packed *packed = NULL
     if M == 0:
         return
+    if packs is not None:
+        packed = packed_linear(packs, k, weight, bias)
     memset(&job, 0, sizeof(job))
     planned = schedule(k, threads, 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
     job.scratch_size = min(M, SCRATCH_ROWS) * k.copy_size(K)
-    sizes = [packed_size(k, K, N), N * size,
+    sizes = [packed_size(k, K, N) if packed == NULL else 0, N * size if packed == NULL else 0,
              planned.workers * job.scratch_size * k.operand_size]
     block = workspace_take(&shared_workspace, 3, sizes, parts)
     if block == NULL:
         raise MemoryError("no memory for the packed weight")
-    job.k, job.M, job.w, job.packed_w, job.scratch = k, M, one_block(weight), parts[0], parts[2]
+    job.k, job.M, job.w, job.scratch, job.packs = k, M, one_block(weight), parts[2], packed == NULL
+    job.packed_w = parts[0] if packed == NULL else packed.project
     job.product = Product(K, N, 0, packed_rows(data(x), M, K, NULL), job.packed_w, NULL,
                           packed_rows(data(y), M, N, NULL), 0)
     if bias is not None:
-        memcpy(parts[1], data(bias), N * size)
-        job.product.bias = parts[1]
+        if packed == NULL:
+            memcpy(parts[1], data(bias), N * size)
+        job.product.bias = parts[1] if packed == NULL else packed.bias
     with nogil:
         threads_run(linear_forward_worker, &job, planned.workers)
         workspace_give(&shared_workspace, block)

@@ -123,7 +123,10 @@ cdef int read_options(const rnnfast_options *given, rnnfast_options *o) noexcept
 
 cdef int cell_of_options(const rnnfast_options *o) noexcept nogil:
     """The row of the table of cells."""
-    return find_cell(cell_table[o.cell].layer, o.reset_before == 0 if o.cell == RNNFAST_GRU else o.coupled_gates != 0)
+    return find_cell(cell_table[o.cell].layer, o.reset_before == 0 if o.cell == RNNFAST_GRU else o.coupled_gates != 0, False)
+
+cdef enum:
+    NAMED_WEIGHTS = WEIGHT_CO + 1  # those of rnnfast_weights, the first of the table's
 
 cdef int check_weights(const rnnfast_weights *weights, Py_ssize_t passes, const rnnfast_options *o,
                        const rnnfast_weights *there, const char *name) noexcept nogil:
@@ -137,12 +140,12 @@ cdef int check_weights(const rnnfast_weights *weights, Py_ssize_t passes, const 
     cdef int w
     if weights == NULL:
         return refuse_pointer(name, b"a pointer", weights)
-    for w in range(WEIGHTS):
+    for w in range(NAMED_WEIGHTS):
         if info.optional >> w & 1 and is_vector(info, w) and (<void *const *><void *>there)[w] != NULL:
             peepholes = True
     for n in range(passes):
         own = <void *const *><void *>&weights[n]
-        for w in range(WEIGHTS):
+        for w in range(NAMED_WEIGHTS):
             expected = NULL
             if info.required >> w & 1:
                 if own[w] == NULL:
@@ -198,6 +201,8 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
     cdef Py_ssize_t H = o.hidden_size, P = o.proj_size if o.proj_size else H, n, I
     cdef int D = 2 if o.bidirectional else 1, passes = <int>o.num_layers * D
     cdef Stack *stack = &net.stack
+    cdef void *pointers[WEIGHTS]
+    memset(pointers, 0, sizeof(pointers))
     net.directions, net.T = D, -1
     stack.threads = o.threads if o.threads else threads
     stack.step = <Step *>calloc(passes, sizeof(Step))
@@ -206,8 +211,9 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
     stack.layers = passes
     for n in range(passes):
         I = o.input_size if n < D else D * P
+        memcpy(pointers, &weights[n], sizeof(weights[n]))
         set_layer(&stack.step[n].layer, cell_of_options(o), o.nonlinearity, o.cell_clip or INFINITY, n % D == 1, I, H, P,
-                  <void *const *>&weights[n])
+                  pointers)
     if plan_bytes(o, &stack.step.layer.p, D, k.real_size) > 2.0 ** 61 or build_stack(stack, k, o.batch, o.training) < 0:
         return -1
     pack_stack(stack)

@@ -36,13 +36,15 @@ cdef void step_sizes(const Kernels *k, const Layer *layer, bint back, size_t *si
 cdef void wire_step(Step *step, const Kernels *k, Py_ssize_t B, bint back, void **own, void *gates, void *m) noexcept nogil:
     """The buffers of a layer, own [STEP_BUFFERS], and those that all layers share."""
     cdef Pass *p = &step.p
-    step.packed = Packed(own[0], own[1], own[2], own[3], NULL, NULL, NULL)
+    step.packed = forward_packed(own)
     if back:
-        step.packed.dx, step.packed.back, step.packed.second_back = own[4], own[5], own[6]
+        step.packed.dx, step.packed.back = own[FORWARD_PACKS], own[FORWARD_PACKS + 1]
+        step.packed.second_back = own[FORWARD_PACKS + 2]
     if has_vectors(&step.layer.p):
         step.vectors = own[STEP_VECTORS]
-    p[0], step.phases = step.layer.p, forward_phases(k, &step.layer.p)
-    p.T, p.B, p.w_step = 1, B, step.packed.step
+    p[0] = step.layer.p
+    p.T, p.B, p.w_step, p.norm = 1, B, step.packed.step, step.packed.norm
+    step.phases = forward_phases(k, p)
     p.gates = packed_rows(gates, B, p.S * p.H, NULL)
     if has_second_product(p):
         p.w_m, p.m = step.packed.second, packed_rows(m, B, p.H, NULL)
@@ -158,7 +160,8 @@ cdef class Stepper:
     """
 
     cdef Stack stack
-    cdef list cells             # of each layer: they hold the weights
+    cdef object layer           # whose weights it takes
+    cdef list cells             # those it had of each layer: they hold the weights
     cdef object hs              # [2, L, B, P]: the h before a step and after it, in turn
     cdef tuple further          # [L, B, H] of each further part of the state
     cdef void *pointers[MAX_PARTS]  # to these
@@ -168,14 +171,15 @@ cdef class Stepper:
     def __dealloc__(self):
         free_stack(&self.stack)
 
-    def __init__(self, cells, Py_ssize_t B):
-        """A zero state and memory for the weights of `cells`, the Cell of each layer."""
+    def __init__(self, layer, Py_ssize_t B):
+        """A zero state, and the weights of `layer.cells`, the Cell of each layer of the stack."""
+        cdef list cells = layer.cells
         cdef Cell cell = cells[0]
         cdef const Pass *p = &cell.layer.p
         cdef int n
         if self.stack.step != NULL:
             raise RuntimeError("this stream was set up before")
-        self.cells = cells
+        self.layer, self.cells = layer, cells
         self.stack.layers = len(cells)
         self.hs = np.zeros((2, self.stack.layers, B, p.P), cell.weights["weight_ih"].dtype)
         self.further = tuple([np.zeros((self.stack.layers, B, p.H), self.hs.dtype) for n in range(1, p.parts)])
@@ -192,8 +196,14 @@ cdef class Stepper:
 
     def refresh(self):
         """Take over the layer's present weights; the state stays."""
+        cdef list cells
+        cdef int n
         if self.stack.block == NULL:
             raise RuntimeError("this stream was never set up: its __init__ has not run")
+        cells = self.layer.cells
+        for n in range(self.stack.layers):
+            memcpy(self.stack.step[n].layer.weights, (<Cell>cells[n]).layer.weights, WEIGHTS * sizeof(void *))
+        self.cells = cells
         pack_stack(&self.stack)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ __all__ = [
     "OURS",
     "Note",
     "Rnnfast",
+    "Unfrozen",
     "absent_peers",
     "contenders",
     "ignored",
@@ -30,7 +32,7 @@ LAYERS: dict[str, type[Recurrent]] = {"rnn": rf.RNN, "gru": rf.GRU, "lstm": rf.L
 
 
 class Rnnfast(Contender):
-    """The layer of this library."""
+    """The layer of this library, in evaluation a frozen one: the sessions of peers have constant weights."""
 
     name = "rnnfast"
     precisions = ("float64", *PRECISIONS)
@@ -43,10 +45,12 @@ class Rnnfast(Contender):
         if problem.precision != dtype:
             self.layer.matmul_precision = problem.precision
         self.layer.load_state_dict({f"{name}_l0": array for name, array in problem.weights.items()})
+        self.frozen = copy.deepcopy(self.layer)
+        self.frozen.freeze()
         self.x, self.dy = problem.x, problem.dy
 
     def evaluate(self) -> Any:
-        return self.layer(self.x)
+        return self.frozen(self.x)
 
     def train(self) -> Any:
         self.layer.zero_grad()
@@ -59,6 +63,17 @@ class Rnnfast(Contender):
         return lambda: stream(x_t)
 
 
+class Unfrozen(Rnnfast):
+    """Evaluation by a layer whose weights may change: each call packs them."""
+
+    name = "unfrozen"
+    trains_in = ()
+    steps = False  # streams pack once in any case
+
+    def evaluate(self) -> Any:
+        return self.layer(self.x)
+
+
 Note = Callable[[str], None]  # takes a line of text
 
 
@@ -66,12 +81,12 @@ def ignored(text: str) -> None:
     """Take a note, and do nothing."""
 
 
-OURS = (Rnnfast, Reference, NumpyLoop)
+OURS = (Rnnfast, Unfrozen, Reference, NumpyLoop)
 
 
 def installed(precision: str, *, with_numpy: bool = True) -> list[type[Contender]]:
     """The contenders with a precision here: rnnfast first, then those on NumPy if wanted, then peers."""
-    known = [*(OURS if with_numpy else (Rnnfast,)), *PEERS]
+    known = [*(OURS if with_numpy else (Rnnfast, Unfrozen)), *PEERS]
     return [Known for Known in known if precision in Known.precisions and _installed(*Known.needs)]
 
 

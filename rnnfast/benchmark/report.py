@@ -58,6 +58,9 @@ def markdown(results: dict[str, Any]) -> str:
         "rounds. In brackets, below float32: the largest difference from the reference in float64, over the "
         "largest magnitude (of y; in training, of the gradients).",
         "",
+        "Evaluation: rnnfast is a frozen layer, which packs its weights once, as onnxruntime, OpenVINO and "
+        "torch's int8 do. In an unfrozen layer, each call packs them.",
+        "",
         *[f"- {note}" for note in results["notes"]],
         *([""] if results["notes"] else []),
         f"## Geometric means, {precision}",

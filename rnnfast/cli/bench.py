@@ -135,6 +135,8 @@ def _run_shape(options: argparse.Namespace) -> None:
         )
         print(table(rows))
     print(f"\nx: time in multiples of {rows[0].label}'s, the median over rounds in which each ran once.")
+    print("evaluation: rnnfast is a frozen layer, which packs its weights once, as onnxruntime and OpenVINO")
+    print("do. In an unfrozen layer, each call packs them.")
     print("training: forward and backward, with the gradients of input, weights and biases.")
     print("peak: speed as a share of the peak, which is multiply-adds on registers with as many threads,")
     print(f"in {options.dtype}.")

@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnfast import checks
 from rnnfast._core import Tape
-from rnnfast.functional.layer import run_backward, run_forward
+from rnnfast.functional.layer import norm_of, run_backward, run_forward
 from rnnfast.functional.passes import Array
 
 __all__ = ["gru_backward", "gru_forward"]
@@ -21,6 +21,10 @@ def gru_forward(
     state: Array | None = None,
     *,
     reset_after: bool = True,
+    ln_ih_weight: Array | None = None,
+    ln_ih_bias: Array | None = None,
+    ln_hh_weight: Array | None = None,
+    ln_hh_bias: Array | None = None,
     reverse: bool = False,
     lengths: Array | None = None,
     reset: Array | None = None,
@@ -44,6 +48,8 @@ def gru_forward(
         The initial h; None means zero.
     reset_after : bool
         Whether r acts after the product with W_hn or before it.
+    ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias : ndarray [3*H] or None
+        Layer normalization of both products: all of them, or none. It needs ``reset_after=True``.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -93,6 +99,9 @@ def gru_forward(
     >>> y.shape, bool((y[-1] == h).all())
     ((5, 2, 4), True)
     """
+    norm = norm_of(ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias)
+    if ln_ih_weight is not None and not checks.flag("reset_after", reset_after):
+        raise ValueError("ln_ih_weight: expected None with reset_after=False (layer norm needs it True)")
     y, final, tape, *states = run_forward(
         "gru",
         x,
@@ -105,6 +114,7 @@ def gru_forward(
         reset,
         return_states,
         matmul_precision,
+        norm,
         reset_after=checks.flag("reset_after", reset_after),
         zoneout=zoneout,
         recurrent_mask=recurrent_mask,

@@ -11,7 +11,25 @@ from rnnfast._core import Tape
 from rnnfast.arithmetic import add
 from rnnfast.functional.passes import Array, PassMasks, pass_backward, pass_forward, sequences_of
 
-__all__ = ["run_backward", "run_forward"]
+__all__ = ["norm_of", "run_backward", "run_forward"]
+
+
+def norm_of(*parameters: Array | None, c: bool = False) -> dict[str, Array | None]:
+    """The parameters of layer normalization by name: the weight and bias of ih, of hh and, with `c`, of c.
+
+    Raises
+    ------
+    ValueError
+        If some of them are given and others are not.
+    """
+    names = [f"ln_{part}_{kind}" for part in ("ih", "hh", *("c" * c)) for kind in ("weight", "bias")]
+    norm = dict(zip(names, parameters, strict=True))
+    absent = [name for name, array in norm.items() if array is None]
+    if 0 < len(absent) < len(norm):
+        raise ValueError(
+            f"{absent[0]}: expected an array, as others of layer normalization are given, got None"
+        )
+    return norm
 
 
 def run_forward(
@@ -34,14 +52,15 @@ def run_forward(
 ):
     """The checked forward pass of any cell: y, the parts of the final state, the tape, all the states.
 
-    `extra` has the LSTM's further weights by name, None where they are not given. `zoneout` is of each part.
+    `extra` has further weights by name, None where they are not given. `zoneout` is of each part.
     """
     checks.flag("return_states", return_states)
     x = _floats("x", x, (None, None, None))
     T, B, I = x.shape
     dtype = x.dtype
     checks.precision("matmul_precision", matmul_precision, dtype)
-    info = _core.cell_info(cell, **keywords)
+    layer_norm = (extra or {}).get("ln_ih_weight") is not None
+    info = _core.cell_info(cell, layer_norm=layer_norm, **keywords)
     given = {
         "weight_ih": weight_ih,
         "weight_hh": weight_hh,
@@ -58,6 +77,8 @@ def run_forward(
     states = _states("state", state, widths, (B,), dtype)
     initial = tuple(None if part is None else part.copy() for part in states)
     sequences = sequences_of(checks.checked_lengths(lengths, T, B), checks.checked_reset(reset, (T, B)), T, B)
+    if zoneout is not None and "ln_ih_weight" in given:
+        raise ValueError("zoneout: expected None with layer normalization, which has no kernels for both")
     masks = _masks(zoneout, recurrent_mask, widths, (T, B), dtype)
     y = np.empty((T, B, P), dtype)
     final = tuple(np.empty((B, width), dtype) for width in widths)

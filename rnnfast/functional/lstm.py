@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnfast import checks
 from rnnfast._core import Tape
-from rnnfast.functional.layer import run_backward, run_forward
+from rnnfast.functional.layer import norm_of, run_backward, run_forward
 from rnnfast.functional.passes import Array
 
 __all__ = ["lstm_backward", "lstm_forward"]
@@ -38,6 +38,12 @@ def lstm_forward(
     weight_co: Array | None = None,
     coupled_gates: bool = False,
     cell_clip: float | None = None,
+    ln_ih_weight: Array | None = None,
+    ln_ih_bias: Array | None = None,
+    ln_hh_weight: Array | None = None,
+    ln_hh_bias: Array | None = None,
+    ln_c_weight: Array | None = None,
+    ln_c_bias: Array | None = None,
     reverse: bool = False,
     lengths: Array | None = None,
     reset: Array | None = None,
@@ -69,6 +75,9 @@ def lstm_forward(
     cell_clip : float or None
         Limits c to -cell_clip .. cell_clip at every step; no gradient passes where it does. A bound below the
         smallest normal number of the dtype sets c to zero.
+    ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias : ndarray [4*H] or None
+    ln_c_weight, ln_c_bias : ndarray [H] or None
+        Layer normalization of both products and of the c that the tanh reads: all of them, or none.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -123,6 +132,7 @@ def lstm_forward(
     checks.flag("coupled_gates", coupled_gates)
     peepholes = dict(zip(PEEPHOLES, (weight_ci, weight_cf, weight_co), strict=True))
     _check_peepholes(peepholes, coupled_gates)
+    norm = norm_of(ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias, ln_c_weight, ln_c_bias, c=True)
     y, final, tape, *states = run_forward(
         "lstm",
         x,
@@ -135,7 +145,7 @@ def lstm_forward(
         reset,
         return_states,
         matmul_precision,
-        {"weight_hr": weight_hr, **peepholes},
+        {"weight_hr": weight_hr, **peepholes, **norm},
         coupled_gates=bool(coupled_gates),
         cell_clip=checks.cell_clip(cell_clip),
         zoneout=zoneout,

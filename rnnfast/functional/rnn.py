@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnfast import _core, checks
 from rnnfast._core import Tape
-from rnnfast.functional.layer import run_backward, run_forward
+from rnnfast.functional.layer import norm_of, run_backward, run_forward
 from rnnfast.functional.passes import Array
 
 __all__ = ["rnn_backward", "rnn_forward"]
@@ -21,6 +21,10 @@ def rnn_forward(
     state: Array | None = None,
     *,
     nonlinearity: str = "tanh",
+    ln_ih_weight: Array | None = None,
+    ln_ih_bias: Array | None = None,
+    ln_hh_weight: Array | None = None,
+    ln_hh_bias: Array | None = None,
     reverse: bool = False,
     lengths: Array | None = None,
     reset: Array | None = None,
@@ -42,6 +46,8 @@ def rnn_forward(
     state : ndarray [B, H] or None
         The initial h; None means zero.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
+    ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias : ndarray [H] or None
+        Layer normalization of both products: all of them, or none.
     reverse : bool
         Run from the last step to the first; ``y[t]`` is then h after reading x[T-1] .. x[t].
     lengths : ndarray [B] of integers, or None
@@ -101,6 +107,7 @@ def rnn_forward(
         reset,
         return_states,
         matmul_precision,
+        norm_of(ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias),
         zoneout=zoneout,
         recurrent_mask=recurrent_mask,
         reverse=checks.flag("reverse", reverse),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
-from rnnfast.nn.parameter import Parameter, check_writeable
+from rnnfast.nn.parameter import Parameter, check_writeable, unwritable
 
 __all__ = ["forget_bias", "identity", "orthogonal", "recurrent", "xavier_normal", "xavier_uniform"]
 
@@ -278,7 +278,8 @@ def _row_blocks(target: Target, blocks: int, gain: float) -> tuple[float, list[N
     if array.ndim != 2:
         raise ValueError(f"target: expected a matrix, got shape {array.shape}")
     if not array.flags.writeable:
-        raise ValueError("target: expected an array that can be written, got a read-only one")
+        problem = unwritable(target) if isinstance(target, Parameter) else "a read-only one"
+        raise ValueError(f"target: expected an array that can be written, got {problem}")
     if array.shape[0] % checks.positive("blocks", blocks):
         raise ValueError(f"blocks: expected a divisor of the {array.shape[0]} rows, got {blocks!r}")
     return checks.fitting("gain", gain, array.dtype), np.split(array, blocks) if array.size else []

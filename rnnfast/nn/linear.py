@@ -11,7 +11,7 @@ from rnnfast import _core, checks
 from rnnfast.arithmetic import to_nearest
 from rnnfast.nn.members import check_same_form
 from rnnfast.nn.module import Stateless
-from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.parameter import Parameter, is_frozen
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -105,6 +105,20 @@ class Linear(Stateless):
         bias = self._parameters.get("bias")
         return self._parameters["weight"].data, None if bias is None else bias.data
 
+    def _packs(self, weight: np.ndarray, bias: np.ndarray | None) -> _core.Packs | None:
+        """The packed weight and bias if they are constant."""
+        kept = self._from_arrays
+        if kept is not None and kept[0] is weight and kept[1] is bias:
+            return kept[2]
+        if not is_frozen(weight) or (bias is not None and not is_frozen(bias)):
+            return None
+        packs = _core.Packs()
+        self.__dict__["_from_arrays"] = weight, bias, packs
+        return packs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_from_arrays"}
+
     def _apply(self, x: ArrayLike) -> tuple[np.ndarray, Any]:
         weight, bias = self._arrays()
         x = checks.floats("x", x, weight.dtype)
@@ -114,7 +128,7 @@ class Linear(Stateless):
         flat = checks.block(x).reshape(-1, self.in_features)
         y = np.empty((len(flat), self.out_features), weight.dtype)
         precision = self._precision
-        _core.linear_forward(flat, weight, bias, y, precision)
+        _core.linear_forward(flat, weight, bias, y, precision, self._packs(weight, bias))
         y = y.reshape(*shape[:-1], self.out_features)
         return y, (y.shape, y.dtype, flat, shape, precision)
 

@@ -9,7 +9,14 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from rnnfast import _core, checks
-from rnnfast.nn.parameter import Parameter, check_writeable, zero_gradients
+from rnnfast.nn.parameter import (
+    Parameter,
+    check_writeable,
+    freeze,
+    unfreeze,
+    unwritable,
+    zero_gradients,
+)
 
 __all__ = ["Members", "check_same_form", "note_change"]
 
@@ -45,6 +52,7 @@ class Members:
     _modules: dict[str, Any]
     _unsearched: ClassVar[frozenset[str]] = frozenset()  # lists and dicts that never hold modules
     _precision: str | None = None  # of its own products; None for a module that does not multiply
+    _from_arrays: Any = None  # what it made from its parameters' arrays, for as long as they are the same
 
     def __init__(self) -> None:
         for kind in ("_parameters", "_modules"):
@@ -269,7 +277,7 @@ class Members:
 
     def _set_precision(self, precision: str) -> None:
         """Multiply in this precision from now on."""
-        self.__dict__["_precision"] = precision
+        self.__dict__.update(_precision=precision, _from_arrays=None)
 
     def _matrices(self) -> Collection[str]:
         """The names of the module's own parameters that its products multiply."""
@@ -334,6 +342,64 @@ class Members:
         check_writeable(parameters, "grad")
         zero_gradients(parameters.values())
 
+    @property
+    def frozen(self) -> bool:
+        """Whether all parameters are constant, by :meth:`freeze`; False for a module without any."""
+        parameters = self._named().values()
+        return bool(parameters) and all(parameter.frozen for parameter in parameters)
+
+    def freeze(self) -> None:
+        """Make all parameters constant, those of members too, so that evaluation packs weights once.
+
+        Each call of a recurrent layer or of `Linear` copies its weights into the order of the kernels. For a
+        few short sequences that is a good part of a call. In a frozen module, the first call keeps the copy
+        for later ones. All results have the same bits, and gradients are computed as before.
+
+        Until :meth:`unfreeze`, nothing can write a parameter's `data`: no optimizer, `load_state_dict`,
+        `rf.init` or `rf.load`, and nobody who took the array before. To train some parameters only, do not
+        freeze the others: give the optimizer those alone.
+
+        A parameter that other modules share is constant there too. Deep copies and pickles of a frozen module
+        are frozen. `rf.save` stores the values alone.
+
+        Notes
+        -----
+        A frozen module has its weights in memory twice: as parameters, and in the order of the kernels in its
+        `matmul_precision`. On processors with VDPBF16PS, bfloat16 may keep a third copy: one or two sequences
+        at a time and more of them have different kernels.
+
+        Raises
+        ------
+        TypeError
+            A plain list or dict among the attributes holds a module or parameter that is not registered.
+        MemoryError
+            There is no memory for the copies. No parameter is frozen then.
+
+        Examples
+        --------
+        >>> import numpy as np, rnnfast as rf
+        >>> model = rf.Sequential(rf.GRU(3, 8, rng=0), rf.Linear(8, 2, rng=1))
+        >>> x = np.ones((5, 1, 3), np.float32)
+        >>> y, state = model(x)
+        >>> model.freeze()
+        >>> np.array_equal(model(x)[0], y)
+        True
+        >>> model.frozen, model[1].bias.data.flags.writeable
+        (True, False)
+        >>> model.unfreeze()
+        >>> model[1].bias.data[...] = 0
+        """
+        freeze(self.parameters())
+
+    def unfreeze(self) -> None:
+        """Make all parameters writeable again, with the same values, and drop the packed weights.
+
+        Parameters get new arrays. A parameter that other modules share is writeable there too.
+        """
+        unfreeze(self.parameters())
+        for module in self.modules():
+            module.__dict__["_from_arrays"] = None
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters' values, by the names of :meth:`named_parameters`."""
         return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
@@ -383,8 +449,8 @@ class Members:
                     values[name] = checks.shaped(name, value, parameter.dtype, parameter.shape)
                 except (TypeError, ValueError) as error:
                     problems.append(str(error))
-            if not parameter.data.flags.writeable:
-                problems.append(f"{name}: expected a parameter that can be written, got a read-only one")
+            if problem := unwritable(parameter):
+                problems.append(f"{name}: expected a parameter that can be written, got {problem}")
         for name, own in others.items():
             if name in state_dict and own in values:
                 if not np.array_equal(checks.with_bfloat16(name, state_dict[name]), values[own], True):

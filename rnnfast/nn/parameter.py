@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import local
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,19 @@ from rnnfast.nn.lock import sharing
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Parameter", "add_gradients", "check_writeable", "gradients_kept", "named_grad", "zero_gradients"]
+__all__ = [
+    "Parameter",
+    "add_gradients",
+    "arrays_version",
+    "check_writeable",
+    "freeze",
+    "gradients_kept",
+    "is_frozen",
+    "named_grad",
+    "unfreeze",
+    "unwritable",
+    "zero_gradients",
+]
 
 
 class _Kept(local):
@@ -26,6 +38,15 @@ class _Kept(local):
 
 
 _kept = _Kept()
+
+
+class _Version:
+    """The version of the arrays of all parameters: a new object after some got others."""
+
+    arrays = object()
+
+
+_version = _Version()
 
 
 class Parameter:
@@ -39,18 +60,20 @@ class Parameter:
     Attributes
     ----------
     data : numpy.ndarray
-        The values, C-contiguous: a view of memory that stays the same for the parameter's life, so that a
-        layer may hold on to it. Assigning to `data` writes into it. The view cannot be resized; one that was
-        given another shape or dtype in place is replaced.
+        The values, C-contiguous: a view of memory that stays the same, except at `freeze` and `unfreeze` of a
+        module with this parameter. Assigning to `data` writes into it. The view cannot be resized; one that
+        was given another shape or dtype in place is replaced.
     grad : numpy.ndarray or None
         The gradient, of the shape and dtype of `data`; None until the first backward pass. Assigning copies.
+    frozen : bool
+        Whether `freeze` of a module made the values constant.
 
     Raises
     ------
     TypeError
         If `data` (or what is assigned later) does not hold floats.
     ValueError
-        If what is assigned has another shape.
+        If what is assigned has another shape, or the parameter cannot be written.
 
     Examples
     --------
@@ -88,6 +111,8 @@ class Parameter:
     @data.setter
     def data(self, value: Any) -> None:
         if value is not self._data_view:
+            if problem := unwritable(self):
+                raise ValueError(f"data: expected a parameter that can be written, got {problem}")
             self.data[...] = shaped("data", value, self.dtype, self.shape)
 
     @property
@@ -100,6 +125,11 @@ class Parameter:
         if value is not None and value is not self._grad:
             value = shaped("grad", value, self.dtype, self.shape).copy(order="C")
         self._grad = value
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the values are constant, until `unfreeze` of a module that has the parameter."""
+        return is_frozen(self._data_view)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -149,7 +179,7 @@ class Parameter:
         zero_gradients([self])
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
-        return None, {"_data": self._data, "_grad": self._grad}
+        return None, {"_data": self._data, "_grad": self._grad, "frozen": self.frozen}
 
     def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
         """What unpickling gives back, in memory that the kernels can read and optimizers can write.
@@ -157,7 +187,8 @@ class Parameter:
         pickle's out-of-band buffers are the caller's: read-only, perhaps, and at any address.
         """
         slots = state[1]
-        self._hold(_own(slots["_data"]), None if slots["_grad"] is None else _own(slots["_grad"]))
+        grad = None if slots["_grad"] is None else _own(slots["_grad"])
+        self._hold((_constant if slots.get("frozen") else _own)(slots["_data"]), grad)
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
@@ -166,6 +197,45 @@ class Parameter:
 def _own(array: np.ndarray) -> np.ndarray:
     """`array` itself if it is C-contiguous, aligned and writeable, else a copy."""
     return array if array.flags.carray else array.copy(order="C")
+
+
+def _constant(array: np.ndarray) -> np.ndarray:
+    """A copy that nobody can write: bytes have its memory, so no view's flag makes it writeable."""
+    return np.ndarray(array.shape, array.dtype, array.tobytes())
+
+
+def is_frozen(data: np.ndarray) -> bool:
+    """Whether this `data` of a parameter is constant."""
+    return isinstance(getattr(data.base, "base", None), bytes)
+
+
+def freeze(parameters: Iterable[Parameter]) -> None:
+    """Make the values of all these parameters constant, or of none."""
+    _replace(_constant, [parameter for parameter in parameters if not parameter.frozen])
+
+
+def unfreeze(parameters: Iterable[Parameter]) -> None:
+    """Give all these parameters values that can be written, or none."""
+    _replace(np.array, [parameter for parameter in parameters if parameter.frozen])
+
+
+def _replace(copied: Callable[[np.ndarray], np.ndarray], parameters: list[Parameter]) -> None:
+    """Give parameters copies of their arrays."""
+    for parameter, array in zip(parameters, [copied(own._data) for own in parameters], strict=True):
+        parameter._hold(array, parameter._grad)
+    _version.arrays = object()  # after the change: who reads the new version finds the new arrays
+
+
+def arrays_version() -> object:
+    """An object that is another one after any parameters were frozen or unfrozen."""
+    return _version.arrays
+
+
+def unwritable(parameter: Parameter) -> str | None:
+    """What an error says that it got if the parameter's data cannot be written; None if it can."""
+    if parameter.frozen:
+        return "one of a frozen module (unfreeze() makes it writeable)"
+    return None if parameter.data.flags.writeable else "a read-only one"
 
 
 def named_grad(name: str, parameter: Parameter) -> np.ndarray | None:
@@ -183,9 +253,13 @@ def check_writeable(parameters: Mapping[str, Parameter], kind: str) -> None:
     if _core.first_unfit(arrays, [parameter._data for parameter in every]) < 0:
         return
     for name, parameter in parameters.items():
-        array = named_grad(name, parameter) if kind == "grad" else parameter.data
-        if array is not None and not array.flags.writeable:
-            raise ValueError(f"{name}.{kind}: expected a writeable array, got a read-only one")
+        if kind == "data":
+            problem = unwritable(parameter)
+        else:
+            grad = named_grad(name, parameter)
+            problem = None if grad is None or grad.flags.writeable else "a read-only one"
+        if problem:
+            raise ValueError(f"{name}.{kind}: expected a writeable array, got {problem}")
 
 
 def add_gradients(pairs: Iterable[tuple[Parameter, np.ndarray]]) -> None:

@@ -65,8 +65,8 @@ def export(
     TypeError
         `model`, or a module in it, is none of these.
     ValueError
-        ONNX cannot say it: proj_size, cell_clip, zoneout, a recurrent layer behind `Last`. Or in int8: an RNN
-        or GRU, float64, a weight that is not finite, no LSTM at all.
+        ONNX cannot say it: proj_size, cell_clip, layer_norm, zoneout, a recurrent layer behind `Last`. Or in
+        int8: an RNN or GRU, float64, a weight that is not finite, no LSTM at all.
     OSError
         The file cannot be written.
 
@@ -320,6 +320,8 @@ def _attributes(module: Any) -> dict[str, Any]:
         "hidden_size": module.hidden_size,
         "direction": "bidirectional" if module.bidirectional else "forward",
     }
+    if module.layer_norm:
+        raise ValueError("layer_norm: expected False, as ONNX has none, got True")
     if isinstance(module, RNN):
         attributes["activations"] = [_ACTIVATIONS[module.nonlinearity]] * directions
         if module.nonlinearity == "identity":

@@ -75,18 +75,15 @@ class Recurrence:
         self.node = node
         self._precision = matmul_precision
         self.path = "kernels" if node.without_kernel is None else "numpy"
-        self._ready = None if weights is None else self._made_ready(weights, scales)
-        if self._ready is not None:
-            for cell in self._ready.cells:
-                cell.pack()
+        self._ready = None if weights is None else self._made_ready(weights, scales, constant=True)
 
     @property
     def is_ready(self) -> bool:
         """Whether it has its weights, so that calls may leave them out."""
         return self._ready is not None
 
-    def _made_ready(self, weights: Weights, scales: Weights | None) -> _Ready:
-        """`weights`, checked, in the form that the path wants."""
+    def _made_ready(self, weights: Weights, scales: Weights | None, constant: bool = False) -> _Ready:
+        """`weights`, checked, in the form that the path wants; `constant`: whether they never change."""
         node, precision = self.node, self._precision
         weights.check(node)
         checks.precision("matmul_precision", precision, weights.computed)
@@ -94,7 +91,7 @@ class Recurrence:
         cells = []
         for direction, reverse in enumerate(node.reverse if self.path == "kernels" else ()):
             own = from_onnx(node, cast, direction)
-            options = node.options(direction) | {"matmul_precision": precision}
+            options = node.options(direction) | {"matmul_precision": precision, "constant": constant}
             if scales is not None:
                 options |= {"matmul_precision": "int8", "scales": from_onnx(node, scales, direction)}
             cells.append(_core.Cell(node.operator.lower(), own, reverse=reverse, **options))

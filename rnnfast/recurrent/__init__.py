@@ -5,7 +5,8 @@ indrnn         IndRNN
 base           what they share: parameters, the calls, the tape of a call
 recomputation  passes that save states at the start of segments, and no gates
 states         the form of a stack's state, the layout of its sequences
-masks          dropout, zoneout, recurrent dropout and weight dropout of one call
+regularized    the rates of dropout, zoneout, recurrent dropout and weight dropout of a layer
+masks          their masks in one call
 stack          the passes of one call: what forward collects, the backward loop
 stream         one step a call
 ragged         sequences of several lengths as one padded array, and back

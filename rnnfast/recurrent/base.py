@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from rnnfast import _core, checks
 from rnnfast.arithmetic import to_nearest
 from rnnfast.functional import passes
-from rnnfast.nn.module import Module, check_gradient, read_only
-from rnnfast.nn.parameter import Parameter
+from rnnfast.nn.module import check_gradient, read_only
+from rnnfast.nn.parameter import Parameter, arrays_version, is_frozen
 from rnnfast.nn.tape import NO_GRADIENT, Tape
 from rnnfast.recurrent import recomputation
-from rnnfast.recurrent.masks import Masks
+from rnnfast.recurrent.regularized import Regularized
 from rnnfast.recurrent.stack import Recorder, Saved, backward_stack, evaluate_pass
 from rnnfast.recurrent.states import Layout, StateForm, StateGradients
 from rnnfast.recurrent.stream import Stream
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["Recurrent"]
 
 
-class Recurrent(Module):
+class _Kept(NamedTuple):
+    """A layer's cells, and what they were made from."""
+
+    version: object  # of the arrays of all parameters
+    arrays: dict[str, np.ndarray]  # of this layer's, by name
+    cells: list[_core.Cell]
+
+
+class Recurrent(Regularized):
     """The base of all recurrent layers: all but their equations, their options and the parts of their state.
 
     A pass is one layer in one direction; passes are numbered ``layer * D + direction``, as the states'
@@ -39,10 +47,8 @@ class Recurrent(Module):
     cell: ClassVar[str]  # the name of the layer in the table of cells
     options: ClassVar[dict[str, Any]] = {}  # the cell's own attributes, with their defaults
     proj_size: int = 0  # the LSTM alone lets it be chosen
-    recurrent_dropout = weight_dropout = 0.0
-    _zoneout: tuple[float, ...] = (0.0,)  # of each part of the state
     _precision = "float32"
-    _derived: ClassVar[frozenset[str]] = frozenset({"state_form", "suffixes", "cells", "_spare"})
+    _derived: ClassVar[frozenset[str]] = frozenset({"state_form", "suffixes", "_from_arrays", "_spare"})
     _unsearched = _derived
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -65,9 +71,7 @@ class Recurrent(Module):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         matmul_precision: str = "float32",
-        zoneout: float | tuple[float, float] = 0.0,
-        recurrent_dropout: float = 0.0,
-        weight_dropout: float = 0.0,
+        **rates: Any,
     ) -> None:
         super().__init__()
         self.input_size = checks.positive("input_size", input_size)
@@ -81,9 +85,7 @@ class Recurrent(Module):
         self.info = _core.cell_info(self.cell, **{name: getattr(self, name) for name in self.options})
         self.parts = tuple(self.info.parts)
         self.gates = len(self.info.gates)
-        self._zoneout = checks.zoneout(zoneout, self.parts)
-        self.recurrent_dropout = checks.probability("recurrent_dropout", recurrent_dropout)
-        self.weight_dropout = checks.probability("weight_dropout", weight_dropout)
+        self._regularize(**rates)
         kind = checks.float_dtype(dtype)
         self._precision = checks.precision("matmul_precision", matmul_precision, kind)
         sizes = {
@@ -96,9 +98,11 @@ class Recurrent(Module):
         source = checks.generator(rng)
         for suffix, shapes in self._shapes():
             for name, shape in shapes.items():
-                self._parameters[name + suffix] = Parameter(
-                    source.uniform(*self._range(name), shape).astype(kind)
-                )
+                if name.startswith("ln_"):  # layer normalization starts without effect
+                    initial = np.full(shape, 1.0 if name.endswith("weight") else 0.0)
+                else:
+                    initial = source.uniform(*self._range(name), shape)
+                self._parameters[name + suffix] = Parameter(initial.astype(kind))
         self._seed_masks(source)
         self._derive()
 
@@ -136,36 +140,38 @@ class Recurrent(Module):
             raise AttributeError(f"{name}: a parameter stays what it is; assign to {name}.data instead")
 
     def _derive(self) -> None:
-        """Set up what copies do not contain: each pass's cell, and buffers to use again."""
+        """Set up what copies do not contain, among it buffers to use again."""
         self.suffixes = [suffix for suffix, _ in self._shapes()]
         widths = self.info.widths(self.hidden_size, self.proj_size or self.hidden_size)
         dtype = np.dtype(self._parameters["weight_ih_l0"].dtype.name)
         self.state_form = StateForm(self.parts, widths, len(self.suffixes), dtype)
-        self.cells = [
-            self._cell_of(number, {name: self._parameters[name + suffix].data for name in shapes})
-            for number, (suffix, shapes) in enumerate(self._shapes())
-        ]
         self._spare: list[Any] = []
 
-    def _cell_of(self, number: int, weights: dict[str, np.ndarray]) -> _core.Cell:
+    @property
+    def cells(self) -> list[_core.Cell]:
+        """The cell of each pass, over the present arrays of the parameters."""
+        kept = self._from_arrays
+        if kept is None or kept.version is not arrays_version():
+            self.__dict__["_from_arrays"] = kept = self._made_cells(kept)
+        return kept.cells
+
+    def _made_cells(self, before: _Kept | None) -> _Kept:
+        """New cells, unless the parameters still have the arrays of those `before`."""
+        version = arrays_version()  # before the arrays: another thread may change them now
+        arrays = {name: parameter.data for name, parameter in self._parameters.items()}
+        if before is not None and all(arrays[name] is array for name, array in before.arrays.items()):
+            return before._replace(version=version)
+        cells = []
+        for number, (suffix, shapes) in enumerate(self._shapes()):
+            weights = {name: arrays[name + suffix] for name in shapes}
+            cells.append(self._cell_of(number, weights, constant=all(map(is_frozen, weights.values()))))
+        return _Kept(version, arrays, cells)
+
+    def _cell_of(self, number: int, weights: dict[str, np.ndarray], constant: bool = False) -> _core.Cell:
         """The cell of a pass, with these weights."""
         options = {name: getattr(self, name) for name in self.options}
-        options |= {"matmul_precision": self._precision, "zoneout": self._zoneout}
+        options |= {"matmul_precision": self._precision, "zoneout": self._zoneout, "constant": constant}
         return _core.Cell(self.cell, weights, reverse=number % self._directions == 1, **options)
-
-    @property
-    def zoneout(self) -> float | tuple[float, ...]:
-        """The probability that a unit keeps its state in a step; a pair where those of h and c differ."""
-        return self._zoneout if len(set(self._zoneout)) > 1 else self._zoneout[0]
-
-    @zoneout.setter
-    def zoneout(self, value: float | tuple[float, ...]) -> None:
-        self._zoneout = checks.zoneout(value, self.parts)
-        self._derive()
-
-    def _set_precision(self, precision: str) -> None:
-        super()._set_precision(precision)
-        self._derive()
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in self._derived}
@@ -319,11 +325,8 @@ class Recurrent(Module):
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
         if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
             initial = tuple([None if part is None else part.copy() for part in initial])
-        masks, cells = None, self.cells
-        rates = self.recurrent_dropout, self.weight_dropout
-        if training and any((self.dropout and self.num_layers > 1, *self._zoneout, *rates)):
-            masks = Masks(self._mask_key(rng), self.dropout, self._zoneout, *rates)
-            cells = masks.on_cells(self.cells, self._cell_of)
+        masks = self._masks(rng) if training else None
+        cells = self.cells if masks is None else masks.on_cells(self.cells, self._cell_of)
         length = recomputation.segment_length(checkpoint, inputs)
         run = passes.pass_forward if length is None else partial(recomputation.pass_forward, length=length)
         if not self._trains:
@@ -336,8 +339,7 @@ class Recurrent(Module):
         )
         y = layout.as_given(y)
         saved = Saved(recorder.tapes, masks, layout, y.shape)
-        tape = Tape(self, saved if self._trains else NO_GRADIENT)
-        results = y, form.state_as_given(final, layout), tape
+        results = y, form.state_as_given(final, layout), Tape(self, saved if self._trains else NO_GRADIENT)
         return (*results, form.steps_as_given(recorder.states, layout)) if return_states else results
 
     def stream(self, batch: int = 1) -> Stream:
@@ -393,7 +395,7 @@ class Recurrent(Module):
             reset = None if reset is None else layout.time_major(reset)
             sequences = passes.sequences_of(checks.checked_lengths(lengths, T, B), reset, T, B)
         if state is not None:
-            state = self.state_form.checked("state", state, (len(self.cells), *((B,) if batched else ())))
+            state = self.state_form.checked("state", state, (len(self.suffixes), *((B,) if batched else ())))
             state = self.state_form.parts_of(state, batched)
         return inputs, state, sequences, layout
 
@@ -487,9 +489,7 @@ class Recurrent(Module):
             "proj_size": 0,
             "peephole": False,
             "matmul_precision": "float32",
-            "zoneout": 0.0,
-            "recurrent_dropout": 0.0,
-            "weight_dropout": 0.0,
+            **self.rates,
             **self.options,
         }
         options += [

@@ -35,6 +35,10 @@ class RNN(Recurrent):
         Each layer also runs from the last step to the first, with weights of its own; D = 2 instead of 1.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
         What f is.
+    layer_norm : bool
+        Whether each product is normalized over its H numbers before the biases are added (Ba, Kiros and
+        Hinton 2016). Adds the parameters ``ln_…``, weights from 1 and biases from 0; a bias-free layer has
+        them too.
     dtype : {"float32", "float64"}
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
@@ -58,6 +62,8 @@ class RNN(Recurrent):
     weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, … : Parameter
         ``[H, I]``, ``[H, H]``, ``[H]``, ``[H]``; then ``…_l0_reverse``, ``…_l1`` (its I is D*H), and so on:
         the names and shapes of `torch.nn.RNN`.
+        With layer_norm also ``ln_ih_weight_l0``, ``ln_ih_bias_l0``, ``ln_hh_weight_l0``,
+        ``ln_hh_bias_l0`` ``[H]``.
 
     Raises
     ------
@@ -72,6 +78,8 @@ class RNN(Recurrent):
     Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
     neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing and
     optimizing LSTM language models", ICLR (2018).
+    Layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", arXiv:1607.06450
+    (2016).
 
     Examples
     --------
@@ -87,7 +95,7 @@ class RNN(Recurrent):
     """
 
     cell = "rnn"
-    options: ClassVar[dict[str, Any]] = {"nonlinearity": "tanh"}
+    options: ClassVar[dict[str, Any]] = {"nonlinearity": "tanh", "layer_norm": False}
 
     def __init__(
         self,
@@ -106,7 +114,9 @@ class RNN(Recurrent):
         zoneout: float = 0.0,
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
+        layer_norm: bool = False,
     ) -> None:
+        self.layer_norm = checks.flag("layer_norm", layer_norm)
         self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES)
         super().__init__(
             input_size,
@@ -183,6 +193,10 @@ class LSTM(Recurrent):
     cell_clip : float, optional
         Bounds c, at every step, to -cell_clip .. cell_clip; where it clamps, no gradient passes. A bound
         below the smallest normal number of the dtype holds c at zero.
+    layer_norm : bool
+        Whether each product is normalized over its 4*H (coupled 3*H) numbers before the biases are added, and
+        c before the tanh that makes h (Ba, Kiros and Hinton 2016). Adds the parameters ``ln_…``, weights from
+        1 and biases from 0; a bias-free layer has them too.
 
     Attributes
     ----------
@@ -192,6 +206,8 @@ class LSTM(Recurrent):
         proj_size P ``weight_hh`` is ``[4*H, P]``, an upper layer's I is D*P, and there is
         ``weight_hr_l0`` ``[P, H]``; peepholes are ``weight_ci_l0``, ``weight_cf_l0`` (not with coupled
         gates), ``weight_co_l0`` ``[H]``.
+        With layer_norm also ``ln_ih_weight_l0``, ``ln_ih_bias_l0``, ``ln_hh_weight_l0``, ``ln_hh_bias_l0``
+        ``[4*H]``, and ``ln_c_weight_l0``, ``ln_c_bias_l0`` ``[H]``.
 
     Raises
     ------
@@ -212,6 +228,8 @@ class LSTM(Recurrent):
     Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
     neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing and
     optimizing LSTM language models", ICLR (2018).
+    Layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", arXiv:1607.06450
+    (2016).
 
     Examples
     --------
@@ -228,7 +246,7 @@ class LSTM(Recurrent):
     """
 
     cell = "lstm"
-    options: ClassVar[dict[str, Any]] = {"coupled_gates": False, "cell_clip": None}
+    options: ClassVar[dict[str, Any]] = {"coupled_gates": False, "cell_clip": None, "layer_norm": False}
 
     @to_nearest
     def __init__(
@@ -252,6 +270,7 @@ class LSTM(Recurrent):
         peephole: bool = False,
         coupled_gates: bool = False,
         cell_clip: float | None = None,
+        layer_norm: bool = False,
     ) -> None:
         if forget_bias is not None:
             forget_bias = checks.fitting("forget_bias", forget_bias, checks.float_dtype(dtype))
@@ -263,6 +282,7 @@ class LSTM(Recurrent):
         self.peephole = checks.flag("peephole", peephole)
         self.coupled_gates = checks.flag("coupled_gates", coupled_gates)
         self.cell_clip = checks.cell_clip(cell_clip)
+        self.layer_norm = checks.flag("layer_norm", layer_norm)
         super().__init__(
             input_size,
             hidden_size,
@@ -321,6 +341,10 @@ class GRU(Recurrent):
     reset_after : bool
         Whether r acts after the product with W_hn (as in PyTorch, cuDNN and Keras 3) or before it, as in
         later versions of the paper; that takes two products a step, one after the other, and is slower.
+    layer_norm : bool
+        Whether each product is normalized over its 3*H numbers before the biases are added (Ba, Kiros and
+        Hinton 2016). Adds the parameters ``ln_…``, weights from 1 and biases from 0; a bias-free layer has
+        them too. It needs ``reset_after=True``.
     dtype : {"float32", "float64"}
         Of parameters, states and y.
     rng : int, numpy.random.Generator or None
@@ -344,11 +368,13 @@ class GRU(Recurrent):
     weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, … : Parameter
         ``[3*H, I]``, ``[3*H, H]``, ``[3*H]``, ``[3*H]``, gates in the order r, z, n; then ``…_l0_reverse``,
         ``…_l1`` (its I is D*H), and so on: the names and shapes of `torch.nn.GRU`.
+        With layer_norm also ``ln_ih_weight_l0``, ``ln_ih_bias_l0``, ``ln_hh_weight_l0``, ``ln_hh_bias_l0``
+        ``[3*H]``.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
+        If an argument is of the wrong kind or out of range, or `layer_norm` comes with ``reset_after=False``.
 
     References
     ----------
@@ -360,6 +386,8 @@ class GRU(Recurrent):
     Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
     neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing and
     optimizing LSTM language models", ICLR (2018).
+    Layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", arXiv:1607.06450
+    (2016).
 
     Examples
     --------
@@ -374,7 +402,7 @@ class GRU(Recurrent):
     """
 
     cell = "gru"
-    options: ClassVar[dict[str, Any]] = {"reset_after": True}
+    options: ClassVar[dict[str, Any]] = {"reset_after": True, "layer_norm": False}
 
     def __init__(
         self,
@@ -393,8 +421,12 @@ class GRU(Recurrent):
         zoneout: float = 0.0,
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
+        layer_norm: bool = False,
     ) -> None:
         self.reset_after = checks.flag("reset_after", reset_after)
+        self.layer_norm = checks.flag("layer_norm", layer_norm)
+        if self.layer_norm and not self.reset_after:
+            raise ValueError("layer_norm: expected False with reset_after=False (it is defined for True)")
         super().__init__(
             input_size,
             hidden_size,

@@ -57,7 +57,7 @@ class Stream(_core.Stepper):
             raise ValueError("stream: expected a layer in one direction, got bidirectional=True")
         widest = max(layer.hidden_size, layer.input_size)
         checks.fits({"batch": batch}, 2 * layer.num_layers * batch * widest, layer.state_form.dtype)
-        super().__init__(layer.cells, batch)
+        super().__init__(layer, batch)
         self._layer = layer
         self._batch = batch
 

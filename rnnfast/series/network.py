@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast import checks
+from rnnfast.nn.count import count_parameters
 from rnnfast.nn.losses import mse
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Adam
@@ -55,7 +56,7 @@ class NetworkForecaster(Forecaster):
 
     @property
     def parameters(self) -> int:
-        return sum(parameter.data.size for parameter in self._network.parameters())
+        return count_parameters(self._network)
 
     @property
     def matmul_precision(self) -> str | None:

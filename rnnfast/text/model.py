@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from rnnfast import checks
 from rnnfast.files import file_name
 from rnnfast.nn import Sequential, losses
+from rnnfast.nn.count import count_parameters
 from rnnfast.text import sampling
 from rnnfast.text.alphabets import ALPHABETS, Alphabet, restored
 from rnnfast.text.network import CELLS, NOISE, name_of, network, parameters_at_least
@@ -121,7 +122,7 @@ class TextModel:
     @property
     def size(self) -> int:
         """The number of parameters."""
-        return sum(parameter.size for parameter in self.model.parameters())
+        return count_parameters(self.model)
 
     def generate(
         self,

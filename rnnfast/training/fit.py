@@ -5,24 +5,22 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import TracebackType
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rnnfast import checks
 from rnnfast.files import file_name
-from rnnfast.nn.clip import clip_grad_norm
+from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
-from rnnfast.nn.schedules import Schedule
+from rnnfast.nn.schedules import Plateau, Schedule
 from rnnfast.training.batches import Batch, Source, source
 from rnnfast.training.bptt import Window
 from rnnfast.training.grad import Loss, as_loss, check_model
 from rnnfast.training.history import History
+from rnnfast.training.interrupts import Interrupts
 from rnnfast.training.progress import ProgressBar, describe_loss
 from rnnfast.training.run import Run
 
@@ -47,6 +45,7 @@ def fit(
     patience: int | None = None,
     schedule: Schedule | None = None,
     clip_norm: float | None = None,
+    clip_value: float | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     resume: str | os.PathLike[str] | None = None,
@@ -101,9 +100,12 @@ def fit(
         End after this many epochs in a row without a lower validation loss.
     schedule : callable, optional
         From the number of steps done to a factor of the optimizer's learning rate, which is back at its first
-        value at the end.
+        value at the end. :func:`rnnfast.schedules.plateau` is given the validation loss of each epoch.
     clip_norm : float, optional
-        Bound on the joint norm of the gradients.
+        Bound on the joint norm of the gradients, as :func:`rnnfast.clip_grad_norm` applies it.
+    clip_value : float, optional
+        Bound on each element of the gradients, as :func:`rnnfast.clip_grad_value` applies it. One of the two
+        bounds may be given.
     checkpoint : path, optional
         A file written, whole or not at all, after each epoch, every ten minutes within one, and at the end.
         `load` reads the best parameters so far from it.
@@ -112,8 +114,9 @@ def fit(
     resume : path, optional
         A checkpoint from which the run continues, as if it had not stopped: the same data give the same bits.
         Settings of the optimizer, like its learning rate, are those it has now; its averages come from the
-        file. Another `batch_size`, `shuffle`, `stateful`, `truncate`, `axes` or `clip_norm` is refused.
-        Limits, the schedule, validation, callbacks and files may change; the seed is the file's.
+        file. Another `batch_size`, `shuffle`, `stateful`, `truncate`, `axes`, `clip_norm` or `clip_value`, or
+        other constraints of the optimizer, are refused. Limits, the schedule, validation, callbacks and files
+        may change; the seed is the file's, and so are the reductions of a plateau.
     callbacks : sequence of callables
         Each is called as ``callback(run)`` at every :class:`Run` event, and may call ``run.stop()``.
     describe : callable, optional
@@ -162,10 +165,19 @@ def fit(
             raise ValueError("patience: expected validation data with it, got none")
     minutes = None if minutes is None else checks.limit_above_zero("minutes", minutes)
     clip_norm = None if clip_norm is None else checks.limit_above_zero("clip_norm", clip_norm)
+    clip_value = None if clip_value is None else checks.limit_above_zero("clip_value", clip_value)
+    if clip_norm is not None and clip_value is not None:
+        raise ValueError(
+            f"clip_norm, clip_value: expected one of them, got clip_norm={clip_norm:g} and "
+            f"clip_value={clip_value:g}"
+        )
     checks.flag("stateful", stateful)
     checks.flag("progress", progress)
     if schedule is not None:
         checks.function("schedule", schedule)
+    plateau = schedule if isinstance(schedule, Plateau) else None
+    if plateau is not None and validation is None:
+        raise ValueError("schedule: expected validation data with a plateau, got none")
     checks.function("describe", describe)
     for place, callback in enumerate(callbacks):
         checks.function(f"callbacks[{place}]", callback)
@@ -204,13 +216,16 @@ def fit(
         "truncate": None if truncate is None else list(map(int, truncate)),
         "axes": None if axes is None else list(map(int, axes)),
         "clip_norm": clip_norm,
+        "clip_value": clip_value,
     }
 
-    run = Run(model, optimizer, seed, epochs, train.count, settings)
+    run = Run(model, optimizer, seed, epochs, train.count, settings, plateau)
+    if plateau is not None:
+        plateau.reset()
     if resume is not None:
         run.resume(resume)
     bar = ProgressBar(describe, minutes) if progress and sys.stderr is not None else None
-    with _Interrupts() as interrupts:
+    with Interrupts() as interrupts:
         loop = _Loop(
             run,
             loss,
@@ -222,6 +237,7 @@ def fit(
             patience=patience,
             schedule=schedule,
             clip_norm=clip_norm,
+            clip_value=clip_value,
             checkpoint=checkpoint,
             metadata=metadata or {},
             watchers=[*callbacks, *([bar.update] if bar else [])],
@@ -309,13 +325,14 @@ class _Loop:
         loss: Loss,
         train: Source,
         held_out: Source | None,
-        interrupts: _Interrupts,
+        interrupts: Interrupts,
         *,
         stateful: bool,
         minutes: float | None,
         patience: int | None,
         schedule: Schedule | None,
         clip_norm: float | None,
+        clip_value: float | None,
         checkpoint: str | os.PathLike[str] | None,
         metadata: Mapping[str, Any],
         watchers: Sequence[Callable[[Run], object]],
@@ -330,6 +347,7 @@ class _Loop:
         self._patience = math.inf if patience is None else patience
         self._schedule = schedule
         self._clip_norm = clip_norm
+        self._clip_value = clip_value
         self._checkpoint = checkpoint
         self._metadata = metadata
         self._watchers = watchers
@@ -397,19 +415,28 @@ class _Loop:
         value, state = update.loss_and_grad(self._loss, run.state)
         value = float(value)
         self._refuse_unless_finite("loss", value)
-        if self._clip_norm is not None:
-            self._refuse_unless_finite("gradient norm", clip_grad_norm(optimizer.params, self._clip_norm))
+        self._clip()
         weight, goes_on = update.weight, self._stateful or not update.last
         with self._interrupts.held():
             if weight:
                 optimizer.step()
             run.advance(value, weight, update.targets, state if goes_on else None)
 
+    def _clip(self) -> None:
+        """Bound the gradients by what is given; an error where they are not finite."""
+        params = self._run.optimizer.params
+        if self._clip_norm is not None:
+            self._refuse_unless_finite("gradient norm", clip_grad_norm(params, self._clip_norm))
+        if self._clip_value is not None:  # which would make a finite number of infinity
+            self._refuse_unless_finite("gradient norm", clip_grad_norm(params, math.inf))
+            clip_grad_value(params, self._clip_value)
+
     def _refuse_unless_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"{name}: expected a finite number, got {value} at step {self._run.step} "
-                f"(epoch {self._run.epoch}), before its update; a lower learning rate or clip_norm may help"
+                f"(epoch {self._run.epoch}), before its update; a lower learning rate or a clipped "
+                "gradient may help"
             )
 
     def _validate(self) -> None:
@@ -433,54 +460,3 @@ class _Loop:
         self._run.event = event
         for watcher in self._watchers:
             watcher(self._run)
-
-
-class _Interrupts:
-    """Ctrl-C, kept back while something is written that must be whole; pressed twice, it is not."""
-
-    def __init__(self) -> None:
-        self._holding = False
-        self._pending = False
-        self._previous: Any = None
-
-    def __enter__(self) -> _Interrupts:
-        import signal
-
-        # A handler of the caller is not replaced, and only the main thread may set one.
-        default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if default and threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._receive)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        import signal
-
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-
-    def _receive(self, signum: int, frame: Any) -> None:
-        if not self._holding or self._pending:
-            raise KeyboardInterrupt
-        self._pending = True
-
-    def hold(self) -> None:
-        """Keep Ctrl-C back from here on."""
-        self._holding = True
-
-    def release(self) -> bool:
-        """Keep it back no longer; whether it was pressed."""
-        pending, self._pending, self._holding = self._pending, False, False
-        return pending
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep Ctrl-C back until the end of the block."""
-        self.hold()
-        try:
-            yield
-        finally:
-            pending = self.release()
-        if pending:
-            raise KeyboardInterrupt

@@ -9,6 +9,7 @@ import numpy as np
 
 from rnnfast import checks
 from rnnfast.nn.module import Module, run_backward, run_forward
+from rnnfast.nn.parameter import check_writeable
 from rnnfast.training.grad import Loss, apply_loss, as_loss, check_keywords, check_model, within_lengths
 
 __all__ = ["check_gradients"]
@@ -73,7 +74,8 @@ def check_gradients(
     Raises
     ------
     ValueError
-        A gradient is off. The error names the parameter or input, the element, and both values.
+        A gradient is off. The error names the parameter or input, the element, and both values. Or a
+        parameter cannot be written: the finite differences vary it.
     TypeError
         An argument is of the wrong kind.
 
@@ -116,6 +118,7 @@ def check_gradients(
     if x.dtype.kind == "f":
         x = x.copy()
     state = _copied("state", state)
+    check_writeable(dict(model.named_parameters()), "data")
     calls = [(module, module.mask_calls) for module in model.modules()]
 
     def forward() -> tuple[Any, Any, Any]:

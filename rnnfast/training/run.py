@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rnnfast.files import file_name
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
+from rnnfast.nn.schedules import Plateau
 from rnnfast.training import checkpoint
 from rnnfast.training.history import History
 
@@ -63,6 +64,7 @@ class Run:
         epochs: int | None,
         batches: int | None,
         settings: Mapping[str, Any],
+        plateau: Plateau | None = None,
     ) -> None:
         self.event = "start"
         self.model = model
@@ -85,6 +87,7 @@ class Run:
         self.paused = 0.0  # seconds of this call not spent in training
         self._seed = seed
         self._settings = dict(settings)  # what a run that resumes this one must not change
+        self._plateau = plateau  # the schedule, if it reads the validation loss
         self._masked = [module for module in model.modules() if module.mask_seed is not None]
         self._masks = self._mask_keys()
         self._lr = optimizer.lr  # of the last update
@@ -156,6 +159,8 @@ class Run:
         """Close the present epoch with its row in the history."""
         if self.validation is not None:
             self.misses = 0 if self.improved else self.misses + 1
+            if self._plateau is not None:
+                self._plateau.observe(self.validation, self.base_lr)
         self.add_row(self.validation)
         self.epoch += 1
         self.batch = 0
@@ -192,6 +197,7 @@ class Run:
             "best": self.best,
             "best_step": self._best_step,
             "misses": self.misses,
+            "plateau": None if self._plateau is None else self._plateau.state_dict(),
             "lr": self._lr,
             "seconds": self._earlier + self.seconds,
             "masks": self._masks,
@@ -241,6 +247,9 @@ class Run:
             if len(masks) != len(self._masked):
                 raise ValueError(f"masks for {len(masks)} modules, not {len(self._masked)}")
             batches = position["batches"]
+            reductions = position.get("plateau")  # None too in files of before it was stored
+            if self._plateau is not None and reductions is not None:
+                self._plateau.check_state_dict(reductions)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{file_name(path)}: the run it holds is damaged ({error!r})") from error
         if counts["batch"] and None not in (batches, self.batches) and batches != self.batches:
@@ -269,6 +278,8 @@ class Run:
         for module, key in zip(self._masked, masks, strict=True):
             module.mask_seed, module.mask_calls = key
         self._masks = masks
+        if self._plateau is not None and reductions is not None:
+            self._plateau.load_state_dict(reductions)
 
     def _check_settings(self, path: str | os.PathLike[str], position: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings than those that the checkpoint's run was made with."""

@@ -74,14 +74,17 @@ def test_the_suite_writes_tables_and_figures(folder, capsys):
     assert "gru odd: done" in printed.err
     results = json.loads((folder / "results" / "results.json").read_text())
     done = [(row["case"], row["threads"], row["work"]) for row in results["rows"]]
-    works = ("evaluation", "training")
+    works = ("evaluation", "evaluation", "training")
     assert done == [(case, n, work) for case in ("step-8", "odd") for n in (1, 2) for work in works]
-    assert all(row["contender"] == "rnnfast" and row["share"] > 0 for row in results["rows"])
+    assert [row["contender"] for row in results["rows"]] == ["rnnfast", "unfrozen", "rnnfast"] * 4
+    assert all(row["share"] > 0 for row in results["rows"])
+    assert {row["contender"] for row in results["steps"]} == {"rnnfast"}
     assert {row["case"] for row in results["steps"]} == set(suite.STEPS)
     assert set(results["scaling"][0]["speedups"]) == {"2 over 1", "4 over 2"}
     tables = (folder / "results" / "results.md").read_text()
     assert "| odd | 37, 5, 13, 47 |" in tables
     assert "## GRU, 2 threads" in tables
+    assert "rnnfast is a frozen layer, which packs its weights once" in tables
     drawn = (folder / "results" / "roofline.png").is_file()
     assert drawn == (importlib.util.find_spec("matplotlib") is not None)
 
@@ -180,7 +183,7 @@ def test_the_suite_compares_precisions(folder, monkeypatch):
     assert 1e-4 < rows["step-8", "evaluation", "rnnfast", "bfloat16"] < 0.01
     assert {work for case, work, *_ in rows if case == "b1-h128"} == {"evaluation"}
     tables = (folder / "results" / "results.md").read_text()
-    assert "| evaluation | T, B, I, H | rnnfast float32, ms | of the peak | rnnfast bfloat16 " in tables
+    assert "| evaluation | T, B, I, H | rnnfast float32, ms | of the peak | unfrozen float32 | " in tables
     assert re.search(r"\n\| b1-h128 \| 100, 1, 128, 128 \| [\d.]+ \|.* [\d.]+ \(0\.\d%\) \|", tables)
     assert "## Geometric means, float32" in tables
     assert re.search(r"\n\| gru \| b1-h128 \| +\| [\d.]+ \|", tables)  # 2 threads over 1, training left out

@@ -114,7 +114,11 @@ NUMBERS = [
     (lambda v: rf.schedules.warmup(v), "steps"),
     (lambda v: rf.schedules.warmup(3, start=v), "start"),
     (lambda v: fit_linear(minutes=v), "minutes"),
+    (lambda v: rf.schedules.plateau(v), "factor"),
+    (lambda v: rf.schedules.plateau(threshold=v), "threshold"),
+    (lambda v: rf.schedules.plateau(min_lr=v), "min_lr"),
     (lambda v: fit_linear(clip_norm=v), "clip_norm"),
+    (lambda v: fit_linear(clip_value=v), "clip_value"),
 ]
 
 
@@ -158,6 +162,9 @@ INTEGERS = [
     (lambda v: rf.Embedding(v, I), "num_embeddings"),
     (lambda v: lstm().stream(v), "batch"),
     (lambda v: rf.init.orthogonal(parameter(), blocks=v), "blocks"),
+    (lambda v: rf.optim.Orthonormal([parameter()], blocks=v), "blocks"),
+    (lambda v: rf.schedules.plateau(patience=v), "patience"),
+    (lambda v: rf.schedules.plateau(cooldown=v), "cooldown"),
     (lambda v: rf.losses.cross_entropy(normal(3, 2), [0, 1, 1], ignore_index=v), "ignore_index"),
     (lambda v: fit_linear(epochs=v), "epochs"),
     (lambda v: fit_linear(batch_size=v), "batch_size"),

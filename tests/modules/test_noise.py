@@ -287,6 +287,16 @@ def test_a_pair_is_for_the_lstm_alone() -> None:
         rf.LSTM(I, H, zoneout=(0.1, 1.0))
 
 
+@cells
+def test_layer_normalization_comes_without_zoneout(cell: str) -> None:
+    with pytest.raises(ValueError, match=r"^zoneout: expected 0 with layer_norm=True"):
+        LAYERS[cell](I, H, layer_norm=True, zoneout=0.1)
+    layer = double_layer(cell, 2, 3, layer_norm=True, recurrent_dropout=0.3, weight_dropout=0.2)
+    with pytest.raises(ValueError, match=r"^zoneout: expected 0"):
+        layer.zoneout = 0.1
+    assert_gradients(layer, normal64(T, B, 2), state_for(layer, B), rng=3, **RAGGED)
+
+
 def test_an_indrnn_has_no_product_of_the_state_to_drop() -> None:
     for name in ("recurrent_dropout", "weight_dropout"):
         with pytest.raises(TypeError, match=name):

@@ -11,6 +11,7 @@ from arrays import assert_equal, normal_like
 
 import rnnfast as rf
 from rnnfast import _core
+from rnnfast.recurrent.stream import Stream
 
 LAYERS = {
     "rnn": lambda **keywords: rf.RNN(5, 7, **keywords),
@@ -179,3 +180,10 @@ def test_a_sequential_streams_all_its_modules():
 def test_wrong_arguments_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_stream_that_was_never_set_up_is_refused():
+    step = Stream.__new__(Stream)
+    for use in (step.refresh, lambda: step(np.ones(3, np.float32))):
+        with pytest.raises(RuntimeError, match="never set up"):
+            use()

@@ -6,6 +6,7 @@
  * twice, in one go and in pieces, and a line says so if the two differ. */
 #include "dispatch.h"
 #include "fpenv.h"
+#include "numbers.h"
 #include "phases.h"
 
 #include <math.h>
@@ -14,96 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { T = 4, I = 5, MOST_BUFFERS = 64 };
-
-/* ---- memory, inputs, checksums: numbers are float or double, after `size` ---------------------------------------- */
-
-static const char *kind_name;         /* of the kernels in this run */
-static int size;                      /* bytes of a number in this run */
-static void *buffers[MOST_BUFFERS];   /* what the present case allocated */
-static int buffer_count;
-static uint64_t random_state;
-
-static void *at(const void *data, ptrdiff_t n) { return (char *)data + n * size; }
-
-static void *zeros(ptrdiff_t n)
-{
-    void *buffer = n ? calloc((size_t)n, (size_t)size) : malloc(1);
-    if (!buffer || buffer_count == MOST_BUFFERS) abort();
-    buffers[buffer_count++] = buffer;
-    return buffer;
-}
-
-static Rows rows(void *data, ptrdiff_t B, ptrdiff_t s_stride, ptrdiff_t b_stride)
-{
-    return (Rows){data, B, s_stride, b_stride, NULL, NULL};
-}
-
-static void free_buffers(void)
-{
-    while (buffer_count) free(buffers[--buffer_count]);
-}
-
-static uint64_t random_bits(void) /* xorshift64* (Vigna 2016) */
-{
-    random_state ^= random_state >> 12;
-    random_state ^= random_state << 25;
-    random_state ^= random_state >> 27;
-    return random_state * 0x2545F4914F6CDD1Du;
-}
-
-/* n numbers from -scale to scale, multiples of scale / 2^20: exact in both types if scale is a power of two. */
-static void *numbers(ptrdiff_t n, double scale)
-{
-    void *out = zeros(n);
-    for (ptrdiff_t k = 0; k < n; k++) {
-        const double x = ((double)(random_bits() >> 43) / 1048576 - 1) * scale;
-        if (size == 4) ((float *)out)[k] = (float)x;
-        else ((double *)out)[k] = x;
-    }
-    return out;
-}
-
-/* FNV-1a over the bytes of n numbers, the lowest first. All NaNs count as one. */
-static uint64_t checksum(uint64_t hash, const void *data, ptrdiff_t n)
-{
-    for (ptrdiff_t k = 0; k < n; k++) {
-        uint64_t bits = 0;
-        if (size == 4) {
-            uint32_t word;
-            memcpy(&word, at(data, k), sizeof word);
-            bits = (word & 0x7FFFFFFFu) > 0x7F800000u ? 0x7FC00000u : word;
-        } else {
-            memcpy(&bits, at(data, k), sizeof bits);
-            if ((bits & 0x7FFFFFFFFFFFFFFFu) > 0x7FF0000000000000u) bits = 0x7FF8000000000000u;
-        }
-        for (int byte = 0; byte < size; byte++, bits >>= 8) hash = (hash ^ (bits & 0xFF)) * 0x100000001B3u;
-    }
-    return hash;
-}
-
-static const uint64_t EMPTY = 0xCBF29CE484222325u; /* the checksum of nothing */
-
-/* `hash` has two checksums: of the results made in one go, and made in pieces. */
-static void report(const char *name, const uint64_t hash[2])
-{
-    printf("%s %s %016llx\n", name, kind_name, (unsigned long long)hash[0]);
-    if (hash[0] != hash[1]) printf("%s %s DIFFERS IN PIECES\n", name, kind_name);
-}
-
-static ptrdiff_t padded(const Kernels *k, ptrdiff_t n) { return padded_to(n, k->lanes); }
-
-/* Memory for the copies of so many rows of K numbers as operands. */
-static void *copies(const Kernels *k, ptrdiff_t count, ptrdiff_t K)
-{
-    return zeros(count * k->copy_size(K));
-}
-
-/* Where the pieces of n things start: one piece, or one of each size in turn, 1, 2, 3 ... */
-static ptrdiff_t piece_end(ptrdiff_t start, ptrdiff_t n, int in_pieces, int turn)
-{
-    return in_pieces && start + turn < n ? start + turn : n;
-}
+enum { T = 4, I = 5 };
 
 /* ---- exp, tanh, sigmoid ------------------------------------------------------------------------------------------ */
 
@@ -246,7 +158,8 @@ static void run_phase(const Kernels *k, const Phases *phases, int phase, const P
         b_end = piece_end(b, p->B, in_pieces, row_turn++);
         for (ptrdiff_t g = 0, g_end; g < groups; g = g_end) {
             g_end = piece_end(g, groups, in_pieces, turn++);
-            void *scratch = copies(k, b_end - b, p->G * p->H > p->P ? p->G * p->H : p->P > p->H ? p->P : p->H);
+            const ptrdiff_t K = p->G * p->H > p->P ? p->G * p->H : p->P > p->H ? p->P : p->H;
+            void *scratch = zeros((b_end - b) * k->copy_size(K) + k->norm_scratch(p));
             phases->run[phase](p, s, b, b_end, g, g_end, scratch);
             free(buffers[--buffer_count]);
         }
@@ -309,7 +222,7 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
               .T = T, .B = B, .H = H, .P = P, .S = S, .X = X, .G = G,
               .cell_clip = layer->cell_clip > 0 ? layer->cell_clip : INFINITY};
     const Phases forward = forward_phases(k, &p);
-    const int second = has_second_product(&p);
+    const int second = has_second_product(&p), normed = is_normed(&p);
     uint64_t *hash;
 
     random_state = seed;
@@ -342,8 +255,11 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
 
     k->pack_by_rows(&ih, w_project, 0, k->groups_of(X * H));
     if (G) k->pack_by_gates(&hh, w_step, 0, groups_of_units(k, &p, STEP_UNITS));
-    k->add_bias(&bias_ih, bias);
-    k->add_bias(&bias_hh, at(bias, (S - X) * H));
+    if (normed) p.norm = numbers(norm_layout(&p).vectors, 1);
+    else {
+        k->add_bias(&bias_ih, bias);
+        k->add_bias(&bias_hh, at(bias, (S - X) * H));
+    }
     const Product project = {I, X * H, (S - X) * H, rows(x, B, B * I, I), w_project, bias, p.gates, in_pieces};
     for (ptrdiff_t q = 0, end; q < T * B; q = end) {
         end = piece_end(q, T * B, in_pieces, 3);
@@ -372,6 +288,10 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
         p.d_m = cell->m_slot == NO_SLOT ? rows(zeros(T * B * P), B, B * P, P)
                                         : rows(at(gates, cell->m_slot * H), B, B * S * H, S * H);
         k->pack_by_columns(&m, w_m_back, 0, k->groups_of(H));
+    }
+    if (normed) {
+        p.d_out = rows(zeros(B * H), B, 0, H);
+        p.d_norm = zeros(B * norm_layout(&p).count);
     }
     if (G) k->pack_by_columns(&hh, w_back, 0, k->groups_of(P));
     k->pack_by_columns(&ih, w_dx, 0, k->groups_of(I));
@@ -409,7 +329,8 @@ static void run_pass(const Kernels *k, const Layer *layer, ptrdiff_t B, ptrdiff_
     *hash = checksum(*hash, db, S * H);
     *hash = checksum(*hash, db_hh, X * H);
     if (layer->P) *hash = checksum(*hash, dw_hr, P * H);
-    if (layer->peephole) {
+    if (normed) *hash = checksum(*hash, p.d_norm, B * norm_layout(&p).count);
+    else if (layer->peephole) {
         void *sums[WEIGHTS];
         for (int weight = WEIGHT_CI; weight <= WEIGHT_CO; weight++) sums[weight] = zeros(H);
         for (int n = 0; n < cell->vectors; n++) p.d_vector[n] = sums[cell->vector[n].weight];
@@ -456,6 +377,10 @@ static void check(const Kernels *k)
         {"coupled peephole projected", LSTM_COUPLED, TANH, 1, 2, 0},
         {"gru before", GRU_BEFORE, TANH, 0, 0, 0},
         {"indrnn relu", INDRNN, RELU, 0, 0, 0},
+        {"rnn norm", RNN_NORM, TANH, 0, 0, 0},
+        {"lstm norm", LSTM_NORM, TANH, 0, 0, 0},
+        {"gru norm", GRU_NORM, TANH, 0, 0, 0},
+        {"coupled norm peephole projected", LSTM_COUPLED_NORM, TANH, 1, 2, 0.5},
     };
 
     size = k->real_size;

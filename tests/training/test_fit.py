@@ -118,8 +118,11 @@ def test_minutes_end_the_run_within_an_epoch(monkeypatch: pytest.MonkeyPatch) ->
     assert history.step == [3]
 
 
-@pytest.mark.parametrize("which", ["loss", "norm"])
-def test_a_run_that_diverges_ends_before_the_update(which: str) -> None:
+@pytest.mark.parametrize("bound", ["clip_norm", "clip_value"])
+@pytest.mark.parametrize(
+    ("which", "factor"), [("loss", math.nan), ("norm", math.nan), ("norm", math.inf)], ids=str
+)
+def test_a_run_that_diverges_ends_before_the_update(which: str, factor: float, bound: str) -> None:
     model = classifier()
     calls = 0
 
@@ -129,24 +132,42 @@ def test_a_run_that_diverges_ends_before_the_update(which: str) -> None:
         value, dy = rf.losses.cross_entropy(y, targets)
         if calls < 3:
             return value, dy
-        return (math.nan, dy) if which == "loss" else (value, dy * np.nan)
+        return (factor, dy) if which == "loss" else (value, np.full_like(dy, factor))
 
     kept = []
     optimizer = rf.optim.Adam(model.parameters())
-    with pytest.raises(FloatingPointError, match=rf"{which}: expected a finite number, got nan at step 2"):
+    with pytest.raises(
+        FloatingPointError, match=rf"{which}: expected a finite number, got (nan|inf) at step 2"
+    ):
         rf.fit(
             model,
             loss,
             labelled(),
             optimizer,
             epochs=5,
-            clip_norm=1.0,
+            **{bound: 1.0},
             progress=False,
             schedule=rf.schedules.step(1),
             callbacks=[lambda run: kept.append(weights_of(model))],
         )
     assert np.array_equal(weights_of(model), kept[-1])
     assert optimizer.lr == 1e-3
+
+
+def test_clip_value_bounds_each_element_before_the_update() -> None:
+    x, targets = labelled()
+    got, want = classifier(), classifier()
+    fit_quietly(got, (x, targets), rf.optim.SGD(got.parameters(), lr=0.5), epochs=3, clip_value=0.01)
+    optimizer = rf.optim.SGD(want.parameters(), lr=0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        rf.loss_and_grad(want, rf.losses.cross_entropy, x, targets)
+        rf.clip_grad_value(want.parameters(), 0.01)
+        optimizer.step()
+    np.testing.assert_allclose(weights_of(got), weights_of(want), atol=1e-6)
+    free = classifier()
+    fit_quietly(free, (x, targets), rf.optim.SGD(free.parameters(), lr=0.5), epochs=3)
+    assert np.abs(weights_of(got) - weights_of(free)).max() > 1e-3
 
 
 # Ctrl-C
@@ -172,6 +193,12 @@ def test_fit_runs_in_a_thread() -> None:
         ({"epochs": 1.5}, TypeError, "epochs: expected an integer"),
         ({"minutes": -1}, ValueError, "minutes: expected a number above 0, got -1"),
         ({"clip_norm": 0.0}, ValueError, "clip_norm"),
+        ({"clip_value": 0.0}, ValueError, "clip_value"),
+        (
+            {"clip_norm": 1.0, "clip_value": 0.5},
+            ValueError,
+            "clip_norm, clip_value: expected one of them, got clip_norm=1 and clip_value=0.5",
+        ),
         ({"batch_size": 0}, ValueError, "batch_size: expected at least 1"),
         ({"patience": 2}, ValueError, "patience: expected validation data"),
         ({"patience": 0, "validation": labelled()}, ValueError, "patience"),

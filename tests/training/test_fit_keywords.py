@@ -253,6 +253,14 @@ def test_settings_that_change_at_resuming_are_named(
     fit_mse(model, data, **options, resume=path, epochs=2, minutes=9.0, schedule=rf.schedules.step(3))
 
 
+@pytest.mark.parametrize("value", [2.0, None])
+def test_another_clip_value_at_resuming_is_named(tmp_path: Path, value: float | None) -> None:
+    data, path = (normal(T, N, I), normal(T, N, 1)), tmp_path / "run.npz"
+    fit_mse(tagger(), data, clip_value=1.0, checkpoint=path, epochs=1)
+    with pytest.raises(ValueError, match=rf"expected clip_value=1\.0, which its run .*, got {value}"):
+        fit_mse(tagger(), data, clip_value=value, resume=path, epochs=2)
+
+
 def test_checkpoints_without_settings_can_be_resumed(tmp_path: Path) -> None:
     data, path = (normal(T, N, I), normal(T, N, 1)), tmp_path / "run.npz"
     fit_mse(tagger(), data, checkpoint=path, epochs=1)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast.nn.optim.base import Optimizer
 from rnnfast.nn.optim.blocks import root_of_average, with_decay
+from rnnfast.nn.optim.orthonormal import Orthonormal
 from rnnfast.nn.parameter import Parameter
 
 __all__ = ["Adam", "AdamW"]
@@ -34,6 +35,8 @@ class Adam(Optimizer):
         At least 0.
     weight_decay : float, default 0.0
         At least 0.
+    constraints : iterable of Orthonormal, default ()
+        What holds after every step.
 
     References
     ----------
@@ -62,8 +65,10 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        *,
+        constraints: Iterable[Orthonormal] = (),
     ) -> None:
-        super().__init__(params, lr)
+        super().__init__(params, lr, constraints=constraints)
         self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
@@ -101,6 +106,8 @@ class AdamW(Adam):
         At least 0.
     weight_decay : float, default 1e-2
         At least 0.
+    constraints : iterable of Orthonormal, default ()
+        What holds after every step.
 
     References
     ----------
@@ -126,8 +133,10 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        *,
+        constraints: Iterable[Orthonormal] = (),
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay, constraints=constraints)
 
     def _update(
         self, step: int, p: NDArray, g: NDArray, averages: Sequence[NDArray], a: NDArray, b: NDArray

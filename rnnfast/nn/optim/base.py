@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
+from rnnfast.nn.optim.orthonormal import Orthonormal
 from rnnfast.nn.optim.settings import checked_setting
 from rnnfast.nn.optim.state import StateReader
-from rnnfast.nn.parameter import Parameter, named_grad
+from rnnfast.nn.parameter import Parameter, named_grad, unwritable
 
 __all__ = ["BLOCK", "Optimizer"]
 
@@ -30,12 +31,15 @@ class Optimizer:
         What to train, each once.
     lr : float
         Learning rate, at least 0.
+    constraints : iterable of Orthonormal, default ()
+        What holds after every step, for parameters among `params`.
 
     Attributes
     ----------
     params : list of Parameter
     lr : float
         May be set at any time; schedules do.
+    constraints : tuple of Orthonormal
 
     Examples
     --------
@@ -61,7 +65,9 @@ class Optimizer:
 
     lr: float
 
-    def __init__(self, params: Iterable[Parameter], lr: float) -> None:
+    def __init__(
+        self, params: Iterable[Parameter], lr: float, *, constraints: Iterable[Orthonormal] = ()
+    ) -> None:
         each = checks.iterated("params", params, "Parameters such as model.parameters()")
         self.params: list[Parameter] = list(each)
         if not self.params:
@@ -71,6 +77,7 @@ class Optimizer:
                 raise TypeError(f"params: expected Parameter objects, got {type(param).__name__}")
         if len({id(param) for param in self.params}) < len(self.params):
             raise ValueError("params: expected each Parameter once, got one of them twice")
+        self.constraints = _checked_constraints(constraints, self.params)
         self.lr = lr
         self._steps = [0] * len(self.params)
         self._kept: list[dict[str, NDArray]] = [{} for _ in self.params]
@@ -86,26 +93,27 @@ class Optimizer:
 
     @to_nearest
     def step(self) -> None:
-        """Update every parameter whose `grad` is not None.
+        """Update every parameter whose `grad` is not None; then the constraints hold for those that changed.
 
         Raises
         ------
         ValueError
-            If a parameter is read-only. No parameter has been changed then.
+            If a parameter is read-only, or its module frozen. No parameter has been changed then.
         """
         updated: list[tuple[int, NDArray, NDArray]] = []
         for index, param in enumerate(self.params):
             grad, data = named_grad(f"params[{index}]", param), param.data
             if grad is not None:
                 updated.append((index, data, grad))
-                if not data.flags.writeable:
+                if problem := unwritable(param):
                     raise ValueError(
-                        f"params[{index}]: expected a parameter that can be written, got a read-only one of "
+                        f"params[{index}]: expected a parameter that can be written, got {problem}; it has "
                         f"shape {param.shape}"
                     )
         names = self.averages
         if getattr(self, "momentum", 0.0):
             names += ("momentum_buffer",)
+        points = [constraint.points() for constraint in self.constraints]
         for index, data, grad in updated:
             self._steps[index] += 1
             kept = self._kept[index]
@@ -117,6 +125,8 @@ class Optimizer:
             for low in range(0, data.size, BLOCK):
                 p, g, *averages = [array[low : low + BLOCK] for array in flat]
                 self._update(self._steps[index], p, g, averages, first[: p.size], second[: p.size])
+        for constraint, point in zip(self.constraints, points, strict=True):
+            constraint.retract(point)
 
     def _update(
         self,
@@ -135,6 +145,9 @@ class Optimizer:
             self._scratch[dtype] = np.empty(BLOCK, dtype), np.empty(BLOCK, dtype)
         return self._scratch[dtype]
 
+    def _described_constraints(self) -> list[str]:
+        return [line for constraint in self.constraints for line in constraint.described(self.params)]
+
     def zero_grad(self) -> None:
         """Zero every parameter's gradient."""
         for param in self.params:
@@ -147,13 +160,16 @@ class Optimizer:
         -------
         dict
             ``"kind"`` (the class name), every setting (``"lr"``, …), ``"steps"`` (int64 [number of
-            parameters], updates so far) and ``"<average>.<n>"`` for the averages of parameter n.
+            parameters], updates so far) and ``"<average>.<n>"`` for the averages of parameter n. With
+            constraints, ``"constraints"`` has a line of text for each parameter under one.
         """
         state: dict[str, Any] = {"kind": type(self).__name__}
         for name in self.settings:
             value = getattr(self, name)
             state[name] = np.array(value) if isinstance(value, tuple) else value
         state["steps"] = np.array(self._steps, np.int64)
+        if constraints := self._described_constraints():
+            state["constraints"] = np.array(constraints)
         for index, kept in enumerate(self._kept):
             for name, array in kept.items():
                 state[f"{name}.{index}"] = array.copy()
@@ -172,8 +188,8 @@ class Optimizer:
         TypeError
             It is no mapping.
         ValueError
-            A missing, unexpected or wrongly shaped entry, one of another class or dtype, or a setting out of
-            its range, by name; nothing has been written then.
+            A missing, unexpected or wrongly shaped entry, one of another class or dtype, a setting out of its
+            range, or other constraints, by name; nothing has been written then.
         """
         settings, steps, kept = self._read_state(state)
         for name, value in settings.items():
@@ -191,6 +207,7 @@ class Optimizer:
         """Settings, steps and averages of `state`, the arrays copied."""
         reader = StateReader(state)
         reader.check_kind(type(self).__name__)
+        reader.check_constraints(self._described_constraints())
         present = {name: getattr(self, name) for name in self.settings}
         settings = reader.settings(present, self.check_settings)
         steps = reader.steps(len(self.params))
@@ -201,3 +218,21 @@ class Optimizer:
             kept.append(reader.averages(index, param.data, always, sometimes, self.squares))
         reader.check_all_read()
         return settings, steps, kept
+
+
+def _checked_constraints(
+    constraints: Iterable[Orthonormal], params: Sequence[Parameter]
+) -> tuple[Orthonormal, ...]:
+    """The constraints, each of a kind that is known, and on parameters that are trained."""
+    each = checks.iterated("constraints", constraints, "constraints such as [rf.optim.Orthonormal(…)]")
+    checked = tuple(checks.instance(f"constraints[{at}]", c, Orthonormal) for at, c in enumerate(each))
+    free = {id(param) for param in params}
+    for at, constraint in enumerate(checked):
+        for place, parameter in enumerate(constraint.parameters):
+            if id(parameter) not in free:
+                raise ValueError(
+                    f"constraints[{at}].parameters[{place}]: expected one of params, under no other "
+                    f"constraint, got another Parameter of shape {parameter.shape}"
+                )
+            free.remove(id(parameter))
+    return checked

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rnnfast.nn.optim.base import Optimizer
 from rnnfast.nn.optim.blocks import root_of_average, with_decay
+from rnnfast.nn.optim.orthonormal import Orthonormal
 from rnnfast.nn.parameter import Parameter
 
 __all__ = ["RMSprop"]
@@ -35,6 +36,8 @@ class RMSprop(Optimizer):
         At least 0.
     momentum : float, default 0.0
         At least 0.
+    constraints : iterable of Orthonormal, default ()
+        What holds after every step.
 
     References
     ----------
@@ -64,8 +67,10 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         momentum: float = 0.0,
+        *,
+        constraints: Iterable[Orthonormal] = (),
     ) -> None:
-        super().__init__(params, lr)
+        super().__init__(params, lr, constraints=constraints)
         self.alpha = alpha
         self.eps = eps
         self.weight_decay = weight_decay

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast.nn.optim.base import Optimizer
 from rnnfast.nn.optim.blocks import with_decay
+from rnnfast.nn.optim.orthonormal import Orthonormal
 from rnnfast.nn.parameter import Parameter
 
 __all__ = ["SGD"]
@@ -33,6 +34,8 @@ class SGD(Optimizer):
         Needs a momentum.
     weight_decay : float, default 0.0
         At least 0.
+    constraints : iterable of Orthonormal, default ()
+        What holds after every step.
 
     References
     ----------
@@ -60,8 +63,10 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        *,
+        constraints: Iterable[Orthonormal] = (),
     ) -> None:
-        super().__init__(params, lr)
+        super().__init__(params, lr, constraints=constraints)
         self.momentum = momentum
         self.nesterov = nesterov
         self.weight_decay = weight_decay

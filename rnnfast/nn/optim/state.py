@@ -41,6 +41,12 @@ class StateReader:
         if kind != expected:
             raise ValueError(f"optimizer state: expected that of {expected}, got that of {kind}")
 
+    def check_constraints(self, expected: list[str]) -> None:
+        """Refuse the state of an optimizer with other constraints."""
+        given = self._take("constraints").tolist() if "constraints" in self._state else []
+        if given != expected:
+            raise ValueError(f"optimizer state constraints: expected {expected}, got {given}")
+
     def settings(
         self, present: Mapping[str, Any], check_together: Callable[[Mapping[str, Any]], None]
     ) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class LSTM(Recurrent):
         The probability p, in training, that a unit keeps its h or c in a step (a random mask of each step and
         sequence). A pair is for h and c; their masks always differ. Evaluation has the expectation,
         p h_{t-1} + (1 - p) h'_t, where h'_t is what the cell computes. tanh reads c before zoneout; zoneout
-        of h follows the projection. It is a property too.
+        of h follows the projection. It is a property too. Not with layer_norm.
     recurrent_dropout : float
         The probability p, in training, that products of the state read zero for a unit of h. A sequence has
         one mask for all steps; the other units are scaled by 1 / (1 - p).

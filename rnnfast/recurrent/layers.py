@@ -49,7 +49,7 @@ class RNN(Recurrent):
     zoneout : float
         The probability p, in training, that a unit keeps its h in a step (a random mask of each step and
         sequence). Evaluation has the expectation, p h_{t-1} + (1 - p) h'_t, where h'_t is what the cell
-        computes. It is a property too.
+        computes. It is a property too. Not with layer_norm.
     recurrent_dropout : float
         The probability p, in training, that products of the state read zero for a unit of h. A sequence has
         one mask for all steps; the other units are scaled by 1 / (1 - p).
@@ -355,7 +355,7 @@ class GRU(Recurrent):
     zoneout : float
         The probability p, in training, that a unit keeps its h in a step (a random mask of each step and
         sequence). Evaluation has the expectation, p h_{t-1} + (1 - p) h'_t, where h'_t is what the cell
-        computes. It is a property too.
+        computes. It is a property too. Not with layer_norm.
     recurrent_dropout : float
         The probability p, in training, that products of the state read zero for a unit of h. A sequence has
         one mask for all steps; the other units are scaled by 1 / (1 - p).

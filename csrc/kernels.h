@@ -72,8 +72,8 @@ typedef struct {
     void (*vector_gradients)(const Pass *p, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t j0, ptrdiff_t j1);
 
     /* Random masks of steps t0..t1: kernels/mask.h. */
-    void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
-                    double p, void *mask);
+    void (*random_mask)(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
+                        double p, ptrdiff_t split, double q, double chosen, double other, void *mask);
 
     /* Layer normalization, rows m0..m1, and its gradients in columns k0..k1: kernels/rownorm.h. */
     void (*rownorm_forward)(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1);

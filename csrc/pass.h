@@ -86,6 +86,12 @@ typedef struct {
     void *d_state[MAX_PARTS];      /* INOUT [B, width] gradient carried to the step before, without the share that the product
                                             of the state carries */
     Rows dh_steps;                 /* OUT   [T, B, P] the complete gradient of every h; data NULL: not kept */
+    int masked;                    /* whether any of what follows is given */
+    Rows zone[MAX_PARTS];          /* IN    [T, B, width] zoneout: z of each part; data NULL: none */
+    const void *drop;              /* IN    [B, P] recurrent dropout: the factors of h as the products of the state read it, in
+                                            the order of `initial`; NULL: none */
+    const void *fed_initial;       /* IN    [B, P] the initial h times these factors; NULL: zero */
+    Rows fed;                      /* OUT   [T, B, P] forward, IN backward: h times these factors; data NULL: no dropout */
 } Pass;
 
 /* Where the parameters of layer normalization are, in numbers from the first, in the order of the slots. The gradients have

@@ -9,7 +9,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -60,6 +60,7 @@ __all__ = [
     "string",
     "tuple_of",
     "with_bfloat16",
+    "zoneout",
 ]
 
 Rng: TypeAlias = "int | np.random.Generator | None"
@@ -129,6 +130,17 @@ def probability(name: str, value: Any) -> float:
     if not 0.0 <= number < 1.0:
         raise ValueError(f"{name}: expected a probability p with 0 <= p < 1, got {shown(value)}")
     return number
+
+
+def zoneout(value: Any, parts: Sequence[str]) -> tuple[float, ...]:
+    """A probability p with 0 <= p < 1 for each part of a state, from one for all or a pair."""
+    if not isinstance(value, (tuple, list)):
+        return (probability("zoneout", value),) * len(parts)
+    if len(parts) == 1:
+        raise ValueError(f"zoneout: expected one probability, as the state has no c, got {shown(value)}")
+    if len(value) != len(parts):
+        raise ValueError(f"zoneout: expected one probability or ({', '.join(parts)}), got {shown(value)}")
+    return tuple(probability(f"zoneout {part}", p) for part, p in zip(parts, value, strict=True))
 
 
 def real(name: str, value: Any) -> float:

@@ -108,8 +108,8 @@ def from_layer(keras_layer: Any) -> Recurrent:
     """A layer that computes what a Keras layer does, with its weights, ``batch_first``.
 
     It always gives y at every step, and the final state. What Keras gives without ``return_sequences`` is
-    ``y[:, -1]``, and of two directions what `Last` gives: the reverse half at the first step. Dropout, which
-    acts in training alone, is not taken over.
+    ``y[:, -1]``, and of two directions what `Last` gives: the reverse half at the first step. Dropout and
+    recurrent dropout, which act in training alone, are not taken over.
 
     Parameters
     ----------
@@ -210,6 +210,7 @@ def _suffixes(layer: Recurrent) -> list[str]:
         ("coupled_gates", False),
         ("cell_clip", None),
         ("layer_norm", False),
+        ("zoneout", 0.0),
     ):
         if getattr(layer, option, plain) != plain:
             raise ValueError(f"layer: expected one without {option}, which Keras lacks")

@@ -63,6 +63,14 @@ units with its own rows of every block; a step whose n_{t-1} is 0 has m_t = i::
 
 The blocks of a weight are stacked: z, h; f, i, h; i, f, g, o (if coupled i, g, o); r, z, n; i, f, z, o.
 
+Zoneout (Krueger et al. 2017) keeps a share z of h as it was, where h'_t is the h of the equations above. c
+has a share of its own. tanh reads c'_t, and the peephole of o reads c_t::
+
+    h_t = z * h_{t-1} + (1 - z) * h'_t
+
+Recurrent dropout (Gal and Ghahramani 2016) multiplies each h_{t-1} that a product reads by one mask, the same
+at all steps. Elsewhere, as in z * h_{t-1} of a GRU, h_{t-1} is as it is.
+
 Layer normalization (Ba, Kiros and Hinton 2016) of RNN, LSTM and this second GRU: each product, W_ih·x_t and
 W_hh·h_{t-1} with all its blocks, becomes LN(product), to which the biases are added. The LSTM's output is
 o * tanh(LN(c_t)). The GRU of the paper normalizes the block of n apart from r and z::
@@ -238,6 +246,10 @@ class Tape:
         ``h_prev[t]`` is the h that went into step t.
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products.
+    zone : tuple of ndarray [T, B, width], of float, or of None
+        How much of each part of the state zoneout keeps.
+    recurrent_mask : ndarray [B, P] or None
+        The factors of h as the products of the state read it.
     bounded : bool
         Whether every h is at most 1 in magnitude if the initial one is.
     steps : list of tuple
@@ -261,11 +273,13 @@ class Tape:
         "normal",
         "options",
         "order",
+        "recurrent_mask",
         "steps",
         "valid",
         "weight_hh",
         "weight_ih",
         "x",
+        "zone",
     )
 
     def __init__(
@@ -285,6 +299,8 @@ class Tape:
         norm: dict[str, np.ndarray | None] | None = None,
         element_wise: bool = False,
         headed: bool = False,
+        zoneout: Any = None,
+        recurrent_mask: np.ndarray | None = None,
         **options: Any,
     ) -> None:
         if matmul_precision not in ("float32", "bfloat16", "int8"):
@@ -331,13 +347,16 @@ class Tape:
         self.H = H
         self.norm = _checked_norm(norm or {}, rows, H, x.dtype)
         self.d_norm: dict[str, np.ndarray] = {}
-        self.normal: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {
-            part: [()] * T for part in ("ih", "hh", "c")
-        }
+        self.normal: dict[str, list[tuple[np.ndarray, ...]]] = {part: [()] * T for part in ("ih", "hh", "c")}
         self.d_product_h = np.zeros((T, B, rows), x.dtype)
         self.order = range(T)[::-1] if reverse else range(T)
         self.h_prev = np.empty((T, B, P), x.dtype)
         self.steps: list[tuple[np.ndarray, ...]] = [()] * T
+        widths = (P, H) if cell == "lstm" else (P,)
+        self.zone = _zones(zoneout, [(T, B, width) for width in widths], x.dtype)
+        self.recurrent_mask = recurrent_mask
+        if recurrent_mask is not None:
+            self.recurrent_mask = _checked("recurrent_mask", recurrent_mask, (B, P), x.dtype)
 
     def operand(self, array: np.ndarray) -> np.ndarray:
         """What a product reads of an array: the array, or its numbers rounded to bfloat16."""
@@ -369,7 +388,7 @@ class Tape:
 
     def from_h(self, t: int, h: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
         """The state's part of step t's pre-activations, W_hh·h + b_hh, of these rows of W_hh: [B, G*H]."""
-        product = self.product(h, self.weight_hh[rows].T, self.bounded)
+        product = self.product(self.fed(h), self.weight_hh[rows].T, self.bounded)
         if self.norm:
             product = self.normalized("hh", t, product)
         return product if self.bias_hh is None else product + self.bias_hh[rows]
@@ -400,7 +419,21 @@ class Tape:
     def through_state(self, t: int, d_from_h: np.ndarray) -> np.ndarray:
         """The gradient of the h that step t read, from that of ``from_h(t, h)``."""
         self.d_product_h[t] = self.d_normalized("hh", t, d_from_h)
-        return self.product(self.d_product_h[t], self.weight_hh)
+        return self.fed(self.product(self.d_product_h[t], self.weight_hh))
+
+    def fed(self, h: np.ndarray) -> np.ndarray:
+        """h, or its gradient, times the recurrent mask."""
+        return h if self.recurrent_mask is None else h * self.recurrent_mask
+
+    def zoned(self, part: int, t: int, result: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """A part of the state after step t, from what the cell computes and the state before it."""
+        z = self.zone[part]
+        return result if z is None else z[t] * state + (1 - z[t]) * result
+
+    def d_zoned(self, part: int, t: int, d: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Of a gradient of the state after step t, what the cell's result and the state before it get."""
+        z = self.zone[part]
+        return (d, 0) if z is None else ((1 - z[t]) * d, z[t] * d)
 
     def by_head(self, array: np.ndarray) -> list[np.ndarray]:
         """The columns of each head: its D units of [.., H]; of [.., G*H] its units of every block."""
@@ -462,7 +495,7 @@ class Tape:
             pairs = zip(self.by_head(d_from_h), self.by_head(self.h_prev), strict=True)
             grads["weight_hh"] = self.from_heads([self.outer_products(d, h).T for d, h in pairs]).T
         elif self.weight_hh is not None and self.weight_hh.ndim == 2:
-            grads["weight_hh"] = self.outer_products(d_product_h, self.h_prev)
+            grads["weight_hh"] = self.outer_products(d_product_h, self.fed(self.h_prev))
         elif self.weight_hh is not None:
             grads["weight_hh"] = (d_from_h * _used(d_from_h, self.h_prev)).sum(axis=(0, 1))
         if self.bias_ih is not None:
@@ -491,6 +524,8 @@ def rnn_forward(
     reset: np.ndarray | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: float | np.ndarray | None = None,
+    recurrent_mask: np.ndarray | None = None,
 ) -> tuple[Any, ...]:
     """Run a plain recurrent layer over time: ``h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)``.
 
@@ -518,6 +553,11 @@ def rnn_forward(
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         as it is. In int8 the tape is for no backward pass.
+    zoneout : float or ndarray [T, B, H], or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes: a mask of numbers from
+        0 to 1, or one number for all. None means zero.
+    recurrent_mask : ndarray [B, H] or None
+        The factors of h_{t-1} as the products of the state read it, the same at all steps.
 
     Returns
     -------
@@ -570,6 +610,8 @@ def rnn_forward(
         reset,
         matmul_precision,
         norm=norm,
+        zoneout=zoneout,
+        recurrent_mask=recurrent_mask,
         nonlinearity=nonlinearity,
     )
     h = tape.state("state", state, tape.H)
@@ -581,7 +623,7 @@ def rnn_forward(
         h_t = f(from_x[t] + tape.from_h(t, h_prev))
         tape.h_prev[t] = h_prev
         tape.steps[t] = (h_t,)
-        h = h_steps[t] = tape.after(t, h_t, h)
+        h = h_steps[t] = tape.after(t, tape.zoned(0, t, h_t, h_prev), h)
     y = tape.within(h_steps)
     results = y, h.copy(), tape  # a copy, because the tape keeps h itself
     return (*results, y.copy()) if return_states else results
@@ -639,8 +681,9 @@ def rnn_backward(
     for t in reversed(tape.order):
         (h_t,) = tape.steps[t]
         dh_t = tape.within(dh + dh_steps[t], t)
+        dh_t, dh_kept = tape.d_zoned(0, t, dh_t)
         d_gates[t] = dh_t * _used(dh_t, slope(h_t))
-        dh = tape.d_before(t, tape.through_state(t, d_gates[t]), dh)
+        dh = tape.d_before(t, tape.through_state(t, d_gates[t]) + dh_kept, dh)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, dh, grads
 
@@ -658,6 +701,7 @@ def indrnn_forward(
     reset: np.ndarray | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: float | np.ndarray | None = None,
 ) -> tuple[Any, ...]:
     """Run an IndRNN layer over time: ``h_t = f(W_ih·x_t + b_ih + w_hh * h_{t-1})``.
 
@@ -675,6 +719,9 @@ def indrnn_forward(
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
     reverse, lengths, reset, return_states, matmul_precision
         As in `rnn_forward`.
+    zoneout : float or ndarray [T, B, H], or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes: a mask of numbers from
+        0 to 1, or one number for all. None means zero.
 
     Returns
     -------
@@ -716,6 +763,7 @@ def indrnn_forward(
         reset,
         matmul_precision,
         element_wise=True,
+        zoneout=zoneout,
         nonlinearity=nonlinearity,
     )
     h = tape.state("state", state, tape.H)
@@ -727,7 +775,7 @@ def indrnn_forward(
         h_t = f(from_x[t] + tape.weight_hh * h_prev)
         tape.h_prev[t] = h_prev
         tape.steps[t] = (h_t,)
-        h = h_steps[t] = tape.after(t, h_t, h)
+        h = h_steps[t] = tape.after(t, tape.zoned(0, t, h_t, h_prev), h)
     y = tape.within(h_steps)
     results = y, h.copy(), tape  # a copy, because the tape keeps h itself
     return (*results, y.copy()) if return_states else results
@@ -781,8 +829,9 @@ def indrnn_backward(
     for t in reversed(tape.order):
         (h_t,) = tape.steps[t]
         dh_t = tape.within(dh + dh_steps[t], t)
+        dh_t, dh_kept = tape.d_zoned(0, t, dh_t)
         d_gates[t] = dh_t * _used(dh_t, slope(h_t))
-        dh = tape.d_before(t, d_gates[t] * tape.weight_hh, dh)
+        dh = tape.d_before(t, d_gates[t] * tape.weight_hh + dh_kept, dh)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, dh, grads
 
@@ -1077,6 +1126,8 @@ def lstm_forward(
     reset: np.ndarray | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: tuple[Any, Any] | None = None,
+    recurrent_mask: np.ndarray | None = None,
 ) -> tuple[Any, ...]:
     """Run an LSTM layer over time; its equations head this module.
 
@@ -1115,6 +1166,12 @@ def lstm_forward(
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         as it is. In int8 the tape is for no backward pass.
+    zoneout : (z_h, z_c) or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes, and that of c: masks
+        [T, B, P] and [T, B, H] of numbers from 0 to 1, or one number for all. None, also for one of them,
+        means zero. tanh reads c before zoneout; zoneout of h follows the projection.
+    recurrent_mask : ndarray [B, P] or None
+        The factors of h_{t-1} as the products of the state read it, the same at all steps.
 
     Returns
     -------
@@ -1161,7 +1218,9 @@ def lstm_forward(
         reset,
         matmul_precision,
         extra,
-        norm,
+        norm=norm,
+        zoneout=zoneout,
+        recurrent_mask=recurrent_mask,
         gates=gates,
         cell_clip=cell_clip,
     )
@@ -1179,14 +1238,15 @@ def lstm_forward(
         f = 1 - i if coupled_gates else _sigmoid(a["f"] + _peep(w_cf, c_prev))
         g = np.tanh(a["g"])
         c_free = f * c_prev + i * g
-        c_t = c_free if cell_clip is None else np.clip(c_free, -cell_clip, cell_clip)
+        c_new = c_free if cell_clip is None else np.clip(c_free, -cell_clip, cell_clip)
+        c_t = tape.zoned(1, t, c_new, c_prev)
         o = _sigmoid(a["o"] + _peep(w_co, c_t))
-        tanh_c = np.tanh(tape.normalized("c", t, c_t))
+        tanh_c = np.tanh(tape.normalized("c", t, c_new))
         m = o * tanh_c
-        h_t = m if W_P is None else tape.product(m, W_P.T, True)
+        h_new = m if W_P is None else tape.product(m, W_P.T, True)
         tape.h_prev[t] = h_prev
         tape.steps[t] = (i, f, g, o, c_prev, c_free, c_t, tanh_c)
-        h = h_steps[t] = tape.after(t, h_t, h)
+        h = h_steps[t] = tape.after(t, tape.zoned(0, t, h_new, h_prev), h)
         c = c_steps[t] = tape.after(t, c_t, c)
     y = tape.within(h_steps)
     results = y, (h, c.copy()), tape  # a copy, because the tape keeps c itself
@@ -1254,11 +1314,13 @@ def lstm_backward(
     for t in reversed(tape.order):
         i, f, g, o, c_prev, c_free, c_t, tanh_c = tape.steps[t]
         dh_t, dc_t = tape.within(dh + dh_steps[t], t), tape.within(dc + dc_steps[t], t)
+        dh_t, dh_kept = tape.d_zoned(0, t, dh_t)
         dm = dh_t if W_P is None else tape.product(dh_t, W_P)
         dW_P = None if W_P is None else tape.outer_products(dh_t, o * tanh_c)
         tanh_c, o = _used(dm, tanh_c), _used(dm, o)
         d_o = dm * tanh_c * o * (1 - o)
-        dc_t = dc_t + tape.d_normalized("c", t, dm * o * (1 - tanh_c * tanh_c)) + _peep(w_co, d_o)
+        dc_t, dc_kept = tape.d_zoned(1, t, dc_t + _peep(w_co, d_o))
+        dc_t = dc_t + tape.d_normalized("c", t, dm * o * (1 - tanh_c * tanh_c))
         if cell_clip is not None:
             dc_t = np.where(np.abs(c_free) > cell_clip, 0, dc_t)
         i, f, g, c_prev = (_used(dc_t, array) for array in (i, f, g, c_prev))
@@ -1273,8 +1335,8 @@ def lstm_backward(
                     d_extra["weight_c" + gate] += (d[gate] * _used(d[gate], c_seen)).sum(axis=0)
         if dW_P is not None:
             d_extra["weight_hr"] += dW_P
-        dh = tape.d_before(t, tape.through_state(t, d_gates[t]), dh)
-        dc = tape.d_before(t, dc_t * f + _peep(w_ci, d["i"]) + _peep(w_cf, d["f"]), dc)
+        dh = tape.d_before(t, tape.through_state(t, d_gates[t]) + dh_kept, dh)
+        dc = tape.d_before(t, dc_t * f + _peep(w_ci, d["i"]) + _peep(w_cf, d["f"]) + dc_kept, dc)
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, (dh, dc), grads | d_extra
 
@@ -1297,6 +1359,8 @@ def gru_forward(
     reset: np.ndarray | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: float | np.ndarray | None = None,
+    recurrent_mask: np.ndarray | None = None,
 ) -> tuple[Any, ...]:
     """Run a GRU layer over time; its equations head this module.
 
@@ -1327,6 +1391,11 @@ def gru_forward(
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         as it is. In int8 the tape is for no backward pass.
+    zoneout : float or ndarray [T, B, H], or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes: a mask of numbers from
+        0 to 1, or one number for all. None means zero.
+    recurrent_mask : ndarray [B, H] or None
+        The factors of h_{t-1} as the products of the state read it, the same at all steps.
 
     Returns
     -------
@@ -1369,6 +1438,8 @@ def gru_forward(
         reset,
         matmul_precision,
         norm=norm,
+        zoneout=zoneout,
+        recurrent_mask=recurrent_mask,
         reset_after=reset_after,
     )
     h = tape.state("state", state, tape.H)
@@ -1390,7 +1461,7 @@ def gru_forward(
         h_t = (1 - z) * n + z * h_prev
         tape.h_prev[t] = h_prev
         tape.steps[t] = (r, z, n, q)
-        h = h_steps[t] = tape.after(t, h_t, h)
+        h = h_steps[t] = tape.after(t, tape.zoned(0, t, h_t, h_prev), h)
     y = tape.within(h_steps)
     results = y, h, tape
     return (*results, y.copy()) if return_states else results
@@ -1455,12 +1526,13 @@ def gru_backward(
         r, z, n, q = tape.steps[t]
         h_prev = tape.h_prev[t]
         dh_t = tape.within(dh + dh_steps[t], t)
+        dh_t, dh_kept = tape.d_zoned(0, t, dh_t)
         z, n, h_seen = (_used(dh_t, array) for array in (z, n, h_prev))
         d_n = dh_t * (1 - z) * (1 - n * n)
         d_z = dh_t * (h_seen - n) * z * (1 - z)
         d_q = d_n * _used(d_n, r) if reset_after else d_n
-        d_m = None if reset_after else tape.product(d_q, W_n)  # of m = r * h_prev
-        d_product, seen = (d_n, q) if d_m is None else (d_m, h_prev)
+        d_m = None if reset_after else tape.product(d_q, W_n)  # of m = r * fed(h_prev)
+        d_product, seen = (d_n, q) if d_m is None else (d_m, tape.fed(h_prev))
         used_r = _used(d_product, r)
         d_r = d_product * _used(d_product, seen) * used_r * (1 - used_r)
         d_from_x[t] = np.concatenate((d_r, d_z, d_n), axis=1)
@@ -1468,9 +1540,9 @@ def gru_backward(
         if d_m is None:
             through_products = tape.through_state(t, d_from_h[t])
         else:
-            dW_n += tape.outer_products(d_q, r * h_prev)
-            through_products = tape.product(d_from_h[t, :, : 2 * H], W_rz) + d_m * used_r
-        dh = tape.d_before(t, dh_t * z + through_products, dh)
+            dW_n += tape.outer_products(d_q, r * tape.fed(h_prev))
+            through_products = tape.fed(tape.product(d_from_h[t, :, : 2 * H], W_rz) + d_m * used_r)
+        dh = tape.d_before(t, dh_t * z + through_products + dh_kept, dh)
     dx, grads = tape.gradients(d_from_x, d_from_h)
     if not reset_after:
         grads["weight_hh"][2 * H :] = dW_n
@@ -1843,6 +1915,20 @@ def _linked(reset: np.ndarray, reverse: bool, valid: np.ndarray | None, T: int, 
 def _select(mask: np.ndarray | None, t: Any, array: np.ndarray, otherwise: Any) -> np.ndarray:
     """`array` where ``mask[t]``, [..., B], holds (None: everywhere), elsewhere `otherwise`."""
     return array if mask is None else np.where(mask[t][..., np.newaxis], array, otherwise)
+
+
+def _zones(zoneout: Any, shapes: list[tuple[int, ...]], dtype: np.dtype) -> tuple[np.ndarray | None, ...]:
+    """How much of each part of the state zoneout keeps: arrays of these shapes [T, B, width], or None."""
+    given = (zoneout,) if len(shapes) == 1 else _pair("zoneout", zoneout)
+    zones: list[np.ndarray | None] = []
+    for z, shape in zip(given, shapes, strict=True):
+        if z is not None:
+            z = np.broadcast_to(np.asarray(z, dtype), shape) if np.ndim(z) == 0 else z
+            z = _checked("zoneout", z, shape, dtype)
+            if not ((z >= 0) & (z <= 1)).all():
+                raise ValueError("zoneout: expected numbers from 0 to 1")
+        zones.append(z)
+    return tuple(zones)
 
 
 def _peep(weight: np.ndarray | None, array: np.ndarray) -> Any:

@@ -183,6 +183,23 @@ def make_ragged(
     return make(name, T, B, I, H, return_states=True, **given, **asked)
 
 
+def with_masks(case: Case, which: str = "both", p: float | None = None) -> Case:
+    """The case with zoneout, with recurrent dropout or with both; p: one number for zoneout, without masks.
+
+    An IndRNN has zoneout alone, a cell with layer normalization recurrent dropout alone.
+    """
+    T, B, _ = case.x.shape
+    widths = [part.shape[1] for part in case.state]
+    rng = np.random.default_rng([T, B, *widths])
+    zones = [(rng.random((T, B, width)) < 0.4).astype(case.x.dtype) for width in widths]
+    options = dict(case.options)
+    if which != "dropout" and "ln_ih_weight" not in case.weights:
+        options["zoneout"] = as_state(tuple(zones if p is None else [p] * len(widths)))
+    if which != "zoneout" and case.cell != "indrnn":
+        options["recurrent_mask"] = (rng.random((B, widths[0])) < 0.7).astype(case.x.dtype) / 0.7
+    return case._replace(options=options)
+
+
 def forward(module: ModuleType, case: Case) -> tuple[dict[str, np.ndarray], Any]:
     """The outputs of `<cell>_forward` by name (y, the parts of the state, and states_*), and its tape."""
     function = getattr(module, f"{case.cell}_forward")

@@ -24,7 +24,16 @@ typedef struct {
     const real *d_step[MAX_PARTS]; /* [width] IN    its gradient from outside, dy first; NULL: zero */
     real *d[MAX_PARTS];            /* [width] INOUT its gradient carried from the step after to the step before */
     real *dh_step;                 /* [P]     OUT, or NULL: not wanted */
+    const struct MaskRow *masks;   /* of a pass that is masked; else NULL */
 } CellRow;
+
+/* Zoneout and recurrent dropout of a row. */
+typedef struct MaskRow {
+    const real *zone[MAX_PARTS];   /* [width] IN    z of zoneout, or NULL */
+    const real *drop;              /* [P]     IN    the factors of recurrent dropout, or NULL */
+    const real *read;              /* [P]     IN    h before the step as products read it: prev, or prev times drop */
+    real *fed;                     /* [P]     OUT   h after the step times drop, or NULL */
+} MaskRow;
 
 /* V hidden units j .. j+V of a row; only `lanes` of them at the end of an odd H. */
 typedef struct {
@@ -40,6 +49,35 @@ typedef void cell_backward_function(const Pass *p, const int M, const CellVector
 /* The units of this vector in a slot of the gates, or in another array of the row. */
 static ALWAYS_INLINE vec v_load_at(const real *array, const CellVector *at) { return v_load_n(array + at->j, at->lanes); }
 static ALWAYS_INLINE void v_store_at(real *array, const CellVector *at, vec x) { v_store_n(array + at->j, x, at->lanes); }
+
+/* Stores a part of the state after the step: x, or with zoneout z * (the part before the step) + (1 - z) * x. */
+static ALWAYS_INLINE void v_store_masked(int part, const CellVector *at, vec x)
+{
+    const MaskRow *masks = at->row->masks;
+    if (masks->zone[part]) {
+        const vec z = v_load_at(masks->zone[part], at);
+        x = v_fma(z, v_load_at(at->row->prev[part], at), v_fnma(z, x, x));
+    }
+    v_store_at(at->row->now[part], at, x);
+    if (part == PART_H && masks->fed) v_store_at(masks->fed, at, v_mul(x, v_load_at(masks->drop, at)));
+}
+static ALWAYS_INLINE void v_store_state(const Pass *p, int part, const int M, const CellVector *at, const vec *x)
+{
+    if (p->masked) EACH(m) v_store_masked(part, &at[m], x[m]);
+    else EACH(m) v_store_at(at[m].row->now[part], &at[m], x[m]);
+}
+
+/* h before the step as products read it. */
+static ALWAYS_INLINE vec v_read(const Pass *p, const CellVector *at)
+{
+    return v_load_at(p->masked ? at->row->masks->read : at->row->prev[PART_H], at);
+}
+
+/* The gradient of h before the step from that of what products read. */
+static ALWAYS_INLINE vec v_dropped(const Pass *p, const CellVector *at, vec d)
+{
+    return p->drop ? v_mul(d, v_load_at(at->row->masks->drop, at)) : d;
+}
 
 /* w * x + sum for a vector weight w [H]. */
 static ALWAYS_INLINE vec v_weighted(const void *w, const CellVector *at, vec x, vec sum)
@@ -67,6 +105,17 @@ static ALWAYS_INLINE void v_nonlinearity(int f, const int M, vec *x)
     if (f == TANH) v_tanh(M, x);
     else if (f == SIGMOID) v_sigmoid(M, x);
     else if (f == RELU) EACH(m) x[m] = v_where_less(x[m], v_zero(), v_zero(), x[m]);
+}
+
+/* Stores h = f(a). Its slope needs h as it was before zoneout, which takes the slot of the pre-activation. */
+static ALWAYS_INLINE void v_store_activation(const Pass *p, const int M, const CellVector *at, const vec *h)
+{
+    if (p->zone[PART_H].data) EACH(m) v_store_at(at[m].row->gates, &at[m], h[m]);
+    v_store_state(p, PART_H, M, at, h);
+}
+static ALWAYS_INLINE vec v_activation(const Pass *p, const CellVector *at)
+{
+    return v_load_at(p->zone[PART_H].data ? at->row->gates : at->row->now[PART_H], at);
 }
 
 /* The gradient of the pre-activation from d, that of h = f(a), and h:  d (1 - h^2) | d where h > 0 | d h (1 - h) | d. */

@@ -34,7 +34,7 @@ static ALWAYS_INLINE void gru_cell_forward(const Pass *p, const int M, const Cel
     v_sigmoid(M, z);
     if (p->save) EACH(m) v_store_at(at[m].row->gates + GRU_Z * H, &at[m], z[m]); /* as above */
     EACH(m) n[m] = v_fma(z[m], v_load_at(at[m].row->prev[PART_H], &at[m]), v_fnma(z[m], n[m], n[m]));
-    EACH(m) v_store_at(at[m].row->now[PART_H], &at[m], n[m]);
+    v_store_state(p, PART_H, M, at, n);
 }
 
 static ALWAYS_INLINE void gru_gradient(const Pass *p, const CellVector *at, vec dh, const int guard)

@@ -23,7 +23,7 @@ static ALWAYS_INLINE void gru_before_cell_forward(const Pass *p, const int M, co
 
     EACH(m) r[m] = v_load(at[m].a + (GRU_BEFORE_R - 1) * V);
     v_sigmoid(M, r);
-    EACH(m) v_store_at(at[m].row->m, &at[m], v_mul(r[m], v_load_at(at[m].row->prev[PART_H], &at[m])));
+    EACH(m) v_store_at(at[m].row->m, &at[m], v_mul(r[m], v_read(p, &at[m])));
     EACH(m) z[m] = v_load(at[m].a + (GRU_BEFORE_Z - 1) * V);
     v_sigmoid(M, z);
     EACH(m) { /* was: pre-activations; now: activations */
@@ -42,8 +42,9 @@ static ALWAYS_INLINE void gru_before_candidate_forward(const Pass *p, const int 
     if (p->save) EACH(m) v_store_at(at[m].row->gates + GRU_BEFORE_N * H, &at[m], n[m]); /* as above */
     EACH(m) {
         const vec z = v_load_at(at[m].row->gates + GRU_BEFORE_Z * H, &at[m]);
-        v_store_at(at[m].row->now[PART_H], &at[m], v_fma(z, v_load_at(at[m].row->prev[PART_H], &at[m]), v_fnma(z, n[m], n[m])));
+        n[m] = v_fma(z, v_load_at(at[m].row->prev[PART_H], &at[m]), v_fnma(z, n[m], n[m]));
     }
+    v_store_state(p, PART_H, M, at, n);
 }
 
 static ALWAYS_INLINE void gru_before_gradient(const Pass *p, const CellVector *at, vec dh, const int guard)
@@ -75,10 +76,10 @@ static ALWAYS_INLINE void gru_before_candidate_gradient(const Pass *p, const Cel
 {
     const ptrdiff_t H = p->H;
     const CellRow *row = at->row;
-    const vec r = v_load_at(row->gates + GRU_BEFORE_R * H, at), h_prev = v_load_at(row->prev[PART_H], at);
+    const vec r = v_load_at(row->gates + GRU_BEFORE_R * H, at), h_prev = v_read(p, at);
     const vec dh = v_load_at(row->d[PART_H], at);
 
-    v_store_at(row->d[PART_H], at, v_guarded(guard, dm, v_fma(dm, r, dh), dh));
+    v_store_at(row->d[PART_H], at, v_guarded(guard, dm, v_fma(v_dropped(p, at, dm), r, dh), dh));
     v_store_at(row->m, at, v_mul(r, h_prev));
     v_store_at(row->gates + GRU_BEFORE_R * H, at, v_guarded(guard, dm, v_sigmoid_slope(v_mul(dm, h_prev), r), v_zero())); /* as above */
 }
@@ -89,7 +90,7 @@ static ALWAYS_INLINE void gru_before_candidate_backward(const Pass *p, const int
     vec read = v_zero(); /* as above */
 
     EACH(m) read = v_add(read, v_load_at(at[m].row->gates + GRU_BEFORE_R * H, &at[m]));
-    EACH(m) read = v_add(read, v_load_at(at[m].row->prev[PART_H], &at[m]));
+    EACH(m) read = v_add(read, v_read(p, &at[m]));
     if (v_all_finite(read)) EACH(m) gru_before_candidate_gradient(p, &at[m], dm[m], 0);
     else EACH(m) gru_before_candidate_gradient(p, &at[m], dm[m], 1);
 }

@@ -20,23 +20,23 @@ static ALWAYS_INLINE void indrnn_cell_forward(const Pass *p, const int M, const 
         h[m] = v_weighted(p->vector[0], &at[m], v_load_at(row->prev[PART_H], &at[m]), v_load_at(row->gates, &at[m]));
     }
     v_nonlinearity(p->nonlinearity, M, h);
-    EACH(m) v_store_at(at[m].row->now[PART_H], &at[m], h[m]);
+    v_store_activation(p, M, at, h);
 }
 
 static ALWAYS_INLINE void indrnn_gradient(const Pass *p, const CellVector *at, vec dh, const int guard)
 {
     const CellRow *row = at->row;
-    const vec da = v_nonlinearity_slope(p->nonlinearity, dh, v_load_at(row->now[PART_H], at), guard);
+    const vec da = v_nonlinearity_slope(p->nonlinearity, dh, v_activation(p, at), guard);
     const vec u = v_load_at((const real *)p->vector[0], at);
 
     v_store_at(row->d[PART_H], at, v_guarded(guard, da, v_mul(da, u), v_zero()));
-    v_store_at(row->gates, at, da); /* was: the pre-activation, no longer needed; now: da */
+    v_store_at(row->gates, at, da); /* as in rnn.h */
 }
 
 static ALWAYS_INLINE void indrnn_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
     vec read = v_zero(); /* not finite if any value that is read is not */
-    EACH(m) read = v_add(read, v_load_at(at[m].row->now[PART_H], &at[m]));
+    EACH(m) read = v_add(read, v_activation(p, &at[m]));
     if (v_all_finite(read)) EACH(m) indrnn_gradient(p, &at[m], dh[m], 0);
     else EACH(m) indrnn_gradient(p, &at[m], dh[m], 1);
 }

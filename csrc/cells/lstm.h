@@ -1,6 +1,6 @@
 /* Long short-term memory with a forget gate (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000). Options
  * are in brackets: peepholes (Gers and Schmidhuber 2000), a bound on c, and a projection (Sak, Senior and Beaufays 2014).
- * With coupled gates, f = 1 - i has no slot.
+ * With coupled gates, f = 1 - i has no slot. With zoneout, tanh takes c as it is before zoneout, and o's peephole the state c.
  *
  *     i, f = sigmoid(b + W x + W h_prev [+ w_c c_prev]),   g = tanh(b + W x + W h_prev)          slots i f g o
  *     c = [clip] f * c_prev + i * g
@@ -13,6 +13,8 @@
  *     di = dc * g * i (1 - i)               coupled: dc * (g - c_prev) * i (1 - i), as two products
  *     df = dc * c_prev * f (1 - f)          dg = dc * i * (1 - g^2)
  *     dc_prev = dc * f [+ di w_ci + df w_cf]
+ *
+ * With zoneout, of the gradient of the state c, later's [+ do w_co], z goes to dc_prev and 1 - z to dc.
  */
 #ifndef RNNFAST_CELLS_LSTM_H
 #define RNNFAST_CELLS_LSTM_H
@@ -37,10 +39,12 @@ static ALWAYS_INLINE vec v_within(real bound, vec c, vec below, vec above, vec x
 }
 
 /* m, or h without a projection, from what the tanh reads. */
-static ALWAYS_INLINE void lstm_output(const int M, const CellVector *at, const vec *o, vec *c)
+static ALWAYS_INLINE void lstm_output(const Pass *p, const int M, const CellVector *at, const vec *o, vec *c)
 {
     v_tanh(M, c);
-    EACH(m) v_store_at(at[m].row->m ? at[m].row->m : at[m].row->now[PART_H], &at[m], v_mul(o[m], c[m]));
+    EACH(m) c[m] = v_mul(o[m], c[m]);
+    if (p->m.data) EACH(m) v_store_at(at[m].row->m, &at[m], c[m]);
+    else v_store_state(p, PART_H, M, at, c);
 }
 
 /* `normed`: the output waits until c is normalized, and o is in its slot. */
@@ -69,33 +73,54 @@ static ALWAYS_INLINE void lstm_forward_with(const Pass *p, const int M, const Ce
     }
     EACH(m) c[m] = v_fma(f[m], v_load_at(at[m].row->prev[PART_C], &at[m]), c[m]);
     if (bound < INFINITY) EACH(m) c[m] = v_within(bound, c[m], v_set1(-bound), v_set1(bound), c[m]);
-    EACH(m) v_store_at(at[m].row->now[PART_C], &at[m], c[m]);
     EACH(m) o[m] = v_load(at[m].a + LSTM_O * V);
-    if (p->vector[LSTM_CO]) EACH(m) o[m] = v_weighted(p->vector[LSTM_CO], &at[m], c[m], o[m]);
+    v_store_state(p, PART_C, M, at, c);
+    if (p->vector[LSTM_CO]) EACH(m) o[m] = v_weighted(p->vector[LSTM_CO], &at[m], v_load_at(at[m].row->now[PART_C], &at[m]), o[m]);
     v_sigmoid(M, o);
     if (p->save || normed) EACH(m) { /* as above */
         if (!coupled) v_store_at(at[m].row->gates + LSTM_F * H, &at[m], f[m]);
         v_store_at(at[m].row->gates + LSTM_O * H, &at[m], o[m]);
     }
-    if (!normed) lstm_output(M, at, o, c);
+    if (!normed) lstm_output(p, M, at, o, c);
+}
+
+/* c of a finished step before zoneout, with the bits of the forward step. */
+static ALWAYS_INLINE vec lstm_computed_c(const Pass *p, const CellVector *at, const int coupled)
+{
+    const CellRow *row = at->row;
+    const real bound = (real)p->cell_clip;
+    vec i, f, c;
+
+    if (!p->zone[PART_C].data) return v_load_at(row->now[PART_C], at);
+    i = v_load_at(row->gates + LSTM_I * p->H, at);
+    f = coupled ? v_sub(v_set1(1), i) : v_load_at(row->gates + LSTM_F * p->H, at);
+    c = v_fma(f, v_load_at(row->prev[PART_C], at), v_mul(i, v_load_at(row->gates + LSTM_G * p->H, at)));
+    return bound < INFINITY ? v_within(bound, c, v_set1(-bound), v_set1(bound), c) : c;
 }
 
 static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec dm, vec tanh_c, const int coupled,
                                         const int normed, const int guard)
 {
     const ptrdiff_t H = p->H;
+    const int zoned = p->zone[PART_C].data != NULL;
     const real bound = (real)p->cell_clip;
     const CellRow *row = at->row;
     const vec i = v_load_at(row->gates + LSTM_I * H, at), g = v_load_at(row->gates + LSTM_G * H, at);
     const vec f = coupled ? v_sub(v_set1(1), i) : v_load_at(row->gates + LSTM_F * H, at);
     const vec o = v_load_at(row->gates + LSTM_O * H, at), c_prev = v_load_at(row->prev[PART_C], at), zero = v_zero();
     const vec carried = v_load_at(row->d[PART_C], at);
-    const vec later = row->d_step[PART_C] ? v_add(carried, v_load_at(row->d_step[PART_C], at)) : carried;
     const vec d_o = v_guarded(guard, dm, v_sigmoid_slope(v_mul(dm, tanh_c), o), zero);
     const vec through_m = normed ? v_load_at(row->now[PART_C], at) : v_guarded(guard, dm, v_tanh_slope(v_mul(dm, o), tanh_c), zero);
-    vec dc = v_add(later, through_m), d_i, d_f, dc_prev;
+    vec later = row->d_step[PART_C] ? v_add(carried, v_load_at(row->d_step[PART_C], at)) : carried, kept = zero;
+    vec dc, d_i, d_f, dc_prev;
 
-    if (p->vector[LSTM_CO]) dc = v_weighted(p->vector[LSTM_CO], at, d_o, dc);
+    if (zoned) {
+        if (p->vector[LSTM_CO]) later = v_weighted(p->vector[LSTM_CO], at, d_o, later);
+        kept = v_mul(v_load_at(row->masks->zone[PART_C], at), later);
+        later = v_sub(later, kept);
+    }
+    dc = v_add(later, through_m);
+    if (p->vector[LSTM_CO] && !zoned) dc = v_weighted(p->vector[LSTM_CO], at, d_o, dc);
     if (bound < INFINITY) dc = v_within(bound, v_fma(f, c_prev, v_mul(i, g)), zero, zero, dc);
     d_i = v_mul(dc, g);
     d_f = v_mul(dc, c_prev);
@@ -104,7 +129,7 @@ static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec
     dc_prev = v_guarded(guard, dc, v_mul(dc, f), zero);
     if (p->vector[LSTM_CI]) dc_prev = v_weighted(p->vector[LSTM_CI], at, d_i, dc_prev);
     if (!coupled && p->vector[LSTM_CF]) dc_prev = v_weighted(p->vector[LSTM_CF], at, d_f, dc_prev);
-    v_store_at(row->d[PART_C], at, dc_prev);
+    v_store_at(row->d[PART_C], at, zoned ? v_add(dc_prev, kept) : dc_prev);
     if (row->m) v_store_at(row->m, at, v_mul(o, tanh_c));
     /* was: activations; now: gradients of the pre-activations */
     v_store_at(row->gates + LSTM_I * H, at, d_i);
@@ -120,7 +145,7 @@ static ALWAYS_INLINE void lstm_backward_with(const Pass *p, const int M, const C
     /* Not finite if any value that is read is not: c is NaN where i, f or g is, and where c_prev is unless it was clipped. */
     vec tanh_c[ABREAST], read = v_zero();
 
-    EACH(m) tanh_c[m] = v_load_at(normed ? at[m].row->c_normal : at[m].row->now[PART_C], &at[m]);
+    EACH(m) tanh_c[m] = normed ? v_load_at(at[m].row->c_normal, &at[m]) : lstm_computed_c(p, &at[m], coupled);
     EACH(m) read = v_add(read, v_add(tanh_c[m], v_load_at(at[m].row->gates + LSTM_O * p->H, &at[m])));
     if (p->cell_clip < INFINITY) EACH(m) read = v_add(read, v_load_at(at[m].row->prev[PART_C], &at[m]));
     if (!normed) v_tanh(M, tanh_c);

@@ -27,6 +27,7 @@ enum { NORM_ROWS = NORM_ARRAYS / 2 };
  * as many (X = G). */
 typedef struct {
     CellRow row[NORM_ROWS];       /* as the cell inside sees them */
+    MaskRow masks[NORM_ROWS];
     real *product[NORM_ARRAYS];   /* [X*H] each */
     Moments of_product[NORM_ARRAYS], of_c[NORM_ROWS];
     ALIGNED real block[ABREAST * MAX_SLOTS * V]; /* [M][G][V] pre-activations of the units at hand */
@@ -96,6 +97,7 @@ static void norm_rows(const Pass *p, ptrdiff_t s, ptrdiff_t b, int count, real *
     for (int r = 0; r < count; r++) {
         CellRow *row = &rows->row[r];
         set_cell_row(p, s, b + r, row);
+        add_masks(p, s, b + r, row, &rows->masks[r]);
         rows->product[2 * r] = row->gates;
         rows->product[2 * r + 1] = row->gates + p->X * H;
         row->gates = scratch + r * norm_row(p);
@@ -152,7 +154,7 @@ static ALWAYS_INLINE void lstm_norm_output(const Pass *p, const int M, NormRows 
     vec o[ABREAST], c[ABREAST];
     EACH(m) o[m] = v_load_at(gates, &at[m]);
     EACH(m) c[m] = v_load_at(at[m].row->c_normal, &at[m]);
-    lstm_output(M, at, o, c);
+    lstm_output(p, M, at, o, c);
 }
 
 #if TRAINS
@@ -209,7 +211,10 @@ static void norm_rows_again(const Pass *p, ptrdiff_t s, ptrdiff_t b, int count, 
                             const real *(*seen)[NORM_ROWS], real **d_norm)
 {
     norm_rows(p, s, b, count, scratch, rows);
-    for (int r = 0; r < count; r++) d_norm[r] = p->d_norm ? (real *)p->d_norm + (b + r) * norm_layout(p).count : NULL;
+    for (int r = 0; r < count; r++) {
+        d_norm[r] = p->d_norm ? (real *)p->d_norm + (b + r) * norm_layout(p).count : NULL;
+        rows->masks[r].fed = NULL;
+    }
     for (int r = 0; r < count; r++)
         for (int part = 0; part < p->parts; part++) {
             seen[part][r] = rows->row[r].now[part];

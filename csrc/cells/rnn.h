@@ -15,20 +15,20 @@ static ALWAYS_INLINE void rnn_cell_forward(const Pass *p, const int M, const Cel
     vec h[ABREAST];
     EACH(m) h[m] = v_load(at[m].a);
     v_nonlinearity(p->nonlinearity, M, h);
-    EACH(m) v_store_at(at[m].row->now[PART_H], &at[m], h[m]);
+    v_store_activation(p, M, at, h);
 }
 
 static ALWAYS_INLINE void rnn_gradient(const Pass *p, const CellVector *at, vec dh, const int guard)
 {
-    const vec h = v_load_at(at->row->now[PART_H], at);
-    /* was: the pre-activation, no longer needed; now: da */
+    const vec h = v_activation(p, at);
+    /* was: the pre-activation, no longer needed, or h before zoneout; now: da */
     v_store_at(at->row->gates, at, v_nonlinearity_slope(p->nonlinearity, dh, h, guard));
 }
 
 static ALWAYS_INLINE void rnn_cell_backward(const Pass *p, const int M, const CellVector *at, vec *dh)
 {
     vec read = v_zero(); /* not finite if any value that is read is not */
-    EACH(m) read = v_add(read, v_load_at(at[m].row->now[PART_H], &at[m]));
+    EACH(m) read = v_add(read, v_activation(p, &at[m]));
     if (v_all_finite(read)) EACH(m) rnn_gradient(p, &at[m], dh[m], 0);
     else EACH(m) rnn_gradient(p, &at[m], dh[m], 1);
 }

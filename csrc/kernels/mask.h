@@ -32,14 +32,15 @@ static inline void threefry(const uint32_t key[5], uint32_t first, uint32_t row,
     }
 }
 
-/* Zero with probability p, else 1 / (1 - p), for every unit of the rows of steps t0..t1. mask [T, B, N] OUT. */
-static void dropout(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
-                    double p, void *mask)
+/* `chosen` with probability p, else `other`, for every unit of the rows of steps t0..t1. From unit `split` on, the probability
+ * is q. mask [T, B, N] OUT. */
+static void random_mask(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
+                        double p, ptrdiff_t split, double q, double chosen, double other, void *mask)
 {
     const uint32_t low = (uint32_t)seed, high = (uint32_t)(seed >> 32);
     const uint32_t key[5] = {low, high, call, layer, 0x1BD11BDAu ^ low ^ high ^ call ^ layer};
-    const uint32_t dropped = (uint32_t)(p * 4294967296.0);
-    const real kept = (real)(1 / (1 - p));
+    const uint32_t below_p = (uint32_t)(p * 4294967296.0), below_q = (uint32_t)(q * 4294967296.0);
+    const real if_below = (real)chosen, if_not = (real)other;
     uint32_t words[4 * COUNTERS];
     real block[4 * COUNTERS];
 
@@ -47,8 +48,9 @@ static void dropout(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, 
         for (ptrdiff_t row = 0; row < B; row++)
             for (ptrdiff_t n = 0; n < N; n += 4 * COUNTERS) {
                 const ptrdiff_t units = N - n < 4 * COUNTERS ? N - n : 4 * COUNTERS;
+                const int of_p = split < n ? 0 : at_most(split - n, 4 * COUNTERS);
                 threefry(key, (uint32_t)(n / 4), (uint32_t)row, (uint32_t)t, words);
-                for (int w = 0; w < 4 * COUNTERS; w++) block[w] = words[w] < dropped ? 0 : kept;
+                for (int w = 0; w < 4 * COUNTERS; w++) block[w] = words[w] < (w < of_p ? below_p : below_q) ? if_below : if_not;
                 memcpy((real *)mask + (t * B + row) * N + n, block, sizeof(real) * (size_t)units);
             }
 }

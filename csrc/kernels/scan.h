@@ -16,6 +16,7 @@ static ALWAYS_INLINE void scan_forward(const Pass *p, ptrdiff_t s, ptrdiff_t cou
                                        ptrdiff_t g1, cell_forward_function *cell)
 {
     CellRow row[PANEL_ROWS];
+    MaskRow masks[PANEL_ROWS];
     CellVector at[ABREAST];
 
     REQUIRE(!p->G && s >= 0 && s + count <= p->T && b0 <= b1 && g0 <= g1);
@@ -23,7 +24,10 @@ static ALWAYS_INLINE void scan_forward(const Pass *p, ptrdiff_t s, ptrdiff_t cou
         const ptrdiff_t present = rows_in_step(&p->state[PART_H], s), b_end = b1 < present ? b1 : present;
         for (ptrdiff_t b = b0; b < b_end; b += PANEL_ROWS) {
             const int rows = at_most(b_end - b, PANEL_ROWS);
-            for (int r = 0; r < rows; r++) set_cell_row(p, s, b + r, &row[r]);
+            for (int r = 0; r < rows; r++) {
+                set_cell_row(p, s, b + r, &row[r]);
+                add_masks(p, s, b + r, &row[r], &masks[r]);
+            }
             Finished units = units_of(p, row, g0, g1);
             int left = units.width * rows;
             for (; left >= 4; left -= 4) take(&units, 4, 0, at), cell(p, 4, at);
@@ -55,13 +59,17 @@ static ALWAYS_INLINE void scan_backward(const Pass *p, ptrdiff_t s, ptrdiff_t co
                                         ptrdiff_t g1, cell_backward_function *cell)
 {
     CellRow row[PANEL_ROWS];
+    MaskRow masks[PANEL_ROWS];
 
     REQUIRE(!p->G && s < p->T && s - count >= -1 && b0 <= b1 && g0 <= g1);
     for (const ptrdiff_t end = s - count; s > end; s--) {
         const ptrdiff_t present = rows_in_step(&p->state[PART_H], s), b_end = b1 < present ? b1 : present;
         for (ptrdiff_t b = b0; b < b_end; b += PANEL_ROWS) {
             const int rows = at_most(b_end - b, PANEL_ROWS);
-            for (int r = 0; r < rows; r++) set_cell_row(p, s, b + r, &row[r]);
+            for (int r = 0; r < rows; r++) {
+                set_cell_row(p, s, b + r, &row[r]);
+                add_masks(p, s, b + r, &row[r], &masks[r]);
+            }
             Finished units = units_of(p, row, g0, g1);
             const int width = units.width;
             int left = width * rows;

@@ -30,11 +30,19 @@ static inline const real *state_before(const Pass *p, int part, ptrdiff_t s, ptr
     return s ? row_at(&p->state[part], s - 1, b) : (const real *)p->initial[part] + state_offset(p, b, part);
 }
 
+/* h before step s as the products of the state read it. */
+static inline const real *fed_before(const Pass *p, ptrdiff_t s, ptrdiff_t b)
+{
+    if (is_reset(p, s, b) || (s == 0 && !p->fed_initial)) return p->zeros;
+    return s ? row_at(&p->fed, s - 1, b) : (const real *)p->fed_initial + state_offset(p, b, PART_H);
+}
+
 /* Row b as the cell sees it at step s; at step -1 it has the gradients of the initial state alone. Written in place, because a
  * copy of so many pointers would wait for them. */
 static void set_cell_row(const Pass *p, ptrdiff_t s, ptrdiff_t b, CellRow *row)
 {
     row->gates = row->m = row->d_m = row->d_out = row->dh_step = NULL;
+    row->masks = NULL;
     for (int part = 0; part < p->parts; part++) {
         row->prev[part] = row->d_step[part] = NULL;
         row->now[part] = row->d[part] = NULL;
@@ -65,6 +73,19 @@ static inline void to_head(const Pass *p, ptrdiff_t head, CellRow *row)
         if (row->now[part]) row->now[part] += j;
         if (row->d_step[part]) row->d_step[part] += j;
     }
+}
+
+/* Adds the masks of row b at step s, if the pass is masked. */
+static inline void add_masks(const Pass *p, ptrdiff_t s, ptrdiff_t b, CellRow *row, MaskRow *masks)
+{
+    if (!p->masked) return;
+    *masks = (MaskRow){.read = row->prev[PART_H]};
+    row->masks = masks;
+    if (p->drop) masks->drop = (const real *)p->drop + state_offset(p, b, PART_H);
+    if (s < 0) return;
+    for (int part = 0; part < p->parts; part++)
+        if (p->zone[part].data) masks->zone[part] = row_at(&p->zone[part], s, b);
+    if (p->drop) masks->read = fed_before(p, s, b), masks->fed = row_at(&p->fed, s, b);
 }
 
 /* The product of a phase: of the state with W_hh, of m with W_m, or none. */
@@ -107,6 +128,7 @@ static ALWAYS_INLINE void head_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
     const operand *w = second ? p->w_m : (const operand *)p->w_step + head * padded_to(D, V) * G * depth;
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V];               /* [rows][P][N][V] finished pre-activations */
     CellRow row[PANEL_ROWS];
+    MaskRow masks[PANEL_ROWS];
     CellVector at[ABREAST];
     Panel panel;
 
@@ -126,8 +148,10 @@ static ALWAYS_INLINE void head_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
             for (int r = 0; r < rows; r++) {
                 set_cell_row(p, s, b + r, &row[r]);
                 if (head) to_head(p, head, &row[r]);
+                add_masks(p, s, b + r, &row[r], &masks[r]);
                 if (G)
-                    panel.a[r] = row_operands(second ? row[r].m : row[r].prev[PART_H], inner, scratch, b - b0 + r, first == g0,
+                    panel.a[r] = row_operands(second ? row[r].m : p->masked ? masks[r].read : row[r].prev[PART_H], inner,
+                                              scratch, b - b0 + r, first == g0,
                                               is_bounded(p));
                 panel.init[r] = row[r].gates + (second ? 0 : (p->S - G) * D);
             }
@@ -162,13 +186,24 @@ static ALWAYS_INLINE void step_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0,
         head_forward(p, s, b0, b1, group_in_head(g0, head, groups), group_in_head(g1, head, groups), head, scratch, which, G, cell);
 }
 
-/* h of rows b0..b1 at step s, groups g0..g1 of its P numbers: the projection of m. */
+/* h of rows b0..b1 at step s, groups g0..g1 of its P numbers: the projection of m, then zoneout and recurrent dropout. */
 static void project_forward(const Pass *p, ptrdiff_t s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t g0, ptrdiff_t g1, void *scratch)
 {
     Product h = {.K = p->H, .C = p->P, .a = p->m, .w = p->w_m, .out = p->state[PART_H]};
     h.out.data = (real *)h.out.data + s * h.out.s_stride;
     h.out.start = NULL;
     product_of(&h, b0, b1, g0, g1, scratch, 1);
+    if (!p->masked) return;
+    for (ptrdiff_t b = b0; b < b1; b++) {
+        CellRow row;
+        MaskRow masks;
+        set_cell_row(p, s, b, &row);
+        add_masks(p, s, b, &row, &masks);
+        for (ptrdiff_t j = g0 * TILE_WIDTH * V; j < g1 * TILE_WIDTH * V && j < p->P; j += V) {
+            const CellVector at = {&row, j, lanes_at(j, p->P), NULL};
+            v_store_masked(PART_H, &at, v_load_at(row.now[PART_H], &at));
+        }
+    }
 }
 
 #if TRAINS
@@ -181,6 +216,8 @@ static inline void fetch_gates(const Pass *p, const CellRow *row, int rows, ptrd
             for (ptrdiff_t slot = 0; slot < p->S; slot++) PREFETCH(row[r].gates + slot * p->D + u);
             for (int part = PART_H + 1; part < p->parts; part++) PREFETCH(row[r].prev[part] + u);
             if (row[r].d_step[PART_H]) PREFETCH(row[r].d_step[PART_H] + u);
+            for (int part = PART_H; p->masked && part < p->parts; part++)
+                if (row[r].masks->zone[part]) PREFETCH(row[r].masks->zone[part] + u);
         }
 }
 
@@ -195,12 +232,12 @@ static inline void drop_carried(real *carried, ptrdiff_t U, ptrdiff_t j, int cou
 enum { THROUGH_PRODUCT = 1, BESIDE_PRODUCT = 2, LEAVES_PARTS = 4 };
 
 /* Computes the gradient of h for these vectors, then runs the cell. After the second product it is the gradient of m instead;
- * without a product, zero. */
+ * without a product, zero. With zoneout the cell gets (1 - z) of it, and z of it goes to the step before, beside the product. */
 static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int last, const int M, const CellVector *at,
                                         const int which, const int carried, cell_backward_function *cell)
 {
-    const int beside = last || !(carried & THROUGH_PRODUCT);
-    vec dh[ABREAST];
+    const int beside = last || !(carried & THROUGH_PRODUCT), zoned = p->zone[PART_H].data != NULL;
+    vec dh[ABREAST], kept[ABREAST];
 
     if (which != STATE_PRODUCT) {
         EACH(m) dh[m] = which == SECOND_PRODUCT ? v_load(at[m].a) : v_zero();
@@ -208,14 +245,23 @@ static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int la
         return;
     }
     EACH(m) dh[m] = beside ? v_load_at(at[m].row->d[PART_H], &at[m]) : v_load(at[m].a);
-    if (carried & BESIDE_PRODUCT && !beside) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->d[PART_H], &at[m]));
+    if (p->drop && !beside) EACH(m) dh[m] = v_dropped(p, &at[m], dh[m]);
+    if ((carried & BESIDE_PRODUCT || zoned) && !beside) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->d[PART_H], &at[m]));
     if (s < 0) {
         EACH(m) v_store_at(at[m].row->d[PART_H], &at[m], dh[m]);
         return;
     }
     if (p->d_steps[PART_H].data) EACH(m) dh[m] = v_add(dh[m], v_load_at(at[m].row->d_step[PART_H], &at[m]));
     if (p->dh_steps.data) EACH(m) v_store_at(at[m].row->dh_step, &at[m], dh[m]);
+    if (zoned) EACH(m) {
+        kept[m] = v_mul(v_load_at(at[m].row->masks->zone[PART_H], &at[m]), dh[m]);
+        dh[m] = v_sub(dh[m], kept[m]);
+    }
     cell(p, M, at, dh);
+    if (zoned) EACH(m) {
+        real *d = at[m].row->d[PART_H];
+        v_store_at(d, &at[m], carried & BESIDE_PRODUCT ? v_add(v_load_at(d, &at[m]), kept[m]) : kept[m]);
+    }
 }
 
 /* Step s of the backward pass: dh = (gradients of step s+1) . W_hh [+ what the cell carries] + dy, then the cell.
@@ -237,6 +283,7 @@ static ALWAYS_INLINE void head_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
     static const real zeros[V];
     ALIGNED real block[PANEL_ROWS * TILE_WIDTH * V]; /* [rows][P][N][V] the gradient through the product */
     CellRow row[PANEL_ROWS];
+    MaskRow masks[PANEL_ROWS];
     CellVector at[ABREAST];
     Panel panel;
 
@@ -256,6 +303,7 @@ static ALWAYS_INLINE void head_backward(const Pass *p, ptrdiff_t s, ptrdiff_t b0
             for (int r = 0; r < rows; r++) {
                 set_cell_row(p, s, b + r, &row[r]);
                 if (head) to_head(p, head, &row[r]);
+                add_masks(p, s, b + r, &row[r], &masks[r]);
                 panel.init[r] = zeros;
                 if (multiplied) {
                     const real *a = second ? row[r].d_m : gates_row(p, s + 1, b + r) + (head * p->S + p->S - p->G) * p->D;

@@ -76,7 +76,7 @@ static void fma_chains(ptrdiff_t turns)
         .pack_by_rows = pack_by_rows, .pack_by_gates = pack_by_gates, .add_bias = add_bias, \
         .product = product, .groups_of = groups_of, .gather = gather, \
         .step_forward = {CELL_TABLE(FORWARD_OF)}, .scan_forward = SCANS_OF(forward), BACKWARD_KERNELS \
-        .dropout = dropout, .add = add, \
+        .random_mask = random_mask, .add = add, \
         .rownorm_forward = rownorm_forward, .rownorm_backward = rownorm_backward, .rownorm_gradients = rownorm_gradients, \
         .vmath = {map_exp, map_tanh, map_sigmoid, map_log_sigmoid}, .fma_chains = fma_chains, \
     };

@@ -10,6 +10,7 @@ try:
         Arithmetic,
         Cell,
         Embedded,
+        Noise,
         Packs,
         Sequences,
         Stepper,
@@ -37,6 +38,7 @@ try:
         runs_so_far,
         set_num_threads,
         vmath,
+        zoneout_mask,
     )
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
@@ -56,6 +58,7 @@ __all__ = [
     "Cell",
     "CellInfo",
     "Embedded",
+    "Noise",
     "Packs",
     "Sequences",
     "Stepper",
@@ -85,4 +88,5 @@ __all__ = [
     "runs_so_far",
     "set_num_threads",
     "vmath",
+    "zoneout_mask",
 ]

@@ -285,7 +285,7 @@ cdef enum:  # the scratch memory of a pass: the packed weights, then; the second
     BACKWARD_DW_IH, BACKWARD_DW_HH, BACKWARD_DW_M, BACKWARD_TABLE, BACKWARD_PLACES, BACKWARD_PACKED_D_M, BACKWARD_M
     BACKWARD_D_M, BACKWARD_D_OUT, BACKWARD_BUFFERS
     BACKWARD_CLEARED = BACKWARD_DB, BACKWARD_KEPT = BACKWARD_DW_IH
-    BACKWARD_PLACE_ARRAYS = 2 * MAX_PARTS + 4  # of states and their gradients, x, h0, dx, dh_steps
+    BACKWARD_PLACE_ARRAYS = 3 * MAX_PARTS + 4  # of states, their gradients and zoneout, x, h0, dx, dh_steps
 
 cdef void backward_sizes(const BackwardJob *job, Py_ssize_t T, int workers, size_t *sizes) noexcept nogil:
     """sizes [BACKWARD_BUFFERS] OUT, in bytes: no less for more steps or workers."""
@@ -354,6 +354,7 @@ cdef void wire_backward(BackwardJob *job, void **buffers) noexcept nogil:
     cdef Py_ssize_t B = p.B, I = job.layer.input_size, V = job.table.B
     cdef Py_ssize_t *place = <Py_ssize_t *>buffers[BACKWARD_PLACES]
     cdef Lookup tokens = job.embedded
+    cdef const void *h0 = p.fed_initial if p.drop != NULL else p.initial[PART_H]
     cdef int part
     p.zeros, p.w_back, p.w_m_back = buffers[BACKWARD_ZEROS], job.packed.back, job.packed.second_back
     p.norm = job.packed.norm
@@ -369,13 +370,15 @@ cdef void wire_backward(BackwardJob *job, void **buffers) noexcept nogil:
         if p.d_steps[part].data != NULL:
             p.d_steps[part] = in_order(p.d_steps[part], ragged, reverse, place + (2 * part + 1) * B, k)
     place += 2 * MAX_PARTS * B
+    order_noise(p, ragged, reverse, place, k)
+    place += MAX_PARTS * B
     if p.dh_steps.data != NULL:
         p.dh_steps = in_order(p.dh_steps, ragged, reverse, place, k)
     job.d = last_first(p.gates, p.T, ragged.start_back, k)
-    job.h_prev = last_first(p.state[PART_H], max(1, p.T - 1), ragged.start_back, k)
+    job.h_prev = last_first(p.fed if p.drop != NULL else p.state[PART_H], max(1, p.T - 1), ragged.start_back, k)
     job.h0 = Rows(<void *>p.zeros, B, 0, 0, NULL, NULL)
-    if p.initial[PART_H] != NULL:
-        job.h0 = in_order(Rows(<void *>p.initial[PART_H], B, 0, p.P, NULL, NULL), ragged, False, place + B, k)
+    if h0 != NULL:
+        job.h0 = in_order(Rows(<void *>h0, B, 0, p.P, NULL, NULL), ragged, False, place + B, k)
     if job.embedded.token != NULL:
         job.embedded = lookup_in_order(tokens, ragged, B, reverse, place + 2 * B, buffers[BACKWARD_SUMS], p.X * p.H)
         token_gradients(job, named_rows(&tokens, ragged, B, job.table.data, V, I, buffers[BACKWARD_TABLE], k),
@@ -476,6 +479,7 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
         if dx is not None:
             job.dx.out = rows_of(dx)
     p.gates.data = data(gates)
+    set_noise(tape.noise, p)
     p.state[PART_H] = columns_of(rows_of(y), number, cnp.PyArray_DIM(y, 2) // p.P, p.P, job.k)
     for part in range(p.parts):
         p.initial[part], p.d_state[part] = part_entry(tape.initial, part, number), part_entry(d_initial, part, number)

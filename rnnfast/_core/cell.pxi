@@ -187,6 +187,8 @@ cdef class Cell:
         Of the cells that have them.
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products; "float32" for float64 weights.
+    zoneout : sequence of float
+        p of each part of the state, for passes without masks: their expectation. Empty: none.
     scales : dict of str to ndarray [rows]
         Of weights that were quantized to int8 before: float32, one for each row. The weight is integers from -127 to 127
         times these.
@@ -201,11 +203,12 @@ cdef class Cell:
     cdef readonly str name      # of the layer
     cdef readonly dict weights  # those that are given
     cdef dict scales            # those that are given
+    cdef list constants         # [width] p of each part, or None
     cdef Packs packs            # None: each forward pass packs the weights
     cdef int precision          # the kind of kernels for float32 arrays
 
     def __init__(self, str layer, dict weights, *, reverse=False, nonlinearity="tanh", candidate=None, cell_clip=None,
-                 matmul_precision="float32", scales=None, constant=False, **options):
+                 matmul_precision="float32", scales=None, zoneout=(), constant=False, **options):
         cdef void *pointers[WEIGHTS]
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
         cdef int function = NONLINEARITIES[nonlinearity] if candidate is None else CANDIDATES[candidate], cell, heads
@@ -228,6 +231,10 @@ cdef class Cell:
         set_layer(&self.layer, cell, function, INFINITY if cell_clip is None else cell_clip,
                   reverse, cnp.PyArray_DIM(weight_ih, 1), H, H if weight_hr is None else cnp.PyArray_DIM(weight_hr, 0), heads, pointers)
         set_pointers(self.layer.scales, self.scales)
+        self.constants = [np.full(width, p, weight_ih.dtype) if p else None for width, p in zip(self.widths, zoneout)]
+        for part, row in enumerate(self.constants):
+            self.layer.p.zone[<int>part] = Rows(data(row), 0, 0, 0, NULL, NULL)
+            self.layer.p.masked |= row is not None
 
     @property
     def kind(self):
@@ -292,6 +299,52 @@ cpdef blank(Py_ssize_t T, Py_ssize_t B, Py_ssize_t N, cnp.dtype dtype, bint batc
 
 
 @cython.auto_pickle(False)
+cdef class Noise:
+    """What zoneout and recurrent dropout do in one pass.
+
+    Attributes
+    ----------
+    zone : tuple of ndarray [T, B, width] or None, or None
+        How much of each part of the state stays as it was before the step; None for a part: zero. None: what the cell says.
+    drop : ndarray [B, P] or None
+        The factors of h as the products of the state read it.
+    fed_initial : ndarray [B, P] or None
+        The initial h times these factors; None is zero.
+    fed : ndarray [T*B*P or more] or None
+        h after every step times these factors, in the order of the pass. The forward pass writes it if there is `drop`.
+    """
+
+    cdef readonly tuple zone
+    cdef readonly object drop, fed_initial, fed
+
+    def __init__(self, zone=None, drop=None, fed_initial=None, fed=None):
+        self.zone, self.drop, self.fed_initial, self.fed = zone, drop, fed_initial, fed
+
+cdef void set_noise(Noise noise, Pass *p) noexcept:
+    """Puts the arrays into a pass, in the caller's order."""
+    cdef int part
+    if noise is None:
+        return
+    if noise.zone is not None:
+        for part in range(p.parts):
+            memset(&p.zone[part], 0, sizeof(Rows))
+            if noise.zone[part] is not None:
+                p.zone[part] = rows_of(noise.zone[part])
+    p.drop, p.fed_initial, p.fed.data = data(noise.drop), data(noise.fed_initial), data(noise.fed)
+    p.masked = True
+
+cdef void order_noise(Pass *p, const Ragged *ragged, bint reverse, Py_ssize_t *place, const Kernels *k) noexcept nogil:
+    """Puts zoneout and the fed h into the order of the pass; place [MAX_PARTS * B] OUT, if the batch is ragged."""
+    cdef int part
+    for part in range(p.parts):
+        if p.zone[part].data != NULL:
+            p.zone[part].B = p.B
+            p.zone[part] = in_order(p.zone[part], ragged, reverse, place + part * p.B, k)
+    if p.fed.data != NULL:
+        p.fed = packed_rows(p.fed.data, p.B, p.P, ragged.start)
+
+
+@cython.auto_pickle(False)
 cdef class Tape:
     """One pass: what it reads, what it keeps, and whether a backward pass has used it.
 
@@ -315,6 +368,8 @@ cdef class Tape:
     steps : tuple of ndarray or None
         The further parts of the state after every step, as [T*B*H or more] in the order of the pass or [T, B, H] in the
         caller's order; None keeps the last step alone.
+    noise : Noise or None
+        Of a pass with masks.
     dh_steps : ndarray [T, B, P] or None
         If it is set, a backward pass writes the gradient of every h there.
     spare : list or None
@@ -327,13 +382,15 @@ cdef class Tape:
     cdef readonly Py_ssize_t number
     cdef readonly Sequences sequences
     cdef readonly object x, initial, y, gates, steps, spare
+    cdef readonly Noise noise
     cdef public object dh_steps
     cdef public bint used
 
-    def __init__(self, Cell cell, Py_ssize_t number, Sequences sequences, x, initial, y, gates=None, steps=None, spare=None):
+    def __init__(self, Cell cell, Py_ssize_t number, Sequences sequences, x, initial, y, gates=None, steps=None, spare=None,
+                 Noise noise=None):
         self.cell, self.number, self.sequences = cell, number, sequences
         self.x, self.initial, self.y = x, initial, y
-        self.gates, self.steps, self.spare = gates, steps, spare
+        self.gates, self.steps, self.spare, self.noise = gates, steps, spare, noise
 
     def __reduce__(self):
         raise TypeError("a tape cannot be pickled or copied: it belongs to one forward pass")

@@ -143,7 +143,7 @@ cdef void forward_worker(void *argument, const Team *team, int worker, int worke
 cdef enum:  # the scratch memory of a pass: the packed weights, then
     FORWARD_ZEROS = FORWARD_PACKS, FORWARD_GATES, FORWARD_PLACES, FORWARD_STARTS, FORWARD_TABLE, FORWARD_M
     FORWARD_SCRATCH, FORWARD_BUFFERS
-    PLACES = MAX_PARTS + 1  # arrays of places: of each part of the state, and of x
+    PLACES = 2 * MAX_PARTS + 1  # arrays of places: of each part of the state and of its zoneout, and of x
 
 cdef void forward_sizes(const ForwardJob *job, Py_ssize_t T, int workers, size_t *sizes) noexcept nogil:
     """sizes [FORWARD_BUFFERS] OUT, in bytes: no less for more steps or workers."""
@@ -191,7 +191,8 @@ cdef void wire_forward(ForwardJob *job, void **buffers) noexcept nogil:
         else:  # every step writes to the place of the final state
             p.state[part] = in_order(Rows(job.final[part], B, 0, part_width(p, part), NULL, NULL), ragged, False,
                                      place + part * B, k)
-    place += MAX_PARTS * B
+    order_noise(p, ragged, reverse, place + MAX_PARTS * B, k)
+    place += 2 * MAX_PARTS * B
     job.starts, job.scratch = <Py_ssize_t *>buffers[FORWARD_STARTS], buffers[FORWARD_SCRATCH]
     job.project = Product(I, p.X * p.H, (p.S - p.X) * p.H, job.table, job.packed.project, job.packed.bias, p.gates,
                           0)
@@ -243,7 +244,7 @@ cdef int run_forward(ForwardJob *job, Workspace *workspace) noexcept nogil:
 # ---- from Python ---------------------------------------------------------------------------------------------------
 
 cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple initial, cnp.ndarray y, tuple final,
-                  gates, tuple steps) except -1:
+                  gates, tuple steps, Noise noise) except -1:
     """One pass over arrays, as a Tape describes them; final [passes, B, width] of each part OUT."""
     cdef ForwardJob job
     cdef Pass *p = &job.p
@@ -262,6 +263,7 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
     else:
         job.x = rows_of(x)
     p.save, p.gates.data = gates is not None, data(gates)
+    set_noise(noise, p)
     p.state[PART_H] = columns_of(rows_of(y), number, cnp.PyArray_DIM(y, 2) // p.P, p.P, job.k)
     for part in range(p.parts):
         p.initial[part], job.final[part] = part_entry(initial, part, number), part_entry(final, part, number)
@@ -279,7 +281,7 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
 
 def forward(Tape tape, tuple final):
     """Run the pass that a tape describes: writes its y, gates and steps, and entry `number` of each part of `final`."""
-    run_pass(tape.cell, tape.number, tape.sequences, tape.x, tape.initial, tape.y, final, tape.gates, tape.steps)
+    run_pass(tape.cell, tape.number, tape.sequences, tape.x, tape.initial, tape.y, final, tape.gates, tape.steps, tape.noise)
 
 
 def run_stack(list cells, int directions, Sequences sequences, x, tuple initial, bint batch_first, recorder=None):
@@ -320,7 +322,7 @@ def run_stack(list cells, int directions, Sequences sequences, x, tuple initial,
             x = y if recorder is None or number == 0 else recorder.above(number // directions - 1, y)
             y = blank(T, B, directions * p.P, dtype, batch_first and number == passes - directions)
         if recorder is None:
-            run_pass(cells[number], number, sequences, x, initial, y, final, None, None)
+            run_pass(cells[number], number, sequences, x, initial, y, final, None, None, None)
         else:
             recorder.run(cells[number], number, sequences, x, initial, y, final)
     return y, final

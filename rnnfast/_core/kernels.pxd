@@ -114,6 +114,11 @@ cdef extern from "pass.h" nogil:
         Rows d_steps[MAX_PARTS]
         void *d_state[MAX_PARTS]
         Rows dh_steps
+        bint masked
+        Rows zone[MAX_PARTS]
+        const void *drop
+        const void *fed_initial
+        Rows fed
 
     ctypedef struct NormLayout:
         Py_ssize_t slots, gain_x, gain_h, shift, gain_c, shift_c, vectors, count
@@ -177,8 +182,8 @@ cdef extern from "kernels.h" nogil:
         void (*scatter)(const Lookup *, const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t c0,
                         Py_ssize_t c1) noexcept nogil
         void (*vector_gradients)(const Pass *, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil
-        void (*dropout)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B, Py_ssize_t N,
-                        double p, void *mask) noexcept nogil
+        void (*random_mask)(uint64_t seed, uint32_t call, uint32_t layer, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t B,
+                            Py_ssize_t N, double p, Py_ssize_t split, double q, double chosen, double other, void *mask) noexcept nogil
         void (*rownorm_forward)(const Norm *, Py_ssize_t m0, Py_ssize_t m1) noexcept nogil
         void (*rownorm_backward)(const Norm *, Py_ssize_t m0, Py_ssize_t m1) noexcept nogil
         void (*rownorm_gradients)(const Norm *, Py_ssize_t k0, Py_ssize_t k1) noexcept nogil

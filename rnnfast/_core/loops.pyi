@@ -1,6 +1,6 @@
 """What the compiled module exports, for type checkers. Arrays are checked by the callers, not here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, SupportsIndex, TypeVar
 
 import numpy as np
@@ -51,6 +51,7 @@ class Cell:
         cell_clip: float | None = None,
         matmul_precision: str = "float32",
         scales: Mapping[str, _Array] | None = None,
+        zoneout: Sequence[float] = (),
         constant: bool = False,
         **options: bool,
     ) -> None: ...
@@ -68,6 +69,19 @@ class Cell:
     def slots(self) -> int: ...
     def new_gradients(self) -> dict[str, _Array]: ...
 
+class Noise:
+    zone: tuple[_Array | None, ...] | None
+    drop: _Array | None
+    fed_initial: _Array | None
+    fed: _Array | None
+    def __init__(
+        self,
+        zone: tuple[_Array | None, ...] | None = None,
+        drop: _Array | None = None,
+        fed_initial: _Array | None = None,
+        fed: _Array | None = None,
+    ) -> None: ...
+
 class Packs: ...
 
 class Tape:
@@ -80,6 +94,7 @@ class Tape:
     gates: _Array
     steps: tuple[_Array, ...] | None
     spare: list[_Array] | None
+    noise: Noise | None
     dh_steps: _Array | None
     used: bool
     def __init__(
@@ -93,6 +108,7 @@ class Tape:
         gates: _Array | None = None,
         steps: tuple[_Array, ...] | None = None,
         spare: list[_Array] | None = None,
+        noise: Noise | None = None,
     ) -> None: ...
 
 class _Recorder(Protocol):
@@ -199,6 +215,17 @@ def dropout_mask(
     p: float,
     dtype: DTypeLike,
     t0: int = 0,
+) -> _Array: ...
+def zoneout_mask(
+    seed: int,
+    call: int,
+    layer: int,
+    shape: tuple[int, int, int],
+    p: float,
+    dtype: DTypeLike,
+    t0: int = 0,
+    split: int | None = None,
+    q: float = 0,
 ) -> _Array: ...
 def fma_chains(dtype: DTypeLike, turns: int) -> float: ...
 def vmath(name: Literal["exp", "tanh", "sigmoid", "log_sigmoid"], x: NDArray[_Float]) -> NDArray[_Float]: ...

@@ -9,12 +9,22 @@ from typing import Any
 from rnnfast.cli.errors import CommandError, Diverged
 from rnnfast.text import Text, TextModel, build, check_converged, default_text, load, read_text, train
 from rnnfast.text.alphabets import Alphabet
+from rnnfast.text.network import NOISE
 from rnnfast.training import History
 
-__all__ = ["CHECKPOINT", "DEFAULTS", "build_model", "check_training", "load_model", "read", "train_model"]
+__all__ = [
+    "CHECKPOINT",
+    "DEFAULTS",
+    "build_model",
+    "check_training",
+    "load_model",
+    "noise_of",
+    "read",
+    "train_model",
+]
 
 CHECKPOINT = "rnnfast-model.npz"  # the default path of a checkpoint
-BUILT = ("cell", "window", "hidden", "layers", "dropout")
+BUILT = ("cell", "window", "hidden", "layers", "dropout", *NOISE)
 TRAINED = ("seq_len", "batch", "lr", "epochs", "minutes")
 
 
@@ -52,9 +62,17 @@ def load_model(path: str) -> TextModel:
 
 def build_model(alphabet: Alphabet, chosen: dict[str, Any]) -> TextModel:
     """A new model with these options, as in `DEFAULTS`."""
-    model = build(alphabet, **{name: chosen[name] for name in BUILT}, rng=chosen["seed"])
+    options = {name: chosen[name] for name in BUILT}
+    if chosen["cell"] == "window":  # of `--compare`: only recurrent layers have these
+        options |= dict.fromkeys(NOISE, 0.0)
+    model = build(alphabet, **options, rng=chosen["seed"])
     model.model.matmul_precision = chosen["matmul_precision"]
     return model
+
+
+def noise_of(chosen: dict[str, Any]) -> str:
+    """What is printed of zoneout, recurrent dropout and weight dropout."""
+    return "".join(f"; {name.replace('_', ' ')} {chosen[name]:g}" for name in NOISE if chosen[name])
 
 
 def train_model(

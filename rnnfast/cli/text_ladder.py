@@ -8,7 +8,7 @@ from typing import Any
 
 import rnnfast as rf
 from rnnfast.cli.errors import INTERRUPTED, Diverged
-from rnnfast.cli.text import build_model, check_training, train_model
+from rnnfast.cli.text import build_model, check_training, noise_of, train_model
 from rnnfast.text import NGram, NGramScore, Text, best_ngram, perplexity
 from rnnfast.text.scores import LONGEST, SMOOTHINGS, fixed
 
@@ -99,7 +99,7 @@ def _print_terms(text: Text, chosen: dict[str, Any], rates: dict[str, float]) ->
     length = f"{chosen['minutes']:g} minutes each" if chosen["minutes"] else f"{chosen['epochs']} epochs each"
     print(
         f"networks    {length}, {chosen['batch']} sequences x {chosen['seq_len']} {text.alphabet.unit}s;"
-        f" dropout {chosen['dropout']:g}; threads: {rf.get_num_threads()}\n"
+        f" dropout {chosen['dropout']:g}{noise_of(chosen)}; threads: {rf.get_num_threads()}\n"
         f"            learning rates: {', '.join(f'{cell} {rate:g}' for cell, rate in rates.items())};"
         f" the held-out text is read once, at the end"
     )

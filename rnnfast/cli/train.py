@@ -14,10 +14,19 @@ from rnnfast.cli.errors import INTERRUPTED, CommandError
 from rnnfast.cli.files import check_apart, check_place, check_plot, check_replaced
 from rnnfast.cli.options import positive, positive_integer, rate, seed, thread_count
 from rnnfast.cli.sample import TEMPERATURE
-from rnnfast.cli.text import CHECKPOINT, DEFAULTS, build_model, check_training, load_model, read, train_model
+from rnnfast.cli.text import (
+    CHECKPOINT,
+    DEFAULTS,
+    build_model,
+    check_training,
+    load_model,
+    noise_of,
+    read,
+    train_model,
+)
 from rnnfast.text import NGramScore, Text, TextModel, best_ngram, ngram_score, perplexity
 from rnnfast.text.alphabets import ALPHABETS
-from rnnfast.text.network import CELLS
+from rnnfast.text.network import CELLS, NOISE
 from rnnfast.text.scores import LONGEST, fixed
 from rnnfast.text.training import symbols_needed, windows_of
 from rnnfast.training import History
@@ -97,6 +106,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"highest learning rate of Adam (default: {DEFAULTS['lr']}; --compare: one for each network)",
     )
     add("--dropout", type=rate, metavar="P", help=f"dropout rate (default: {DEFAULTS['dropout']})")
+    add(
+        "--zoneout",
+        type=rate,
+        metavar="P",
+        help=f"rate at which units keep their state ({DEFAULTS['zoneout']:g})",
+    )
+    add(
+        "--recurrent-dropout",
+        type=rate,
+        metavar="P",
+        help=f"dropout rate of h in the products of the state ({DEFAULTS['recurrent_dropout']:g})",
+    )
+    add(
+        "--weight-dropout",
+        type=rate,
+        metavar="P",
+        help=f"dropout rate of the recurrent weights ({DEFAULTS['weight_dropout']:g})",
+    )
     add("--seed", type=seed, metavar="N", help=f"seed of weights and dropout (default: {DEFAULTS['seed']})")
     add(
         "--matmul-precision",
@@ -214,6 +241,14 @@ def _new_run(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:
         raise CommandError(f"--vocabulary {given['vocabulary']}: needs --symbols words")
     if "window" in given and not options.compare and chosen["cell"] != "window":
         raise CommandError(f"--window {given['window']}: needs --cell window")
+    if (
+        chosen["cell"] == "window"
+        and not options.compare
+        and (rates := [name for name in NOISE if chosen[name]])
+    ):
+        raise CommandError(
+            f"--{rates[0].replace('_', '-')} {chosen[rates[0]]}: not with --cell window, which has no state"
+        )
     text = read(options.files, chosen["symbols"], chosen["vocabulary"])
     _check_length(text, chosen)
     return text, chosen
@@ -305,7 +340,8 @@ def _print_plan(model: TextModel, text: Text, chosen: dict[str, Any], output: st
     windows = windows_of(text, chosen["seq_len"], chosen["batch"])
     precision = chosen["matmul_precision"]
     products = "" if precision == "float32" else f"; products in {precision}"
-    print(f"model       {model.name}; {model.size:,} parameters; dropout {chosen['dropout']:g}{products}")
+    rates = f"dropout {chosen['dropout']:g}{noise_of(chosen)}"
+    print(f"model       {model.name}; {model.size:,} parameters; {rates}{products}")
     print(
         f"training    {length}, {windows} windows each:"
         f" {chosen['batch']} sequences x {chosen['seq_len']} {text.alphabet.unit}s;"

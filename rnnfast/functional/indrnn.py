@@ -25,6 +25,7 @@ def indrnn_forward(
     reset: Array | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: float | Array | None = None,
 ) -> tuple[Any, ...]:
     """Run an IndRNN layer over time: ``h_t = f(W_ih·x_t + b_ih + w_hh * h_{t-1})``.
 
@@ -42,6 +43,9 @@ def indrnn_forward(
     nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
     reverse, lengths, reset, return_states, matmul_precision
         As in `rnn_forward`.
+    zoneout : float or ndarray [T, B, H], or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes: a mask of numbers from
+        0 to 1, or one number for all. None means zero.
 
     Returns
     -------
@@ -84,6 +88,7 @@ def indrnn_forward(
         reset,
         return_states,
         matmul_precision,
+        zoneout=zoneout,
         reverse=checks.flag("reverse", reverse),
         nonlinearity=checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES),
     )

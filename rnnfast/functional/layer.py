@@ -9,7 +9,7 @@ import numpy as np
 from rnnfast import _core, checks
 from rnnfast._core import Tape
 from rnnfast.arithmetic import add
-from rnnfast.functional.passes import Array, pass_backward, pass_forward, sequences_of
+from rnnfast.functional.passes import Array, PassMasks, pass_backward, pass_forward, sequences_of
 
 __all__ = ["norm_of", "run_backward", "run_forward"]
 
@@ -45,11 +45,14 @@ def run_forward(
     return_states,
     matmul_precision,
     extra: dict[str, Any] | None = None,
+    *,
+    zoneout=None,
+    recurrent_mask=None,
     **keywords,
 ):
     """The checked forward pass of any cell: y, the parts of the final state, the tape, all the states.
 
-    `extra` has further weights by name, None where they are not given.
+    `extra` has further weights by name, None where they are not given. `zoneout` is of each part.
     """
     checks.flag("return_states", return_states)
     x = _floats("x", x, (None, None, None))
@@ -74,6 +77,9 @@ def run_forward(
     states = _states("state", state, info.parts, widths, (B,), dtype)
     initial = tuple(None if part is None else part.copy() for part in states)
     sequences = sequences_of(checks.checked_lengths(lengths, T, B), checks.checked_reset(reset, (T, B)), T, B)
+    if zoneout is not None and "ln_ih_weight" in given:
+        raise ValueError("zoneout: expected None with layer normalization, which has no kernels for both")
+    masks = _masks(zoneout, recurrent_mask, widths, (T, B), dtype)
     y = np.empty((T, B, P), dtype)
     final = tuple(np.empty((B, width), dtype) for width in widths)
     steps = tuple(np.zeros((T, B, H), dtype) for _ in widths[1:]) if return_states else None
@@ -87,6 +93,7 @@ def run_forward(
         sequences=sequences,
         steps=steps,
         save=matmul_precision in _core.TRAINABLE,
+        masks=masks,
     )
     y.flags.writeable = False  # y's memory is read-only, so no view of it can be made writable
     y = y.view()
@@ -168,6 +175,42 @@ def _states(
         None if part is None else _floats(f"{name}[{n}]", part, (*leading, width), dtype)
         for n, (part, width) in enumerate(zip(state, widths, strict=True))
     )
+
+
+def _masks(
+    zoneout, recurrent_mask, widths: tuple[int, ...], leading: tuple[int, int], dtype: np.dtype
+) -> PassMasks | None:
+    """Zoneout and recurrent dropout as given; None: neither."""
+    drop = (
+        None
+        if recurrent_mask is None
+        else _floats("recurrent_mask", recurrent_mask, (leading[1], widths[0]), dtype)
+    )
+    if zoneout is None:
+        return None if drop is None else PassMasks(None, drop)
+    zone: tuple[Array | None, ...]
+    if len(widths) == 1:
+        zone = (_zone("zoneout", zoneout, (*leading, *widths), dtype),)
+    elif not isinstance(zoneout, (tuple, list)) or len(zoneout) != len(widths):
+        raise TypeError(f"zoneout: expected a pair (z_h, z_c), got {type(zoneout).__name__}")
+    else:
+        zone = tuple(
+            _zone(f"zoneout[{n}]", z, (*leading, width), dtype)
+            for n, (z, width) in enumerate(zip(zoneout, widths, strict=True))
+        )
+    return PassMasks(lambda start, stop: zone, drop)
+
+
+def _zone(name: str, z, shape: tuple[int, ...], dtype: np.dtype) -> Array | None:
+    """z of one part of the state, [T, B, width]: an array, or one number for all."""
+    if z is None:
+        return None
+    if np.ndim(z) == 0:
+        return np.broadcast_to(np.full(shape[-1], checks.fraction(name, z), dtype), shape)
+    z = _floats(name, z, shape, dtype)
+    if not ((z >= 0) & (z <= 1)).all():
+        raise ValueError(f"{name}: expected numbers from 0 to 1")
+    return z
 
 
 def _floats(name: str, array: Array, shape: tuple, dtype: np.dtype | None = None) -> Array:

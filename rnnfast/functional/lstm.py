@@ -49,6 +49,8 @@ def lstm_forward(
     reset: Array | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: tuple[Any, Any] | None = None,
+    recurrent_mask: Array | None = None,
 ) -> tuple[Any, ...]:
     """Run an LSTM layer over time, in one direction.
 
@@ -88,6 +90,12 @@ def lstm_forward(
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         float32. In int8 the tape is for no backward pass.
+    zoneout : (z_h, z_c) or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes, and that of c: masks
+        [T, B, P] and [T, B, H] of numbers from 0 to 1, or one number for all. None, also for one of them,
+        means zero. tanh reads c before zoneout; zoneout of h follows the projection.
+    recurrent_mask : ndarray [B, P] or None
+        The factors of h_{t-1} as the products of the state read it, the same at all steps.
 
     Returns
     -------
@@ -140,6 +148,8 @@ def lstm_forward(
         {"weight_hr": weight_hr, **peepholes, **norm},
         coupled_gates=bool(coupled_gates),
         cell_clip=checks.cell_clip(cell_clip),
+        zoneout=zoneout,
+        recurrent_mask=recurrent_mask,
         reverse=checks.flag("reverse", reverse),
     )
     return y, final, tape, *states

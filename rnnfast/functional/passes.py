@@ -6,16 +6,19 @@ It checks nothing: `functional.layer` and `recurrent` call it with arrays that t
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from rnnfast import _core
 from rnnfast._core import Tape
+from rnnfast.arithmetic import to_nearest
 
 __all__ = [
     "Array",
     "Input",
+    "PassMasks",
     "State",
     "own_columns",
     "own_view",
@@ -27,6 +30,25 @@ __all__ = [
 Array = np.ndarray
 Input: TypeAlias = "Array | _core.Embedded"
 State = tuple["Array | None", ...]  # the parts of a state, [passes, B, width] each, or of its gradient
+
+
+class PassMasks(NamedTuple):
+    """What zoneout and recurrent dropout do in one pass.
+
+    Attributes
+    ----------
+    zone : callable or None
+        ``zone(start, stop)`` gives, for each part of the state, how much of it these steps leave as it was,
+        [steps, B, width] in 0..1; None for a part is zero. None: what the cell has for passes without masks.
+    drop : ndarray [B, P] or None
+        The factors of h as the products of the state read it.
+    start : int
+        The number of the pass's first step.
+    """
+
+    zone: Callable[[int, int], State] | None
+    drop: Array | None
+    start: int = 0
 
 
 def pass_forward(
@@ -41,6 +63,7 @@ def pass_forward(
     steps: tuple[Array, ...] | None = None,
     save: bool = True,
     spare: list[Array] | None = None,
+    masks: PassMasks | None = None,
 ) -> Tape:
     """Run one layer in one direction over arrays that the caller has checked.
 
@@ -67,6 +90,7 @@ def pass_forward(
         Keep what `pass_backward` needs.
     spare : list, optional
         Buffers to reuse: one that fits is taken out, and `pass_backward` puts it back.
+    masks : PassMasks, optional
 
     Returns
     -------
@@ -80,7 +104,8 @@ def pass_forward(
         gates = _take(spare, numbers * cell.slots, y.dtype)
         if steps is None:
             steps = tuple([_take(spare, numbers, y.dtype) for _ in final[1:]])
-    tape = Tape(cell, number, sequences, own_view(x), initial, y, gates, steps, spare)
+    noise = None if masks is None else _noise(masks, number, initial, T, B, y.dtype, spare)
+    tape = Tape(cell, number, sequences, own_view(x), initial, y, gates, steps, spare, noise)
     _core.forward(tape, final)
     return tape
 
@@ -128,6 +153,8 @@ def pass_backward(
         for buffer in tape.steps or ():
             if buffer.ndim == 1:  # a buffer of `_take`, not an array of the caller
                 _give(tape.spare, buffer)
+        if tape.noise is not None and tape.noise.fed is not None:
+            _give(tape.spare, tape.noise.fed)
     return grads
 
 
@@ -150,6 +177,26 @@ def own_columns(array: Array, number: int, H: int) -> Array:
     """The columns of pass `number` in a [T, B, D*H] array of all directions."""
     side = number % (array.shape[2] // H)
     return array[:, :, side * H : (side + 1) * H]
+
+
+@to_nearest
+def _noise(
+    masks: PassMasks,
+    number: int,
+    initial: State | None,
+    T: int,
+    B: int,
+    dtype: np.dtype,
+    spare: list[Array] | None,
+) -> _core.Noise:
+    """The masks of a pass in the form of the kernels."""
+    zone = None if masks.zone is None else masks.zone(masks.start, masks.start + T)
+    if masks.drop is None:
+        return _core.Noise(zone)
+    h = None if initial is None else initial[0]
+    if h is not None:
+        h = (h if h.ndim == 2 else h[number]) * masks.drop
+    return _core.Noise(zone, masks.drop, h, _take(spare, T * B * masks.drop.shape[1], dtype))
 
 
 def _take(spare: list[Array] | None, n: int, dtype: np.dtype) -> Array:

@@ -30,6 +30,8 @@ def rnn_forward(
     reset: Array | None = None,
     return_states: bool = False,
     matmul_precision: str = "float32",
+    zoneout: float | Array | None = None,
+    recurrent_mask: Array | None = None,
 ) -> tuple[Any, ...]:
     """Run a plain recurrent layer over time: ``h_t = f(W_ih·x_t + b_ih + W_hh·h_{t-1} + b_hh)``.
 
@@ -58,6 +60,11 @@ def rnn_forward(
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8 with a scale for each row; all else stays
         float32. In int8 the tape is for no backward pass.
+    zoneout : float or ndarray [T, B, H], or None
+        z in ``h_t = z h_{t-1} + (1 - z) h'_t``, where h'_t is what the cell computes: a mask of numbers from
+        0 to 1, or one number for all. None means zero.
+    recurrent_mask : ndarray [B, H] or None
+        The factors of h_{t-1} as the products of the state read it, the same at all steps.
 
     Returns
     -------
@@ -101,6 +108,8 @@ def rnn_forward(
         return_states,
         matmul_precision,
         norm_of(ln_ih_weight, ln_ih_bias, ln_hh_weight, ln_hh_bias),
+        zoneout=zoneout,
+        recurrent_mask=recurrent_mask,
         reverse=checks.flag("reverse", reverse),
         nonlinearity=checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES),
     )

@@ -65,8 +65,8 @@ def export(
     TypeError
         `model`, or a module in it, is none of these.
     ValueError
-        ONNX cannot say it: proj_size, cell_clip, layer_norm, a recurrent layer behind `Last`. Or in int8: an RNN
-        or GRU, float64, a weight that is not finite, no LSTM at all.
+        ONNX cannot say it: proj_size, cell_clip, layer_norm, zoneout, a recurrent layer behind `Last`. Or in
+        int8: an RNN or GRU, float64, a weight that is not finite, no LSTM at all.
     OSError
         The file cannot be written.
 
@@ -312,6 +312,10 @@ def _parts(model: Module, prefix: str) -> list[tuple[str, Any]]:
 def _attributes(module: Any) -> dict[str, Any]:
     """The attributes of a layer's nodes; a ValueError for what ONNX cannot say."""
     directions = 2 if module.bidirectional else 1
+    if module.zoneout != 0.0:
+        raise ValueError(
+            f"zoneout: expected 0.0, as ONNX cannot say its expectation in evaluation, got {module.zoneout}"
+        )
     attributes: dict[str, Any] = {
         "hidden_size": module.hidden_size,
         "direction": "bidirectional" if module.bidirectional else "forward",

@@ -12,11 +12,12 @@ import numpy as np
 from rnnfast import _core, checks
 from rnnfast.arithmetic import to_nearest
 from rnnfast.functional import passes
-from rnnfast.nn.module import Module, check_gradient, read_only
+from rnnfast.nn.module import check_gradient, read_only
 from rnnfast.nn.parameter import Parameter, arrays_version, is_frozen
 from rnnfast.nn.tape import NO_GRADIENT, Tape
 from rnnfast.recurrent import recomputation
-from rnnfast.recurrent.stack import Masks, Recorder, Saved, backward_stack, evaluate_pass
+from rnnfast.recurrent.regularized import Regularized
+from rnnfast.recurrent.stack import Recorder, Saved, backward_stack, evaluate_pass
 from rnnfast.recurrent.states import Layout, StateForm, StateGradients
 from rnnfast.recurrent.stream import Stream
 
@@ -35,7 +36,7 @@ class _Kept(NamedTuple):
     cells: list[_core.Cell]
 
 
-class Recurrent(Module):
+class Recurrent(Regularized):
     """The base of all recurrent layers: all but their equations, their options and the parts of their state.
 
     A pass is one layer in one direction; passes are numbered ``layer * D + direction``, as the states'
@@ -71,6 +72,7 @@ class Recurrent(Module):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         matmul_precision: str = "float32",
+        **rates: Any,
     ) -> None:
         super().__init__()
         self.input_size = checks.positive("input_size", input_size)
@@ -84,6 +86,7 @@ class Recurrent(Module):
         self.info = _core.cell_info(self.cell, **{name: getattr(self, name) for name in self.options})
         self.parts = tuple(self.info.parts)
         self.gates = len(self.info.gates)
+        self._regularize(**rates)
         kind = checks.float_dtype(dtype)
         self._precision = checks.precision("matmul_precision", matmul_precision, kind)
         sizes = {
@@ -159,15 +162,17 @@ class Recurrent(Module):
         arrays = {name: parameter.data for name, parameter in self._parameters.items()}
         if before is not None and all(arrays[name] is array for name, array in before.arrays.items()):
             return before._replace(version=version)
-        options = {name: getattr(self, name) for name in self.options}
-        options |= {"matmul_precision": self._precision}
         cells = []
-        for suffix, shapes in self._shapes():
+        for number, (suffix, shapes) in enumerate(self._shapes()):
             weights = {name: arrays[name + suffix] for name in shapes}
-            constant = all(map(is_frozen, weights.values()))
-            reverse = suffix.endswith("_reverse")
-            cells.append(_core.Cell(self.cell, weights, reverse=reverse, constant=constant, **options))
+            cells.append(self._cell_of(number, weights, constant=all(map(is_frozen, weights.values()))))
         return _Kept(version, arrays, cells)
+
+    def _cell_of(self, number: int, weights: dict[str, np.ndarray], constant: bool = False) -> _core.Cell:
+        """The cell of a pass, with these weights."""
+        options = {name: getattr(self, name) for name in self.options}
+        options |= {"matmul_precision": self._precision, "zoneout": self._zoneout, "constant": constant}
+        return _core.Cell(self.cell, weights, reverse=number % self._directions == 1, **options)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in self._derived}
@@ -185,7 +190,7 @@ class Recurrent(Module):
         reset: ArrayLike | None = None,
         return_states: bool = False,
     ) -> tuple[Any, ...]:
-        """Evaluate: no dropout, and nothing is saved.
+        """Evaluate: no dropout, zoneout's expectation, and nothing is saved.
 
         Parameters
         ----------
@@ -257,10 +262,10 @@ class Recurrent(Module):
         state, lengths, reset, return_states : optional
             As in calling the layer.
         training : bool
-            False: no dropout.
+            False: no dropout of any kind, and zoneout's expectation.
         rng : int, numpy.random.Generator or None
-            The seed of this pass's dropout masks, in place of the layer's own: an integer gives the same
-            masks at every call.
+            The seed of this pass's masks, in place of the layer's own: an integer gives the same masks at
+            every call.
         checkpoint : bool, int or None
             Recomputation: the number of steps of a segment; True: about sqrt(T). Each pass then saves its
             state at the start of each segment, and no gates. `backward` runs the segments again, with the
@@ -322,9 +327,8 @@ class Recurrent(Module):
         inputs, initial, sequences, layout = self._checked(x, state, lengths, reset)
         if initial is not None:  # the tape keeps it, and the caller may go on writing into a state
             initial = tuple([None if part is None else part.copy() for part in initial])
-        masks = None
-        if training and self.dropout and self.num_layers > 1:
-            masks = Masks(self._mask_key(rng), self.dropout)
+        masks = self._masks(rng) if training else None
+        cells = self.cells if masks is None else masks.on_cells(self.cells, self._cell_of)
         length = recomputation.segment_length(checkpoint, inputs)
         run = passes.pass_forward if length is None else partial(recomputation.pass_forward, length=length)
         if not self._trains:
@@ -333,12 +337,11 @@ class Recurrent(Module):
         states = form.blank_steps(inputs, layout) if return_states else ()
         recorder = Recorder(run, self._spare, masks, states)
         y, final = _core.run_stack(
-            self.cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
+            cells, self._directions, sequences, inputs, initial, layout.batch_first, recorder
         )
         y = layout.as_given(y)
         saved = Saved(recorder.tapes, masks, layout, y.shape)
-        tape = Tape(self, saved if self._trains else NO_GRADIENT)
-        results = y, form.state_as_given(final, layout), tape
+        results = y, form.state_as_given(final, layout), Tape(self, saved if self._trains else NO_GRADIENT)
         return (*results, form.steps_as_given(recorder.states, layout)) if return_states else results
 
     def stream(self, batch: int = 1) -> Stream:
@@ -489,6 +492,7 @@ class Recurrent(Module):
             "num_heads": 1,
             "peephole": False,
             "matmul_precision": "float32",
+            **self.rates,
             **self.options,
         }
         options += [

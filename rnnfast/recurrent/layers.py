@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 
-__all__ = ["GRU", "LSTM", "RNN", "IndRNN"]
+__all__ = ["GRU", "LSTM", "RNN"]
 
 
 class RNN(Recurrent):
@@ -46,6 +46,16 @@ class RNN(Recurrent):
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
+    zoneout : float
+        The probability p, in training, that a unit keeps its h in a step (a random mask of each step and
+        sequence). Evaluation has the expectation, p h_{t-1} + (1 - p) h'_t, where h'_t is what the cell
+        computes. It is a property too. Not with layer_norm.
+    recurrent_dropout : float
+        The probability p, in training, that products of the state read zero for a unit of h. A sequence has
+        one mask for all steps; the other units are scaled by 1 / (1 - p).
+    weight_dropout : float
+        The probability p, in training, that an entry of ``weight_hh`` is zero during a call. The others are
+        scaled by 1 / (1 - p).
 
     Attributes
     ----------
@@ -63,6 +73,11 @@ class RNN(Recurrent):
     References
     ----------
     Elman, "Finding structure in time", Cognitive Science 14 (1990).
+    Zoneout: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR
+    (2017).
+    Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
+    neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing and
+    optimizing LSTM language models", ICLR (2018).
     Layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", arXiv:1607.06450
     (2016).
 
@@ -96,6 +111,9 @@ class RNN(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         matmul_precision: str = "float32",
+        zoneout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         layer_norm: bool = False,
     ) -> None:
         self.layer_norm = checks.flag("layer_norm", layer_norm)
@@ -111,102 +129,10 @@ class RNN(Recurrent):
             dtype=dtype,
             rng=rng,
             matmul_precision=matmul_precision,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
         )
-
-
-class IndRNN(Recurrent):
-    """The independently recurrent network, h_t = f(W_ih x_t + b_ih + w_hh h_{t-1}) with a vector w_hh.
-
-    Each unit sees only its own past; layers above one another mix the units. A step costs no matrix product,
-    so it is the fastest of the recurrent layers.
-
-    Parameters
-    ----------
-    input_size, hidden_size : int
-        I and H, the sizes of the last axis of x and h.
-    num_layers : int
-        How many layers: each above the first reads the outputs of the layer below.
-    bias : bool
-        Whether there is b_ih.
-    batch_first : bool
-        x and y are ``[B, T, ·]`` instead of ``[T, B, ·]``; states are ``[num_layers*D, B, H]`` either way.
-    dropout : float
-        The probability, in training, that an output of a layer other than the last is zero for the layer
-        above.
-    bidirectional : bool
-        Each layer also runs from the last step to the first, with weights of its own; D = 2 instead of 1.
-    nonlinearity : {"relu", "tanh", "sigmoid", "identity"}
-        What f is.
-    dtype : {"float32", "float64"}
-        Of parameters, states and y.
-    rng : int, numpy.random.Generator or None
-        Seeds the parameters (w_hh uniform in 0..1, the others in ±1/sqrt(hidden_size)) and the dropout masks.
-    matmul_precision : {"float32", "bfloat16", "int8"}
-        Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
-        states and gradients stay float32. It is a property too.
-
-    Attributes
-    ----------
-    weight_ih_l0, weight_hh_l0, bias_ih_l0, … : Parameter
-        ``[H, I]``, ``[H]``, ``[H]``; then ``…_l0_reverse``, ``…_l1`` (its I is D*H), and so on.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
-
-    References
-    ----------
-    S. Li, W. Li, C. Cook, C. Zhu and Y. Gao, "Independently recurrent neural network (IndRNN): building a
-    longer and deeper RNN", CVPR (2018).
-
-    Examples
-    --------
-    >>> import numpy as np, rnnfast as rf
-    >>> layer = rf.IndRNN(3, 5, num_layers=2, rng=0)
-    >>> x = np.ones((7, 2, 3), np.float32)
-    >>> y, h, tape = layer.forward(x)
-    >>> y.shape, h.shape
-    ((7, 2, 5), (2, 2, 5))
-    >>> dx, dh = layer.backward(tape, np.ones_like(y))
-    >>> dx.shape, layer.weight_hh_l0.grad.shape
-    ((7, 2, 3), (5,))
-    """
-
-    cell = "indrnn"
-    options: ClassVar[dict[str, Any]] = {"nonlinearity": "relu"}
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        nonlinearity: str = "relu",
-        dtype: DTypeLike = "float32",
-        rng: checks.Rng = None,
-        matmul_precision: str = "float32",
-    ) -> None:
-        self.nonlinearity = checks.one_of("nonlinearity", nonlinearity, _core.NONLINEARITIES)
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            dtype=dtype,
-            rng=rng,
-            matmul_precision=matmul_precision,
-        )
-
-    def _range(self, weight: str) -> tuple[float, float]:
-        return (0.0, 1.0) if weight == "weight_hh" else super()._range(weight)
 
 
 class LSTM(Recurrent):
@@ -246,6 +172,17 @@ class LSTM(Recurrent):
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
+    zoneout : float or pair of float
+        The probability p, in training, that a unit keeps its h or c in a step (a random mask of each step and
+        sequence). A pair is for h and c; their masks always differ. Evaluation has the expectation,
+        p h_{t-1} + (1 - p) h'_t, where h'_t is what the cell computes. tanh reads c before zoneout; zoneout
+        of h follows the projection. It is a property too. Not with layer_norm.
+    recurrent_dropout : float
+        The probability p, in training, that products of the state read zero for a unit of h. A sequence has
+        one mask for all steps; the other units are scaled by 1 / (1 - p).
+    weight_dropout : float
+        The probability p, in training, that an entry of ``weight_hh`` is zero during a call. The others are
+        scaled by 1 / (1 - p).
     forget_bias : float, optional
         The initial bias of the forget gate: f's slice of every ``bias_ih``, that of ``bias_hh`` being zero.
         1 helps a network to remember from the start. Without it f is initialised as the other gates.
@@ -286,6 +223,11 @@ class LSTM(Recurrent):
     H. Sak, A. Senior and F. Beaufays, "Long short-term memory recurrent neural network architectures for
     large scale acoustic modeling", Interspeech (2014). Coupled gates: K. Greff et al., "LSTM: a search space
     odyssey", IEEE Transactions on Neural Networks and Learning Systems 28 (2017).
+    Zoneout: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR
+    (2017).
+    Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
+    neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing and
+    optimizing LSTM language models", ICLR (2018).
     Layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", arXiv:1607.06450
     (2016).
 
@@ -321,6 +263,9 @@ class LSTM(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         matmul_precision: str = "float32",
+        zoneout: float | tuple[float, float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         forget_bias: float | None = None,
         peephole: bool = False,
         coupled_gates: bool = False,
@@ -349,6 +294,9 @@ class LSTM(Recurrent):
             dtype=dtype,
             rng=rng,
             matmul_precision=matmul_precision,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
         )
         if forget_bias is not None:
             forget = slice(self.hidden_size, 2 * self.hidden_size)
@@ -404,6 +352,16 @@ class GRU(Recurrent):
     matmul_precision : {"float32", "bfloat16", "int8"}
         Of the operands of products: rounded to bfloat16, or to int8, which evaluates alone. Sums, parameters,
         states and gradients stay float32. It is a property too.
+    zoneout : float
+        The probability p, in training, that a unit keeps its h in a step (a random mask of each step and
+        sequence). Evaluation has the expectation, p h_{t-1} + (1 - p) h'_t, where h'_t is what the cell
+        computes. It is a property too. Not with layer_norm.
+    recurrent_dropout : float
+        The probability p, in training, that products of the state read zero for a unit of h. A sequence has
+        one mask for all steps; the other units are scaled by 1 / (1 - p).
+    weight_dropout : float
+        The probability p, in training, that an entry of ``weight_hh`` is zero during a call. The others are
+        scaled by 1 / (1 - p).
 
     Attributes
     ----------
@@ -422,8 +380,14 @@ class GRU(Recurrent):
     ----------
     K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine
     translation", arXiv:1406.1078v1 (2014); later versions of the paper have the reset gate before the
-    product. Layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization",
-    arXiv:1607.06450 (2016).
+    product.
+    Zoneout: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR
+    (2017).
+    Recurrent dropout: Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
+    neural networks", NIPS (2016). Weight dropout: S. Merity, N. S. Keskar and R. Socher, "Regularizing and
+    optimizing LSTM language models", ICLR (2018).
+    Layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", arXiv:1607.06450
+    (2016).
 
     Examples
     --------
@@ -454,6 +418,9 @@ class GRU(Recurrent):
         dtype: DTypeLike = "float32",
         rng: checks.Rng = None,
         matmul_precision: str = "float32",
+        zoneout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         layer_norm: bool = False,
     ) -> None:
         self.reset_after = checks.flag("reset_after", reset_after)
@@ -471,4 +438,7 @@ class GRU(Recurrent):
             dtype=dtype,
             rng=rng,
             matmul_precision=matmul_precision,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
         )

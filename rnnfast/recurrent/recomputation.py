@@ -15,7 +15,7 @@ import numpy as np
 from rnnfast import _core
 from rnnfast.arithmetic import add
 from rnnfast.functional import passes
-from rnnfast.functional.passes import Array, Input, State
+from rnnfast.functional.passes import Array, Input, PassMasks, State
 
 __all__ = ["Checkpoints", "Segment", "pass_backward", "pass_forward", "segment_length"]
 
@@ -39,6 +39,7 @@ class Checkpoints(NamedTuple):
     x: Input
     segments: list[Segment]  # as the pass got them
     spare: list[Array] | None
+    masks: PassMasks | None
 
 
 def segment_length(checkpoint: bool | int | None, x: Input) -> int | None:
@@ -67,6 +68,7 @@ def pass_forward(
     sequences: _core.Sequences | None = None,
     steps: tuple[Array, ...] | None = None,
     spare: list[Array] | None = None,
+    masks: PassMasks | None = None,
 ) -> Checkpoints:
     """As `passes.pass_forward`, in segments of `length` steps; the states must have their first axis."""
     T = y.shape[0]
@@ -90,8 +92,9 @@ def pass_forward(
             sequences=part,
             steps=_at_steps(steps, here),
             save=False,
+            masks=_from_step(masks, here),
         )
-    return Checkpoints(cell, number, passes.own_view(x), segments, spare)
+    return Checkpoints(cell, number, passes.own_view(x), segments, spare, masks)
 
 
 def pass_backward(
@@ -122,6 +125,7 @@ def pass_backward(
             _like(first),
             sequences=segment.sequences,
             spare=tape.spare,
+            masks=_from_step(tape.masks, steps),
         )
         assert again is not None
         share = None if dx is None else np.empty_like(dx) if embedded else dx[steps]
@@ -152,6 +156,11 @@ def _part(x: Input, steps: slice) -> Input:
 def _at_steps(parts: State | None, steps: slice) -> Any:
     """Some steps of [T, B, ·] arrays, of which any may be None."""
     return None if parts is None else tuple([None if part is None else part[steps] for part in parts])
+
+
+def _from_step(masks: PassMasks | None, steps: slice) -> PassMasks | None:
+    """The masks of some steps."""
+    return None if masks is None else masks._replace(start=steps.start)
 
 
 def _entries(state: State, number: int) -> tuple[Any, ...]:

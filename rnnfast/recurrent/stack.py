@@ -12,42 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnfast import _core
-from rnnfast.arithmetic import add, to_nearest
+from rnnfast.arithmetic import add
 from rnnfast.functional import passes
 from rnnfast.recurrent import recomputation
+from rnnfast.recurrent.masks import Masks
 from rnnfast.recurrent.states import Layout, StateForm
 
-__all__ = ["Masks", "Recorder", "Saved", "backward_stack", "evaluate_pass"]
-
-MASK_NUMBERS = 2**20  # about how many numbers of a mask are in memory at a time
+__all__ = ["Recorder", "Saved", "backward_stack", "evaluate_pass"]
 
 evaluate_pass = partial(passes.pass_forward, save=False)
-
-
-class Masks(NamedTuple):
-    """The dropout masks between the layers of one call.
-
-    Attributes
-    ----------
-    key : tuple of int
-        The seed and the number of the call.
-    p : float
-        The probability of a zero.
-    """
-
-    key: tuple[int, int]
-    p: float
-
-    @to_nearest
-    def apply(self, array: np.ndarray, layer: int, out: np.ndarray) -> np.ndarray:
-        """out = the output [T, B, N] of a layer times its mask, which is computed some steps at a time."""
-        T, B, N = array.shape
-        steps = max(1, MASK_NUMBERS // max(1, B * N))
-        for t in range(0, T, steps):
-            part = array[t : t + steps]
-            mask = _core.dropout_mask(*self.key, layer, part.shape, self.p, array.dtype, t)
-            np.multiply(part, mask, out=out[t : t + steps])
-        return out
 
 
 class Saved(NamedTuple):
@@ -69,7 +42,7 @@ class Recorder:
     spare : list
         Buffers for tapes, to use again.
     masks : Masks or None
-        Between layers; None is no dropout.
+        Of this call; None in evaluation.
     states : tuple of ndarray [passes, T, B, width]
         Written: the parts of the state at every step. Empty if they are not wanted.
     """
@@ -97,8 +70,18 @@ class Recorder:
     ) -> None:
         """Run one pass."""
         steps = tuple([part[number] for part in self.states[1:]]) if self.states else None
+        masks = self._masks and self._masks.of_pass(number, y.shape[1], cell.widths, y.dtype)
         tape = self._run(
-            cell, number, x, initial, y, final, sequences=sequences, steps=steps, spare=self._spare
+            cell,
+            number,
+            x,
+            initial,
+            y,
+            final,
+            sequences=sequences,
+            steps=steps,
+            spare=self._spare,
+            masks=masks,
         )
         self.tapes.append(tape)
         if self.states:
@@ -106,10 +89,10 @@ class Recorder:
 
     def above(self, layer: int, y: np.ndarray) -> np.ndarray:
         """The x of the next layer: y, or y times a mask in a new array, because the tape keeps y."""
-        if self._masks is None:
+        if self._masks is None or not self._masks.dropout:
             return y
         T, B, N = y.shape
-        return self._masks.apply(y, layer, _core.blank(T, B, N, y.dtype))
+        return self._masks.between_layers(y, layer, _core.blank(T, B, N, y.dtype))
 
 
 def backward_stack(
@@ -168,9 +151,11 @@ def backward_stack(
                 batch_first = saved.layout.batch_first
                 share = np.empty_like(x.table) if embedded else _core.blank(T, B, I, form.dtype, batch_first)
             steps = tuple([None if part is None else part[number] for part in d_steps])
-            gradients[number] = run(saved.tapes[number], dy, d_final, share, d_initial, retain, steps)
+            gradients[number] = own = run(saved.tapes[number], dy, d_final, share, d_initial, retain, steps)
+            if saved.masks is not None and saved.masks.weight_dropout:
+                saved.masks.on_weight(number, own["weight_hh"], out=own["weight_hh"])
             dx = share if dx is None or share is None else add(dx, share, out=dx)
-        if saved.masks is not None and dx is not None and layer:
-            saved.masks.apply(dx, layer - 1, dx)
+        if saved.masks is not None and saved.masks.dropout and dx is not None and layer:
+            saved.masks.between_layers(dx, layer - 1, dx)
         dy = dx
     return dy, d_initial, gradients

@@ -16,7 +16,7 @@ from rnnfast.nn import Sequential, losses
 from rnnfast.nn.count import count_parameters
 from rnnfast.text import sampling
 from rnnfast.text.alphabets import ALPHABETS, Alphabet, restored
-from rnnfast.text.network import CELLS, name_of, network, parameters_at_least
+from rnnfast.text.network import CELLS, NOISE, name_of, network, parameters_at_least
 from rnnfast.text.reading import streams
 from rnnfast.training.checkpoint import PRECISIONS, model_arrays, precisions_of, read_checkpoint, save
 from rnnfast.training.fit import evaluate
@@ -25,7 +25,12 @@ __all__ = ["KIND", "TextBeam", "TextModel", "build", "load"]
 
 KIND = "text model"  # metadata["kind"] of the files
 KINDS = (KIND, "character model")  # the second is of older files, which have characters only
-NOT_IN_THOSE = {"symbols": "characters", "vocabulary": None, "window": 8}  # may be missing there
+NOT_IN_THOSE = {
+    "symbols": "characters",
+    "vocabulary": None,
+    "window": 8,
+    **dict.fromkeys(NOISE, 0.0),
+}  # may be missing there
 BUILT_FROM = {"symbols", "cell", "window", "hidden", "layers", "dropout", "seed"}  # what `build` chooses
 CHUNK = 2000  # steps that are evaluated at a time
 
@@ -346,6 +351,9 @@ def build(
     hidden: int = 320,
     layers: int = 1,
     dropout: float = 0.25,
+    zoneout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    weight_dropout: float = 0.0,
     rng: checks.Rng = None,
 ) -> TextModel:
     """A text model to be trained: the network that ``rnnfast train`` trains.
@@ -363,6 +371,8 @@ def build(
     layers : int, default 1
     dropout : float, default 0.25
         The rate of dropout before, between and after the recurrent layers.
+    zoneout, recurrent_dropout, weight_dropout : float, default 0.0
+        Those of the recurrent layers, as for :class:`rnnfast.LSTM`. The cell "window" has none.
     rng : int, numpy.random.Generator or None
         Seeds the weights and the dropout masks.
 
@@ -384,6 +394,9 @@ def build(
     """
     checks.instance("alphabet", alphabet, Alphabet)
     checks.check_rng(rng)
+    noise = {"zoneout": zoneout, "recurrent_dropout": recurrent_dropout, "weight_dropout": weight_dropout}
+    if cell == "window" and (given := [name for name, rate in noise.items() if rate != 0]):
+        raise ValueError(f"{given[0]}: expected 0 for the cell 'window', got {noise[given[0]]}")
     options = {
         "symbols": alphabet.symbols,
         "vocabulary": None,
@@ -392,6 +405,7 @@ def build(
         "hidden": checks.positive("hidden", hidden),
         "layers": checks.positive("layers", layers),
         "dropout": checks.probability("dropout", dropout),
+        **{name: checks.probability(name, rate) for name, rate in noise.items()},
         "seed": checks.seed(np.random.default_rng() if rng is None else rng),
     }
     return TextModel(network(len(alphabet), options), alphabet, options)

@@ -14,6 +14,7 @@ from tolerances import FORWARD, STORED_KERAS, error
 import rnnfast as rf
 from rnnfast import _core
 from rnnfast.keras import from_layer, get_weights, load_weights
+from rnnfast.recurrent.masks import KINDS, RECURRENT
 
 STORED = np.load(Path(__file__).parents[1] / "data" / "keras.npz")
 CASES = sorted({name.split(".")[0] for name in STORED.files})
@@ -98,6 +99,8 @@ def test_a_stack_takes_its_layers_one_after_the_other() -> None:
         (rf.LSTM(2, 3, coupled_gates=True), "without coupled_gates"),
         (rf.LSTM(2, 3, cell_clip=1.0), "without cell_clip"),
         (rf.LSTM(2, 4, proj_size=3), "without proj_size"),
+        (rf.GRU(2, 4, zoneout=0.1), "without zoneout"),
+        (rf.LSTM(2, 4, zoneout=(0.0, 0.1)), "without zoneout"),
     ],
 )
 def test_layers_that_keras_lacks_are_refused(layer: Any, message: str) -> None:
@@ -149,6 +152,27 @@ def test_a_keras_layer_becomes_one_of_ours(keras: Any, kind: str, options: dict,
     y, _ = from_layer(theirs)(x)
     assert _core.runs_so_far() > before
     assert error(y, want) <= STORED_KERAS
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("SimpleRNN", {}), ("LSTM", {}), ("GRU", {}), ("GRU", {"reset_after": False})]
+)
+def test_recurrent_dropout_is_that_of_keras_with_the_same_mask(keras: Any, kind: str, options: dict) -> None:
+    B, T, I, H = 3, 7, 4, 5
+    theirs = getattr(keras.layers, kind)(H, return_sequences=True, recurrent_dropout=0.3, **options)
+    x = np.random.default_rng(0).standard_normal((B, T, I)).astype(np.float32)
+    theirs(x)
+    layer = from_layer(theirs)
+    layer.recurrent_dropout = 0.3
+    mask = _core.dropout_mask(3, 0, RECURRENT * KINDS, (1, B, H), 0.3, "float32")[0]
+    gates = {"LSTM": 4, "GRU": 3}.get(kind)  # Keras multiplies h for each gate alone; a SimpleRNN has one
+    own = keras.ops.convert_to_tensor(mask)
+    theirs.cell.implementation = 1
+    theirs.cell._recurrent_dropout_mask = own if gates is None else [own] * gates
+    want = keras.ops.convert_to_numpy(theirs(x, training=True))
+    y, _, _ = layer.forward(x, rng=3)
+    assert error(y, want) <= STORED_KERAS
+    assert error(layer(x)[0], want) > 0.01
 
 
 def test_the_last_output_is_found_in_both_directions(keras: Any) -> None:

@@ -153,6 +153,8 @@ class UserLinear(rf.Linear):
     [
         (rf.LSTM(3, 4, proj_size=2), ValueError, "model: LSTM : proj_size: expected 0"),
         (rf.Sequential(rf.LSTM(3, 4, cell_clip=1.0)), ValueError, "model: LSTM 0: cell_clip: expected None"),
+        (rf.Sequential(rf.GRU(3, 4, zoneout=0.1)), ValueError, "model: GRU 0: zoneout: expected 0.0"),
+        (rf.LSTM(3, 4, zoneout=(0.1, 0.0)), ValueError, "model: LSTM : zoneout: expected 0.0"),
         (UserLinear(3, 4), TypeError, "got UserLinear"),
         (rf.Sequential(rf.RNN(3, 4), UserLinear(4, 4)), TypeError, "got UserLinear at 1"),
         (rf.Sequential(rf.RNN(3, 4), rf.Last(), rf.RNN(4, 4)), ValueError, "model: RNN 2: expected a seq"),

@@ -58,6 +58,7 @@ def test_training_learns(folder, capsys):
 
 def test_a_resumed_run_has_the_bits_of_one_that_never_stopped(folder, capsys, monkeypatch):
     run = ["train", "text.txt", *SMALL, "--epochs", "4", "--dropout", "0.2", "--layers", "2"]
+    run += ["--zoneout", "0.1", "--recurrent-dropout", "0.1", "--weight-dropout", "0.2"]
     assert main([*run, "--output", "whole.npz"]) == 0
     whole = capsys.readouterr().out
 
@@ -287,6 +288,15 @@ def test_a_disk_that_is_full(folder, capsys, monkeypatch):
     assert "rnnfast-model.npz: No space left" in fails(capsys, "train", "text.txt", *SMALL)
 
 
+def test_a_window_has_no_state_to_regularize(folder, capsys):
+    for option in ("--zoneout", "--recurrent-dropout", "--weight-dropout"):
+        assert f"{option} 0.1: not with --cell window" in fails(
+            capsys, "train", "text.txt", *SMALL, "--cell", "window", option, "0.1"
+        )
+    with pytest.raises(ValueError, match=r"^zoneout: expected 0 for the cell 'window', got 0.1"):
+        rf.text.build(rf.text.Characters("ab"), cell="window", zoneout=0.1)
+
+
 def test_a_prompt_of_other_characters(trained, capsys):
     assert "the model knows no 'é', 'ü'" in fails(capsys, "sample", "--prompt", "éü")
 
@@ -297,6 +307,9 @@ def test_a_prompt_of_other_characters(trained, capsys):
         ("--hidden", "0"),
         ("--hidden", "x"),
         ("--dropout", "1"),
+        ("--zoneout", "1"),
+        ("--recurrent-dropout", "-0.1"),
+        ("--weight-dropout", "x"),
         ("--lr", "nan"),
         ("--seed", "-1"),
         ("--seed", str(2**64)),

@@ -71,7 +71,7 @@ def test_masks_drawn_in_several_pieces_are_the_same(cell: str, monkeypatch: pyte
     x, dy = normal(T, B, I), normal(T, B, 2 * H)
     want = forward_backward(layer, x, None, dy, rng=3)
     for size in (1, 2 * B * 2 * H):
-        monkeypatch.setattr("rnnfast.recurrent.stack.MASK_NUMBERS", size)
+        monkeypatch.setattr("rnnfast.recurrent.masks.MASK_NUMBERS", size)
         assert_equal(forward_backward(layer, x, None, dy, rng=3), want)
 
 

@@ -63,7 +63,7 @@ static void check_dropout(const Kernels *k)
             void *mask = zeros(T * 3 * units[n]);
             for (ptrdiff_t t = 0, end; t < T; t = end) {
                 end = piece_end(t, T, in_pieces, 1);
-                k->dropout(0x0123456789ABCDEFu, 7, 2, t, end, 3, units[n], 0.3, mask);
+                k->random_mask(0x0123456789ABCDEFu, 7, 2, t, end, 3, units[n], 0.3, units[n], 0.3, 0, 1 / (1 - 0.3), mask);
             }
             hash[in_pieces] = checksum(hash[in_pieces], mask, T * 3 * units[n]);
             free_buffers();

@@ -18,8 +18,10 @@ from cases import (
     forward,
     lengths_and_reset,
     make,
+    make_ragged,
     replaced,
     run,
+    with_masks,
 )
 from differences import central_differences
 from hypothesis import given, settings
@@ -61,6 +63,13 @@ def test_gradients_of_every_option(name, reverse, ragged):
     variant, asked = OPTIONS[name]
     keywords = {kind: array for kind, array in lengths_and_reset(4, 3).items() if kind in ragged}
     assert_gradients_of(make(variant, 4, 3, 2, 3, reverse=reverse, return_states=True, **asked, **keywords))
+
+
+@all_options
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("p", [None, 0.3], ids=["masks", "expectation"])
+def test_gradients_of_zoneout_and_recurrent_dropout(name, reverse, p):
+    assert_gradients_of(with_masks(make_ragged(name, 4, 3, 2, 3, reverse=reverse), p=p))
 
 
 LSTM_OPTIONS = {

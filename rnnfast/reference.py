@@ -1719,6 +1719,7 @@ def slstm_backward(
     dx, grads = tape.gradients(d_gates, d_gates)
     return dx, tuple(d), grads
 
+
 def _hidden_sizes(
     weight_hh: np.ndarray, blocks: int, columns: str, element_wise: bool
 ) -> tuple[int, int, int]:
@@ -1727,7 +1728,8 @@ def _hidden_sizes(
     It is [blocks*H, columns], where `columns` is H, P or D, the units of a head; or [H] of an element-wise
     recurrence.
     """
-    expected = "[H]" if element_wise else f"[{blocks}*H, {columns}]" + " with H a multiple of D" * (columns == "D")
+    multiple = " with H a multiple of D" if columns == "D" else ""
+    expected = "[H]" if element_wise else f"[{blocks}*H, {columns}]{multiple}"
     shape = weight_hh.shape
     if len(shape) != 2 - element_wise:
         raise ValueError(f"weight_hh: expected shape {expected}, got {shape}")
@@ -1736,7 +1738,6 @@ def _hidden_sizes(
     if shape[0] != blocks * H or not fits:
         raise ValueError(f"weight_hh: expected shape {expected}, got {shape}")
     return (H, H, H // width) if columns == "D" else (H, width, 1)
-
 
 
 def _used(d: np.ndarray, array: np.ndarray) -> np.ndarray:
@@ -1919,7 +1920,7 @@ def _select(mask: np.ndarray | None, t: Any, array: np.ndarray, otherwise: Any) 
 
 def _zones(zoneout: Any, shapes: list[tuple[int, ...]], dtype: np.dtype) -> tuple[np.ndarray | None, ...]:
     """How much of each part of the state zoneout keeps: arrays of these shapes [T, B, width], or None."""
-    given = (zoneout,) if len(shapes) == 1 else _pair("zoneout", zoneout)
+    given = (zoneout,) if len(shapes) == 1 else _parts("zoneout", zoneout, "hc")
     zones: list[np.ndarray | None] = []
     for z, shape in zip(given, shapes, strict=True):
         if z is not None:

@@ -58,6 +58,10 @@ OPTIONS = {  # a variant, and what more `make` is asked for
 }
 # About the weights of layer normalization. With larger ones, errors grow from step to step in long sequences.
 GAINS = {"ln_ih_weight": 0.7, "ln_hh_weight": 0.2, "ln_c_weight": 0.3}
+MASKED = ("rnn", "lstm", "gru", "indrnn")  # cells with zoneout or recurrent dropout
+masked_options = pytest.mark.parametrize(
+    "name", [name for name, (variant, _) in OPTIONS.items() if VARIANTS[variant][0] in MASKED]
+)
 all_options = pytest.mark.parametrize("name", OPTIONS)
 SHAPES = [  # T, B, I, H
     (0, 5, 3, 17),

@@ -271,11 +271,6 @@ cdef void backward_worker(void *argument, const Team *team, int worker, int work
         threads_barrier(team)
         linear_backward_worker(&job.tokens, team, worker, workers)
 
-cdef inline Rows chunk_rows(void *data, int chunk, Py_ssize_t steps, Py_ssize_t s0, Py_ssize_t B, Py_ssize_t N,
-                            const Kernels *k) noexcept nogil:
-    """Rows of N numbers for the steps from s0 on: two buffers of so many steps take turns."""
-    return from_step(packed_rows(at(data, chunk % 2 * steps * B * N, k), B, N, NULL), -s0, k)
-
 
 # ---- one pass: its scratch memory, its job ---------------------------------------------------------------------------
 

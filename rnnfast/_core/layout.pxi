@@ -49,6 +49,11 @@ cdef inline Rows from_step(Rows rows, Py_ssize_t steps, const Kernels *k) noexce
     rows.data = at(rows.data, steps * rows.s_stride, k)
     return rows
 
+cdef inline Rows chunk_rows(void *data, int chunk, Py_ssize_t steps, Py_ssize_t s0, Py_ssize_t B, Py_ssize_t N,
+                            const Kernels *k) noexcept nogil:
+    """Rows of N numbers for the steps from s0 on: two buffers of so many steps take turns."""
+    return from_step(packed_rows(at(data, chunk % 2 * steps * B * N, k), B, N, NULL), -s0, k)
+
 cdef inline Rows last_first(Rows rows, Py_ssize_t steps, const Py_ssize_t *start, const Kernels *k) noexcept nogil:
     """The rows of these steps, the last step first."""
     rows = from_step(rows, steps - 1, k)

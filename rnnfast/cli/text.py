@@ -9,7 +9,7 @@ from typing import Any
 from rnnfast.cli.errors import CommandError, Diverged
 from rnnfast.text import Text, TextModel, build, check_converged, default_text, load, read_text, train
 from rnnfast.text.alphabets import Alphabet
-from rnnfast.text.network import NOISE
+from rnnfast.text.network import NOISE, REGULARIZED
 from rnnfast.training import History
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 CHECKPOINT = "rnnfast-model.npz"  # the default path of a checkpoint
-BUILT = ("cell", "window", "hidden", "layers", "dropout", *NOISE)
+BUILT = ("cell", "window", "hidden", "layers", "dropout", *NOISE, "layer_norm")
 TRAINED = ("seq_len", "batch", "lr", "epochs", "minutes")
 
 
@@ -63,16 +63,17 @@ def load_model(path: str) -> TextModel:
 def build_model(alphabet: Alphabet, chosen: dict[str, Any]) -> TextModel:
     """A new model with these options, as in `DEFAULTS`."""
     options = {name: chosen[name] for name in BUILT}
-    if chosen["cell"] == "window":  # of `--compare`: only recurrent layers have these
-        options |= dict.fromkeys(NOISE, 0.0)
+    if chosen["cell"] not in REGULARIZED:  # of `--compare`
+        options |= {**dict.fromkeys(NOISE, 0.0), "layer_norm": False}
     model = build(alphabet, **options, rng=chosen["seed"])
     model.model.matmul_precision = chosen["matmul_precision"]
     return model
 
 
 def noise_of(chosen: dict[str, Any]) -> str:
-    """What is printed of zoneout, recurrent dropout and weight dropout."""
-    return "".join(f"; {name.replace('_', ' ')} {chosen[name]:g}" for name in NOISE if chosen[name])
+    """What is printed of zoneout, recurrent dropout, weight dropout and layer normalization."""
+    norm = "; layer norm" if chosen["layer_norm"] else ""
+    return norm + "".join(f"; {name.replace('_', ' ')} {chosen[name]:g}" for name in NOISE if chosen[name])
 
 
 def train_model(

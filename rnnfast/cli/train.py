@@ -26,7 +26,7 @@ from rnnfast.cli.text import (
 )
 from rnnfast.text import NGramScore, Text, TextModel, best_ngram, ngram_score, perplexity
 from rnnfast.text.alphabets import ALPHABETS
-from rnnfast.text.network import CELLS, NOISE
+from rnnfast.text.network import CELLS, NOISE, REGULARIZED
 from rnnfast.text.scores import LONGEST, fixed
 from rnnfast.text.training import symbols_needed, windows_of
 from rnnfast.training import History
@@ -124,6 +124,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help=f"dropout rate of the recurrent weights ({DEFAULTS['weight_dropout']:g})",
     )
+    add("--layer-norm", action="store_true", default=None, help="layer normalization in the recurrent layers")
     add("--seed", type=seed, metavar="N", help=f"seed of weights and dropout (default: {DEFAULTS['seed']})")
     add(
         "--matmul-precision",
@@ -241,14 +242,11 @@ def _new_run(options: argparse.Namespace) -> tuple[Text, dict[str, Any]]:
         raise CommandError(f"--vocabulary {given['vocabulary']}: needs --symbols words")
     if "window" in given and not options.compare and chosen["cell"] != "window":
         raise CommandError(f"--window {given['window']}: needs --cell window")
-    if (
-        chosen["cell"] == "window"
-        and not options.compare
-        and (rates := [name for name in NOISE if chosen[name]])
-    ):
-        raise CommandError(
-            f"--{rates[0].replace('_', '-')} {chosen[rates[0]]}: not with --cell window, which has no state"
-        )
+    used = [name for name in (*NOISE, "layer_norm") if chosen[name]]
+    if chosen["cell"] not in REGULARIZED and not options.compare and used:
+        value = "" if used[0] == "layer_norm" else f" {chosen[used[0]]}"
+        reason = ", which has no state" if chosen["cell"] == "window" else ""
+        raise CommandError(f"--{used[0].replace('_', '-')}{value}: not with --cell {chosen['cell']}{reason}")
     text = read(options.files, chosen["symbols"], chosen["vocabulary"])
     _check_length(text, chosen)
     return text, chosen

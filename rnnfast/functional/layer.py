@@ -128,8 +128,8 @@ def run_backward(cell: str, tape: Tape, dy, dstate, dstates):
 def _sizes(info: _core.CellInfo, given: dict[str, Array], dtype: np.dtype) -> tuple[int, int, int]:
     """H, P and the number of heads, from the shape of weight_hh.
 
-    It is [G*H, P]; [G*H, D] with heads of D units; [H] of an element-wise recurrence. Without a weight_hh, H is
-    that of weight_ih, [G*H, I].
+    It is [G*H, P]; [G*H, D] with heads of D units; [H] of an element-wise recurrence. Without a weight_hh,
+    weight_ih [G*H, I] has H.
     """
     if "weight_hh" in info.vectors:
         (H,) = _floats("weight_hh", given["weight_hh"], (None,), dtype).shape

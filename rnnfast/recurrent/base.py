@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from rnnfast.nn.parameter import Parameter, arrays_version, is_frozen
 from rnnfast.nn.tape import NO_GRADIENT, Tape
 from rnnfast.recurrent import recomputation
 from rnnfast.recurrent.regularized import Regularized
-from rnnfast.recurrent.stack import Recorder, Saved, backward_stack, evaluate_pass
+from rnnfast.recurrent.stack import KeptCells, Recorder, Saved, backward_stack, evaluate_pass
 from rnnfast.recurrent.states import Layout, StateForm, StateGradients
 from rnnfast.recurrent.stream import Stream
 
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Recurrent"]
-
-
-class _Kept(NamedTuple):
-    """A layer's cells, and what they were made from."""
-
-    version: object  # of the arrays of all parameters
-    arrays: dict[str, np.ndarray]  # of this layer's, by name
-    cells: list[_core.Cell]
 
 
 class Recurrent(Regularized):
@@ -99,11 +91,7 @@ class Recurrent(Regularized):
         source = checks.generator(rng)
         for suffix, shapes in self._shapes():
             for name, shape in shapes.items():
-                if name.startswith("ln_"):  # layer normalization starts without effect
-                    initial = np.full(shape, 1.0 if name.endswith("weight") else 0.0)
-                else:
-                    initial = source.uniform(*self._range(name), shape)
-                self._parameters[name + suffix] = Parameter(initial.astype(kind))
+                self._parameters[name + suffix] = Parameter(self._initial(name, shape, source).astype(kind))
         self._seed_masks(source)
         self._derive()
 
@@ -132,6 +120,11 @@ class Recurrent(Regularized):
         bound = self.hidden_size**-0.5
         return -bound, bound
 
+    def _initial(self, weight: str, shape: tuple[int, ...], source: np.random.Generator) -> np.ndarray:
+        if weight.startswith("ln_"):  # layer normalization starts without effect
+            return np.full(shape, float(weight.endswith("weight")))
+        return source.uniform(*self._range(weight), shape)
+
     def _has(self, weight: str) -> bool:
         """Whether the layer has this weight, which its cell may have."""
         return self.bias
@@ -156,7 +149,7 @@ class Recurrent(Regularized):
             self.__dict__["_from_arrays"] = kept = self._made_cells(kept)
         return kept.cells
 
-    def _made_cells(self, before: _Kept | None) -> _Kept:
+    def _made_cells(self, before: KeptCells | None) -> KeptCells:
         """New cells, unless the parameters still have the arrays of those `before`."""
         version = arrays_version()  # before the arrays: another thread may change them now
         arrays = {name: parameter.data for name, parameter in self._parameters.items()}
@@ -166,7 +159,7 @@ class Recurrent(Regularized):
         for number, (suffix, shapes) in enumerate(self._shapes()):
             weights = {name: arrays[name + suffix] for name in shapes}
             cells.append(self._cell_of(number, weights, constant=all(map(is_frozen, weights.values()))))
-        return _Kept(version, arrays, cells)
+        return KeptCells(version, arrays, cells)
 
     def _cell_of(self, number: int, weights: dict[str, np.ndarray], constant: bool = False) -> _core.Cell:
         """The cell of a pass, with these weights."""

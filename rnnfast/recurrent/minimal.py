@@ -119,6 +119,7 @@ class MinGRU(_Minimal):
     """
 
     cell = "mingru"
+    zoned = False
 
 
 class MinLSTM(_Minimal):
@@ -187,3 +188,4 @@ class MinLSTM(_Minimal):
     """
 
     cell = "minlstm"
+    zoned = False

@@ -15,6 +15,7 @@ class Regularized(Module):
     """The part of a recurrent layer that has these rates and draws the masks of a call."""
 
     rates: ClassVar[dict[str, float]] = {"zoneout": 0.0, "recurrent_dropout": 0.0, "weight_dropout": 0.0}
+    zoned: ClassVar[bool] = True  # whether the cell has zoneout
     num_layers: int
     dropout: float
     parts: tuple[str, ...]
@@ -46,6 +47,8 @@ class Regularized(Module):
         self.__dict__["_from_arrays"] = None  # the cells have the expectation
 
     def _check_zoneout(self, rates: tuple[float, ...]) -> None:
+        if any(rates) and not self.zoned:
+            raise ValueError(f"zoneout: expected 0, as {type(self).__name__} has none")
         if any(rates) and getattr(self, "layer_norm", False):
             raise ValueError("zoneout: expected 0 with layer_norm=True, which has no kernels for both")
 

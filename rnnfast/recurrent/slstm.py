@@ -84,6 +84,7 @@ class SLSTM(Recurrent):
     """
 
     cell = "slstm"
+    zoned = False
 
     def __init__(
         self,

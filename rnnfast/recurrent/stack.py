@@ -18,9 +18,17 @@ from rnnfast.recurrent import recomputation
 from rnnfast.recurrent.masks import Masks
 from rnnfast.recurrent.states import Layout, StateForm
 
-__all__ = ["Recorder", "Saved", "backward_stack", "evaluate_pass"]
+__all__ = ["KeptCells", "Recorder", "Saved", "backward_stack", "evaluate_pass"]
 
 evaluate_pass = partial(passes.pass_forward, save=False)
+
+
+class KeptCells(NamedTuple):
+    """A layer's cells, and what they were made from."""
+
+    version: object  # of the arrays of all parameters
+    arrays: dict[str, np.ndarray]  # of this layer's, by name
+    cells: list[_core.Cell]
 
 
 class Saved(NamedTuple):

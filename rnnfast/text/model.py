@@ -16,7 +16,7 @@ from rnnfast.nn import Sequential, losses
 from rnnfast.nn.count import count_parameters
 from rnnfast.text import sampling
 from rnnfast.text.alphabets import ALPHABETS, Alphabet, restored
-from rnnfast.text.network import CELLS, NOISE, name_of, network, parameters_at_least
+from rnnfast.text.network import CELLS, NOISE, REGULARIZED, name_of, network, parameters_at_least
 from rnnfast.text.reading import streams
 from rnnfast.training.checkpoint import PRECISIONS, model_arrays, precisions_of, read_checkpoint, save
 from rnnfast.training.fit import evaluate
@@ -30,6 +30,7 @@ NOT_IN_THOSE = {
     "vocabulary": None,
     "window": 8,
     **dict.fromkeys(NOISE, 0.0),
+    "layer_norm": False,
 }  # may be missing there
 BUILT_FROM = {"symbols", "cell", "window", "hidden", "layers", "dropout", "seed"}  # what `build` chooses
 CHUNK = 2000  # steps that are evaluated at a time
@@ -354,6 +355,7 @@ def build(
     zoneout: float = 0.0,
     recurrent_dropout: float = 0.0,
     weight_dropout: float = 0.0,
+    layer_norm: bool = False,
     rng: checks.Rng = None,
 ) -> TextModel:
     """A text model to be trained: the network that ``rnnfast train`` trains.
@@ -372,7 +374,9 @@ def build(
     dropout : float, default 0.25
         The rate of dropout before, between and after the recurrent layers.
     zoneout, recurrent_dropout, weight_dropout : float, default 0.0
-        Those of the recurrent layers, as for :class:`rnnfast.LSTM`. The cell "window" has none.
+        Those of the recurrent layers, as for :class:`rnnfast.LSTM`. The cells lstm, gru and rnn have them.
+    layer_norm : bool, default False
+        Whether the recurrent layers have layer normalization, likewise.
     rng : int, numpy.random.Generator or None
         Seeds the weights and the dropout masks.
 
@@ -395,17 +399,21 @@ def build(
     checks.instance("alphabet", alphabet, Alphabet)
     checks.check_rng(rng)
     noise = {"zoneout": zoneout, "recurrent_dropout": recurrent_dropout, "weight_dropout": weight_dropout}
-    if cell == "window" and (given := [name for name, rate in noise.items() if rate != 0]):
-        raise ValueError(f"{given[0]}: expected 0 for the cell 'window', got {noise[given[0]]}")
+    layer_norm = checks.flag("layer_norm", layer_norm)
+    given = [name for name, rate in {**noise, "layer_norm": layer_norm}.items() if rate != 0]
+    if checks.one_of("cell", cell, CELLS) not in REGULARIZED and given:
+        expected, got = (0, noise[given[0]]) if given[0] in noise else (False, True)
+        raise ValueError(f"{given[0]}: expected {expected} for the cell {cell!r}, got {got}")
     options = {
         "symbols": alphabet.symbols,
         "vocabulary": None,
-        "cell": checks.one_of("cell", cell, CELLS),
+        "cell": cell,
         "window": checks.positive("window", window),
         "hidden": checks.positive("hidden", hidden),
         "layers": checks.positive("layers", layers),
         "dropout": checks.probability("dropout", dropout),
         **{name: checks.probability(name, rate) for name, rate in noise.items()},
+        "layer_norm": layer_norm,
         "seed": checks.seed(np.random.default_rng() if rng is None else rng),
     }
     return TextModel(network(len(alphabet), options), alphabet, options)

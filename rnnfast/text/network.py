@@ -12,11 +12,12 @@ from rnnfast.nn import Dropout, Embedding, Linear, Sequential
 from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM
 from rnnfast.text.window import window_model
 
-__all__ = ["CELLS", "NOISE", "name_of", "network", "parameters_at_least"]
+__all__ = ["CELLS", "NOISE", "REGULARIZED", "name_of", "network", "parameters_at_least"]
 
 RECURRENT = {"rnn": RNN, "mingru": MinGRU, "minlstm": MinLSTM, "gru": GRU, "lstm": LSTM, "slstm": SLSTM}
 CELLS = ("window", *RECURRENT)
-NOISE = ("zoneout", "recurrent_dropout", "weight_dropout")  # of the recurrent layers alone
+NOISE = ("zoneout", "recurrent_dropout", "weight_dropout")
+REGULARIZED = ("rnn", "gru", "lstm")  # the cells that take NOISE and layer normalization
 EMBEDDING = 64  # size of a symbol's vector
 
 
@@ -31,8 +32,8 @@ def network(symbols: int, options: Mapping[str, Any]) -> Sequential:
     symbols : int
         V, the size of the alphabet.
     options : mapping
-        "cell", "window", "hidden", "layers", "dropout", "zoneout", "recurrent_dropout", "weight_dropout" and
-        "seed", as for :func:`rnnfast.text.build`.
+        "cell", "window", "hidden", "layers", "dropout", "zoneout", "recurrent_dropout", "weight_dropout",
+        "layer_norm" and "seed", as for :func:`rnnfast.text.build`.
 
     Returns
     -------
@@ -45,11 +46,12 @@ def network(symbols: int, options: Mapping[str, Any]) -> Sequential:
         keywords = {"hidden": hidden, "layers": layers, "dropout": dropout}
         return window_model(symbols, options["window"], embedding=EMBEDDING, rng=rng, **keywords)
     recurrent = RECURRENT[cell]
-    noise = {name: options[name] for name in NOISE}
+    names = (*NOISE, "layer_norm") if cell in REGULARIZED else ()
+    further = {name: options[name] for name in names}
     return Sequential(
         Embedding(symbols, EMBEDDING, rng=rng),
         Dropout(dropout, rng=rng),
-        recurrent(EMBEDDING, hidden, layers, dropout=dropout if layers > 1 else 0.0, rng=rng, **noise),
+        recurrent(EMBEDDING, hidden, layers, dropout=dropout if layers > 1 else 0.0, rng=rng, **further),
         Dropout(dropout, rng=rng),
         Linear(hidden, symbols, rng=rng),
     )

@@ -320,7 +320,7 @@ def _saturation(layer: Recurrent, own: _core.Tape) -> dict[str, float]:
     return {
         gate: _near(gates[:, :, slot], -1.0 if gate in centred else 0.0, 1.0)
         for slot, gate in enumerate(layer.info.slots)
-        if gate not in exponential and gate != "h"  # the candidate of MinGRU and MinLSTM need not have a range
+        if gate not in exponential and gate != "h"  # the candidate h need not have a range
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import Case, all_options, largest_scale, make, make_ragged, run, with_masks
+from cases import Case, largest_scale, make, make_ragged, masked_options, run, with_masks
 from tolerances import BFLOAT16, INT8, assert_close, assert_same_bits, error
 
 from rnnfast import _core, functional, reference
@@ -15,7 +15,7 @@ each_mask = pytest.mark.parametrize("which", ["zoneout", "dropout", "both"])
 SHAPES = [(0, 3, 2, 4), (1, 1, 1, 1), (5, 7, 3, 17), (9, 13, 5, 33), (40, 5, 2, 3)]  # T, B, I, H
 
 
-@all_options
+@masked_options
 @both_dtypes
 @both_directions
 @each_mask
@@ -28,13 +28,13 @@ def test_the_reference_agrees(name, dtype, reverse, which):
             )
 
 
-@all_options
+@masked_options
 def test_the_reference_agrees_on_the_expectation(name):
     case = with_masks(make_ragged(name, 9, 5, 3, 18), "zoneout", p=0.3)
     assert_close(run(functional, case), run(reference, case), case.K, largest_scale(case))
 
 
-@all_options
+@masked_options
 def test_the_reference_agrees_in_bfloat16(name):
     case = with_masks(make(name, 7, 5, 9, 17, dtype="float32", matmul_precision="bfloat16"))
     want = run(reference, case.astype(np.float64))
@@ -42,7 +42,7 @@ def test_the_reference_agrees_in_bfloat16(name):
         assert error(array, want[result]) <= BFLOAT16 * max(1.0, largest_scale(case)), result
 
 
-@all_options
+@masked_options
 def test_the_expectation_in_int8(name):
     case = with_masks(make(name, 7, 5, 9, 17, dtype="float32", matmul_precision="int8"), "zoneout", p=0.3)
     function, state = f"{case.cell}_forward", case.state if len(case.state) > 1 else case.state[0]
@@ -51,7 +51,7 @@ def test_the_expectation_in_int8(name):
     assert error(y, want) <= INT8 * max(1.0, largest_scale(case))
 
 
-@all_options
+@masked_options
 @both_directions
 def test_any_kernels_threads_and_splits(name, reverse, restored):
     case = with_masks(make_ragged(name, 6, 13, 5, 33, dtype="float32", reverse=reverse))
@@ -85,7 +85,7 @@ def rows(case: Case, chosen: slice) -> Case:
     )
 
 
-@all_options
+@masked_options
 def test_alone_or_in_a_batch(name):
     case = with_masks(make(name, 5, 13, 3, 18, dtype="float32"))
     want = run(functional, case)
@@ -98,7 +98,7 @@ def test_alone_or_in_a_batch(name):
                 assert_same_bits({result: got[result]}, {result: want[result][chosen]})
 
 
-@all_options
+@masked_options
 def test_a_mask_of_zeros_or_ones_is_no_mask(name):
     plain = make_ragged(name, 7, 5, 3, 18, dtype="float32")
     case = with_masks(plain)
@@ -113,7 +113,7 @@ def test_a_mask_of_zeros_or_ones_is_no_mask(name):
     )
 
 
-@all_options
+@masked_options
 def test_a_unit_that_is_always_kept_keeps_its_state_and_its_gradient(name):
     case = make(name, 6, 4, 3, 10)
     ones = tuple(np.ones((6, 4, part.shape[1])) for part in case.state)

@@ -303,6 +303,16 @@ def test_an_indrnn_has_no_product_of_the_state_to_drop() -> None:
             rf.IndRNN(I, H, **{name: 0.1})
 
 
+@pytest.mark.parametrize("cell", ["mingru", "minlstm", "slstm"])
+def test_other_cells_have_no_zoneout(cell: str) -> None:
+    layer = LAYERS[cell](I, H)
+    with pytest.raises(ValueError, match=r"^zoneout: expected 0, as \w+ has none"):
+        layer.zoneout = 0.3
+    with pytest.raises(TypeError, match="zoneout"):
+        LAYERS[cell](I, H, zoneout=0.3)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "indrnn"])
 def test_zoneout_can_be_set(cell: str) -> None:
     layer, want = small_layer(cell), small_layer(cell, zoneout=0.3)
     x = normal(T, B, I)

@@ -19,6 +19,7 @@ from cases import (
     lengths_and_reset,
     make,
     make_ragged,
+    masked_options,
     replaced,
     run,
     with_masks,
@@ -65,7 +66,7 @@ def test_gradients_of_every_option(name, reverse, ragged):
     assert_gradients_of(make(variant, 4, 3, 2, 3, reverse=reverse, return_states=True, **asked, **keywords))
 
 
-@all_options
+@masked_options
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("p", [None, 0.3], ids=["masks", "expectation"])
 def test_gradients_of_zoneout_and_recurrent_dropout(name, reverse, p):

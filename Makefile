@@ -42,7 +42,7 @@ deep:  ## the tests with each instruction set of this machine in turn
 	done
 
 neon:  ## the NEON kernels, cross-compiled and run under qemu-user
-	$(MAKE) -C tests/neon
+	$(MAKE) -j2 -C tests/neon check-neon
 
 clean:
 	$(MAKE) -C tests/neon clean

@@ -239,6 +239,7 @@ static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int la
     const int beside = last || !(carried & THROUGH_PRODUCT), zoned = p->zone[PART_H].data != NULL;
     vec dh[ABREAST], kept[ABREAST];
 
+    EACH(m) kept[m] = v_zero();
     if (which != STATE_PRODUCT) {
         EACH(m) dh[m] = which == SECOND_PRODUCT ? v_load(at[m].a) : v_zero();
         cell(p, M, at, dh);

@@ -14,7 +14,7 @@ INT8 = 2.0**-5  # likewise, of steps that are larger
 TORCH_BFLOAT16 = 2.0**-5  # of torch's own modules under autocast, which also round states and gates
 STORED_TORCH = {"float32": 1e-5, "float64": 1e-11}
 STORED_KERAS = 2e-6  # float32
-OUTPUTS = ("y", "h", "c", "states_h", "states_c")
+OUTPUTS = ("y", *"hcnm", *(f"states_{part}" for part in "hcnm"))
 
 
 def tolerance(name: str, dtype: np.dtype | type | str, K: int) -> float:

@@ -16,7 +16,7 @@ both_modules = pytest.mark.parametrize("module", [reference, functional], ids=["
 
 
 def test_same_names_and_signatures():
-    assert {*functional.__all__, "quantize", "round_to_bfloat16"} == set(reference.__all__)
+    assert {*functional.__all__, "ctc", "quantize", "round_to_bfloat16"} == set(reference.__all__)
     for cell in _core.layer_names():
         for direction in ("forward", "backward"):
             fast, plain = (getattr(module, f"{cell}_{direction}") for module in (functional, reference))

@@ -14,7 +14,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rnnfast"
 LONGEST = 500  # lines
-LONG_FILES = {"rnnfast/reference.py"}  # all equations in one file: it is read from beginning to end
 PRIVATE_IMPORTS = {
     ("rnnfast._core", "rnnfast._core.loops", "_C_API"),  # C modules look the capsule up under this name
 }
@@ -162,6 +161,14 @@ def test_the_library_does_not_import_the_command():
     assert not found, "\n".join(found)
 
 
+def test_no_fast_code_imports_the_reference():
+    fast = {"_core", "functional", "recurrent", "nn", "training", "text", "series"}
+    for name, source in sources().items():
+        if fast.intersection(name.split(".")[1:2]):
+            found = imported(ast.walk(source.tree))
+            assert not any(module.startswith("rnnfast.reference") for module in found), name
+
+
 def test_no_module_takes_a_private_name_of_another():
     found = [
         f"{source.name}: {module}.{name}"
@@ -215,6 +222,5 @@ def test_no_file_is_too_long_to_read():
         for path in source_files()
         if "_build" not in path.parts
     }
-    assert all(lengths[name] > LONGEST for name in LONG_FILES), "an exception that is needed no more"
-    too_long = {name: n for name, n in lengths.items() if n > LONGEST and name not in LONG_FILES}
+    too_long = {name: n for name, n in lengths.items() if n > LONGEST}
     assert not too_long, "\n".join(f"{name}: {lines} lines" for name, lines in too_long.items())

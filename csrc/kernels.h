@@ -75,7 +75,7 @@ typedef struct {
     void (*random_mask)(uint64_t seed, uint32_t call, uint32_t layer, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t B, ptrdiff_t N,
                         double p, ptrdiff_t split, double q, double chosen, double other, void *mask);
 
-    /* Layer normalization, rows m0..m1, and its gradients in columns k0..k1: kernels/rownorm.h. */
+    /* The module LayerNorm, rows m0..m1, and the gradients of its parameters in columns k0..k1: kernels/rownorm.h. */
     void (*rownorm_forward)(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1);
     void (*rownorm_backward)(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1);
     void (*rownorm_gradients)(const Norm *norm, ptrdiff_t k0, ptrdiff_t k1);

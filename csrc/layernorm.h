@@ -1,4 +1,4 @@
-/* What the kernels of layer normalization read and write. */
+/* What the kernels of the module LayerNorm read and write (kernels/rownorm.h). M rows of N numbers. */
 #ifndef RNNFAST_LAYERNORM_H
 #define RNNFAST_LAYERNORM_H
 

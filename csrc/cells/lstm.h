@@ -5,7 +5,7 @@
  *     i, f = sigmoid(b + W x + W h_prev [+ w_c c_prev]),   g = tanh(b + W x + W h_prev)          slots i f g o
  *     c = [clip] f * c_prev + i * g
  *     o = sigmoid(b + W x + W h_prev [+ w_co c])
- *     m = o * tanh(c),   h = [W_hr] m                  normed: tanh(N(c) * gain + shift), cells/norm.h
+ *     m = o * tanh(c),   h = [W_hr] m                  with layer normalization: tanh(N(c) * gain + shift), cells/norm.h
  *
  *     dm = dh [W_hr]
  *     do = dm * tanh(c) * o (1 - o)
@@ -14,7 +14,7 @@
  *     df = dc * c_prev * f (1 - f)          dg = dc * i * (1 - g^2)
  *     dc_prev = dc * f [+ di w_ci + df w_cf]
  *
- * With zoneout, of the gradient of the state c, later's [+ do w_co], z goes to dc_prev and 1 - z to dc.
+ * With zoneout, the state c has a gradient from later steps [+ do w_co]. Its share z goes to dc_prev, its share 1 - z to dc.
  */
 #ifndef RNNFAST_CELLS_LSTM_H
 #define RNNFAST_CELLS_LSTM_H

@@ -1,7 +1,7 @@
 /* Layer normalization around a cell (Ba, Kiros and Hinton 2016). N(a) = (a - mean) * scale: kernels/norm.h.
  *
  *     pre-activation = N(W_ih x) * gain_x + N(W_hh h_prev) * gain_h + shift          slots x: W_ih x, slots h: W_hh h_prev
- *     shift          = the shifts of both parts and both biases; q and n of the gru have each their part's own
+ *     shift          = the shifts and the biases of both parts; of the gru's n those of x alone, of its q those of h alone
  *     lstm           h = o * tanh(N(c) * gain_c + shift_c)
  *
  * The mean and the scale of each part are those of all its slots. A step has two phases. The product of the state fills the
@@ -9,7 +9,7 @@
  * dh, and the next goes over whole rows. The slots hold the products until then, and everything else is computed again from
  * them, which costs little beside the products. That phase leaves the gradients of both products in their slots.
  *
- * The cell inside finds its slots in scratch memory.
+ * The cell inside has its slots in scratch memory.
  */
 #ifndef RNNFAST_CELLS_NORM_H
 #define RNNFAST_CELLS_NORM_H
@@ -33,9 +33,10 @@ typedef struct {
     ALIGNED real block[ABREAST * MAX_SLOTS * V]; /* [M][G][V] pre-activations of the units at hand */
 } NormRows;
 
-/* What a cell does with M vectors of units of row r. */
+/* What a phase over whole rows does with M vectors of units of row r. */
 typedef void norm_function(const Pass *p, const int M, NormRows *rows, int r, CellVector *at);
 
+/* Runs it for M vectors from unit j on, and for all units of a row. */
 static ALWAYS_INLINE void units_from(const Pass *p, const int M, NormRows *rows, int r, ptrdiff_t j, norm_function *run)
 {
     CellVector at[ABREAST];

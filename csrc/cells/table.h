@@ -101,7 +101,7 @@ typedef struct {
 #define NORMS (BIT(LN_IH_WEIGHT) | BIT(LN_IH_BIAS) | BIT(LN_HH_WEIGHT) | BIT(LN_HH_BIAS))
 #define C_NORMS (BIT(LN_C_WEIGHT) | BIT(LN_C_BIAS))
 /* Backward, the first phases keep dh, or with a projection dm, for the phase over whole rows. */
-#define NORM_PHASES_OF \
+#define ROW_PHASES \
     .forward = {{STEP_UNITS}, {WHOLE_ROWS}, {OUTPUT_UNITS, .needs = BIT(WEIGHT_HR)}}, \
     .backward = {{OUTPUT_UNITS, .excludes = BIT(WEIGHT_HR)}, {OUTPUT_UNITS, .needs = BIT(WEIGHT_HR)}, \
                  {HIDDEN_UNITS, .needs = BIT(WEIGHT_HR)}, {WHOLE_ROWS}}
@@ -134,20 +134,20 @@ typedef struct {
     CELL(MINLSTM, minlstm, .plain = MINLSTM, .layer = "minlstm", .gates = "fih", .parts = "h", .S = 3, .X = 3, .G = 0, \
          .x_block = {0, 1, 2}, .required = BIT(WEIGHT_IH), .optional = BIT(BIAS_IH), ONE_PHASE) \
     CELL(RNN_NORM, rnn_norm, .plain = RNN, .layer = "rnn", .gates = "a", .parts = "h", .S = 2, .X = 1, .G = 1, \
-         .required = DENSE | NORMS, .optional = BIASES, NORM_PHASES_OF) \
+         .required = DENSE | NORMS, .optional = BIASES, ROW_PHASES) \
     CELL(LSTM_NORM, lstm_norm, .plain = LSTM, .layer = "lstm", .option = "coupled_gates", .option_value = 0, .gates = "ifgo", \
          .parts = "hc", .S = 8, .X = 4, .G = 4, .x_block = {0, 1, 2, 3}, .h_block = {0, 1, 2, 3}, \
          .required = DENSE | NORMS | C_NORMS, \
-         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CF) | BIT(WEIGHT_CO), NORM_PHASES_OF, \
+         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CF) | BIT(WEIGHT_CO), ROW_PHASES, \
          .m_weight = WEIGHT_HR, .m_slot = NO_SLOT, .vectors = 3, \
          .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 3, PRESENT + PART_C}, {WEIGHT_CF, 1, PREVIOUS + PART_C}}) \
     CELL(GRU_NORM, gru_norm, .plain = GRU, .layer = "gru", .option = "reset_after", .option_value = 1, .gates = "rzn", \
          .parts = "h", .S = 6, .X = 3, .G = 3, .x_block = {2, 0, 1}, .h_block = {0, 1, 2}, .required = DENSE | NORMS, \
-         .optional = BIASES, NORM_PHASES_OF) \
+         .optional = BIASES, ROW_PHASES) \
     CELL(LSTM_COUPLED_NORM, lstm_coupled_norm, .plain = LSTM_COUPLED, .layer = "lstm", .option = "coupled_gates", \
          .option_value = 1, .gates = "igo", .parts = "hc", .S = 6, .X = 3, .G = 3, .x_block = {0, 1, 2}, \
          .h_block = {0, 1, 2}, .required = DENSE | NORMS | C_NORMS, \
-         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CO), NORM_PHASES_OF, \
+         .optional = BIASES | BIT(WEIGHT_HR) | BIT(WEIGHT_CI) | BIT(WEIGHT_CO), ROW_PHASES, \
          .m_weight = WEIGHT_HR, .m_slot = NO_SLOT, .vectors = 2, \
          .vector = {{WEIGHT_CI, 0, PREVIOUS + PART_C}, {WEIGHT_CO, 2, PRESENT + PART_C}}) \
     CELL(SLSTM, slstm, .plain = SLSTM, .layer = "slstm", .gates = "ifzo", .parts = "hcnm", .S = 4, .X = 4, .G = 4, .heads = 1, \

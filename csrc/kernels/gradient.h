@@ -5,6 +5,7 @@
 
 #include "pack.h"
 #include "product.h"
+#include "vectors.h"
 
 #define CACHED_DEPTH (24576 / (TILE_WIDTH * V * (int)sizeof(operand))) /* operands of a column that the L1 cache holds */
 
@@ -81,12 +82,6 @@ static void clear_operand(ptrdiff_t K, ptrdiff_t q, void *a)
     for (ptrdiff_t k = 0; k < K; k++) clear_number((operand *)a + k, operand_stride(K), q);
 }
 
-static inline int row_is_zero(const real *d, ptrdiff_t C)
-{
-    while (C > 0 && *d == 0) C--, d++;
-    return C == 0;
-}
-
 /* Sets rows of the packed operand to zero where the row of d (q0..q1) is zero in all columns of this weight. So a value there
  * that is not finite does not reach the sum. */
 static void drop_operand(const GradientProduct *p, const Rows *d, ptrdiff_t q0, ptrdiff_t q1, void *a)
@@ -94,7 +89,7 @@ static void drop_operand(const GradientProduct *p, const Rows *d, ptrdiff_t q0, 
     const real *row;
     for (ptrdiff_t q = q0; q < q1; q++) {
         rows_at(d, q, 1, &row);
-        if (row_is_zero(row + p->c0, p->c1 - p->c0)) clear_operand(p->K, q - q0, a);
+        if (is_zero(row + p->c0, p->c1 - p->c0)) clear_operand(p->K, q - q0, a);
     }
 }
 

@@ -1,11 +1,11 @@
-/* Layer normalization of rows of n numbers (Ba, Kiros and Hinton 2016), forward and backward.
+/* Layer normalization of arrays of n numbers (Ba, Kiros and Hinton 2016), forward and backward.
  *
  *     mean = sum(a) / n,   scale = 1 / sqrt(sum((a - mean)^2) / n + epsilon),   x = (a - mean) * scale
  *
  *     dx = dy * gain,   da = scale * (dx - (sum(dx) / n + x * (sum(dx * x) / n)))
  *
  * A sum has SUM_LANES lanes on every instruction set: number i is added to lane i mod SUM_LANES, i ascending, and the lanes are
- * added in pairs. Several rows are summed side by side, because each sum is a chain of dependent operations.
+ * added in pairs. Several arrays are summed side by side, because each sum is a chain of dependent operations.
  */
 #ifndef RNNFAST_KERNELS_NORM_H
 #define RNNFAST_KERNELS_NORM_H
@@ -14,6 +14,7 @@
 #include <string.h>
 #include "cells/cell.h"
 #include "columns.h"
+#include "kernels/vectors.h"
 
 #define SUM_LANES 16
 #define SUM_VECTORS (SUM_LANES / V)
@@ -113,12 +114,6 @@ static void norm_moments(int count, const real *const *a, ptrdiff_t n, Moments *
 static ALWAYS_INLINE vec v_normal(vec a, const Moments *m) { return v_mul(v_sub(a, v_set1(m->mean)), v_set1(m->scale)); }
 
 #if TRAINS
-
-static inline int is_zero(const real *d, ptrdiff_t n)
-{
-    while (n > 0 && *d == 0) n--, d++;
-    return n == 0;
-}
 
 static ALWAYS_INLINE void gradients_of(const int R, ptrdiff_t n, const real *const *dy, const real *const *gain,
                                        const Moments *moments, real *const *a, real *const *d_gain)

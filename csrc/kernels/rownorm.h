@@ -1,11 +1,12 @@
-/* Layer normalization over the last axis (Ba, Kiros and Hinton 2016):
+/* The module LayerNorm: layer normalization over the last axis (Ba, Kiros and Hinton 2016).
  *
  *     n[k] = (x[k] - mean) r,   r = 1 / sqrt(variance + eps),   y[k] = n[k] weight[k] + bias[k]
  *     g[k] = dy[k] weight[k],   dx[k] = r (g[k] - mean of g - n[k] (mean of g n)),   dweight = sum of dy n,   dbias = sum of dy
  *
- * These are plain loops in double, which the compiler vectorizes for each instruction set. A sum over a row is PARTIAL partial sums,
- * which are added in pairs; a sum over rows takes the first row first. So the bits are the same on every instruction set, in any
- * batch and for any number of threads.
+ * These are plain loops in double, which the compiler vectorizes for each instruction set, because a module's input may be far
+ * from zero. (norm.h is for the pre-activations of cells, which are near it, and sums in their own type.) A sum over a row is
+ * PARTIAL partial sums, which are added in pairs. A sum over rows takes the first row first. So the bits are the same on every
+ * instruction set, in any batch and for any number of threads.
  */
 #ifndef RNNFAST_KERNELS_ROWNORM_H
 #define RNNFAST_KERNELS_ROWNORM_H
@@ -15,6 +16,7 @@
 
 #include "compiler.h"
 #include "layernorm.h"
+#include "kernels/vectors.h"
 
 #define PARTIAL 16
 
@@ -75,13 +77,6 @@ static ALWAYS_INLINE int rownorm_finite(const double *moments)
     return moments[0] - moments[0] == 0 && moments[1] - moments[1] == 0;
 }
 
-static ALWAYS_INLINE int all_zero(const real *x, ptrdiff_t N)
-{
-    ptrdiff_t k = 0;
-    while (k < N && x[k] == 0) k++;
-    return k == N;
-}
-
 /* dx of rows m0..m1. In a row that is not finite it is zero if dy is zero. */
 static void rownorm_backward(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1)
 {
@@ -95,7 +90,7 @@ static void rownorm_backward(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1)
         double sum[PARTIAL] = {0}, product[PARTIAL] = {0};
         ptrdiff_t k = 0;
 
-        if (!rownorm_finite(norm->moments + 2 * m) && all_zero(dy, N)) {
+        if (!rownorm_finite(norm->moments + 2 * m) && is_zero(dy, N)) {
             memset(dx, 0, (size_t)N * sizeof(real));
             continue;
         }

@@ -1,4 +1,4 @@
-/* Sums of vectors of numbers. The gradients of vector weights are summed over rows in the order of every weight's: the last step
+/* Vectors of numbers: sums, and whether they are zero. The gradients of vector weights are summed over rows in the order of every weight's: the last step
  * first, b ascending. */
 #ifndef RNNFAST_KERNELS_VECTORS_H
 #define RNNFAST_KERNELS_VECTORS_H
@@ -13,6 +13,13 @@ static void add(ptrdiff_t n, const void *x, void *y)
         real *sum = (real *)y + l;
         v_store_n(sum, v_add(v_load_n(sum, lanes), v_load_n((const real *)x + l, lanes)), lanes);
     }
+}
+
+/* Whether n numbers are all zero. */
+static inline int is_zero(const real *d, ptrdiff_t n)
+{
+    while (n > 0 && *d == 0) n--, d++;
+    return n == 0;
 }
 
 #if TRAINS

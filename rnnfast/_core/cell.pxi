@@ -213,13 +213,11 @@ cdef class Cell:
         cdef cnp.ndarray weight_ih = weights["weight_ih"], weight_hr = weights.get("weight_hr")
         cdef int function = NONLINEARITIES[nonlinearity] if candidate is None else CANDIDATES[candidate], cell, heads
         cdef Py_ssize_t H
-        options["layer_norm"] = weights.get("ln_ih_weight") is not None
-        cell = find_row(layer, options)
+        cell = find_row(layer, {**options, "layer_norm": weights.get("ln_ih_weight") is not None})
         H = cnp.PyArray_DIM(weight_ih, 0) // cell_table[cell].X
         heads = <int>(H // cnp.PyArray_DIM(weights["weight_hh"], 1)) if cell_table[cell].heads else 1
         if cell_table[cell].option != NULL:
             options.pop(cell_table[cell].option.decode(), None)
-        options.pop("layer_norm", None)
         if options:
             raise TypeError(f"Cell: unexpected options {', '.join(options)}")
         self.name, self.precision = layer, PRECISIONS[matmul_precision]

@@ -163,7 +163,7 @@ class Recurrent(Regularized):
 
     def _cell_of(self, number: int, weights: dict[str, np.ndarray], constant: bool = False) -> _core.Cell:
         """The cell of a pass, with these weights."""
-        options = {name: getattr(self, name) for name in self.options}
+        options = {name: getattr(self, name) for name in self.options if name != "layer_norm"}
         options |= {"matmul_precision": self._precision, "zoneout": self._zoneout, "constant": constant}
         return _core.Cell(self.cell, weights, reverse=number % self._directions == 1, **options)
 

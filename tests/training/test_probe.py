@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from arrays import normal64
@@ -10,7 +12,15 @@ import rnnfast as rf
 from rnnfast import reference
 
 T, B, I, H = 9, 3, 2, 5
-LAYERS = {"rnn": rf.RNN, "lstm": rf.LSTM, "gru": rf.GRU}
+LAYERS = {
+    "rnn": rf.RNN,
+    "indrnn": rf.IndRNN,
+    "mingru": rf.MinGRU,
+    "lstm": rf.LSTM,
+    "gru": rf.GRU,
+    "slstm": partial(rf.SLSTM, num_heads=5),
+    "lstm-norm": partial(rf.LSTM, layer_norm=True),
+}
 
 
 def linear_loss(
@@ -34,7 +44,8 @@ def test_norms_are_those_of_the_reference(cell, reverse):
         for name, array in layer.state_dict().items()
         if name.endswith(suffix) and (reverse or not name.endswith("_reverse"))
     }
-    forward, backward = getattr(reference, f"{cell}_forward"), getattr(reference, f"{cell}_backward")
+    name = cell.removesuffix("-norm")
+    forward, backward = getattr(reference, f"{name}_forward"), getattr(reference, f"{name}_backward")
     order = range(T)[::-1] if reverse else range(T)
     state, want = None, np.zeros(T)
     for place, t in enumerate(order):
@@ -44,7 +55,7 @@ def test_norms_are_those_of_the_reference(cell, reverse):
         if place < T - 1:
             _, _, tape = forward(x[later], **parameters, state=state, reverse=reverse)
             dstate = backward(tape, half[later], None)[1]
-            gradient = gradient + (dstate[0] if cell == "lstm" else dstate)
+            gradient = gradient + (dstate[0] if isinstance(dstate, tuple) else dstate)
         want[t] = np.linalg.norm(gradient)
     np.testing.assert_allclose(found.passes[int(reverse)].norms, want, rtol=1e-10)
 

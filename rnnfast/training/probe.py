@@ -46,7 +46,8 @@ class PassProbe:
     orthogonality_defect : dict of str to float
         Of each block W: the norm of W^T W - 1, over that of 1; 0 for an orthogonal matrix.
     saturation : dict of str to float
-        The share of each gate's activations within 5% of an end of its range.
+        The share of each gate's activations within 5% of an end of its range. Empty for an LSTM or GRU with
+        layer normalization, whose tape has products in place of gates.
     """
 
     name: str
@@ -307,14 +308,16 @@ def _saturation(layer: Recurrent, own: _core.Tape) -> dict[str, float]:
     """The share of each gate's activations near an end of its range."""
     T, B, _ = own.y.shape
     H, S = own.cell.hidden_size, own.cell.slots
-    nonlinearity = getattr(layer, "nonlinearity", None)
-    if nonlinearity is not None:  # of the cell's one gate, whose activation is h
-        ends = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}.get(nonlinearity)
-        h = passes.own_columns(own.y, own.number, H)
-        return {} if ends is None else {"a": _near(h[np.arange(T)[:, np.newaxis] < _lengths(own)], *ends)}
     there = np.arange(T)[:, np.newaxis] < np.sort(_lengths(own))[::-1]
     heads = layer.num_heads
     gates = own.gates[: T * B * S * H].reshape(T, B, heads, S, H // heads)[there]  # as a pass counts rows
+    nonlinearity = getattr(layer, "nonlinearity", None)
+    if nonlinearity is not None:  # of the cell's one gate, whose activation is h before zoneout
+        ends = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}.get(nonlinearity)
+        h = passes.own_columns(own.y, own.number, H)[np.arange(T)[:, np.newaxis] < _lengths(own)]
+        return {} if ends is None else {"a": _near(gates[:, :, 0] if layer.zoneout else h, *ends)}
+    if layer.info.layer_norm:  # the tape has products in place of gates
+        return {}
     exponential = "if" if layer.cell == "slstm" else ""  # these have no ends
     centred = "z" if layer.cell == "slstm" else "gn"
     return {

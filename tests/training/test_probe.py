@@ -105,7 +105,17 @@ def test_a_layer_without_a_recurrent_weight_has_gates_alone():
     assert list(found.saturation) == ["f", "i"]
 
 
-@pytest.mark.parametrize("layer", [*LAYERS.values(), rf.MinGRU, rf.MinLSTM])
+GATED = [layer for cell, layer in LAYERS.items() if cell != "lstm-norm"]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_gates_behind_layer_normalization_are_not_counted(cell):
+    layer = LAYERS[cell](I, H, layer_norm=True, rng=0)
+    found = rf.probe(layer, linear_loss, normal64(T, B, I), normal64(T, B, H)).passes[0]
+    assert found.saturation == {}
+
+
+@pytest.mark.parametrize("layer", [*GATED, rf.MinLSTM, partial(rf.RNN, zoneout=0.5)])
 def test_saturated_gates_are_counted(layer):
     layer = layer(I, H, dtype="float64", rng=0)
     quiet = rf.probe(layer, linear_loss, 0.1 * normal64(T, B, I), normal64(T, B, H)).passes[0]

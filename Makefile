@@ -1,7 +1,7 @@
 # One word for each thing one does here; run them inside a virtual environment. `make build` once, then the others.
 PYTHON ?= python
 
-.PHONY: build test lint doctest docs bench accuracy coverage deep neon clean
+.PHONY: build test lint doctest docs bench cells accuracy coverage deep neon clean
 
 build:  ## compile and install in place, with all that developing needs
 	$(PYTHON) -m pip install "setuptools>=77" "Cython>=3.1" "numpy>=2.0"
@@ -22,6 +22,9 @@ docs:  ## the site, in docs/_build; needs `pip install ".[docs]"`. From docs/, w
 
 bench:  ## rnnfast, the reference, a NumPy loop and installed peers, a group for each shape
 	$(PYTHON) -m pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-max-time=0.3
+
+cells:  ## what layer norm, noise and the new cells cost, as Markdown
+	$(PYTHON) bench/cells.py
 
 accuracy:  ## what bfloat16 and int8 change in results, here and in installed peers, as Markdown
 	$(PYTHON) bench/accuracy.py

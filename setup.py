@@ -52,6 +52,7 @@ def missing() -> str | None:
 if BUILDING & set(sys.argv) and (reason := missing()):  # before the first line of the build
     raise SystemExit(reason)
 
+
 class ParallelBuild(build_ext):
     """Compiles several files of an extension at a time."""
 

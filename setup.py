@@ -104,5 +104,5 @@ setup(
         force=coverage,
         emit_linenums=coverage,
         compiler_directives={"binding": False, "embedsignature": True},
-    )
+    ),
 )

@@ -190,14 +190,14 @@ def make_ragged(
 def with_masks(case: Case, which: str = "both", p: float | None = None) -> Case:
     """The case with zoneout, with recurrent dropout or with both; p: one number for zoneout, without masks.
 
-    An IndRNN has zoneout alone, a cell with layer normalization recurrent dropout alone.
+    An IndRNN has zoneout alone.
     """
     T, B, _ = case.x.shape
     widths = [part.shape[1] for part in case.state]
     rng = np.random.default_rng([T, B, *widths])
     zones = [(rng.random((T, B, width)) < 0.4).astype(case.x.dtype) for width in widths]
     options = dict(case.options)
-    if which != "dropout" and "ln_ih_weight" not in case.weights:
+    if which != "dropout":
         options["zoneout"] = as_state(tuple(zones if p is None else [p] * len(widths)))
     if which != "zoneout" and case.cell != "indrnn":
         options["recurrent_mask"] = (rng.random((B, widths[0])) < 0.7).astype(case.x.dtype) / 0.7

@@ -19,7 +19,8 @@ typedef struct {
     real *now[MAX_PARTS];          /* [width] OUT forward, IN backward: after it; a part other than h may be its prev */
     real *m;                       /* [H]     OUT, or NULL: no second product */
     real *d_m;                     /* [P]     OUT, or NULL */
-    real *c_normal;                /* [H]     INOUT N(c) * gain + shift, then its tanh; NULL without layer normalization */
+    real *c;                       /* [H]     INOUT c before zoneout, then its gradient through N(c); NULL without layer norm */
+    real *c_normal;                /* [H]     INOUT N(c) * gain + shift, then its tanh; NULL without layer norm */
     real *d_out;                   /* [H]     OUT, then IN: dh or dm, which a phase leaves for the next one; or NULL */
     const real *d_step[MAX_PARTS]; /* [width] IN    its gradient from outside, dy first; NULL: zero */
     real *d[MAX_PARTS];            /* [width] INOUT its gradient carried from the step after to the step before */

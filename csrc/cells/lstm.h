@@ -75,6 +75,7 @@ static ALWAYS_INLINE void lstm_forward_with(const Pass *p, const int M, const Ce
     if (bound < INFINITY) EACH(m) c[m] = v_within(bound, c[m], v_set1(-bound), v_set1(bound), c[m]);
     EACH(m) o[m] = v_load(at[m].a + LSTM_O * V);
     v_store_state(p, PART_C, M, at, c);
+    if (normed && p->zone[PART_C].data) EACH(m) v_store_at(at[m].row->c, &at[m], c[m]);
     if (p->vector[LSTM_CO]) EACH(m) o[m] = v_weighted(p->vector[LSTM_CO], &at[m], v_load_at(at[m].row->now[PART_C], &at[m]), o[m]);
     v_sigmoid(M, o);
     if (p->save || normed) EACH(m) { /* as above */
@@ -110,7 +111,7 @@ static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec
     const vec o = v_load_at(row->gates + LSTM_O * H, at), c_prev = v_load_at(row->prev[PART_C], at), zero = v_zero();
     const vec carried = v_load_at(row->d[PART_C], at);
     const vec d_o = v_guarded(guard, dm, v_sigmoid_slope(v_mul(dm, tanh_c), o), zero);
-    const vec through_m = normed ? v_load_at(row->now[PART_C], at) : v_guarded(guard, dm, v_tanh_slope(v_mul(dm, o), tanh_c), zero);
+    const vec through_m = normed ? v_load_at(row->c, at) : v_guarded(guard, dm, v_tanh_slope(v_mul(dm, o), tanh_c), zero);
     vec later = row->d_step[PART_C] ? v_add(carried, v_load_at(row->d_step[PART_C], at)) : carried, kept = zero;
     vec dc, d_i, d_f, dc_prev;
 
@@ -138,7 +139,7 @@ static ALWAYS_INLINE void lstm_gradient(const Pass *p, const CellVector *at, vec
     v_store_at(row->gates + LSTM_O * H, at, d_o);
 }
 
-/* `normed`: now[PART_C] holds the gradient of c through m, and c_normal the tanh. */
+/* `normed`: row->c holds the gradient of c through m, and c_normal the tanh. */
 static ALWAYS_INLINE void lstm_backward_with(const Pass *p, const int M, const CellVector *at, const vec *dm,
                                              const int coupled, const int normed)
 {

@@ -82,13 +82,13 @@ static ALWAYS_INLINE void normalize_c(const Pass *p, const int M, NormRows *rows
     const NormLayout n = norm_layout(p);
     const real *gain = (const real *)p->norm + n.gain_c, *shift = (const real *)p->norm + n.shift_c;
     EACH(m) {
-        const vec x = v_normal(v_load_at(at[m].row->now[PART_C], &at[m]), &rows->of_c[r]);
+        const vec x = v_normal(v_load_at(at[m].row->c, &at[m]), &rows->of_c[r]);
         v_store_at(at[m].row->c_normal, &at[m], v_fma(x, v_load_at(gain, &at[m]), v_load_at(shift, &at[m])));
     }
 }
 
-/* Numbers of scratch memory of a row: the slots of the cell inside, N(c), its gradient, and each part of the state. */
-static inline ptrdiff_t norm_row(const Pass *p) { return (norm_layout(p).slots + 2 + MAX_PARTS) * p->H; }
+/* Numbers of scratch memory of a row: the slots of the cell inside, N(c), its gradient, c, and each part of the state. */
+static inline ptrdiff_t norm_row(const Pass *p) { return (norm_layout(p).slots + 3 + MAX_PARTS) * p->H; }
 static ptrdiff_t norm_scratch(const Pass *p) { return is_normed(p) ? NORM_ROWS * norm_row(p) : 0; }
 
 /* `count` rows from b on, with `scratch` [count][norm_row]. */
@@ -111,9 +111,12 @@ static void norm_rows(const Pass *p, ptrdiff_t s, ptrdiff_t b, int count, real *
 static ALWAYS_INLINE void norm_cell(const Pass *p, int count, NormRows *rows, norm_function *cell, const int on_c)
 {
     const real *c[NORM_ROWS] = {NULL};
-    for (int r = 0; r < count; r++) each_units(p, rows, r, cell);
+    for (int r = 0; r < count; r++) {
+        CellRow *row = &rows->row[r];
+        if (on_c) c[r] = row->c = p->zone[PART_C].data ? row->c_normal + 2 * p->H : row->now[PART_C];
+        each_units(p, rows, r, cell);
+    }
     if (!on_c) return;
-    for (int r = 0; r < count; r++) c[r] = rows->row[r].now[PART_C];
     norm_moments(count, c, p->H, rows->of_c);
     for (int r = 0; r < count; r++) each_units(p, rows, r, normalize_c);
 }
@@ -170,7 +173,7 @@ static ALWAYS_INLINE void norm_c_backward(const Pass *p, int count, NormRows *ro
 
     for (int r = 0; r < count; r++) {
         dy[r] = rows->row[r].c_normal + p->H;
-        c[r] = rows->row[r].now[PART_C];
+        c[r] = rows->row[r].c;
         gain[r] = (const real *)p->norm + n.gain_c;
         d_gain[r] = d_norm[r] ? d_norm[r] + n.gain_c : NULL;
         each_units(p, rows, r, output_backward);
@@ -219,7 +222,7 @@ static void norm_rows_again(const Pass *p, ptrdiff_t s, ptrdiff_t b, int count, 
     for (int r = 0; r < count; r++)
         for (int part = 0; part < p->parts; part++) {
             seen[part][r] = rows->row[r].now[part];
-            rows->row[r].now[part] = rows->row[r].c_normal + (2 + part) * p->H;
+            rows->row[r].now[part] = rows->row[r].c_normal + (3 + part) * p->H;
         }
 }
 
@@ -235,6 +238,16 @@ static ALWAYS_INLINE void load_d_out(const int M, const CellVector *at, vec *dh)
     EACH(m) dh[m] = v_load_at(at[m].row->d_out, &at[m]);
 }
 
+/* The share of dh that zoneout keeps is in d already. */
+static ALWAYS_INLINE void gru_backward_beside(const Pass *p, const int M, const CellVector *at, vec *dh)
+{
+    const int zoned = p->zone[PART_H].data != NULL;
+    vec kept[ABREAST];
+    if (zoned) EACH(m) kept[m] = v_load_at(at[m].row->d[PART_H], &at[m]);
+    gru_cell_backward(p, M, at, dh);
+    if (zoned) EACH(m) v_store_at(at[m].row->d[PART_H], &at[m], v_add(v_load_at(at[m].row->d[PART_H], &at[m]), kept[m]));
+}
+
 #define NORM_CELL_BACKWARD(name, backward) \
     static ALWAYS_INLINE void name##_norm_cell_backward(const Pass *p, const int M, NormRows *rows, int r, CellVector *at) \
     { \
@@ -244,7 +257,7 @@ static ALWAYS_INLINE void load_d_out(const int M, const CellVector *at, vec *dh)
         backward; \
     }
 NORM_CELL_BACKWARD(rnn, rnn_cell_backward(p, M, at, dh))
-NORM_CELL_BACKWARD(gru, gru_cell_backward(p, M, at, dh))
+NORM_CELL_BACKWARD(gru, gru_backward_beside(p, M, at, dh))
 NORM_CELL_BACKWARD(lstm, lstm_backward_with(p, M, at, dh, 0, 1))
 NORM_CELL_BACKWARD(lstm_coupled, lstm_backward_with(p, M, at, dh, 1, 1))
 
@@ -301,7 +314,7 @@ static ALWAYS_INLINE void lstm_norm_output_backward(const Pass *p, const int M, 
     } \
     BACKWARD_PHASES(name##_norm, norm_dh##carried, projected_backward, norm_dm, name##_norm_rows_backward)
 BACKWARD_PHASE(norm_dh, STATE_PRODUCT, THROUGH_PRODUCT, norm_keep)
-BACKWARD_PHASE(norm_dh_beside, STATE_PRODUCT, THROUGH_PRODUCT | BESIDE_PRODUCT, norm_keep)
+BACKWARD_PHASE(norm_dh_beside, STATE_PRODUCT, THROUGH_PRODUCT | BESIDE_PRODUCT | BEFORE_CELL, norm_keep)
 BACKWARD_PHASE(norm_dm, SECOND_PRODUCT, 0, norm_keep)
 #else
 #define NORM_BACKWARD_PHASES(name, on_c, output_backward, carried)

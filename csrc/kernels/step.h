@@ -228,8 +228,9 @@ static inline void drop_carried(real *carried, ptrdiff_t U, ptrdiff_t j, int cou
 }
 
 /* How a phase carries gradients from step s+1 to step s. The gradient of h goes through the product of the state, or beside it,
- * in d_state. LEAVES_PARTS: the gradients of further parts stay in d_state for the step before. */
-enum { THROUGH_PRODUCT = 1, BESIDE_PRODUCT = 2, LEAVES_PARTS = 4 };
+ * in d_state. LEAVES_PARTS: the gradients of further parts stay in d_state for the step before. BEFORE_CELL: the cell runs in a
+ * later phase, which adds its share of the gradient of h beside the product. */
+enum { THROUGH_PRODUCT = 1, BESIDE_PRODUCT = 2, LEAVES_PARTS = 4, BEFORE_CELL = 8 };
 
 /* Computes the gradient of h for these vectors, then runs the cell. After the second product it is the gradient of m instead;
  * without a product, zero. With zoneout the cell gets (1 - z) of it, and z of it goes to the step before, beside the product. */
@@ -261,7 +262,8 @@ static ALWAYS_INLINE void cell_gradient(const Pass *p, ptrdiff_t s, const int la
     cell(p, M, at, dh);
     if (zoned) EACH(m) {
         real *d = at[m].row->d[PART_H];
-        v_store_at(d, &at[m], carried & BESIDE_PRODUCT ? v_add(v_load_at(d, &at[m]), kept[m]) : kept[m]);
+        const int added = carried & BESIDE_PRODUCT && !(carried & BEFORE_CELL);
+        v_store_at(d, &at[m], added ? v_add(v_load_at(d, &at[m]), kept[m]) : kept[m]);
     }
 }
 

@@ -77,8 +77,6 @@ def run_forward(
     states = _states("state", state, info.parts, widths, (B,), dtype)
     initial = tuple(None if part is None else part.copy() for part in states)
     sequences = sequences_of(checks.checked_lengths(lengths, T, B), checks.checked_reset(reset, (T, B)), T, B)
-    if zoneout is not None and "ln_ih_weight" in given:
-        raise ValueError("zoneout: expected None with layer normalization, which has no kernels for both")
     masks = _masks(zoneout, recurrent_mask, widths, (T, B), dtype)
     y = np.empty((T, B, P), dtype)
     final = tuple(np.empty((B, width), dtype) for width in widths)

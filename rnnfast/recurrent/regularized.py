@@ -49,8 +49,6 @@ class Regularized(Module):
     def _check_zoneout(self, rates: tuple[float, ...]) -> None:
         if any(rates) and not self.zoned:
             raise ValueError(f"zoneout: expected 0, as {type(self).__name__} has none")
-        if any(rates) and getattr(self, "layer_norm", False):
-            raise ValueError("zoneout: expected 0 with layer_norm=True, which has no kernels for both")
 
     def _masks(self, rng: checks.Rng) -> Masks | None:
         """The masks of a training call; None if all rates are zero."""

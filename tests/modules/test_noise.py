@@ -59,8 +59,9 @@ def test_gradients_are_finite_differences(cell: str, noise: str, options: dict[s
     ],
     ids=str,
 )
-def test_gradients_of_the_lstm_s_options(options: dict[str, Any]) -> None:
-    layer = double_layer("lstm", 2, 3, **options)
+@pytest.mark.parametrize("layer_norm", [False, True], ids=["plain", "norm"])
+def test_gradients_of_the_lstm_s_options(options: dict[str, Any], layer_norm: bool) -> None:
+    layer = double_layer("lstm", 2, 3, layer_norm=layer_norm, **options)
     assert_gradients(layer, normal64(T, B, 2), state_for(layer, B), rng=3, **RAGGED)
 
 
@@ -287,14 +288,25 @@ def test_a_pair_is_for_the_lstm_alone() -> None:
         rf.LSTM(I, H, zoneout=(0.1, 1.0))
 
 
+@each_noise
 @cells
-def test_layer_normalization_comes_without_zoneout(cell: str) -> None:
-    with pytest.raises(ValueError, match=r"^zoneout: expected 0 with layer_norm=True"):
-        LAYERS[cell](I, H, layer_norm=True, zoneout=0.1)
-    layer = double_layer(cell, 2, 3, layer_norm=True, recurrent_dropout=0.3, weight_dropout=0.2)
-    with pytest.raises(ValueError, match=r"^zoneout: expected 0"):
-        layer.zoneout = 0.1
-    assert_gradients(layer, normal64(T, B, 2), state_for(layer, B), rng=3, **RAGGED)
+def test_gradients_with_layer_normalization(cell: str, noise: str) -> None:
+    smooth = {"nonlinearity": "tanh"} if cell == "rnn" else {}
+    layer = double_layer(cell, 2, 3, layer_norm=True, **smooth, **NOISE[noise])
+    x, state = normal64(T, B, 2), state_for(layer, B)
+    assert_gradients(layer, x, state, rng=3, **RAGGED)
+    assert_gradients(layer, x, state, training=False, **RAGGED)
+
+
+@cells
+def test_a_stream_with_layer_normalization_has_the_expectation(cell: str) -> None:
+    layer = small_layer(cell, layer_norm=True, zoneout=0.4)
+    x = normal(T, B, I)
+    want = layer(x)[0]
+    step = layer.stream(B)
+    np.testing.assert_array_equal([step(x_t) for x_t in x], want)
+    np.testing.assert_array_equal(layer.forward(x, training=False)[0], want)
+    assert (small_layer(cell, layer_norm=True)(x)[0] != want).any()
 
 
 def test_an_indrnn_has_no_product_of_the_state_to_drop() -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from arrays import named_parts
 from cases import (
-    OPTIONS,
     SHAPES,
     Case,
     all_options,
@@ -20,6 +19,7 @@ from cases import (
     run,
     views,
 )
+from combinations import any_case
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close, assert_same_bits
@@ -28,7 +28,7 @@ from rnnfast import _core, functional, reference
 from rnnfast.functional import passes
 
 pytestmark = pytest.mark.usefixtures("dirty_memory")
-SIZES = [("T", 0, 9), ("B", 0, 20), ("I", 1, 70), ("H", 1, 70)]
+SIZES = {"T": (0, 9), "B": (0, 20), "I": (1, 70), "H": (1, 70)}
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
@@ -47,23 +47,14 @@ def test_gradients(name, shape, reverse, dtype, isa):
 
 @given(data=st.data())
 @settings(
-    max_examples=150,
+    max_examples=300,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # once for all examples is right
 )
-def test_gradients_of_any_shape(restored, data):
+def test_gradients_of_any_combination(restored, data):
     _core.force_isa(data.draw(st.sampled_from(_core.available_isas()), "isa"))
-    shape = [data.draw(st.integers(low, high), name) for name, low, high in SIZES]
-    assert_all(
-        make(
-            data.draw(st.sampled_from(list(OPTIONS)), "name"),
-            *shape,
-            dtype=data.draw(st.sampled_from(["float32", "float64"]), "dtype"),
-            bias=data.draw(st.booleans(), "bias"),
-            reverse=data.draw(st.booleans(), "reverse"),
-        )
-    )
+    assert_all(any_case(data, SIZES, data.draw(st.sampled_from(["float32", "float64"]), "dtype")))
 
 
 @all_options

@@ -197,14 +197,14 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
     """Allocates the memory of a plan whose options are set, and packs its weights. The caller calls free_network, also after an
     error."""
     cdef const rnnfast_options *o = &net.options
-    cdef const Kernels *k = in_use[FLOAT64 if o.dtype == RNNFAST_FLOAT64 else precision_kind[o.matmul_precision]]
+    cdef const Kernels *k = shared_kernels(&in_use[FLOAT64 if o.dtype == RNNFAST_FLOAT64 else precision_kind[o.matmul_precision]])
     cdef Py_ssize_t H = o.hidden_size, P = o.proj_size if o.proj_size else H, n, I
     cdef int D = 2 if o.bidirectional else 1, passes = <int>o.num_layers * D
     cdef Stack *stack = &net.stack
     cdef void *pointers[WEIGHTS]
     memset(pointers, 0, sizeof(pointers))
     net.directions, net.T = D, -1
-    stack.threads = o.threads if o.threads else threads
+    stack.threads = o.threads if o.threads else shared_int(&threads)
     stack.step = <Step *>calloc(passes, sizeof(Step))
     if stack.step == NULL:
         return -1

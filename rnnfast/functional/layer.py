@@ -105,8 +105,6 @@ def run_backward(cell: str, tape: Tape, dy, dstate, dstates):
     if not isinstance(tape, Tape) or tape.cell.name != cell:
         came = tape.cell.name if isinstance(tape, Tape) else type(tape).__name__
         raise ValueError(f"tape: expected one from {cell}_forward, got {came}")
-    if tape.used:
-        raise ValueError("tape: a backward pass has used it up; run forward again")
     if tape.gates is None:
         raise ValueError("tape: expected one with gradients, got one of products in int8, which have none")
     T, B, P = tape.y.shape
@@ -119,6 +117,8 @@ def run_backward(cell: str, tape: Tape, dy, dstate, dstates):
         dy = dh_steps if dy is None else add(dy, dh_steps)
     dx = np.empty(tape.x.shape, dtype)
     d_initial = tuple(np.empty((B, width), dtype) for width in widths)
+    if not tape.use_up():
+        raise ValueError("tape: a backward pass has used it up; run forward again")
     grads = pass_backward(tape, dy, d_final, dx, d_initial, False, tuple(d_steps))
     return dx, d_initial, grads
 

@@ -45,7 +45,7 @@ def test_what_compiles_nothing_needs_no_compiler(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-SOURCES = {".c", ".cpp", ".css", ".h", ".md", ".npz", ".png", ".pxd", ".pxi", ".py", ".pyi", ".pyx", ".txt", ".typed"}
+SOURCES = set(".c .cpp .css .h .md .npz .png .pxd .pxi .py .pyi .pyx .txt .typed".split())
 MADE_HERE = {"_build", "__pycache__", "build"}  # folders
 
 

@@ -315,8 +315,8 @@ class CompositeStream:
     """The modules of a `Sequential`, `Parallel` or `Residual`, one step a call; made by its `stream`.
 
     Recurrent layers keep their state in streams of their own; the other modules see the step as a batch, and
-    Dropout evaluates. One thread at a time may use a stream: another one's call raises a RuntimeError meanwhile,
-    because it would come between the steps of two modules.
+    Dropout evaluates. One thread at a time may use a stream. Another thread's call meanwhile raises a
+    RuntimeError, because it would come between the steps of two modules.
 
     Parameters
     ----------

@@ -17,9 +17,9 @@ NO_GRADIENT = object()  # what a tape holds if its products have no gradient
 class Tape:
     """What one forward pass saved for its backward pass; only the module that made it can read it.
 
-    A tape is used up by `backward` unless `retain=True`, and can be neither pickled nor copied. Several threads
-    may run ``backward(retain=True)`` over one tape at once. Of several without `retain`, the first uses the tape
-    up, and the others raise an error; all that meet one with ``retain=True`` do.
+    A tape is used up by `backward` unless `retain=True`, and can be neither pickled nor copied. Several
+    threads may run ``backward(retain=True)`` over one tape at once. Without `retain`, the first thread uses
+    the tape up, and the others get an error. So does a thread without `retain` while another one retains it.
     """
 
     __slots__ = ("_owner", "_readers", "_saved")

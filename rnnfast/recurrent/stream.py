@@ -26,8 +26,9 @@ class Stream(_core.Stepper):
     Calling it with ``x_t [B, input_size]`` takes one step and returns ``y_t [B, P]``, a new array, where P is
     the width of h. With batch 1 it also takes ``[input_size]`` and returns ``[P]``.
 
-    A call holds the GIL, or the stream alone in free-threaded Python. So several threads may use one stream: each step, and each
-    reading, setting or reset of the state, happens as a whole, in the order in which the threads come.
+    A call holds the GIL, or in free-threaded Python the stream alone. So several threads may use one stream.
+    Each step happens as a whole, in the order in which the threads come. So does each reading, setting or
+    reset of the state.
 
     Parameters
     ----------

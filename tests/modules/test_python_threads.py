@@ -102,7 +102,13 @@ def test_a_stream_of_several_modules_refuses_a_second_thread():
     x = np.ones((1, 2), np.float32)
 
     def use():
-        for call in (lambda: step(x), lambda: step.state, step.reset, step.refresh, lambda: step.take_state([None, None])):
+        for call in (
+            lambda: step(x),
+            lambda: step.state,
+            step.reset,
+            step.refresh,
+            lambda: step.take_state([None, None]),
+        ):
             with pytest.raises(RuntimeError, match=r"^CompositeStream: expected one thread at a time"):
                 call()
         return True
@@ -124,7 +130,8 @@ def test_a_window_s_stream_refuses_a_second_thread():
                 errors.append(str(error))
 
         run_together(use)
-    assert errors and errors[0].startswith("WindowStream: expected one thread at a time")
+    assert errors
+    assert errors[0].startswith("WindowStream: expected one thread at a time")
     step(x)
 
 
@@ -148,7 +155,9 @@ def test_many_threads_may_retain_one_tape(often):
     lstm, x = rf.LSTM(3, 8, num_layers=2, rng=0), np.random.default_rng(0).normal(size=(20, 3, 3))
     y, _, tape = lstm.forward(x)
     want, got = lstm.backward(tape, y, retain=True, grads={})[0], []
-    run_together(*[lambda: [got.append(lstm.backward(tape, y, retain=True, grads={})[0]) for _ in range(10)]] * THREADS)
+    run_together(
+        *[lambda: [got.append(lstm.backward(tape, y, retain=True, grads={})[0]) for _ in range(10)]] * THREADS
+    )
     assert len(got) == 10 * THREADS
     for dx in got:
         np.testing.assert_array_equal(dx, want)
@@ -158,17 +167,23 @@ def test_many_threads_may_retain_one_tape(often):
 def test_one_of_many_threads_uses_a_tape_up(of, often):
     weights = [np.random.default_rng(0).normal(size=(12, n)) for n in (3, 4)]
     layer, x = rf.GRU(3, 4, dtype="float64", rng=0), np.ones((5, 2, 3))
-    for _ in range(20):
-        y, _, tape = layer.forward(x) if of == "module" else functional.gru_forward(x, *weights)
-        results, errors = [], []
 
-        def backward(tape=tape, y=y, results=results, errors=errors):
+    def used_by_one(results, errors):
+        y, _, tape = layer.forward(x) if of == "module" else functional.gru_forward(x, *weights)
+
+        def backward():
             try:
-                results.append(layer.backward(tape, y) if of == "module" else functional.gru_backward(tape, y, None))
-            except ValueError as error:
-                errors.append(str(error))
+                results.append(
+                    layer.backward(tape, y) if of == "module" else functional.gru_backward(tape, y, None)
+                )
+            except ValueError as refusal:
+                errors.append(str(refusal))
 
         run_together(*[backward] * THREADS)
+
+    for _ in range(20):
+        results, errors = [], []
+        used_by_one(results, errors)
         assert len(results) == 1
         assert len(errors) == THREADS - 1
         assert all("used" in error for error in errors)

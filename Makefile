@@ -1,7 +1,8 @@
 # One word for each thing one does here; run them inside a virtual environment. `make build` once, then the others.
 PYTHON ?= python
+PARALLEL = tests/modules tests/kernels/test_functional.py tests/kernels/test_ragged.py
 
-.PHONY: build test lint doctest docs bench cells accuracy coverage deep neon clean
+.PHONY: build test lint doctest docs bench cells accuracy coverage deep neon wheels parallel freethreaded clean
 
 build:  ## compile and install in place, with all that developing needs
 	$(PYTHON) -m pip install "setuptools>=77" "Cython>=3.1" "numpy>=2.0"
@@ -46,6 +47,19 @@ deep:  ## the tests with each instruction set of this machine in turn
 
 neon:  ## the NEON kernels, cross-compiled and run under qemu-user
 	$(MAKE) -j2 -C tests/neon check-neon
+
+wheels:  ## the source distribution and the wheels of Linux, in dist/; TARGETS="x86_64-gnu …" builds some of them
+	.ci/wheels $(TARGETS)
+
+parallel:  ## tests of modules, each in four threads at once; needs pytest-run-parallel
+	$(PYTHON) -m pytest --parallel-threads=4 $(PARALLEL)
+
+freethreaded:  ## the tests on a free-threaded Python, PYTHON=python3.14t, in an environment of their own
+	$(PYTHON) -c "import sysconfig, sys; sys.exit(not sysconfig.get_config_var('Py_GIL_DISABLED') and 'PYTHON is not free-threaded')"
+	$(PYTHON) -m venv build/freethreaded
+	build/freethreaded/bin/python -m pip install --quiet ".[test]" pytest-run-parallel
+	cd build && PYTHON_GIL=0 freethreaded/bin/python -m pytest -c ../pyproject.toml ../tests
+	cd build && PYTHON_GIL=0 freethreaded/bin/python -m pytest -c ../pyproject.toml --parallel-threads=4 $(addprefix ../,$(PARALLEL))
 
 clean:
 	$(MAKE) -C tests/neon clean

@@ -1,6 +1,8 @@
 # One word for each thing one does here; run them inside a virtual environment. `make build` once, then the others.
 PYTHON ?= python
-PARALLEL = tests/modules tests/kernels/test_functional.py tests/kernels/test_ragged.py
+# Tests whose threads share no file, no setting and no count: those of one module, stream or tape.
+PARALLEL = $(addprefix tests/modules/test_,$(addsuffix .py,arguments embedding frozen layer_dropout layer_results layer_tapes \
+	linear members sequential stream))
 
 .PHONY: build test lint doctest docs bench cells accuracy coverage deep neon wheels parallel freethreaded clean
 
@@ -51,7 +53,7 @@ neon:  ## the NEON kernels, cross-compiled and run under qemu-user
 wheels:  ## the source distribution and the wheels of Linux, in dist/; TARGETS="x86_64-gnu …" builds some of them
 	.ci/wheels $(TARGETS)
 
-parallel:  ## tests of modules, each in four threads at once; needs pytest-run-parallel
+parallel:  ## tests of modules, each in four threads at once; needs pip install pytest-run-parallel
 	$(PYTHON) -m pytest --parallel-threads=4 $(PARALLEL)
 
 freethreaded:  ## the tests on a free-threaded Python, PYTHON=python3.14t, in an environment of their own

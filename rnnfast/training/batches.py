@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast import checks
+from rnnfast import checks, exchange
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
 from rnnfast.training.bptt import Sequences, Window, check_windows
@@ -210,12 +210,14 @@ def _batches(
 ) -> _Arrays | _Given:
     if shuffle is not None:
         checks.flag("shuffle", shuffle)
-    if not (isinstance(data, (tuple, list)) and len(data) in (2, 3) and isinstance(data[0], np.ndarray)):
+    if not (isinstance(data, (tuple, list)) and len(data) in (2, 3) and exchange.is_array(data[0])):
         if shuffle:
             raise ValueError(
                 "shuffle: expected None or False with batches of your own: they come in their order"
             )
-        if not (callable(data) or isinstance(data, Iterable)) or isinstance(data, (np.ndarray, Mapping, str)):
+        if not (callable(data) or isinstance(data, Iterable)) or (
+            isinstance(data, (Mapping, str)) or exchange.is_array(data)
+        ):
             raise TypeError(
                 f"{name}: expected a pair of arrays (x, targets), or with keywords (x, targets, {{...}}), an "
                 f"iterable of batches, or a function from the epoch to one, got {type(data).__name__}"

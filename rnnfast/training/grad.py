@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from rnnfast import checks
+from rnnfast import checks, exchange
 from rnnfast.nn import losses
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
@@ -123,7 +123,7 @@ def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any
     """
     if lengths is None or any(isinstance(module, Last) for module in model.modules()):
         return mask
-    lengths, shape = checks.as_array("lengths", lengths), np.shape(x)
+    lengths, shape = checks.as_array("lengths", lengths), checks.as_array("x", x).shape
     if lengths.ndim == 0:
         within = np.arange(shape[0]) < lengths
     elif is_batch_first(model):
@@ -153,16 +153,21 @@ def counted(targets: Any, mask: Any) -> int:
     size = number_of(targets)
     if mask is None:
         return size
-    each = max(1, size // max(1, np.size(mask)))  # targets for each entry of the mask
+    mask = checks.as_array("mask", mask)
+    each = max(1, size // max(1, mask.size))  # targets for each entry of the mask
     return int(np.count_nonzero(mask)) * each
 
 
 def number_of(targets: Any) -> int:
     """The number of targets: of an array, or of a list of arrays of several lengths."""
+    if exchange.is_array(targets):
+        return checks.as_array("targets", targets).size
+    if isinstance(targets, (list, tuple)) and any(map(exchange.is_array, targets)):
+        return sum(map(number_of, targets))
     try:
         return int(np.size(targets))
     except ValueError:  # no array can be made of several lengths
-        return sum(int(np.size(each)) for each in targets)
+        return sum(map(number_of, targets))
 
 
 def is_batch_first(model: Module) -> bool:

@@ -152,7 +152,7 @@ def test_a_function_is_given_the_run_and_may_fail_as_a_callback() -> None:
 def test_progress_that_is_neither_a_flag_nor_a_function_is_refused(value: object) -> None:
     before = classifier()
     model = classifier()
-    with pytest.raises(TypeError, match="^progress: expected True, False or a function of a run, got "):
+    with pytest.raises(TypeError, match=r"^progress: expected True, False or a function of a run, got "):
         fit_quietly(model, labelled(), progress=value)
     for mine, other in zip(model.parameters(), before.parameters(), strict=True):
         assert np.array_equal(mine.data, other.data)

@@ -29,6 +29,7 @@ OPTIONAL = {
     "safetensors",
     "sklearn",
     "statsmodels",
+    "threadpoolctl",
     "torch",
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n?^```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)

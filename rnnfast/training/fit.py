@@ -67,13 +67,13 @@ def fit(
         recurrent layer. Targets have the same axis where they begin with x's first two axes; where they do
         not, or where the model holds a `Last`, there is one for each sequence, along axis 0. Where that is
         not what is meant, `axes` says it. Keywords are those of :func:`loss_and_grad`, for all sequences:
-        ``{"lengths": lengths, "reset": reset}``. ``lengths``, ``reset`` and ``mask`` are cut with the
-        sequences; any other goes with every batch as it is.
+        ``{"lengths": lengths, "reset": reset}``. ``lengths``, ``reset``, ``mask`` and ``weights`` are cut
+        with the sequences; any other goes with every batch as it is.
 
         Batches of your own are ``(x, targets)`` or ``(x, targets, keywords)``, the keywords being those of
-        :func:`loss_and_grad`, ``mask`` among them. The iterable is gone through once for each epoch; an
-        iterator (a generator) gives one epoch. A callable is given the number of the epoch, from 0, and
-        returns its batches.
+        :func:`loss_and_grad`, ``mask`` and ``weights`` among them. The iterable is gone through once for each
+        epoch; an iterator (a generator) gives one epoch. A callable is given the number of the epoch, from 0,
+        and returns its batches.
     optimizer : Optimizer
     epochs : int, optional
         How many in all, those before a `resume` counted. By default 1, or no limit with `minutes`.
@@ -277,7 +277,7 @@ def evaluate(
     truncate: tuple[int, int] | None = None,
     axes: tuple[int, int] | None = None,
 ) -> float:
-    """The mean loss over all batches, each weighted by its number of targets (those its mask keeps).
+    """The mean loss over all batches, each weighted by its targets: those its mask keeps, or their weights.
 
     Parameters
     ----------
@@ -312,7 +312,7 @@ def evaluate(
 
 
 def _mean_loss(name: str, loss: Loss, updates: Source, epoch: int, stateful: bool) -> float:
-    total, weight = 0.0, 0
+    total, weight = 0.0, 0.0
     state: Any = None
     for update in updates.epoch(epoch):
         value, state = update.evaluate(loss, state)

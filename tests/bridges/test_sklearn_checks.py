@@ -45,7 +45,7 @@ def spread(X: Any, y: Any) -> Any:
 
 ESTIMATORS = [
     RNNClassifier(hidden_size=8, epochs=10, learning_rate=0.04),
-    RNNRegressor(hidden_size=8, epochs=12, learning_rate=0.04),
+    RNNRegressor(hidden_size=8, epochs=20, learning_rate=0.04),
     Spread(hidden_size=4, epochs=2),
 ]
 

@@ -6,12 +6,13 @@
     y, state, tape = lstm.forward(x)              # x [T, B, 8]
     dx, dstate = lstm.backward(tape, dy)          # gradients are added into each parameter's .grad
 
-This file only gathers the public names; what a first call of a layer does not need is imported on first use.
+This file gathers the public names; what a first call of a layer does not need is imported on first use.
 """
 
 from __future__ import annotations
 
 from importlib import import_module as _import_module
+from os import environ as _environ
 from typing import TYPE_CHECKING
 
 from rnnfast import functional
@@ -31,6 +32,8 @@ from rnnfast.nn import (
     Sequential,
 )
 from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM, IndRNN, MinGRU, MinLSTM
+from rnnfast.threadpools import follow_environment as _follow_environment
+from rnnfast.threadpools import follow_threadpoolctl as _follow_threadpoolctl
 
 if TYPE_CHECKING:
     from rnnfast import baselines, reference, series, text
@@ -143,6 +146,10 @@ __all__ = [
     "truncated_bptt",
     "unpack_sequences",
 ]
+
+
+_follow_environment(_environ)
+_follow_threadpoolctl()
 
 
 def __getattr__(name: str):

@@ -28,6 +28,10 @@ SHORT = {  # arguments, and what the output must match
     "onnx_model": ([], r"rnnfast: largest difference from the model \S+e-0[678]"),
     "recurrent_ppo": (["1"], r"parameters differ by at most \S+e-0[678]"),
     "recurrent_policy": (["16"], r"after 16 rollouts (9\d|100)% of the answers are right"),
+    "scikit_learn": (
+        ["--epochs", "5"],
+        r"the best of them [89]\d(.|\n)*: 9\d\.\d% of all letters right, 8\d",
+    ),
     "streaming": (
         ["--updates", "100", "--frames", "300"],
         r"GRU +[789]\d(.|\n)*8 side by side.*the bits of",
@@ -42,6 +46,7 @@ NEEDS = {
     "digits": ["sklearn"],
     "onnx_model": ["onnx", "onnxruntime"],
     "recurrent_ppo": ["sb3_contrib", "torch"],
+    "scikit_learn": ["sklearn"],
     "sunspots": ["matplotlib", "statsmodels"],
     "torch_distributed": ["torch"],
     "voice_activity": ["onnx", "onnxruntime", "silero_vad"],

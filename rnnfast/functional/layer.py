@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast import _core, checks
+from rnnfast import _core, checks, exchange
 from rnnfast._core import Tape
 from rnnfast.arithmetic import add
 from rnnfast.functional.passes import Array, PassMasks, pass_backward, pass_forward, sequences_of
@@ -203,6 +203,8 @@ def _zone(name: str, z, shape: tuple[int, ...], dtype: np.dtype) -> Array | None
     """z of one part of the state, [T, B, width]: an array, or one number for all."""
     if z is None:
         return None
+    if exchange.is_array(z):
+        z = checks.as_array(name, z)
     if np.ndim(z) == 0:
         return np.broadcast_to(np.full(shape[-1], checks.fraction(name, z), dtype), shape)
     z = _floats(name, z, shape, dtype)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast import checks
+from rnnfast import checks, exchange
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
 from rnnfast.training.bptt import Sequences, Window, check_windows
@@ -41,10 +41,10 @@ class Batch:
         return number_of(self.given)
 
     @property
-    def weight(self) -> int:
-        """The number of targets that the loss is the mean of."""
+    def weight(self) -> int | float:
+        """The number of targets that the loss is the mean of, or the sum of their weights."""
         mask = within_lengths(self._model, self.x, self.keywords.get("lengths"), self.keywords.get("mask"))
-        return counted(self.given, mask)
+        return counted(self.given, mask, self.keywords.get("weights"))
 
     def loss_and_grad(self, loss: Loss, state: Any) -> tuple[float, Any]:
         """Add the gradients: the loss, and the final state."""
@@ -97,7 +97,7 @@ class _Arrays(Source):
         self._model = model
         self.x, self.targets, self.keywords = x, targets, keywords
         self._axes = axes
-        self._cut_along = {"lengths": 0, "reset": axes[0], "mask": axes[1]}
+        self._cut_along = {"lengths": 0, "reset": axes[0], "mask": axes[1], "weights": axes[1]}
         self._rows = x.shape[axes[0]]
         self._size = min(batch_size or self._rows, self._rows)
         self.count = -(-self._rows // self._size)
@@ -210,12 +210,14 @@ def _batches(
 ) -> _Arrays | _Given:
     if shuffle is not None:
         checks.flag("shuffle", shuffle)
-    if not (isinstance(data, (tuple, list)) and len(data) in (2, 3) and isinstance(data[0], np.ndarray)):
+    if not (isinstance(data, (tuple, list)) and len(data) in (2, 3) and exchange.is_array(data[0])):
         if shuffle:
             raise ValueError(
                 "shuffle: expected None or False with batches of your own: they come in their order"
             )
-        if not (callable(data) or isinstance(data, Iterable)) or isinstance(data, (np.ndarray, Mapping, str)):
+        if not (callable(data) or isinstance(data, Iterable)) or (
+            isinstance(data, (Mapping, str)) or exchange.is_array(data)
+        ):
             raise TypeError(
                 f"{name}: expected a pair of arrays (x, targets), or with keywords (x, targets, {{...}}), an "
                 f"iterable of batches, or a function from the epoch to one, got {type(data).__name__}"
@@ -262,7 +264,7 @@ def _checked_keywords(
     if not isinstance(keywords, Mapping):
         raise TypeError(f"{name}[2]: expected keywords as a dict, got {type(keywords).__name__}")
     keywords = {key: value for key, value in keywords.items() if value is not None}
-    check_keywords(model, keywords, {"mask"})
+    check_keywords(model, keywords, {"mask", "weights"})
     B = x.shape[axes[0]]
     try:
         if "lengths" in keywords:
@@ -270,14 +272,16 @@ def _checked_keywords(
             keywords["lengths"] = checks.checked_lengths(keywords["lengths"], T, B)
         if "reset" in keywords:
             keywords["reset"] = checks.checked_reset(keywords["reset"], x.shape[:2])
-        if "mask" in keywords:
-            keywords["mask"] = mask = checks.as_array("mask", keywords["mask"])
-            if mask.dtype != np.bool_:
-                raise TypeError(f"mask: expected bool, got {mask.dtype}")
-            if mask.ndim <= axes[1] or mask.shape != targets.shape[: mask.ndim]:
+        for key, kinds, expected in (("mask", "b", "bool"), ("weights", "fiu", "real numbers")):
+            if key not in keywords:
+                continue
+            keywords[key] = array = checks.as_array(key, keywords[key])
+            if array.dtype.kind not in kinds:
+                raise TypeError(f"{key}: expected {expected}, got {array.dtype}")
+            if array.ndim <= axes[1] or array.shape != targets.shape[: array.ndim]:
                 raise ValueError(
-                    f"mask: expected the shape of the targets {targets.shape} or leading axes of it, the "
-                    f"batch's among them, got {mask.shape}"
+                    f"{key}: expected the shape of the targets {targets.shape} or leading axes of it, the "
+                    f"batch's among them, got {array.shape}"
                 )
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError

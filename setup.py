@@ -71,6 +71,16 @@ class ParallelBuild(build_ext):
 
 
 coverage = bool(os.environ.get("RNNFAST_COVERAGE"))  # gcov figures for C and Cython
+sanitizers = os.environ.get("RNNFAST_SANITIZE")  # as -fsanitize= takes them, such as "address,undefined"
+linked = []  # what is said to the compiler and to the linker
+compiled = []  # to the compiler alone
+if coverage:
+    linked, compiled = ["--coverage"], ["-O1", "-fprofile-update=atomic"]
+elif (
+    sanitizers
+):  # unoptimized, with calls for ASan's checks: the kernels take ten times as long to compile otherwise
+    linked = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    compiled = ["-O0", "-g1", "--param", "asan-instrumentation-with-call-threshold=0"]
 flags = (
     ["/O2"]
     if sys.platform == "win32"
@@ -93,8 +103,8 @@ loops = Extension(
         ("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION"),
         ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION"),
     ],
-    extra_compile_args=flags + ["-O1", "--coverage", "-fprofile-update=atomic"] * coverage,
-    extra_link_args=(["-pthread"] if sys.platform != "win32" else []) + ["--coverage"] * coverage,
+    extra_compile_args=flags + linked + compiled,
+    extra_link_args=(["-pthread"] if sys.platform != "win32" else []) + linked,
 )
 
 setup(

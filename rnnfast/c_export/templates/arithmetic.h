@@ -106,19 +106,22 @@ static inline float NAME_sub(float a, float b) { return NAME_flushed(a - b); }
 static inline float NAME_mul(float a, float b) { return NAME_flushed(a * b); }
 static inline float NAME_div(float a, float b) { return NAME_flushed(a / b); }
 
-/* a * b + c, rounded once. Without the instruction: the product of two floats is exact in double. The sum is rounded to odd, that
- * is, an inexact sum ends with a bit of 1. It has so many more bits than a float that rounding it again equals rounding once. */
+/* a * b + c, rounded once. Without the instruction: the product of two floats is exact in double. Rounding the sum to double and
+ * then to float differs from rounding once only if the double is half way between two floats, but the exact sum is not. The
+ * error of the sum then says on which side that is, and one unit of the double moves to it. */
 static inline float NAME_fma(float a, float b, float c)
 {
 #if NAME_FUSES
     return NAME_flushed(__builtin_fmaf(a, b, c));
 #else
-    const double product = (double)a * b, sum = product + c, part = sum - product;
-    const double error = (product - (sum - part)) + (c - part);
-    union { double number; uint64_t bits; } odd;
-    odd.number = sum;
-    if ((error > 0 || error < 0) && !(odd.bits & 1)) odd.bits += (error > 0) == (sum > 0) ? 1 : (uint64_t)-1;
-    return NAME_flushed((float)odd.number);
+    const double product = (double)a * b;
+    union { double number; uint64_t bits; } sum;
+    sum.number = product + c;
+    if ((sum.bits & 0x1fffffffu) == 0x10000000u) { /* the digits that a float lacks */
+        const double part = sum.number - product, error = (product - (sum.number - part)) + (c - part);
+        if (error > 0 || error < 0) sum.bits += (error > 0) == (sum.number > 0) ? 1 : (uint64_t)-1;
+    }
+    return NAME_flushed((float)sum.number);
 #endif
 }
 static inline float NAME_fnma(float a, float b, float c) { return NAME_fma(-a, b, c); } /* c - a * b, rounded once */

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["array_of_c", "flushed"]
+__all__ = ["array_of_c", "flushed", "literal"]
 
 _TYPES = {"float32": "float", "int8": "int8_t", "uint16": "uint16_t"}
 _PER_LINE = {"float32": 8, "int8": 24, "uint16": 16}
@@ -40,14 +40,22 @@ def array_of_c(name: str, values: NDArray, comment: str) -> str:
     """
     kind = values.dtype.name
     flat = values.reshape(-1).tolist()
-    texts = [_float(number) for number in flat] if kind == "float32" else [str(number) for number in flat]
+    texts = [literal(number) for number in flat] if kind == "float32" else [str(number) for number in flat]
     step = _PER_LINE[kind]
     lines = ["    " + ", ".join(texts[k : k + step]) + "," for k in range(0, len(texts), step)]
     opening = f"static const {_TYPES[kind]} {name}[{len(flat)}] = {{"
     return "\n".join([f"/* {comment} */", opening, *lines, "};"])
 
 
-def _float(number: float) -> str:
-    """The shortest of up to 9 digits, which say every float32 exactly."""
+def literal(number: float) -> str:
+    """A float32 as a constant of C, in up to 9 digits, which say every float32 exactly.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.c_export.arrays import literal
+    >>> literal(np.float32(0.1)), literal(2.0)
+    ('0.100000001f', '2.0f')
+    """
     text = f"{number:.9g}"
     return text + ("f" if "." in text or "e" in text else ".0f")

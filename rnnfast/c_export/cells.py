@@ -11,12 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast.c_export.arrays import literal
 from rnnfast.c_export.layer import Layer
 
 __all__ = ["CELLS"]
 
 UNITS = "for (int j = 0; j < units; j++) {"
-_FUNCTIONS = {"tanh": "NAME_tanh({})", "sigmoid": "NAME_sigmoid({})", "identity": "{}", "relu": "{0} < 0.0f ? 0.0f : {0}"}
+_FUNCTIONS = {
+    "tanh": "NAME_tanh({})",
+    "sigmoid": "NAME_sigmoid({})",
+    "identity": "{}",
+    "relu": "{0} < 0.0f ? 0.0f : {0}",
+}
 
 
 def _rnn(layer: Layer) -> list[str]:
@@ -46,16 +52,16 @@ def _indrnn(layer: Layer) -> list[str]:
 
 def _lstm(layer: Layer) -> list[str]:
     coupled, peephole = layer.options["coupled_gates"], layer.has("weight_ci")
-    projected, clip = layer.has("weight_hr"), layer.options["cell_clip"]
     layer.equations(*_lstm_equations(layer))
     layer.source.need("exponential")
-    m = layer.source.scratch("m", layer.units) if projected else ""
+    m = layer.source.scratch("m", layer.units) if layer.has("weight_hr") else ""
 
     def gate(letter: str, peep: str = "") -> str:
         a = layer.gate(letter)
-        return f"NAME_fma({layer.vector(peep)}[j], c_{'now' if letter == 'o' else 'prev'}, {a})" if peep else a
+        return (
+            f"NAME_fma({layer.vector(peep)}[j], c_{'now' if letter == 'o' else 'prev'}, {a})" if peep else a
+        )
 
-    bound = _clip(clip) if clip is not None else None
     lines = [
         UNITS,
         "const float c_prev = NAME_flushed(c[j]);",
@@ -64,14 +70,7 @@ def _lstm(layer: Layer) -> list[str]:
         if coupled
         else f"const float f = NAME_sigmoid({gate('f', 'weight_cf' if peephole else '')});",
         f"const float g = NAME_tanh({gate('g')});",
-        f"{'const ' if bound is None else ''}float c_new = NAME_fma(f, c_prev, NAME_mul(i, g));",
-        *(
-            []
-            if bound is None
-            else [
-                f"c_new = {bound} < c_new ? {bound} : c_new < -{bound} ? -{bound} : c_new;",
-            ]
-        ),
+        *_new_c(layer.options["cell_clip"]),
         f"const float c_now = {layer.zoned('c', 'c_new', 'c_prev')};",
         f"const float o = NAME_sigmoid({gate('o', 'weight_co' if peephole else '')});",
         "c[j] = c_now;",
@@ -88,10 +87,20 @@ def _output(layer: Layer, m: str, o: str, c: str) -> str:
     return f"{m}[j] = {value};" if m else layer.store_h(value)
 
 
-def _clip(clip: float) -> str:
-    with np.errstate(all="ignore"):
+def _new_c(clip: float | None) -> list[str]:
+    """The c that the cell computes, before zoneout."""
+    computed = "NAME_fma(f, c_prev, NAME_mul(i, g))"
+    if clip is None:
+        return [f"const float c_new = {computed};"]
+    with np.errstate(over="ignore", under="ignore"):
         bound = np.float32(clip)
-    return "0.0f" if bound < np.finfo(np.float32).tiny else f"{float(bound):.9e}f"
+    if not np.isfinite(bound):
+        return [f"const float c_new = {computed};"]
+    most = "0.0f" if bound < np.finfo(np.float32).tiny else literal(bound)
+    return [
+        f"const float c_any = {computed};",
+        f"const float c_new = {most} < c_any ? {most} : c_any < -{most} ? -{most} : c_any;",
+    ]
 
 
 def _lstm_equations(layer: Layer) -> list[str]:
@@ -154,7 +163,9 @@ def _candidate(layer: Layer, a: str) -> str:
 
 
 def _mingru(layer: Layer) -> list[str]:
-    layer.equations(f"z = sigmoid(b + W x),  n = g(b + W x),  g = {layer.options['candidate']}", "h = (1 - z) h + z n")
+    layer.equations(
+        f"z = sigmoid(b + W x),  n = g(b + W x),  g = {layer.options['candidate']}", "h = (1 - z) h + z n"
+    )
     layer.source.need("exponential")
     return [
         *layer.preactivations(),

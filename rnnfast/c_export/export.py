@@ -87,7 +87,9 @@ def export_c(
     token = reads_tokens(model)
     width = 0 if token else input_width(model)
     if not token and not width:
-        raise ValueError("model: expected a module that says how many numbers x has, such as Linear, got none")
+        raise ValueError(
+            "model: expected a module that says how many numbers x has, such as Linear, got none"
+        )
     result = Writer(source, matmul_precision).add(model, "", Value("token" if token else "x", width), "y")
     text = header(source, repr(model), width, result.width)
     with written_whole(path) as file:

@@ -49,7 +49,7 @@ def _top(source: Source, model: str, inputs: int, outputs: int) -> str:
  *
  *     NAME_state state;                  sizeof(NAME_state) bytes of memory
  *     NAME_init(&state);                 before the first step
- *     NAME_step(&state, {argument + ', y);':<17}reads {reads}, writes y [{outputs}]; they may not overlap
+ *     NAME_step(&state, {argument + ", y);":<17}reads {reads}, writes y [{outputs}]; they may not overlap
  *     NAME_reset(&state);                before a new sequence
  *
  * All is static: include it in one file of a program. Compile it with optimization, and for a processor with a fused
@@ -75,7 +75,9 @@ def _state(source: Source) -> str:
         lines += ["    struct { /* scratch memory of a step */"]
         lines += [f"        {kind} {name}[{size}];" for name, (kind, size) in source.work.items()]
         lines += ["    } work;"]
-    return "\n".join(["typedef struct {", *(lines or ["    char none; /* this model has no state */"]), "} NAME_state;"])
+    return "\n".join(
+        ["typedef struct {", *(lines or ["    char none; /* this model has no state */"]), "} NAME_state;"]
+    )
 
 
 def _reset(source: Source) -> str:

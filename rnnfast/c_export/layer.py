@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.arithmetic import add
-from rnnfast.c_export.arrays import flushed
+from rnnfast.c_export.arrays import flushed, literal
 from rnnfast.c_export.products import product
 from rnnfast.c_export.source import Source
 from rnnfast.recurrent import Recurrent
@@ -16,7 +16,14 @@ from rnnfast.recurrent import Recurrent
 __all__ = ["Layer"]
 
 _OPTIONS = {"nonlinearity": "tanh", "candidate": "identity", "coupled_gates": False, "cell_clip": None}
-_STATE_SLOTS = {"gru": "rzq", "gru_norm": "rzq", "gru_before": "rz", "indrnn": "", "mingru": "", "minlstm": ""}
+_STATE_SLOTS = {
+    "gru": "rzq",
+    "gru_norm": "rzq",
+    "gru_before": "rz",
+    "indrnn": "",
+    "mingru": "",
+    "minlstm": "",
+}
 
 
 class Layer:
@@ -39,7 +46,7 @@ class Layer:
         self._of_h = _STATE_SLOTS.get(self.cell, self._of_x)
         self._slots = self._of_x + "".join(slot for slot in self._of_h if slot not in self._of_x)
         self._unbounded = self.cell == "slstm" or self.options["nonlinearity"] in ("relu", "identity")
-        rates = np.broadcast_to(np.float32(module.zoneout), len(module.parts))
+        rates = np.broadcast_to(np.asarray(module.zoneout, np.float32), len(module.parts))
         self._rates = dict(zip(module.parts, rates.tolist(), strict=True))
         self._suffix, self._name, self._precision = f"_l{number}", name, precision
         parameters = dict(module.named_parameters())
@@ -73,7 +80,7 @@ class Layer:
         if not self._rates[part]:
             return x
         self.source.need("zoneout")
-        return f"NAME_zoned({self._rates[part]:.9e}f, {before}, {x})"
+        return f"NAME_zoned({literal(self._rates[part])}, {before}, {x})"
 
     # Statements
 
@@ -85,8 +92,11 @@ class Layer:
         """All slots: biases and both products."""
         if self.normed:
             return self._normalized()
-        x, h = self._rows("weight_ih", self._of_x), ""
-        lines = [*self._start(self._biases()), self._product("weight_ih", x, "inputs", "x", self._of_x, "gates")]
+        x = self._rows("weight_ih", self._of_x)
+        lines = [
+            *self._start(self._biases()),
+            self._product("weight_ih", x, "inputs", "x", self._of_x, "gates"),
+        ]
         if self.heads > 1:
             return lines + [self._head_product(head) for head in range(self.heads)]
         if self._of_h:
@@ -141,7 +151,9 @@ class Layer:
         chosen = blocks[[self._blocks.index("n" if slot == "q" else slot) for slot in slots]]
         return chosen.swapaxes(0, 1).reshape(len(slots) * self.units, -1)
 
-    def _biases(self, input_names: tuple[str, ...] = ("bias_ih",), state_names: tuple[str, ...] = ("bias_hh",)) -> Any:
+    def _biases(
+        self, input_names: tuple[str, ...] = ("bias_ih",), state_names: tuple[str, ...] = ("bias_hh",)
+    ) -> Any:
         """The sum of these biases in each slot, in the order of the kernels; None without any."""
         of_state = self._of_x if self.cell == "gru_before" else self._of_h
         total = np.zeros((len(self._slots), self.units), np.float32)
@@ -160,7 +172,9 @@ class Layer:
         count = f"{len(self._slots)} * units"
         if total is None:
             return [f"NAME_clear({count}, gates);"]
-        bias = self.source.array(self._named("bias"), total, f"[{len(self._slots)}][{self.units}] {self._said(self._slots)}")
+        bias = self.source.array(
+            self._named("bias"), total, f"[{len(self._slots)}][{self.units}] {self._said(self._slots)}"
+        )
         return [f"NAME_copy({count}, {bias}, gates);"]
 
     def _said(self, slots: str) -> str:
@@ -168,7 +182,9 @@ class Layer:
         heads = f"{self.heads} heads of " if self.heads > 1 else ""
         return f"{heads}slots {' '.join(slots)}"
 
-    def _product(self, name: str, weight: NDArray, inner: str, x: str, slots: str, out: str, of_state: bool = False) -> str:
+    def _product(
+        self, name: str, weight: NDArray, inner: str, x: str, slots: str, out: str, of_state: bool = False
+    ) -> str:
         of_state = of_state or x == "h"
         return product(
             self.source,
@@ -206,7 +222,9 @@ class Layer:
             gain = self._rows(f"ln_{part}_weight", slots)
             count = f"{len(slots)} * units"
             name = self.source.array(
-                self._named(f"ln_{part}_weight"), add(gain, np.zeros_like(gain)), f"[{len(slots)}][{self.units}] {self._said(slots)}"
+                self._named(f"ln_{part}_weight"),
+                add(gain, np.zeros_like(gain)),
+                f"[{len(slots)}][{self.units}] {self._said(slots)}",
             )
             x = "x" if part == "ih" else "h"
             lines += [

@@ -66,16 +66,23 @@ class Writer:
             Where the output must be; by default anywhere.
         """
         expected = _width_of(module)
-        if reads_tokens(module) != (x.width == 0) and not isinstance(module, (Sequential, Parallel, Residual)):
+        if reads_tokens(module) != (x.width == 0) and not isinstance(
+            module, (Sequential, Parallel, Residual)
+        ):
             came, wanted = ("a token", "floats") if x.width == 0 else ("floats", "a token")
             raise ValueError(f"model: {_named(module, place)}: expected {wanted} as its input, got {came}")
         if expected and expected != x.width:
-            raise ValueError(f"model: {_named(module, place)}: expected x of {expected} numbers, got {x.width}")
+            raise ValueError(
+                f"model: {_named(module, place)}: expected x of {expected} numbers, got {x.width}"
+            )
         result = _ADD[type(module)](self, module, place, x, y)
         if y is None or result.text == y:
             return result
         self.source.call(None, f"NAME_copy({result.width}, {result.text}, {y});")
         return Value(y, result.width)
+
+    def _precision_of(self, module: Any) -> str:
+        return str(self._precision or module.matmul_precision)
 
     def _output(self, place: str, width: int, y: str | None) -> Value:
         """Where a module writes."""
@@ -125,7 +132,7 @@ class Writer:
             self.source,
             name("weight"),
             module.weight.data,
-            self._precision or module.matmul_precision,
+            self._precision_of(module),
             sizes=("inputs", "outputs"),
             x="x",
             out=out,
@@ -185,7 +192,7 @@ class Writer:
             for part, width in zip(module.parts, widths, strict=True)
         }
         for number in range(module.num_layers):
-            layer = Layer(source, module, name, number, self._precision or module.matmul_precision)
+            layer = Layer(source, module, name, number, self._precision_of(module))
             function = name(f"l{number}")
             body = CELLS[layer.cell](layer)
             title = f"{_named(module, place)}, layer {number}."
@@ -261,7 +268,9 @@ def check_modules(module: Module, place: str = "") -> None:
         return
     for name, parameter in module.named_parameters():
         if parameter.dtype != np.float32:
-            raise ValueError(f"model: {_named(module, place)}: expected float32, got {name} in {parameter.dtype}")
+            raise ValueError(
+                f"model: {_named(module, place)}: expected float32, got {name} in {parameter.dtype}"
+            )
         if not np.isfinite(parameter.data).all():
             raise ValueError(f"model: {_named(module, place)}: expected finite numbers, got others in {name}")
     if getattr(module, "bidirectional", False):

@@ -10,7 +10,10 @@ from rnnfast.c_export.arrays import array_of_c
 
 __all__ = ["FLUSH", "KEEP", "Source"]
 
-FLUSH, KEEP = "NAME_FLUSH", "NAME_KEEP"  # modes of the floating-point unit: subnormal numbers are zero, or kept
+FLUSH, KEEP = (
+    "NAME_FLUSH",
+    "NAME_KEEP",
+)  # modes of the floating-point unit: subnormal numbers are zero, or kept
 
 # In the order in which the header has them, each with those that it calls.
 _TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -73,7 +76,9 @@ class Source:
         """Add a function. Its body has one statement a line."""
         text = ["/* " + comment[0], *(f" * {line}".rstrip() for line in comment[1:])]
         text[-1] += " */"
-        self.functions.append("\n".join([*text, f"NAME_APART void NAME_{signature}", "{", *_indented(body), "}"]))
+        self.functions.append(
+            "\n".join([*text, f"NAME_APART void NAME_{signature}", "{", *_indented(body), "}"])
+        )
 
     def call(self, mode: str | None, statement: str) -> None:
         """Add a statement to the step, run in this mode."""

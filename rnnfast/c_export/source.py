@@ -17,7 +17,8 @@ FLUSH, KEEP = (
 
 # In the order in which the header has them, each with those that it calls.
 _TEMPLATES: dict[str, tuple[str, ...]] = {
-    "vectors": (),
+    "arithmetic": (),
+    "vectors": ("arithmetic",),
     "exponential": (),
     "logarithm": ("exponential",),
     "float32": (),
@@ -34,6 +35,7 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
     "silu": ("exponential",),
     "gelu": ("exponential",),
 }
+_MODULES = ("residual", "relu", "tanh", "sigmoid", "silu", "gelu")
 
 
 class Source:
@@ -84,11 +86,11 @@ class Source:
         """Add a statement to the step, run in this mode."""
         self.calls.append((mode, statement))
 
-    def templates(self) -> list[str]:
-        """The texts of all templates that are needed."""
+    def templates(self, of_modules: bool) -> list[str]:
+        """The texts of the templates that are needed: whole modules, which may read arrays, or all others."""
         self.need("vectors")
         folder = files(__package__) / "templates"
-        names = ["arithmetic", *(name for name in _TEMPLATES if name in self._needed)]
+        names = [name for name in _TEMPLATES if name in self._needed and (name in _MODULES) == of_modules]
         return [(folder / f"{name}.h").read_text(encoding="utf-8").rstrip() for name in names]
 
 

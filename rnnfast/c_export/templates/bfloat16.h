@@ -15,14 +15,14 @@ static inline float NAME_widened(uint16_t x) { return NAME_of_bits((uint32_t)x <
 static inline void NAME_product_bfloat16(int K, int N, const float *x, const uint16_t *NAME_RESTRICT w,
                                          float *NAME_RESTRICT out)
 {
-    int k = 0;
-    for (; k + 2 <= K; k += 2, w += 2 * N) {
+    const int whole = K - K % 2;
+    for (int k = 0; k < whole; k += 2, w += 2 * N) {
         const float first = NAME_rounded(x[k]), second = NAME_rounded(x[k + 1]);
         for (int n = 0; n < N; n++)
             out[n] = NAME_fma(first, NAME_widened(w[n]), NAME_fma(second, NAME_widened(w[N + n]), out[n]));
     }
-    if (k < K) {
-        const float last = NAME_rounded(x[k]);
+    if (whole < K) {
+        const float last = NAME_rounded(x[whole]);
         for (int n = 0; n < N; n++) out[n] = NAME_fma(last, NAME_widened(w[n]), NAME_add(out[n], 0.0f));
     }
 }

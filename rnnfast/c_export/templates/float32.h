@@ -3,8 +3,8 @@
 /* x [K] IN, w [K][N] IN, out [N] INOUT. Four terms at a time, so that a sum is loaded and stored once for four. */
 static inline void NAME_product(int K, int N, const float *x, const float *NAME_RESTRICT w, float *NAME_RESTRICT out)
 {
-    int k = 0;
-    for (; k + 4 <= K; k += 4, w += 4 * N) {
+    const int whole = K - K % 4;
+    for (int k = 0; k < whole; k += 4, w += 4 * N) {
         const float x0 = NAME_flushed(x[k]), x1 = NAME_flushed(x[k + 1]);
         const float x2 = NAME_flushed(x[k + 2]), x3 = NAME_flushed(x[k + 3]);
         for (int n = 0; n < N; n++) {
@@ -15,7 +15,7 @@ static inline void NAME_product(int K, int N, const float *x, const float *NAME_
             out[n] = NAME_fma(x3, w[3 * N + n], sum);
         }
     }
-    for (; k < K; k++, w += N) {
+    for (int k = whole; k < K; k++, w += N) {
         const float x0 = NAME_flushed(x[k]);
         for (int n = 0; n < N; n++) out[n] = NAME_fma(x0, w[n], out[n]);
     }

@@ -1,7 +1,7 @@
 # One word for each thing one does here; run them inside a virtual environment. `make build` once, then the others.
 PYTHON ?= python
 
-.PHONY: build test lint doctest docs bench cells accuracy coverage deep neon clean
+.PHONY: build test lint doctest docs bench cells accuracy coverage deep neon embedded clean
 
 build:  ## compile and install in place, with all that developing needs
 	$(PYTHON) -m pip install "setuptools>=77" "Cython>=3.1" "numpy>=2.0"
@@ -46,6 +46,10 @@ deep:  ## the tests with each instruction set of this machine in turn
 
 neon:  ## the NEON kernels, cross-compiled and run under qemu-user
 	$(MAKE) -j2 -C tests/neon check-neon
+
+embedded:  ## exported headers on a Cortex-M3 and M4 under qemu, and in WebAssembly. Debian: gcc-arm-none-eabi
+	# libnewlib-arm-none-eabi qemu-system-arm; PyPI: ziglang wasmtime. What is absent is skipped, and named
+	$(PYTHON) -m pytest -rs tests/c_export -k "cortex or webassembly"
 
 clean:
 	$(MAKE) -C tests/neon clean

@@ -1,9 +1,9 @@
 """A filter that is trained in Python and runs in C: one header, without a library.
 
 The input is a slow signal in noise, one sample a step. A GRU learns to give the signal as it is now. Then
-`rf.export_c` writes it as a C header, in float32 and in int8. A C program of a few lines includes the header, and
-this program compiles and runs it. Its outputs must have the bits of `model.stream()`, or the program ends with an
-error.
+`rf.export_c` writes it as a C header, in float32 and in int8. A C program of a few lines includes the header,
+and this program compiles and runs it. Its outputs must have the bits of `model.stream()`, or the program ends
+with an error.
 """
 
 import argparse

@@ -105,6 +105,28 @@ def _modules() -> dict[str, Module]:
     }
 
 
+def _extremes() -> dict[str, Module]:
+    """Numbers around the smallest normal one, and pre-activations where functions reach their limits."""
+    models: dict[str, Module] = {}
+    for name, cell in (
+        ("tiny_rnn", rf.RNN(3, 9, nonlinearity="identity", bias=False, rng=1)),
+        ("tiny_indrnn", rf.IndRNN(3, 9, nonlinearity="identity", bias=False, rng=1)),
+        ("tiny_mingru", rf.MinGRU(3, 9, bias=False, rng=1)),
+        ("tiny_linear", rf.Linear(3, 9, bias=False, rng=1)),
+        ("tiny_lstm", rf.LSTM(3, 9, bias=False, rng=1)),
+    ):
+        models[name] = rf.Sequential(rf.Linear(3, 3, bias=False, rng=0), cell)
+        models[name][0].weight.data *= np.float32(1e-37)
+    models |= {f"far_{f}": rf.RNN(3, 9, nonlinearity=f, rng=0) for f in ("tanh", "sigmoid")}
+    models |= {"far_lstm": rf.LSTM(3, 9, rng=0), "far_slstm": rf.SLSTM(3, 9, rng=0)}
+    models |= {"far_gru": rf.GRU(3, 9, rng=0), "far_minlstm": rf.MinLSTM(3, 9, candidate="positive", rng=0)}
+    for name, model in models.items():
+        if name.startswith("far"):
+            for _, parameter in model.named_parameters():
+                parameter.data *= np.float32(200)
+    return models
+
+
 FAMILIES: dict[str, Callable[[], dict[str, Module]]] = {
     "rnn": _rnn,
     "lstm": _lstm,
@@ -114,6 +136,7 @@ FAMILIES: dict[str, Callable[[], dict[str, Module]]] = {
     "slstm": _slstm,
     "sizes": _sizes,
     "modules": _modules,
+    "extremes": _extremes,
 }
 
 
@@ -143,5 +166,7 @@ def mixture() -> dict[str, Module]:
         "before": rf.GRU(5, 7, reset_after=False, rng=0, matmul_precision="bfloat16"),
         "stack": rf.Sequential(stack, rf.ReLU(), rf.Residual(rf.MinLSTM(7, 7, candidate="positive", rng=2))),
         "slstm": rf.SLSTM(5, 8, num_heads=2, rng=0),
+        "tiny": _extremes()["tiny_rnn"],
+        "far": _extremes()["far_lstm"],
         "text": rf.Sequential(rf.Embedding(6, 4, rng=0), rf.RNN(4, 6, rng=1), rf.Linear(6, 6, rng=2)),
     }

@@ -1,7 +1,7 @@
-"""The recurrent cells as loops of C: each function writes one layer, with the operations of its file in csrc/cells/.
+"""The recurrent cells as loops of C: each function writes one layer, with the operations of csrc/cells/.
 
-The slots of ``gates`` are those of the table of cells. A pre-activation starts at the bias, to which the products
-of x and of h are added. Then a loop over the units applies the equations, one rounding an operation.
+The slots of ``gates`` are those of the table of cells. A pre-activation starts at the bias, to which the
+products of x and of h are added. Then a loop over the units applies the equations, one rounding an operation.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def _lstm_equations(layer: Layer) -> list[str]:
     c = "i g + (1 - i) c" if layer.options["coupled_gates"] else "f c + i g"
     clip = layer.options["cell_clip"]
     lines = [
-        f"{gates} = sigmoid(b + W x + W h{peep[0]}),  g = tanh(b + W x + W h),  o = sigmoid(b + W x + W h{peep[1]})",
+        f"{gates} = sigmoid(b + W x + W h{peep[0]}),  g = tanh(b + W x + W h)",
+        f"o = sigmoid(b + W x + W h{peep[1]})",
         f"c = {c}" + ("" if clip is None else f", bounded by {clip:g}"),
         ("h = W_hr (o tanh(c))" if layer.has("weight_hr") else "h = o tanh(c)")
         + (", tanh reads N(c) gain + shift" if layer.normed else ""),
@@ -210,7 +211,7 @@ def _slstm(layer: Layer) -> list[str]:
         "const float *a = gates + j / head * 4 * head + j % head;",
         "const float c_prev = NAME_flushed(c[j]), n_prev = NAME_flushed(n[j]), m_prev = NAME_flushed(m[j]);",
         "const float l = NAME_add(NAME_log_sigmoid(a[head]), m_prev), d = NAME_sub(a[0], l);",
-        "const float e = NAME_exp(NAME_minus_abs(d));",
+        "const float e = NAME_exp_below(NAME_minus_abs(d));",
         "const int empty = !(NAME_minus_abs(n_prev) < 0.0f);",
         "const float i = empty ? 1.0f : d < 0.0f ? e : 1.0f, f = d < 0.0f ? 1.0f : e;",
         "const float n_new = NAME_fma(f, n_prev, i);",

@@ -27,15 +27,15 @@ def export_c(
 ) -> None:
     """Write a model as one C header that computes what its stream does, step by step.
 
-    The header is C11 (and C++) without dependencies: no library, no allocation. The weights are in it. With the
-    name "model", it has the struct ``model_state`` and three functions:
+    The header is C11 (and C++) without dependencies: no library, no allocation. The weights are in it. With
+    the name "model", it has the struct ``model_state`` and three functions:
 
     - ``model_init(&state)`` before the first step,
     - ``model_step(&state, x, y)``, which reads ``x[model_inputs]`` and writes ``y[model_outputs]``,
     - ``model_reset(&state)`` before a new sequence.
 
-    A model that begins with an `Embedding` reads a token: ``model_step(&state, token, y)`` returns 0, or -1 if
-    there is no such token; it does nothing then.
+    A model that begins with an `Embedding` reads a token: ``model_step(&state, token, y)`` returns 0, or -1
+    if there is no such token; it does nothing then.
 
     Parameters
     ----------
@@ -55,17 +55,17 @@ def export_c(
     TypeError
         `model` is no module, or an argument is of the wrong kind.
     ValueError
-        The model has what the header cannot have: another module, two directions, float64, numbers that are not
-        finite, sizes that do not fit. Or `name` is no name of C, or `matmul_precision` is unknown. Nothing is
-        written.
+        The model has what the header cannot have: another module, two directions, float64, numbers that are
+        not finite, sizes that do not fit. Or `name` is no name of C, or `matmul_precision` is unknown.
+        Nothing is written.
     OSError
         The file cannot be written.
 
     Notes
     -----
-    Each step has the bits of ``model.stream()``, with any compiler and on any processor, unless a result is at
-    the edge of underflow. Exceptions are the modules Tanh, Sigmoid, GELU and SiLU, which NumPy computes here: they
-    are equal to within rounding.
+    Each step has the bits of ``model.stream()``, with any compiler and on any processor, unless a result is
+    at the edge of underflow. Exceptions are the modules Tanh, Sigmoid, GELU and SiLU, which NumPy computes
+    here: they are equal to within rounding.
 
     Examples
     --------

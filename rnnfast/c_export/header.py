@@ -53,8 +53,9 @@ def _top(source: Source, model: str, inputs: int, outputs: int) -> str:
  *     NAME_step(&state, {argument + ", y);":<17}reads {reads}, writes y [{outputs}]; they may not overlap
  *     NAME_reset(&state);                before a new sequence
  *
- * All is static: include it in one file of a program. Compile it with optimization, and for a processor with a fused
- * multiply-add (x86: -O3 -mfma, or -O3 -march=native); without one, each is several operations. Results have the same bits. */
+ * All is static: include it in one file of a program. Compile it with optimization, for a processor with a
+ * fused multiply-add (x86: -O3 -mfma, or -O3 -march=native). Without one, each is several operations, with
+ * the same bits. */
 #ifndef NAME_HEADER
 #define NAME_HEADER
 
@@ -106,30 +107,16 @@ def _step(source: Source, inputs: int) -> str:
         lines.append(f"    NAME_set_mode({mode});")
         lines += [f"    {statement}" for _, statement in group]
     lines.append("    NAME_set_mode(before);")
-    unused = [] if source.parts or source.work else ["    (void)s;"]
-    if inputs:
-        return "\n".join(
-            [
-                "/* One step: x [NAME_inputs] IN, y [NAME_outputs] OUT. */",
-                "static inline void NAME_step(NAME_state *s, const float *x, float *y)",
-                "{",
-                *unused,
-                *lines,
-                "}",
-            ]
-        )
-    return "\n".join(
-        [
-            "/* One step: y [NAME_outputs] OUT. The result is 0; -1 if there is no such token, and then nothing is done. */",
-            "static inline int NAME_step(NAME_state *s, int32_t token, float *y)",
-            "{",
-            *unused,
-            "    if (token < 0 || token >= NAME_tokens) return -1;",
-            *lines,
-            "    return 0;",
-            "}",
-        ]
-    )
+    if not source.parts and not source.work:
+        lines.insert(0, "    (void)s;")
+    comment, kind, x = "x [NAME_inputs] IN, y [NAME_outputs] OUT.", "void", "const float *x"
+    if not inputs:
+        comment = "y [NAME_outputs] OUT. Without such a token, the result is -1 and nothing is done; else 0."
+        kind, x = "int", "int32_t token"
+        lines.insert(0, "    if (token < 0 || token >= NAME_tokens) return -1;")
+        lines.append("    return 0;")
+    signature = f"static inline {kind} NAME_step(NAME_state *s, {x}, float *y)"
+    return "\n".join([f"/* One step: {comment} */", signature, "{", *lines, "}"])
 
 
 _END = """\

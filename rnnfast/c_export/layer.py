@@ -1,4 +1,4 @@
-"""One layer of a recurrent module, as the cells write it: its weights in the order of the slots, its products."""
+"""One layer of a recurrent module, as cells write it: weights in the order of the slots, and products."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _STATE_SLOTS = {
 class Layer:
     """Layer `number` of a module; `name` makes names of C from those of the layer.
 
-    The slots of a cell are named by letters, in the order of the table of cells. A GRU's q is the block n of the
-    state's weights.
+    The slots of a cell are named by letters, in the order of the table of cells. A GRU's q is the block n of
+    the state's weights.
     """
 
     def __init__(self, source: Source, module: Recurrent, name: Any, number: int, precision: str) -> None:
@@ -112,7 +112,7 @@ class Layer:
     def projection(self, m: str) -> list[str]:
         """h = W_hr m."""
         source, weight = self.source, self._weights["weight_hr"]
-        self._scratch("gates", self.outputs)
+        self.source.scratch("gates", self.outputs)
         made = product(
             source,
             self._named("weight_hr"),
@@ -137,16 +137,13 @@ class Layer:
     def _named(self, weight: str) -> str:
         return self._name(weight + self._suffix)
 
-    def _scratch(self, name: str, size: int) -> None:
-        self.source.scratch(name, size)
-
     def _from(self, slots: str) -> str:
         """The first of these slots, as a pointer."""
         place = self._slots.index(slots[0])
         return "gates" if place == 0 else f"gates + {f'{place} * ' if place > 1 else ''}units"
 
     def _rows(self, weight: str, slots: str) -> NDArray:
-        """The blocks of a weight or a bias for these slots; with heads, all slots of the first head come first."""
+        """The blocks of a weight or a bias for these slots. With heads, the first head's slots come first."""
         blocks = self._weights[weight].reshape(len(self._blocks), self.heads, self.units // self.heads, -1)
         chosen = blocks[[self._blocks.index("n" if slot == "q" else slot) for slot in slots]]
         return chosen.swapaxes(0, 1).reshape(len(slots) * self.units, -1)
@@ -161,14 +158,12 @@ class Layer:
         given = [(name, slots) for name, slots in names if self.has(name)]
         for name, slots in given:
             places = [self._slots.index(slot) for slot in slots]
-            total.reshape(-1, self.units)[places] = flushed(
-                add(total[places], self._rows(name, slots).reshape(-1, self.units))
-            )
+            total[places] = flushed(add(total[places], self._rows(name, slots).reshape(-1, self.units)))
         return total if given else None
 
     def _start(self, total: NDArray | None) -> list[str]:
         """The slots begin at these sums."""
-        self._scratch("gates", len(self._slots) * self.units)
+        self.source.scratch("gates", len(self._slots) * self.units)
         count = f"{len(self._slots)} * units"
         if total is None:
             return [f"NAME_clear({count}, gates);"]
@@ -216,7 +211,7 @@ class Layer:
     def _normalized(self) -> list[str]:
         """The slots begin at the shifts; the normalized products, times their gains, are added."""
         self.source.need("moments")
-        self._scratch("sums", len(self._of_x) * self.units)
+        self.source.scratch("sums", len(self._of_x) * self.units)
         lines = self._start(self._biases(("ln_ih_bias", "bias_ih"), ("ln_hh_bias", "bias_hh")))
         for part, inner, slots in (("ih", "inputs", self._of_x), ("hh", "outputs", self._of_h)):
             gain = self._rows(f"ln_{part}_weight", slots)

@@ -1,4 +1,4 @@
-"""The modules of a model, one after the other, as calls of C functions; what cannot be exported is refused here."""
+"""The modules of a model as calls of C functions, one after the other; refusals of what C cannot have."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _MODULES = ("residual", "relu", "tanh", "sigmoid", "silu", "gelu")
 
 
 class Source:
-    """Collects what the modules of a model need. In all text, ``NAME_`` stands for the prefix of every name."""
+    """Collects what the modules of a model need. In all text, names begin with ``NAME_``, for the prefix."""
 
     def __init__(self) -> None:
         self.arrays: list[str] = []

@@ -149,8 +149,10 @@ int main(void)
     int wrong = 0, twice = 0;
     for (int n = 0; n < 200000; n++) {
         state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-        const uint32_t high = (uint32_t)(state >> 32), low = (uint32_t)state, small = n % 2 ? 0x20000000u : 0x40000000u;
-        const float a = model_of_bits(0x3f800800u | (high & 0x807ff000u)), b = model_of_bits(0x3f801000u | (low & 0x807fe000u));
+        const uint32_t high = (uint32_t)(state >> 32), low = (uint32_t)state;
+        const uint32_t small = n % 2 ? 0x20000000u : 0x40000000u;
+        const float a = model_of_bits(0x3f800800u | (high & 0x807ff000u));
+        const float b = model_of_bits(0x3f801000u | (low & 0x807fe000u));
         const float c = model_of_bits((high * 2654435761u & 0x807fffffu) | small);
         wrong += model_bits(model_fma(a, b, c)) != model_bits(fmaf(a, b, c));
         twice += model_bits((float)((double)a * b + c)) != model_bits(fmaf(a, b, c));

@@ -1,14 +1,4 @@
-/* ---- exp of any x, and the logarithm of the sigmoid ------------------------------------------------------------------- */
-
-/* 2^n overflows one binade before e^x does, so above 0 half the scale is used and the result is doubled. */
-static inline float NAME_exp(float x)
-{
-    const float below = x < 0.0f ? 0.0f : -1.0f;
-    float shifted;
-    x = 89.0f < x ? 89.0f : x;
-    const float p = NAME_expm1(-88.0f > x ? -88.0f : x, &shifted), scale = NAME_power(NAME_add(shifted, below));
-    return NAME_mul(NAME_fma(scale, p, scale), below < 0.0f ? 2.0f : 1.0f);
-}
+/* ---- The logarithm of the sigmoid -------------------------------------------------------------------------------------- */
 
 /* min(x, 0) - log(1 + z),  z = e^(-|x|),  log(1 + z) = z - (z^2/2 - s (z^2/2 + w R(w))),  s = z / (2 + z),  w = s^2. */
 static inline float NAME_log_sigmoid(float x)

@@ -43,6 +43,7 @@ def _lstm() -> dict[str, Module]:
 def _lstm_norm() -> dict[str, Module]:
     return {
         "lstm_norm": rf.LSTM(5, 17, 2, layer_norm=True, rng=0),
+        "lstm_norm_zoneout": rf.LSTM(5, 17, 2, layer_norm=True, peephole=True, zoneout=(0.1, 0.2), rng=0),
         "lstm_norm_plain": rf.LSTM(5, 3, 2, layer_norm=True, bias=False, rng=0),
         "lstm_norm_all": rf.LSTM(
             5, 9, 2, layer_norm=True, coupled_gates=True, peephole=True, proj_size=4, cell_clip=0.5, rng=0
@@ -55,6 +56,7 @@ def _gru() -> dict[str, Module]:
         "gru_stack": rf.GRU(5, 9, 3, rng=0),
         "gru_plain": rf.GRU(5, 3, bias=False, rng=0),
         "gru_zoneout": rf.GRU(5, 9, 2, zoneout=0.3, rng=0),
+        "gru_norm_zoneout": rf.GRU(5, 9, layer_norm=True, zoneout=0.2, rng=0),
         "gru_norm": rf.GRU(5, 17, 2, layer_norm=True, rng=0),
         "gru_before": rf.GRU(5, 9, 2, reset_after=False, rng=0),
         "gru_before_plain": rf.GRU(5, 3, bias=False, reset_after=False, rng=0),

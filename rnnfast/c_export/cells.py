@@ -78,7 +78,9 @@ def _lstm(layer: Layer) -> list[str]:
     last = [_output(layer, m, "o", "c_new")]
     if layer.normed:
         o = layer.gate("o")
-        last = [f"{o} = o;", "}", *layer.normalized_c(), UNITS, _output(layer, m, o, "sums[j]")]
+        kept = [f"{layer.gate('i')} = c_new;"] if layer.zones("c") else []  # N(c) reads c before zoneout
+        normal = layer.normalized_c("gates" if kept else "c")
+        last = [f"{o} = o;", *kept, "}", *normal, UNITS, _output(layer, m, o, "sums[j]")]
     return [*layer.preactivations(), *lines, *last, "}", *(layer.projection(m) if m else [])]
 
 

@@ -75,9 +75,13 @@ class Layer:
         """A weight that multiplies element by element, as an array of C."""
         return self.source.array(self._named(weight), self._weights[weight], f"[{self.units}]")
 
+    def zones(self, part: str) -> bool:
+        """Whether a part of the state has zoneout."""
+        return self._rates[part] > 0
+
     def zoned(self, part: str, x: str, before: str) -> str:
         """A part of the state after a step that computes x."""
-        if not self._rates[part]:
+        if not self.zones(part):
             return x
         self.source.need("zoneout")
         return f"NAME_zoned({literal(self._rates[part])}, {before}, {x})"
@@ -127,10 +131,10 @@ class Layer:
         loop = "for (int j = 0; j < outputs; j++) {"
         return ["NAME_clear(outputs, gates);", made, loop, self.store_h("gates[j]"), "}"]
 
-    def normalized_c(self) -> list[str]:
-        """sums = N(c) gain + shift."""
+    def normalized_c(self, c: str) -> list[str]:
+        """sums = N(c) gain + shift, from the units of c."""
         gain, shift = (self.vector(f"ln_c_{name}") for name in ("weight", "bias"))
-        return [f"NAME_copy(units, {shift}, sums);", f"NAME_normalize(units, c, {gain}, sums);"]
+        return [f"NAME_copy(units, {shift}, sums);", f"NAME_normalize(units, {c}, {gain}, sums);"]
 
     # How they are made
 

@@ -4,7 +4,7 @@ PYTHON ?= python
 PARALLEL = $(addprefix tests/modules/test_,$(addsuffix .py,arguments embedding frozen layer_dropout layer_results layer_tapes \
 	linear members sequential stream))
 
-.PHONY: build test lint doctest docs bench cells accuracy coverage deep reliability asan tsan fuzz neon wheels parallel \
+.PHONY: build test lint doctest docs bench cells accuracy coverage deep reliability asan tsan fuzz neon embedded wheels parallel \
 	freethreaded clean
 
 build:  ## compile and install in place, with all that developing needs
@@ -72,6 +72,10 @@ fuzz:  ## mutated files for every reader, then libFuzzer (clang, libclang-rt) ov
 
 neon:  ## the NEON kernels, cross-compiled and run under qemu-user
 	$(MAKE) -j2 -C tests/neon check-neon
+
+embedded:  ## exported headers on a Cortex-M3 and M4 under qemu, and in WebAssembly. Debian: gcc-arm-none-eabi
+	# libnewlib-arm-none-eabi qemu-system-arm; PyPI: ziglang wasmtime. What is absent is skipped, and named
+	$(PYTHON) -m pytest -rs tests/c_export -k "cortex or webassembly"
 
 wheels:  ## the source distribution and the wheels of Linux, in dist/; TARGETS="x86_64-gnu …" builds some of them
 	.ci/wheels $(TARGETS)

@@ -37,6 +37,7 @@ from rnnfast.threadpools import follow_threadpoolctl as _follow_threadpoolctl
 
 if TYPE_CHECKING:
     from rnnfast import baselines, reference, series, text
+    from rnnfast.c_export import export_c
     from rnnfast.nn import init, losses, optim, schedules
     from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
@@ -70,6 +71,7 @@ _ON_FIRST_USE = {
     "clip_grad_norm": "rnnfast.nn.clip",
     "clip_grad_value": "rnnfast.nn.clip",
     "count_parameters": "rnnfast.nn.count",
+    "export_c": "rnnfast.c_export",
     "fit": "rnnfast.training",
     "init": "rnnfast.nn.init",
     "load": "rnnfast.training",
@@ -123,6 +125,7 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "count_parameters",
+    "export_c",
     "fit",
     "functional",
     "get_include",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ import rnnfast as rf
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SHORT = {  # arguments, and what the output must match
+    "c_header": (["--updates", "40"], r"int8 .* the bits of the stream"),
     "adding_problem": (["--steps", "20", "--cell", "gru", "--seconds", "60"], r"gru +solved"),
     "character_model": (["{text}"], r"epoch 3: 0\.[01]"),
     "copy_memory": (
@@ -62,6 +64,8 @@ def test_it_learns(name, tmp_path):
     for package in NEEDS.get(name, []):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
+    if name == "c_header" and shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
     arguments, words = SHORT[name]
     text = tmp_path / "text.txt"
     text.write_text("what is written twice is easily read twice. " * 800)

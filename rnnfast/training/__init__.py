@@ -2,7 +2,8 @@
 
 from rnnfast.training.bptt import truncated_bptt
 from rnnfast.training.checkpoint import load, model_arrays, read_checkpoint, save, write_checkpoint
-from rnnfast.training.fit import evaluate, fit
+from rnnfast.training.evaluation import evaluate
+from rnnfast.training.fit import fit
 from rnnfast.training.grad import loss_and_grad
 from rnnfast.training.gradcheck import check_gradients
 from rnnfast.training.history import History

@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast import checks
-from rnnfast.nn import losses
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
 from rnnfast.training.batches import Source, seed_of_shard

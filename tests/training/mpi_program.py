@@ -1,4 +1,4 @@
-"""A worker of an MPI program: it trains a small classifier, and prints the checksum of its weights.
+"""A worker of an MPI program: it trains a small classifier, and worker 0 prints the checksums of all weights.
 
 Arguments: a checkpoint to write or "", one to resume from or "", and what worker 1 does at step 5: "kill"
 itself, "raise" an error, "interrupt" itself by Ctrl-C, or "" nothing.
@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import numpy as np
 from models import weights_of
 from training.runs import classifier, fit_quietly, labelled
 
@@ -57,5 +58,7 @@ if __name__ == "__main__":
     rf.set_num_threads(1)
     workers = mpi()
     line = train(workers, *sys.argv[1:])
+    lines = workers.allgather([np.frombuffer(line.encode(), np.uint8)])
     workers.barrier()
-    print(line, flush=True)
+    if workers.rank == 0:  # lines of several processes may be mixed up
+        print(*(text.tobytes().decode() for (text,) in lines), sep="\n")

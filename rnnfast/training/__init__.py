@@ -10,11 +10,14 @@ from rnnfast.training.history import History
 from rnnfast.training.probe import probe
 from rnnfast.training.quantization import ModuleDifference, quantization_error
 from rnnfast.training.run import Run
+from rnnfast.training.sweep import Sweep, SweepRow, sweep
 
 __all__ = [
     "History",
     "ModuleDifference",
     "Run",
+    "Sweep",
+    "SweepRow",
     "check_gradients",
     "evaluate",
     "fit",
@@ -25,6 +28,7 @@ __all__ = [
     "quantization_error",
     "read_checkpoint",
     "save",
+    "sweep",
     "truncated_bptt",
     "write_checkpoint",
 ]

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from rnnfast.training.gradcheck import check_gradients
     from rnnfast.training.probe import probe
     from rnnfast.training.quantization import quantization_error
+    from rnnfast.training.sweep import sweep
 
 # name -> (module that has it, or is it)
 _ON_FIRST_USE = {
@@ -86,6 +87,7 @@ _ON_FIRST_USE = {
     "save": "rnnfast.training",
     "schedules": "rnnfast.nn.schedules",
     "series": "rnnfast.series",
+    "sweep": "rnnfast.training",
     "text": "rnnfast.text",
     "truncated_bptt": "rnnfast.training",
     "unpack_sequences": "rnnfast.recurrent.ragged",
@@ -145,6 +147,7 @@ __all__ = [
     "series",
     "set_num_threads",
     "show_config",
+    "sweep",
     "text",
     "truncated_bptt",
     "unpack_sequences",

@@ -21,8 +21,10 @@ from rnnfast.series import tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 OPTIONAL = {
+    "joblib",
     "keras",
     "matplotlib",
+    "mpi4py",
     "onnx",
     "onnxruntime",
     "pandas",
@@ -98,9 +100,9 @@ def test_baselines_gathers_names_of_series_and_text():
     assert set(rf.baselines.__all__) <= {*rf.series.__all__, *rf.text.__all__}
 
 
-@pytest.mark.parametrize("bridge", ["keras", "onnx", "safetensors", "sklearn", "torch"])
+@pytest.mark.parametrize("bridge", ["distributed", "keras", "onnx", "safetensors", "sklearn", "torch"])
 def test_the_api_has_every_public_name_of_a_bridge(bridge):
-    if bridge != "keras":  # which needs no Keras
+    if bridge not in ("distributed", "keras"):  # whose import needs no package
         pytest.importorskip(bridge)
     module = import_module(f"rnnfast.{bridge}")
     assert not undocumented({f"{module.__name__}.{name}" for name in module.__all__})

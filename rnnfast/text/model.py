@@ -19,7 +19,7 @@ from rnnfast.text.alphabets import ALPHABETS, Alphabet, restored
 from rnnfast.text.network import CELLS, NOISE, REGULARIZED, name_of, network, parameters_at_least
 from rnnfast.text.reading import streams
 from rnnfast.training.checkpoint import PRECISIONS, model_arrays, precisions_of, read_checkpoint, save
-from rnnfast.training.fit import evaluate
+from rnnfast.training.evaluation import evaluate
 
 __all__ = ["KIND", "TextBeam", "TextModel", "build", "load"]
 

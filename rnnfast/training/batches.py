@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -23,7 +23,7 @@ from rnnfast.training.grad import (
     within_lengths,
 )
 
-__all__ = ["Batch", "Source", "source"]
+__all__ = ["Batch", "Shards", "Source", "seed_of_shard", "source"]
 
 
 class Batch:
@@ -31,9 +31,17 @@ class Batch:
 
     last = True
 
-    def __init__(self, model: Module, x: Any, targets: Any, keywords: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: Module,
+        x: Any,
+        targets: Any,
+        keywords: dict[str, Any],
+        axes: tuple[int, int] | None = None,
+    ) -> None:
         self.x, self.given, self.keywords = x, targets, keywords
         self._model = model
+        self._axes = axes
 
     @property
     def targets(self) -> int:
@@ -43,16 +51,74 @@ class Batch:
     @property
     def weight(self) -> int | float:
         """The number of targets that the loss is the mean of, or the sum of their weights."""
-        mask = within_lengths(self._model, self.x, self.keywords.get("lengths"), self.keywords.get("mask"))
-        return counted(self.given, mask, self.keywords.get("weights"))
+        return counted(*self.wanted)
 
-    def loss_and_grad(self, loss: Loss, state: Any) -> tuple[float, Any]:
-        """Add the gradients: the loss, and the final state."""
-        return loss_and_grad(self._model, loss, self.x, self.given, state, **self.keywords)
+    @property
+    def wanted(self) -> tuple[Any, Any, Any]:
+        """The targets, the mask of those that count, and their weights."""
+        given = self.keywords
+        kept = within_lengths(self._model, self.x, given.get("lengths"), given.get("mask"))
+        return self.given, kept, given.get("weights")
+
+    def windows(self, k1: int, k2: int) -> list[Window]:
+        """All steps, k1 by k1, with gradients that go back k2 steps."""
+        return Sequences(self._model, self.x, self.given, dict(self.keywords)).windows(k1, k2)
+
+    def shards(self, count: int, own: range) -> list[Batch | None]:
+        """Those shards of `own`, of `count` into which the batch is cut by place; None where one is empty."""
+        x, targets = checks.as_array("x", self.x), _to_cut(self.given)
+        axes = _axes_of_given(self._model, x, targets) if self._axes is None else self._axes
+        B = _sequences("x", x, axes[0])
+        keywords = _keywords_to_cut(self.keywords, axes, B)
+        if _sequences("targets", targets, axes[1]) != B:
+            came = len(targets) if isinstance(targets, (list, tuple)) else f"shape {targets.shape}"
+            raise ValueError(f"targets: expected {B} sequences along axis {axes[1]}, as x has, got {came}")
+        seed = keywords.pop("rng", None)
+        checks.check_rng(seed)
+        seed = None if seed is None else checks.seed(seed)
+        cut: list[Batch | None] = []
+        for shard in own:
+            rows = slice(shard * B // count, (shard + 1) * B // count)
+            if rows.start == rows.stop:
+                cut.append(None)
+                continue
+            part = _cut_batch(x, targets, keywords, axes, rows)
+            if seed is not None:
+                part[2]["rng"] = seed_of_shard(seed, shard)
+            cut.append(Batch(self._model, *part, axes))
+        return cut
+
+    def loss_and_grad(
+        self, loss: Loss, state: Any, grads: dict[str, np.ndarray] | None = None
+    ) -> tuple[float, Any]:
+        """Add the gradients, into `grads` if it is given: the loss, and the final state."""
+        keywords = self.keywords if grads is None else {**self.keywords, "grads": grads}
+        return loss_and_grad(self._model, loss, self.x, self.given, state, **keywords)
 
     def evaluate(self, loss: Loss, state: Any) -> tuple[float, Any]:
         """The loss and the final state."""
         return evaluate_loss(self._model, loss, self.x, self.given, state, **self.keywords)
+
+
+class Shards:
+    """One update over sequences that are cut into shards by place.
+
+    Attributes
+    ----------
+    parts : list of Batch or Window or None
+        The shards of this worker; None where one is empty.
+    last : bool
+        It ends where the sequences end.
+    """
+
+    def __init__(self, parts: Sequence[Batch | Window | None], last: bool = True) -> None:
+        self.parts = parts
+        self.last = last
+
+
+def seed_of_shard(seed: int, shard: int) -> int:
+    """The seed of the masks of a shard; shard 0 has that of the whole batch."""
+    return int(np.random.default_rng([seed, shard]).integers(2**63)) if shard else seed
 
 
 class Source:
@@ -72,9 +138,7 @@ class Source:
     once = False
     shuffle = False
 
-    def epoch(
-        self, number: int, start: int = 0, rng: np.random.Generator | None = None
-    ) -> Iterator[Batch] | Iterator[Window]:
+    def epoch(self, number: int, start: int = 0, rng: np.random.Generator | None = None) -> Iterator[Any]:
         """What an epoch's updates are made from, one by one, from the given one on.
 
         The sequences are shuffled by `rng`, if it is given.
@@ -97,7 +161,6 @@ class _Arrays(Source):
         self._model = model
         self.x, self.targets, self.keywords = x, targets, keywords
         self._axes = axes
-        self._cut_along = {"lengths": 0, "reset": axes[0], "mask": axes[1], "weights": axes[1]}
         self._rows = x.shape[axes[0]]
         self._size = min(batch_size or self._rows, self._rows)
         self.count = -(-self._rows // self._size)
@@ -108,19 +171,30 @@ class _Arrays(Source):
         for low in range(start * self._size, self._rows, self._size):
             rows = slice(low, low + self._size)
             chosen = rows if order is None else order[rows]
-            x, targets = (
-                _cut(array, axis, chosen)
-                for array, axis in zip((self.x, self.targets), self._axes, strict=True)
-            )
-            keywords = {
-                name: _cut(value, self._cut_along[name], chosen) if name in self._cut_along else value
-                for name, value in self.keywords.items()
-            }
-            yield Batch(self._model, x, targets, keywords)
+            part = _cut_batch(self.x, self.targets, self.keywords, self._axes, chosen)
+            yield Batch(self._model, *part, self._axes)
 
 
-def _cut(array: NDArray, axis: int, chosen: slice | NDArray) -> NDArray:
-    """The chosen sequences along an axis."""
+def _cut_batch(
+    x: NDArray, targets: Any, keywords: Mapping[str, Any], axes: tuple[int, int], chosen: slice | NDArray
+) -> tuple[NDArray, Any, dict[str, Any]]:
+    """The chosen sequences of x and targets, and of those keywords that have an entry for each."""
+    along = _cut_along(axes)
+    own = {
+        name: _cut(value, along[name], chosen) if name in along else value for name, value in keywords.items()
+    }
+    return _cut(x, axes[0], chosen), _cut(targets, axes[1], chosen), own
+
+
+def _cut_along(axes: tuple[int, int]) -> dict[str, int]:
+    """The batch axis of each keyword that is cut with the sequences."""
+    return {"lengths": 0, "reset": axes[0], "mask": axes[1], "weights": axes[1]}
+
+
+def _cut(array: Any, axis: int, chosen: slice | NDArray) -> Any:
+    """The chosen sequences along an axis; a list has them along its own."""
+    if isinstance(array, (list, tuple)):
+        return array[chosen]
     if isinstance(chosen, slice):
         return array[(slice(None),) * axis + (chosen,)]
     return array.take(chosen, axis)
@@ -129,9 +203,10 @@ def _cut(array: NDArray, axis: int, chosen: slice | NDArray) -> NDArray:
 class _Given(Source):
     """The caller's own batches."""
 
-    def __init__(self, model: Module, name: str, data: Any) -> None:
+    def __init__(self, model: Module, name: str, data: Any, axes: tuple[int, int] | None) -> None:
         self._model = model
         self._name = name
+        self._axes = axes
         self._data = data
         self.count = len(data) if hasattr(data, "__len__") else None
         self.once = hasattr(data, "__next__")
@@ -148,22 +223,50 @@ class _Given(Source):
             if keywords and not isinstance(keywords[0], Mapping):
                 came = type(keywords[0]).__name__
                 raise TypeError(f"{self._name}: expected the keywords of a batch as a dict, got {came}")
-            yield Batch(self._model, x, targets, dict(*keywords))
+            yield Batch(self._model, x, targets, dict(*keywords), self._axes)
 
 
 class _Windows(Source):
     """The batches of another source, window by window along their time: an update after k1 steps."""
 
-    def __init__(self, model: Module, batches: _Arrays | _Given, k1: int, k2: int, count: int | None) -> None:
-        self._model = model
+    def __init__(self, batches: _Arrays | _Given, k1: int, k2: int, count: int | None) -> None:
         self._batches = batches
         self._k1, self._k2 = k1, k2
         self.count, self.once, self.shuffle = count, batches.once, batches.shuffle
 
     def epoch(self, number: int, start: int = 0, rng: np.random.Generator | None = None) -> Iterator[Window]:
         for batch in self._batches.epoch(number, 0, rng):
-            windows = Sequences(self._model, batch.x, batch.given, batch.keywords).windows(self._k1, self._k2)
+            windows = batch.windows(self._k1, self._k2)
             yield from windows[start:]
+            start = max(0, start - len(windows))
+
+
+class _InShards(Source):
+    """The batches of another source, whole or window by window, cut into shards."""
+
+    def __init__(
+        self,
+        batches: _Arrays | _Given,
+        truncate: tuple[int, int] | None,
+        count: int | None,
+        shards: int,
+        own: range,
+    ) -> None:
+        self._batches = batches
+        self._truncate = truncate
+        self._shards, self._own = shards, own
+        self.count, self.once, self.shuffle = count, batches.once, batches.shuffle
+
+    def epoch(self, number: int, start: int = 0, rng: np.random.Generator | None = None) -> Iterator[Shards]:
+        for batch in self._batches.epoch(number, 0 if self._truncate else start, rng):
+            parts = batch.shards(self._shards, self._own)
+            if self._truncate is None:
+                yield Shards(parts)
+                continue
+            windows = batch.windows(*self._truncate)
+            cut = [None if part is None else part.windows(*self._truncate) for part in parts]
+            for place, window in enumerate(windows[start:], start):
+                yield Shards([None if part is None else part[place] for part in cut], window.last)
             start = max(0, start - len(windows))
 
 
@@ -177,6 +280,8 @@ def source(
     stateful: bool,
     truncate: tuple[int, int] | None,
     shuffle: bool | None = False,
+    shards: int = 1,
+    own: range = range(1),
 ) -> Source:
     """The updates of `data`; `name` is what errors call it.
 
@@ -185,18 +290,21 @@ def source(
     module that has this attribute decides) and for a model without recurrent layers; targets have the same
     axis where they begin with x's first two axes, and axis 0 where they do not or the model holds a `Last`:
     there is one for each sequence then. With ``truncate=(k1, k2)`` the batches are cut into windows of k1
-    steps.
+    steps. With more than one of `shards`, an update has those of them that are in `own`.
     """
     batches = _batches(name, data, model, batch_size, axes, stateful, shuffle)
-    if truncate is None:
-        return batches
-    if not isinstance(truncate, (tuple, list)) or len(truncate) != 2:
-        raise TypeError(f"truncate: expected (k1, k2), got {truncate!r}")
-    check_windows(model, *truncate)
-    count = None
-    if isinstance(batches, _Arrays) and batches.count is not None:
-        count = batches.count * len(Sequences(model, batches.x, batches.targets, {}).windows(*truncate))
-    return _Windows(model, batches, *truncate, count)
+    count = batches.count
+    if truncate is not None:
+        if not isinstance(truncate, (tuple, list)) or len(truncate) != 2:
+            raise TypeError(f"truncate: expected (k1, k2), got {truncate!r}")
+        check_windows(model, *truncate)
+        if isinstance(batches, _Arrays) and count is not None:
+            count *= len(Sequences(model, batches.x, batches.targets, {}).windows(*truncate))
+        else:
+            count = None
+    if shards > 1:
+        return _InShards(batches, truncate, count, shards, own)
+    return batches if truncate is None else _Windows(batches, *truncate, count)
 
 
 def _batches(
@@ -222,7 +330,7 @@ def _batches(
                 f"{name}: expected a pair of arrays (x, targets), or with keywords (x, targets, {{...}}), an "
                 f"iterable of batches, or a function from the epoch to one, got {type(data).__name__}"
             )
-        return _Given(model, name, data)
+        return _Given(model, name, data, axes if axes is None else _checked_axes(axes))
 
     x, targets = checks.as_array(f"{name}[0]", data[0]), checks.as_array(f"{name}[1]", data[1])
     axes = _batch_axes(model, x, targets) if axes is None else _checked_axes(axes)
@@ -287,6 +395,44 @@ def _checked_keywords(
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name}[2]: {error}") from error
     return keywords
+
+
+def _to_cut(targets: Any) -> Any:
+    """Targets as an array, or as a list of arrays: one for each sequence."""
+    is_list = isinstance(targets, (list, tuple)) and any(isinstance(each, np.ndarray) for each in targets)
+    return targets if is_list else checks.as_array("targets", targets)
+
+
+def _sequences(name: str, array: Any, axis: int) -> int:
+    """The number of sequences along an axis; a list has them along its own."""
+    if isinstance(array, (list, tuple)):
+        return len(array)
+    if not 0 <= axis < array.ndim:
+        raise ValueError(f"{name}: expected a batch axis {axis}, got shape {array.shape}")
+    return array.shape[axis]
+
+
+def _keywords_to_cut(keywords: Mapping[str, Any], axes: tuple[int, int], B: int) -> dict[str, Any]:
+    """The keywords of a batch, those that are cut with its B sequences as arrays that fit."""
+    if keywords.get("grads") is not None:
+        raise ValueError("grads: expected none where batches are cut into shards, got one")
+    given = {name: value for name, value in keywords.items() if value is not None}
+    for name, axis in _cut_along(axes).items():
+        if name in given:
+            given[name] = array = checks.as_array(name, given[name])
+            if axis >= array.ndim or array.shape[axis] != B:
+                raise ValueError(
+                    f"{name}: expected {B} sequences along axis {axis}, as x has, got shape {array.shape}"
+                )
+    return given
+
+
+def _axes_of_given(model: Module, x: NDArray, targets: Any) -> tuple[int, int]:
+    """The batch axes of a batch of the caller's own."""
+    recurrent = any(hasattr(module, "batch_first") for module in model.modules())
+    if recurrent and x.ndim < (3 if x.dtype.kind == "f" else 2):
+        raise ValueError(f"x: expected a batch of sequences, which shards are cut from, got shape {x.shape}")
+    return _batch_axes(model, x, np.empty(0) if isinstance(targets, (list, tuple)) else targets)
 
 
 def _batch_axes(model: Module, x: NDArray, targets: NDArray) -> tuple[int, int]:

@@ -220,17 +220,25 @@ class Window:
     @property
     def targets(self) -> int:
         """The number of targets."""
-        return int(np.size(self._data.wanted(self._begin, self._end)[0]))
+        return int(np.size(self.wanted[0]))
 
     @property
     def weight(self) -> int | float:
         """The number of targets that the loss is the mean of, or the sum of their weights."""
-        return counted(*self._data.wanted(self._begin, self._end))
+        return counted(*self.wanted)
 
-    def run(self, loss: Loss, state: Any) -> tuple[float, Any, Any]:
+    @property
+    def wanted(self) -> tuple[Any, Any, Any]:
+        """The targets, the mask of those that count, and their weights."""
+        return self._data.wanted(self._begin, self._end)
+
+    def run(
+        self, loss: Loss, state: Any, grads: dict[str, np.ndarray] | None = None
+    ) -> tuple[float, Any, Any]:
         """Add the gradients of a run from the state at its start.
 
-        Returns the loss, the state where the next window's run starts, and the state after the last step.
+        They go into `grads`, or without it into the parameters. Returns the loss, the state where the next
+        window's run starts, and the state after the last step.
         """
         data, model = self._data, self._data.model
         own = data.steps(self._begin - self._start, self._end - self._start)
@@ -242,22 +250,25 @@ class Window:
             y, states[s1], tape = run_forward(model, x, states[s0], **keywords)
             passes.append((s0 - self._start, s1 - self._start, y, tape))
         y = passes[0][2] if len(passes) == 1 else np.concatenate([y for *_, y, _ in passes], data.axis)
-        value, dy = apply_loss(loss, y[own], *data.wanted(self._begin, self._end))
+        value, dy = apply_loss(loss, y[own], *self.wanted)
         if self._start < self._begin:  # the steps before the window have no loss of their own
             dy_own, dy = dy, np.zeros(y.shape, y.dtype)
             dy[own] = dy_own
         dstate = None
         for s0, s1, _, tape in reversed(passes):
-            _, dstate = run_backward(model, tape, dy[data.steps(s0, s1)], dstate, input_grad=False)
+            share = dy[data.steps(s0, s1)]
+            _, dstate = run_backward(model, tape, share, dstate, input_grad=False, grads=grads)
         return value, states[self._following], states[self._end]
 
-    def loss_and_grad(self, loss: Loss, state: Any) -> tuple[float, Any]:
+    def loss_and_grad(
+        self, loss: Loss, state: Any, grads: dict[str, np.ndarray] | None = None
+    ) -> tuple[float, Any]:
         """Add the gradients: the loss, and the state that what comes next begins with."""
-        value, following, final = self.run(loss, state)
+        value, following, final = self.run(loss, state, grads)
         return value, final if self.last else following
 
     def evaluate(self, loss: Loss, state: Any) -> tuple[float, Any]:
         """The loss of the window's own steps from the state before them, and the state after them."""
         x, given = self._data.inputs(self._begin, self._end)
         y, state = evaluate(self._data.model, x, state, **evaluation_only(self._data.keywords), **given)
-        return apply_loss(loss, y, *self._data.wanted(self._begin, self._end))[0], state
+        return apply_loss(loss, y, *self.wanted)[0], state

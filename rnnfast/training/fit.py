@@ -15,19 +15,21 @@ from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
 from rnnfast.nn.schedules import Plateau, Schedule
-from rnnfast.training.batches import Batch, Source, source
-from rnnfast.training.bptt import Window
+from rnnfast.training.batches import Source, source
 from rnnfast.training.grad import Loss, as_loss, check_model
 from rnnfast.training.history import History
 from rnnfast.training.interrupts import Interrupts
 from rnnfast.training.progress import Progress, check_progress, describe_loss, shown
 from rnnfast.training.run import Run
+from rnnfast.training.shards import Sharded, Whole, own_shards, share_run
+from rnnfast.training.team import Communicator, Team, joined
 
-__all__ = ["evaluate", "fit"]
+__all__ = ["fit"]
 
 _SAVE_SECONDS = 600.0  # between checkpoints within an epoch
 
 
+@joined
 def fit(
     model: Module,
     loss: Loss,
@@ -53,6 +55,8 @@ def fit(
     progress: Progress = True,
     rng: Any = None,
     axes: tuple[int, int] | None = None,
+    shards: int = 1,
+    comm: Communicator | None = None,
 ) -> History:
     """Train a model.
 
@@ -127,7 +131,14 @@ def fit(
     rng : int, numpy.random.Generator or None
         Seeds the order of the sequences. (Masks of dropout have the seeds that their modules were made with.)
     axes : (int, int), optional
-        The batch axis of x and that of targets, when arrays are given.
+        The batch axis of x and that of targets, when arrays are given, or batches of your own with `shards`.
+    shards : int, default 1
+        How many shards each batch is cut into, by place. The gradient is the sum of theirs, each times its
+        part of what counts in the mean loss. A multiple of the number of workers.
+    comm : Communicator, optional
+        Shares the shards among workers, as that of :func:`rnnfast.distributed.mpi` does: the model has the
+        same bits for any number of them. Each calls `fit` with the same model, data and arguments, and each
+        calls its `callbacks`. The first one writes files, shows the progress and decides on `minutes`.
 
     Returns
     -------
@@ -141,6 +152,8 @@ def fit(
         An argument that cannot be, before anything is written.
     FloatingPointError
         A loss or gradient norm that is not finite, before the update it would have led to.
+    WorkerError
+        Another worker ended with an error, or the workers do not have the same data.
 
     Examples
     --------
@@ -165,6 +178,7 @@ def fit(
 
             rf.fit(model, loss, data, optimizer, epochs=20, progress=show)
     """
+    team = checks.instance("comm", comm, Team)  # `joined` made it
     check_model(model)
     loss = as_loss(loss)
     if not isinstance(optimizer, Optimizer):
@@ -204,11 +218,15 @@ def fit(
         raise TypeError(f"metadata: expected a mapping, got {type(metadata).__name__}")
     if metadata is not None and "fit" in metadata:
         raise ValueError('metadata: expected other keys than "fit", which holds the run itself')
+    shards = checks.positive("shards", shards)
+    own = own_shards(shards, team)
     keywords: dict[str, Any] = {
         "batch_size": batch_size,
         "axes": axes,
         "stateful": stateful,
         "truncate": truncate,
+        "shards": shards,
+        "own": own,
     }
     train = source("data", data, model, shuffle=shuffle, **keywords)
     held_out = None if validation is None else source("validation", validation, model, **keywords)
@@ -229,17 +247,22 @@ def fit(
         "axes": None if axes is None else list(map(int, axes)),
         "clip_norm": clip_norm,
         "clip_value": clip_value,
+        "shards": shards,
     }
+    if team.rank > 0:
+        checkpoint, progress, minutes = None, False, None
 
     run = Run(model, optimizer, seed, epochs, train.count, settings, plateau)
     if plateau is not None:
         plateau.reset()
-    if resume is not None:
+    if resume is not None and team.rank == 0:
         run.resume(resume)
+    share_run(team, run, {**settings, "patience": patience, "validation": held_out and held_out.count})
     with Interrupts() as interrupts, shown(progress, describe, minutes) as showing:
         loop = _Loop(
             run,
-            loss,
+            Whole(model, loss) if shards == 1 else Sharded(model, loss, team, own, optimizer),
+            team,
             train,
             held_out,
             interrupts,
@@ -259,70 +282,15 @@ def fit(
             except KeyboardInterrupt:
                 run.history.stopped = "interrupted"
             interrupts.hold()
+            if run.history.interrupted:
+                team.interrupt()
             loop.finish()
+            team.compare_parameters("the end", model)
             if interrupts.release():
                 run.history.stopped = "interrupted"
         finally:
             optimizer.lr = run.base_lr
     return run.history
-
-
-def evaluate(
-    model: Module,
-    loss: Loss,
-    data: Any,
-    *,
-    batch_size: int | None = 32,
-    stateful: bool = False,
-    truncate: tuple[int, int] | None = None,
-    axes: tuple[int, int] | None = None,
-) -> float:
-    """The mean loss over all batches, each weighted by its targets: those its mask keeps, or their weights.
-
-    Parameters
-    ----------
-    model, loss, data, batch_size, stateful, truncate, axes
-        As for :func:`fit`. The model evaluates: no dropout, nothing saved.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    TypeError, ValueError
-        An argument that cannot be, or data without any target.
-
-    Examples
-    --------
-    >>> import numpy as np, rnnfast as rf
-    >>> from rnnfast.training.fit import evaluate
-    >>> model = rf.Linear(2, 1, rng=0)
-    >>> x = np.zeros((100, 2), np.float32)
-    >>> bool(np.isclose(evaluate(model, rf.losses.mse, (x, model(x)[0] + 2)), 4.0))
-    True
-    """
-    check_model(model)
-    loss = as_loss(loss)
-    checks.flag("stateful", stateful)
-    updates = source(
-        "data", data, model, batch_size=batch_size, axes=axes, stateful=stateful, truncate=truncate
-    )
-    return _mean_loss("data", loss, updates, 0, stateful)
-
-
-def _mean_loss(name: str, loss: Loss, updates: Source, epoch: int, stateful: bool) -> float:
-    total, weight = 0.0, 0.0
-    state: Any = None
-    for update in updates.epoch(epoch):
-        value, state = update.evaluate(loss, state)
-        if update.last and not stateful:
-            state = None
-        total += value * update.weight
-        weight += update.weight
-    if weight == 0:
-        raise ValueError(f"{name}: expected at least one target, got none")
-    return total / weight
 
 
 class _Loop:
@@ -331,7 +299,8 @@ class _Loop:
     def __init__(
         self,
         run: Run,
-        loss: Loss,
+        updates: Whole,
+        team: Team,
         train: Source,
         held_out: Source | None,
         interrupts: Interrupts,
@@ -347,7 +316,8 @@ class _Loop:
         watchers: Sequence[Callable[[Run], object]],
     ) -> None:
         self._run = run
-        self._loss = loss
+        self._updates = updates
+        self._team = team
         self._train = train
         self._held_out = held_out
         self._interrupts = interrupts
@@ -369,7 +339,7 @@ class _Loop:
         run = self._run
         self._emit("start")
         while True:
-            if run.stopping:
+            if self._team.agree(f"the start of epoch {run.epoch}", "callback" if run.stopping else ""):
                 return "callback"
             if run.epochs is not None and run.epoch >= run.epochs:
                 return "epochs"
@@ -384,6 +354,7 @@ class _Loop:
             if reason and run.batch != run.batches:
                 return reason
             with self._interrupts.held():
+                self._team.compare_parameters(f"the end of epoch {run.epoch}", run.model)
                 run.end_epoch()
             self._save()
             self._emit("epoch")
@@ -408,28 +379,27 @@ class _Loop:
         for update in self._train.epoch(run.epoch, run.batch, order):
             self._step(update)
             self._emit("step")
-            if run.stopping:
-                return "callback"
-            if run.seconds >= self._limit:
-                return "minutes"
+            reason = "callback" if run.stopping else "minutes" if run.seconds >= self._limit else ""
+            if reason := self._team.agree(f"the end of step {run.step}", reason):
+                return reason
             if run.seconds - self._saved_at >= _SAVE_SECONDS:
                 self._save()
         return ""
 
-    def _step(self, update: Batch | Window) -> None:
+    def _step(self, update: Any) -> None:
         run, model, optimizer = self._run, self._run.model, self._run.optimizer
         if self._schedule is not None:
             optimizer.lr = run.base_lr * checks.at_least_zero("schedule", self._schedule(run.step))
         model.zero_grad()
-        value, state = update.loss_and_grad(self._loss, run.state)
-        value = float(value)
-        self._refuse_unless_finite("loss", value)
-        self._clip()
-        weight, goes_on = update.weight, self._stateful or not update.last
+        carry = self._stateful or not update.last
+        found = self._updates.gradients(f"step {run.step}", update, run.state, carry)
         with self._interrupts.held():
-            if weight:
+            done = self._updates.combined(found)
+            self._refuse_unless_finite("loss", done.loss)
+            self._clip()
+            if done.weight:
                 optimizer.step()
-            run.advance(value, weight, update.targets, state if goes_on else None)
+            run.advance(*done)
 
     def _clip(self) -> None:
         """Bound the gradients by what is given; an error where they are not finite."""
@@ -453,9 +423,10 @@ class _Loop:
             return
         run = self._run
         began = run.seconds
-        value = _mean_loss("validation", self._loss, self._held_out, run.epoch, self._stateful)
-        run.paused += run.seconds - began
+        found = self._updates.losses("validation", self._held_out, run.epoch, self._stateful)
         with self._interrupts.held():
+            value = self._updates.mean("validation", found)
+            run.paused += run.seconds - began
             run.judge(value)
             self._validated_step = run.step
             self._saved_step = -1

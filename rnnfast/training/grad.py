@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -21,6 +22,7 @@ __all__ = [
     "check_keywords",
     "check_model",
     "counted",
+    "counted_by",
     "evaluate_loss",
     "evaluation_only",
     "is_batch_first",
@@ -34,6 +36,7 @@ _looked_at: WeakSet[Module] = WeakSet()  # models whose first batch has been sea
 
 Loss = Callable[..., tuple[float, np.ndarray]] | str
 
+_IGNORED = -100  # the default of cross_entropy's ignore_index
 _FORWARD_ONLY = frozenset({"training", "rng", "checkpoint"})  # those of forward that evaluation does not take
 
 
@@ -170,6 +173,31 @@ def counted(targets: Any, mask: Any, weights: Any = None) -> int | float:
             kept = np.where(mask, kept, 0.0)
         amount = float(kept.sum())
     return amount * max(1, size // max(1, kept.size))  # which has one entry for so many targets
+
+
+def counted_by(loss: Loss, targets: Any, mask: Any, weights: Any = None) -> int | float:
+    """How much the mean of this loss counts: sequences with a step, labels not ignored, or else targets.
+
+    Where there are weights, it is the sum of theirs.
+    """
+    options: dict[str, Any] = {}
+    while isinstance(loss, partial):
+        options = {**loss.keywords, **options}
+        loss = loss.func
+    if loss is losses.ctc:
+        return _sequences(targets, mask, options.get("batch_first", False))
+    if loss is losses.cross_entropy:
+        kept = checks.as_array("targets", targets) != options.get("ignore_index", _IGNORED)
+        mask = kept if mask is None else kept & checks.full_mask(mask, kept.shape)
+    return counted(targets, mask, weights)
+
+
+def _sequences(targets: Any, mask: Any, batch_first: bool) -> int:
+    """The number of sequences with a step that counts."""
+    if mask is None:
+        return len(targets)
+    with_step = np.any(mask, axis=1 if batch_first else 0) if np.ndim(mask) > 1 else mask
+    return int(np.count_nonzero(with_step))
 
 
 def number_of(targets: Any) -> int:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from rnnfast import checks
 from rnnfast.training.run import Run
+from rnnfast.training.status_line import StatusLine, bar, clock
 
 __all__ = ["Progress", "check_progress", "describe_loss", "shown"]
 
 Progress: TypeAlias = "bool | Callable[[Run], object]"
-
-_REDRAW_SECONDS = 0.1
-_LINE_SECONDS = 10.0
-_WIDTH = 20  # of the bar itself
 
 
 def describe_loss(run: Run) -> str:
@@ -66,39 +62,22 @@ class _Bar:
     def __init__(self, describe: Callable[[Run], str], minutes: float | None) -> None:
         self._describe = describe
         self._minutes = minutes
-        self._stream = sys.stderr
-        self._redraws = self._stream.isatty()
-        self._interval = _REDRAW_SECONDS if self._redraws else _LINE_SECONDS
+        self._status = StatusLine(sys.stderr)
         self._shown_at = 0.0
-        self._shown = ""
         self._begun: float | None = None  # the share of all epochs that had been done before
 
     def update(self, run: Run) -> None:
         """Show the progress of `run`, at its end or if the last time is long enough ago."""
         if self._begun is None:
             self._begun = _share_of_epochs(run) or 0.0
-        if run.event != "end" and run.seconds - self._shown_at < self._interval:
+        if run.event != "end" and run.seconds - self._shown_at < self._status.interval:
             return
         self._shown_at = run.seconds
-        with suppress(OSError):  # training continues if stderr fails (full disk, lost terminal)
-            self._show(self._line(run))
+        self._status.show(self._line(run))
 
     def close(self) -> None:
         """Leave the cursor on a line of its own."""
-        if self._redraws and self._shown:
-            with suppress(OSError):
-                self._stream.write("\n")
-                self._stream.flush()
-
-    def _show(self, text: str) -> None:
-        if self._redraws:
-            columns = os.get_terminal_size(self._stream.fileno()).columns or 80
-            text = text[: columns - 1]
-            self._stream.write("\r" + text.ljust(len(self._shown)))
-        elif text != self._shown:
-            self._stream.write(text + "\n")
-        self._shown = text
-        self._stream.flush()
+        self._status.close()
 
     def _line(self, run: Run) -> str:
         parts = [f"epoch {run.epoch + (run.batch > 0)}" + (f"/{run.epochs}" if run.epochs else "")]
@@ -112,11 +91,10 @@ class _Bar:
             shares.append(run.seconds / (60.0 * self._minutes))
             waits.append(60.0 * self._minutes - run.seconds)
         if shares:
-            filled = round(_WIDTH * min(max(shares), 1.0))
-            parts.append(f"[{'#' * filled}{'.' * (_WIDTH - filled)}]")
-        parts += [f"step {run.step}", self._describe(run), _clock(run.seconds)]
+            parts.append(bar(max(shares)))
+        parts += [f"step {run.step}", self._describe(run), clock(run.seconds)]
         if waits and run.event != "end":
-            parts.append(f"{_clock(max(min(waits), 0.0))} left")
+            parts.append(f"{clock(max(min(waits), 0.0))} left")
         return "  ".join(parts)
 
 
@@ -125,9 +103,3 @@ def _share_of_epochs(run: Run) -> float | None:
     if run.epochs is None or (run.batches is None and run.batch > 0):
         return None
     return min((run.epoch + run.batch / (run.batches or 1)) / run.epochs, 1.0)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -17,8 +17,11 @@ from rnnfast.nn.optim import Optimizer
 from rnnfast.nn.schedules import Plateau
 from rnnfast.training import checkpoint
 from rnnfast.training.history import History
+from rnnfast.training.leaves import put_together, take_apart
 
 __all__ = ["Run"]
+
+_BEFORE_SETTINGS = {"shards": 1}  # of checkpoints that were written before a setting was
 
 
 class Run:
@@ -51,7 +54,7 @@ class Run:
     improved : bool
         Whether the latest validation loss was the lowest so far.
     state
-        The state with which the next update begins, if states are carried.
+        The state with which the next update begins, if states are carried; with shards, a tuple of theirs.
     targets : int
         The number of targets that this call of fit has trained on.
     """
@@ -176,6 +179,11 @@ class Run:
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> None:
         """Write a checkpoint: the best parameters as the model's, and all that :meth:`resume` needs."""
+        position, arrays = self.snapshot()
+        checkpoint.write_checkpoint(path, arrays, {**metadata, "fit": position})
+
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
+        """What :meth:`restore` needs: a place in the run, as JSON can hold it, and arrays."""
         weights = {name: parameter.data for name, parameter in self.model.named_parameters()}
         outdone = bool(self._best_weights) and self._best_step != self.step
         leaves: list[NDArray] = []
@@ -201,21 +209,24 @@ class Run:
             "lr": self._lr,
             "seconds": self._earlier + self.seconds,
             "masks": self._masks,
-            "state": _take_apart(self.state, leaves),
+            "state": take_apart(self.state, leaves),
             "rows": self.history.rows(),
         }
         arrays.update({f"state.{place}": leaf for place, leaf in enumerate(leaves)})
         arrays["fit.batch_loss"] = np.array(self.history.batch_loss, np.float64)
-        checkpoint.write_checkpoint(path, arrays, {**metadata, "fit": position})
+        return position, arrays
 
     def resume(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a checkpoint that :meth:`save` wrote; nothing is written where it does not fit.
+        """Go on from a checkpoint that :meth:`save` wrote; nothing is written where it does not fit."""
+        arrays, metadata = checkpoint.read_checkpoint(path)
+        self.restore(path, metadata.get("fit"), arrays)
+
+    def restore(self, path: str | os.PathLike[str], position: Any, arrays: Mapping[str, NDArray]) -> None:
+        """Go on from what :meth:`snapshot` gave; errors name `path`, and nothing is written then.
 
         The optimizer keeps its settings and takes over the averages. The model takes over the precision of
         its products beside the parameters.
         """
-        arrays, metadata = checkpoint.read_checkpoint(path)
-        position = metadata.get("fit")
         if not isinstance(position, dict):
             raise ValueError(
                 f"{file_name(path)}: expected a checkpoint of fit, got one that holds no run to resume"
@@ -237,7 +248,7 @@ class Run:
             best_step = int(position["best_step"])
             validation = None if position["validation"] is None else float(position["validation"])
             total, lr, seconds = (float(position[name]) for name in ("sum", "lr", "seconds"))
-            state = _put_together(position["state"], checkpoint.part(arrays, "state."))
+            state = put_together(position["state"], checkpoint.part(arrays, "state."))
             history = History.from_rows(position["rows"], arrays["fit.batch_loss"].tolist())
             masks: list[tuple[Any, int]] = [
                 (_count(seed), _count(calls)) for seed, calls in position["masks"]
@@ -285,7 +296,7 @@ class Run:
         if not isinstance(earlier, dict):
             raise ValueError(f"{file_name(path)}: the run it holds is damaged (settings {earlier!r})")
         for name, present in self._settings.items():
-            before = earlier.get(name, present)
+            before = earlier.get(name, _BEFORE_SETTINGS.get(name, present))
             if before != present:
                 raise ValueError(
                     f"{file_name(path)}: expected {name}={before!r}, which its run was made with, "
@@ -303,24 +314,3 @@ def _weight(value: Any) -> float:
     if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise ValueError(f"expected a weight, got {value!r}")
     return value
-
-
-def _take_apart(state: Any, leaves: list[NDArray]) -> Any:
-    """The form of a state, as JSON can hold it; its arrays go to `leaves`, their places into the form."""
-    if state is None:
-        return None
-    if isinstance(state, np.ndarray):
-        leaves.append(state)
-        return len(leaves) - 1
-    if isinstance(state, (tuple, list)):
-        return [_take_apart(entry, leaves) for entry in state]
-    raise TypeError(f"state: expected arrays, tuples and None for a checkpoint, got {type(state).__name__}")
-
-
-def _put_together(form: Any, leaves: Mapping[str, NDArray]) -> Any:
-    """The state that :func:`_take_apart` took apart."""
-    if form is None:
-        return None
-    if isinstance(form, list):
-        return tuple(_put_together(entry, leaves) for entry in form)
-    return leaves[str(form)]

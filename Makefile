@@ -4,7 +4,7 @@ PYTHON ?= python
 PARALLEL = $(addprefix tests/modules/test_,$(addsuffix .py,arguments embedding frozen layer_dropout layer_results layer_tapes \
 	linear members sequential stream))
 
-.PHONY: build test lint doctest docs bench cells accuracy coverage deep reliability asan tsan fuzz neon embedded wheels parallel \
+.PHONY: build test lint doctest docs bench cells accuracy coverage deep reliability asan tsan fuzz neon arm64 embedded wheels parallel \
 	freethreaded clean
 
 build:  ## compile and install in place, with all that developing needs
@@ -72,6 +72,9 @@ fuzz:  ## mutated files for every reader, then libFuzzer (clang, libclang-rt) ov
 
 neon:  ## the NEON kernels, cross-compiled and run under qemu-user
 	$(MAKE) -j2 -C tests/neon check-neon
+
+arm64:  ## the tests on AArch64 under qemu-user; TESTS="tests/kernels -k int8" for some of them
+	PYTHON=$(PYTHON) tests/arm64.sh $(TESTS)
 
 embedded:  ## exported headers on a Cortex-M3 and M4 under qemu, and in WebAssembly. Debian: gcc-arm-none-eabi
 	# libnewlib-arm-none-eabi qemu-system-arm; PyPI: ziglang wasmtime. What is absent is skipped, and named

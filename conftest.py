@@ -1,12 +1,13 @@
-"""Tests and benchmarks of a clone run on the installed rnnfast where the sources here are not compiled.
+"""Tests and benchmarks of a clone run on the installed rnnfast where no module is compiled for this Python.
 
 `python -m pytest` looks in this folder first.
 """
 
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-if not list(HERE.glob("rnnfast/_core/loops.*.so")) + list(HERE.glob("rnnfast/_core/loops.*.pyd")):
+if not any((HERE / "rnnfast" / "_core" / f"loops{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != HERE]

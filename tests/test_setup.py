@@ -1,10 +1,12 @@
-"""Setting up: without what compiling needs, the first line says what to install."""
+"""Setting up: the first line says what compiling lacks; tests import sources only where they are compiled."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -45,7 +47,7 @@ def test_what_compiles_nothing_needs_no_compiler(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-SOURCES = set(".c .cpp .css .h .md .npz .png .pxd .pxi .py .pyi .pyx .txt .typed".split())
+SOURCES = set(".c .cpp .css .h .ld .md .npz .png .pxd .pxi .py .pyi .pyx .sh .txt .typed".split())
 MADE_HERE = {"_build", "__pycache__", "build"}  # folders
 
 
@@ -63,3 +65,18 @@ def test_the_source_distribution_has_every_file_that_building_and_testing_read(t
     } - {"rnnfast/_core/loops.c"}
     assert sorted(here - packed) == []
     assert {"pyproject.toml", "setup.py", "conftest.py", "Makefile", "README.md", "LICENSE"} <= packed
+
+
+@pytest.mark.parametrize(
+    ("suffix", "here"), [(EXTENSION_SUFFIXES[0], True), (".cpython-39-m68k-linux-gnu.so", False)]
+)
+def test_the_sources_are_imported_only_if_compiled_for_this_python(tmp_path, suffix, here):
+    core = tmp_path / "rnnfast" / "_core"
+    core.mkdir(parents=True)
+    (core / f"loops{suffix}").touch()
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    program = "import sys, conftest; print('' in sys.path)"  # the folder that it runs in
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{here}\n"

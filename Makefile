@@ -4,7 +4,7 @@ PYTHON ?= python
 PARALLEL = $(addprefix tests/modules/test_,$(addsuffix .py,arguments embedding frozen layer_dropout layer_results layer_tapes \
 	linear members sequential stream))
 
-.PHONY: build test lint doctest docs bench cells accuracy coverage deep neon wheels parallel freethreaded clean
+.PHONY: build test lint doctest docs bench cells accuracy coverage deep neon platforms wheels parallel freethreaded clean
 
 build:  ## compile and install in place, with all that developing needs
 	$(PYTHON) -m pip install "setuptools>=77" "Cython>=3.1" "numpy>=2.0"
@@ -48,7 +48,10 @@ deep:  ## the tests with each instruction set of this machine in turn
 	done
 
 neon:  ## the NEON kernels, cross-compiled and run under qemu-user
-	$(MAKE) -j2 -C tests/neon check-neon
+	$(MAKE) -j2 -C tests/bits check-neon
+
+platforms:  ## the kernels on other platforms, by emulators; needs `pip install ziglang wasmtime`, qemu-user, wine64, mingw-w64
+	$(PYTHON) tests/bits/platforms.py $(PLATFORMS)
 
 wheels:  ## the source distribution and the wheels of Linux, in dist/; TARGETS="x86_64-gnu …" builds some of them
 	.ci/wheels $(TARGETS)
@@ -64,5 +67,5 @@ freethreaded:  ## the tests on a free-threaded Python, PYTHON=python3.14t, in an
 	cd build && PYTHON_GIL=0 freethreaded/bin/python -m pytest -c ../pyproject.toml --parallel-threads=4 $(addprefix ../,$(PARALLEL))
 
 clean:
-	$(MAKE) -C tests/neon clean
+	$(MAKE) -C tests/bits clean
 	rm -rf build dist docs/_build *.egg-info rnnfast/_core/*.so rnnfast/_core/*.c

@@ -59,7 +59,7 @@ coverage = bool(os.environ.get("RNNFAST_COVERAGE"))  # gcov figures for C and Cy
 
 
 def compile_options(compiler_type: str) -> list[str]:
-    """Options of the compiler: C11, optimized, and a * b + c rounded twice (cl: a pragma in csrc/compiler.h)."""
+    """C11, optimized, and a * b + c rounded twice (cl has a pragma for it, in csrc/compiler.h)."""
     if compiler_type == "msvc":
         return ["/O2", "/std:c11"]
     options = ["-std=c11", "-O3", "-g0", "-ffp-contract=off"]

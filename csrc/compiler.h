@@ -28,7 +28,7 @@
 
 /* Tells the processor that a loop waits for another thread. */
 #if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
-#include <intrin.h>
+#include <emmintrin.h>
 #define PAUSE() _mm_pause()
 #elif defined(__x86_64__) || defined(__i386__)
 #define PAUSE() __builtin_ia32_pause()

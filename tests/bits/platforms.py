@@ -1,11 +1,11 @@
 """The kernels' bits on other platforms: builds bits.c for each, runs it, and compares it with bits.txt.
 
-Usage: python tests/bits/platforms.py [NAME ...], with names from PLATFORMS; without names, all of them. Prints
-one line a platform. The exit code is 1 if a platform has other bits, fails, or needs a tool that is not here.
+Usage: python tests/bits/platforms.py [NAME ...], with names from PLATFORMS; without names, all. It prints a
+line for each, and fails if a platform has other bits, or needs a tool that is not here.
 
 Compilers: zig (`pip install ziglang`) and, for mingw, Debian's gcc-mingw-w64-x86-64. Emulators: qemu-user and
-wine64 of Debian, and `pip install wasmtime`. The largest shapes are left out (`bits ISA short`), and nothing is
-optimized: most of the time is the compilers'.
+wine64 of Debian, and `pip install wasmtime`. The largest shapes are left out (`bits ISA short`), and nothing
+is optimized, because most of the time is the compilers'.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -99,24 +100,26 @@ def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 
-def build(platform: Platform, name: str, program: str, sources: list[Path]) -> str:
+@cache
+def compiled(name: str, source: Path) -> str:
+    """The object of a source file for a platform; each is compiled once."""
+    platform, out = PLATFORMS[name], BUILD / name / f"{source.parent.name}-{source.stem}.o"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    done = run([*compiler(platform), *FLAGS, *platform.flags, "-c", str(source), "-o", str(out)])
+    if done.returncode:
+        raise Different(f"{source.name} does not compile:\n{done.stderr}")
+    return str(out)
+
+
+def build(name: str, program: str, sources: list[Path]) -> str:
     """Compiles a program of this folder with these sources."""
-    folder = BUILD / name
-    folder.mkdir(parents=True, exist_ok=True)
-    command = compiler(platform)
-
-    def compile_one(source: Path) -> Path:
-        out = folder / f"{source.stem}.o"
-        done = run([*command, *FLAGS, *platform.flags, "-c", str(source), "-o", str(out)])
-        if done.returncode:
-            raise Different(f"{source.name} does not compile:\n{done.stderr}")
-        return out
-
+    platform = PLATFORMS[name]
     with ThreadPoolExecutor(JOBS) as pool:
-        objects = list(pool.map(compile_one, [HERE / f"{program}.c", *sources]))
-    out = folder / f"{program}{'.exe' if platform.runner == 'wine' else ''}"
-    command += [*platform.flags, *map(str, objects), "-o", str(out), "-lm", *link_options(platform)]
-    done = run(command)
+        objects = list(pool.map(lambda source: compiled(name, source), [HERE / f"{program}.c", *sources]))
+    out = BUILD / name / f"{program}{'.exe' if platform.runner == 'wine' else ''}"
+    done = run(
+        [*compiler(platform), *platform.flags, *objects, "-o", str(out), "-lm", *link_options(platform)]
+    )
     if done.returncode:
         raise Different(f"{program} does not link:\n{done.stderr}")
     return str(out)
@@ -170,11 +173,11 @@ def check(name: str) -> str:
     """Builds and runs all that there is for a platform, and returns its verdict."""
     platform = PLATFORMS[name]
     before = emulator(platform.runner)
-    verdict = check_bits(platform, [*before, build(platform, name, "bits", KERNELS)])
+    verdict = check_bits(platform, [*before, build(name, "bits", KERNELS)])
     if platform.programs:
-        check_isa([*before, build(platform, name, "isa", KERNELS)])
+        check_isa([*before, build(name, "isa", KERNELS)])
         threads = [CSRC / "threads.c", CSRC / "clock.c"]
-        done = run([*before, build(platform, name, "threads", threads)])
+        done = run([*before, build(name, "threads", threads)])
         if done.returncode:
             raise Different(f"threads.c ends with {done.returncode}\n{done.stderr}")
         verdict += ["choice of kernels", "threads"]

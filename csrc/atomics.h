@@ -9,6 +9,7 @@
 typedef _Atomic(void *) atomic_pointer;
 #define atomic_exchange_pointer(p, x) atomic_exchange(p, x)
 #else
+#define ATOMICS_ARE_INTERLOCKED
 #include <intrin.h>
 
 typedef volatile long atomic_int, atomic_uint;

@@ -4,7 +4,7 @@ PYTHON ?= python
 PARALLEL = $(addprefix tests/modules/test_,$(addsuffix .py,arguments embedding frozen layer_dropout layer_results layer_tapes \
 	linear members sequential stream))
 
-.PHONY: build test lint doctest docs bench cells accuracy coverage deep reliability asan tsan fuzz neon arm64 embedded wheels parallel \
+.PHONY: build test lint doctest docs bench cells accuracy coverage deep reliability asan tsan fuzz neon platforms arm64 embedded wheels parallel \
 	freethreaded clean
 
 build:  ## compile and install in place, with all that developing needs
@@ -71,7 +71,10 @@ fuzz:  ## mutated files for every reader, then libFuzzer (clang, libclang-rt) ov
 	$(MAKE) -C tests/sanitizers PYTHON="$(PYTHON)" CLANG=$(CLANG) options
 
 neon:  ## the NEON kernels, cross-compiled and run under qemu-user
-	$(MAKE) -j2 -C tests/neon check-neon
+	$(MAKE) -j2 -C tests/bits check-neon
+
+platforms:  ## the kernels on other platforms, by emulators; needs `pip install ziglang wasmtime`, qemu-user, wine64, mingw-w64
+	$(PYTHON) tests/bits/platforms.py $(PLATFORMS)
 
 arm64:  ## the tests on AArch64 under qemu-user; TESTS="tests/kernels -k int8" for some of them
 	PYTHON=$(PYTHON) tests/arm64.sh $(TESTS)
@@ -94,6 +97,6 @@ freethreaded:  ## the tests on a free-threaded Python, PYTHON=python3.14t, in an
 	cd build && PYTHON_GIL=0 freethreaded/bin/python -m pytest -c ../pyproject.toml --parallel-threads=4 $(addprefix ../,$(PARALLEL))
 
 clean:
-	$(MAKE) -C tests/neon clean
+	$(MAKE) -C tests/bits clean
 	$(MAKE) -C tests/sanitizers clean
 	rm -rf build dist docs/_build *.egg-info rnnfast/_core/*.so rnnfast/_core/*.c

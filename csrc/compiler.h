@@ -2,7 +2,7 @@
 #ifndef RNNFAST_COMPILER_H
 #define RNNFAST_COMPILER_H
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define ALIGNED __attribute__((aligned(64)))
 #define PREFETCH(p) __builtin_prefetch(p, 0, 2)
@@ -12,11 +12,30 @@
 #else
 #define UNROLL PRAGMA(GCC unroll 32)
 #endif
-#else
+#else /* cl of Microsoft */
+#pragma fp_contract(off) /* a * b + c is rounded twice, as the other compilers are told by an option */
 #define ALWAYS_INLINE __forceinline
 #define ALIGNED __declspec(align(64))
 #define PREFETCH(p) ((void)(p))
 #define UNROLL
+#endif
+
+#if defined(_MSC_VER)
+#define THREAD_LOCAL __declspec(thread)
+#else
+#define THREAD_LOCAL _Thread_local
+#endif
+
+/* Tells the processor that a loop waits for another thread. */
+#if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
+#include <emmintrin.h>
+#define PAUSE() _mm_pause()
+#elif defined(__x86_64__) || defined(__i386__)
+#define PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define PAUSE() __asm__ volatile("yield")
+#else
+#define PAUSE() ((void)0)
 #endif
 
 /* Keeps a vector in a register: GCC may otherwise read it from memory again at each use. */

@@ -1,10 +1,12 @@
 /* Lists the compiled kernels and asks the processor, and the operating system, which of them run here. */
 #include "dispatch.h"
 
+#include <string.h>
 #if !defined(_WIN32)
 #include <unistd.h>
 #endif
 
+#include "clock.h"
 #include "simd/target.h"
 
 #define DECLARE(isa) \
@@ -15,33 +17,64 @@
 
 static int always(void) { return 1; }
 
-#if defined(__x86_64__)
-#include <cpuid.h>
+#if defined(__x86_64__) || defined(_M_X64)
 #include <stdint.h>
+
+/* CPUID: registers a, b, c, d of a leaf and its part; 0 if the processor has no such leaf. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <immintrin.h>
+#include <intrin.h>
+static int cpuid(unsigned leaf, unsigned part, unsigned *a, unsigned *b, unsigned *c, unsigned *d)
+{
+    int found[4];
+    __cpuid(found, (int)(leaf & 0x80000000u)); /* the last leaf of this range */
+    if ((unsigned)found[0] < leaf) return 0;
+    __cpuidex(found, (int)leaf, (int)part);
+    *a = (unsigned)found[0], *b = (unsigned)found[1], *c = (unsigned)found[2], *d = (unsigned)found[3];
+    return 1;
+}
+static uint64_t xcr0(void) { return _xgetbv(0); }
+#else
+#include <cpuid.h>
+static int cpuid(unsigned leaf, unsigned part, unsigned *a, unsigned *b, unsigned *c, unsigned *d)
+{
+    return __get_cpuid_count(leaf, part, a, b, c, d);
+}
+static uint64_t xcr0(void)
+{
+    unsigned a, d;
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    return (uint64_t)d << 32 | a;
+}
+#endif
+
+enum {
+    BIT_FMA = 1 << 12, BIT_OSXSAVE = 1 << 27, /* leaf 1, c */
+    BIT_AVX2 = 1 << 5, BITS_AVX512 = 1 << 16 | 1 << 17 | 1 << 30, /* leaf 7, b: F, DQ, BW */
+};
+#define BIT_AVX512VL (1u << 31)
 
 /* The register state that the operating system saves and restores, XCR0; 0 if it does not say. */
 static uint64_t saved_state(void)
 {
     unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return 0;
-    __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
-    return (uint64_t)d << 32 | a;
+    return cpuid(1, 0, &a, &b, &c, &d) && (c & BIT_OSXSAVE) ? xcr0() : 0;
 }
 
 static int avx2_runs(void)
 {
     const uint64_t ymm = 0x6;
     unsigned a, b, c, d, fma;
-    if ((saved_state() & ymm) != ymm || !__get_cpuid(1, &a, &b, &fma, &d)) return 0;
-    return (fma & bit_FMA) && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2);
+    if ((saved_state() & ymm) != ymm || !cpuid(1, 0, &a, &b, &fma, &d)) return 0;
+    return (fma & BIT_FMA) && cpuid(7, 0, &a, &b, &c, &d) && (b & BIT_AVX2);
 }
 
 static int avx512_runs(void)
 {
     const uint64_t zmm = 0xe6;
-    const unsigned needed = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
+    const unsigned needed = BITS_AVX512 | BIT_AVX512VL;
     unsigned a, b, c, d;
-    if (!avx2_runs() || (saved_state() & zmm) != zmm || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+    if (!avx2_runs() || (saved_state() & zmm) != zmm || !cpuid(7, 0, &a, &b, &c, &d)) return 0;
     return (b & needed) == needed;
 }
 
@@ -49,9 +82,6 @@ DECLARE(avx512)
 DECLARE(avx2)
 
 #if defined(HAS_VDPBF16)
-#include <string.h>
-#include <time.h>
-
 extern const Kernels kernels_avx512_vdpbf16;
 
 /* Whether the processor has VDPBF16PS, and it gives these bits: sum, two pairs of operands, result. Another order of the two
@@ -71,7 +101,7 @@ static int vdpbf16_runs(void)
     const unsigned bit_bf16 = 1u << 5;
     unsigned a, b, c, d;
 
-    if (!avx512_runs() || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & bit_bf16)) return 0;
+    if (!avx512_runs() || !cpuid(7, 1, &a, &b, &c, &d) || !(a & bit_bf16)) return 0;
     for (size_t n = 0; n < sizeof known / sizeof *known; n++) {
         const uint32_t numbers[2] = {known[n][1] << 16, known[n][1] & 0xffff0000u};
         uint32_t w[16] = {known[n][2]}, scratch, result;
@@ -87,20 +117,18 @@ static int vdpbf16_runs(void)
 }
 
 /* The shortest of five times of a product of 8 rows with these kernels, in nanoseconds. */
-static double product_time(const Kernels *k)
+static long long product_time(const Kernels *k)
 {
     enum { M = 8, K = 128, C = 64 };
     static float rows[M * K], out[M * C], w[K * C];
     static uint32_t scratch[M * K];
     const Product p = {.K = K, .C = C, .a = {.data = rows, .B = M, .b_stride = K}, .w = w,
                        .out = {.data = out, .B = M, .b_stride = C}};
-    double shortest = 1e9;
+    long long shortest = 1000000000;
     for (int round = 0; round < 5; round++) {
-        struct timespec begin, end;
-        timespec_get(&begin, TIME_UTC);
+        const long long begin = clock_ns();
         k->product(&p, 0, M, 0, k->groups_of(C), scratch);
-        timespec_get(&end, TIME_UTC);
-        const double time = (double)(end.tv_sec - begin.tv_sec) * 1e9 + (double)(end.tv_nsec - begin.tv_nsec);
+        const long long time = clock_ns() - begin;
         if (time < shortest) shortest = time;
     }
     return shortest;
@@ -118,7 +146,7 @@ static int avx512_vnni_runs(void)
 {
     const unsigned bit_vnni = 1u << 11;
     unsigned a, b, c, d;
-    return avx512_runs() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & bit_vnni);
+    return avx512_runs() && cpuid(7, 0, &a, &b, &c, &d) && (c & bit_vnni);
 }
 #if defined(HAS_AVX_VNNI)
 extern const Kernels kernels_avx2_vnni;
@@ -127,7 +155,7 @@ static int avx2_vnni_runs(void)
 {
     const unsigned bit_vnni = 1u << 4;
     unsigned a, b, c, d;
-    return avx2_runs() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_vnni);
+    return avx2_runs() && cpuid(7, 1, &a, &b, &c, &d) && (a & bit_vnni);
 }
 #define AVX_VNNI [INT8] = {&kernels_avx2_vnni, avx2_vnni_runs, always},
 #else
@@ -158,7 +186,7 @@ static int sdot_runs(void)
 DECLARE(scalar)
 
 const Implementation implementations[] = {
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(_M_X64)
     {"avx512", "AVX-512 F, DQ, BW, VL", KERNELS(avx512), avx512_runs,
      {VDPBF16 [INT8] = {&kernels_avx512_vnni, avx512_vnni_runs, always}}},
     {"avx2", "AVX2 and FMA", KERNELS(avx2), avx2_runs, {AVX_VNNI}},
@@ -169,11 +197,27 @@ const Implementation implementations[] = {
     {0},
 };
 
+const Implementation *find_implementation(const char *name)
+{
+    const Implementation *found = implementations;
+    while (found->name && !(name ? !strcmp(found->name, name) : found->runs_here())) found++;
+    return found->name ? found : NULL;
+}
+
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+static long l2_of_the_system(void) { return sysconf(_SC_LEVEL2_CACHE_SIZE); }
+#elif defined(__x86_64__) || defined(_M_X64)
+static long l2_of_the_system(void) /* by the processor */
+{
+    unsigned a, b, c, d;
+    return cpuid(0x80000006u, 0, &a, &b, &c, &d) ? (long)(c >> 16) << 10 : 0;
+}
+#else
+static long l2_of_the_system(void) { return 0; }
+#endif
+
 long l2_bytes(void)
 {
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    if (bytes > 0) return bytes;
-#endif
-    return 1L << 20;
+    const long bytes = l2_of_the_system();
+    return bytes > 0 ? bytes : 1L << 20;
 }

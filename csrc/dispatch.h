@@ -23,6 +23,9 @@ typedef struct {
 /* Ends with an entry whose name is NULL. */
 extern const Implementation implementations[];
 
+/* The implementation of that name, whether it runs here or not; NULL: there is none. Without a name, the best one that runs. */
+const Implementation *find_implementation(const char *name);
+
 /* Bytes of one core's L2 cache; a common size where the system does not tell. */
 long l2_bytes(void);
 

@@ -3,57 +3,47 @@
 #ifndef RNNFAST_INTERRUPTS_H
 #define RNNFAST_INTERRUPTS_H
 
-#include <time.h>
-
+#include "atomics.h"
+#include "clock.h"
 #include "fpenv.h"
 
 typedef struct {
-    double next;          /* seconds on the clock below; 0: never */
+    long long next;       /* on the clock; 0: never */
     uint64_t environment; /* the caller's floating-point environment, in which its signal handlers run */
-    int stop;             /* the number, from 1, of the chunk after which to stop; 0: none */
+    atomic_int stop;      /* the number, from 1, of the chunk after which to stop; 0: none */
 } Interrupts;
 
-static inline double interrupts_clock(void)
-{
-    struct timespec now;
-    timespec_get(&now, TIME_UTC);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
+enum { INTERVAL_NS = 100000000 };
 
 /* `main`: whether the caller is Python's main thread. Only its calls look, because only that thread runs signal handlers. Another
  * thread that asked for the GIL after the interpreter had ended would be terminated. */
 static inline void interrupts_begin(Interrupts *interrupts, int main)
 {
-    interrupts->next = main ? interrupts_clock() + 0.1 : 0;
+    interrupts->next = main ? clock_ns() + INTERVAL_NS : 0;
     interrupts->environment = fp_enter();
     fp_leave(interrupts->environment);
-    interrupts->stop = 0;
+    atomic_store_explicit(&interrupts->stop, 0, memory_order_relaxed);
 }
 
-/* Whether a tenth of a second has passed since the last look, or the clock has been set back. Always 0 without
- * interrupts_begin, because the caller may then not be Python. */
+/* Whether a tenth of a second has passed since the last look. Always 0 without interrupts_begin, because the caller may then
+ * not be Python. */
 static inline int interrupts_due(Interrupts *interrupts)
 {
     if (interrupts->next == 0) return 0;
-    const double now = interrupts_clock();
-    if (now < interrupts->next && now > interrupts->next - 0.2) return 0;
-    interrupts->next = now + 0.1;
+    const long long now = clock_ns();
+    if (now < interrupts->next) return 0;
+    interrupts->next = now + INTERVAL_NS;
     return 1;
 }
 
-#if defined(__GNUC__)
 static inline void interrupts_stop(Interrupts *interrupts, int chunk)
 {
-    __atomic_store_n(&interrupts->stop, chunk, __ATOMIC_RELAXED);
+    atomic_store_explicit(&interrupts->stop, chunk, memory_order_relaxed);
 }
-static inline int interrupts_stopped(const Interrupts *interrupts, int chunk)
+static inline int interrupts_stopped(Interrupts *interrupts, int chunk)
 {
-    const int stop = __atomic_load_n(&interrupts->stop, __ATOMIC_RELAXED);
+    const int stop = atomic_load_explicit(&interrupts->stop, memory_order_relaxed);
     return stop && stop <= chunk;
 }
-#else /* one thread there */
-static inline void interrupts_stop(Interrupts *interrupts, int chunk) { interrupts->stop = chunk; }
-static inline int interrupts_stopped(const Interrupts *interrupts, int chunk) { return interrupts->stop && interrupts->stop <= chunk; }
-#endif
 
 #endif

@@ -2,10 +2,18 @@
 #ifndef RNNFAST_SHARED_H
 #define RNNFAST_SHARED_H
 
-#include <stdatomic.h>
-
+#include "atomics.h"
 #include "kernels.h"
 
+#if defined(ATOMICS_ARE_INTERLOCKED) /* reads and writes of volatile words are whole */
+typedef atomic_int SharedInt;
+typedef atomic_llong SharedCount;
+typedef const Kernels *volatile SharedKernels;
+
+#define shared_read(place) (*(place))
+#define shared_set(place, value) ((void)(*(place) = (value)))
+#define shared_add(place, value) ((void)_InterlockedExchangeAdd64(place, value))
+#else
 typedef atomic_int SharedInt;
 typedef atomic_ullong SharedCount;
 typedef _Atomic(const Kernels *) SharedKernels;
@@ -13,5 +21,6 @@ typedef _Atomic(const Kernels *) SharedKernels;
 #define shared_read(place) atomic_load_explicit(place, memory_order_relaxed)
 #define shared_set(place, value) atomic_store_explicit(place, value, memory_order_relaxed)
 #define shared_add(place, value) (void)atomic_fetch_add_explicit(place, value, memory_order_relaxed)
+#endif
 
 #endif

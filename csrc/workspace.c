@@ -20,7 +20,7 @@ static void release(Header *header)
 
 static Header *exchange(Workspace *workspace, Header *header)
 {
-    return workspace ? atomic_exchange(&workspace->kept, header) : header;
+    return workspace ? atomic_exchange_pointer(&workspace->kept, header) : header;
 }
 
 static Header *block_of(Workspace *workspace, size_t bytes)

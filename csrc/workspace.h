@@ -2,12 +2,13 @@
 #ifndef RNNFAST_WORKSPACE_H
 #define RNNFAST_WORKSPACE_H
 
-#include <stdatomic.h>
 #include <stddef.h>
+
+#include "atomics.h"
 
 /* Keeps the block that was given back last; all zero at first. Threads may share one. */
 typedef struct {
-    _Atomic(void *) kept;
+    atomic_pointer kept;
 } Workspace;
 
 /* The workspace of all calls that have no workspace of their own. */

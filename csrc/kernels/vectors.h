@@ -18,7 +18,7 @@ static void add(ptrdiff_t n, const void *x, void *y)
 /* Whether n numbers are all zero. */
 static inline int is_zero(const real *d, ptrdiff_t n)
 {
-    while (n > 0 && *d == 0) n--, d++;
+    while (n > 0 && FLUSHED(*d) == 0) n--, d++;
     return n == 0;
 }
 

@@ -5,7 +5,7 @@ TARGET_BEGIN("avx2,fma,avxvnni")
 #else
 TARGET_BEGIN("avx2,fma")
 #endif
-#include <immintrin.h>
+#include "intrinsics.h"
 
 #if defined(OPERANDS_INT8) && !defined(INT8_INSTRUCTION)
 #define TILE_ACCUMULATORS 8 /* a product needs further registers */

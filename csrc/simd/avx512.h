@@ -7,7 +7,7 @@ TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma")
 #else
 TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
 #endif
-#include <immintrin.h>
+#include "intrinsics.h"
 
 #define TILE_ACCUMULATORS 24
 

@@ -15,14 +15,26 @@
 #include "compiler.h"
 #include "simd/vec_bits.h"
 
-/* The bits of x rounded to bfloat16, which are in the upper halves. */
-static inline vec_bits v_rounded(vec v)
+#define ROUNDED(function, words) /* of one word, or of each word of a vector */ \
+    static inline words function(words x) \
+    { \
+        const words magnitude = x & 0x7fffffffu, number = x + 0x7fffu + (x >> 16 & 1); \
+        const words tiny = MASK(magnitude < 0x00800000u), nan = MASK(magnitude > 0x7f800000u); \
+        return ((tiny & x & 0x80000000u) | (nan & (x | 0x400000u)) | (~(tiny | nan) & number)) & 0xffff0000u; \
+    }
+#if V == 1 || defined(VECTOR_OPERATORS)
+ROUNDED(rounded_words, vec_bits)
+#else
+ROUNDED(rounded_word, uint32_t)
+static inline vec_bits rounded_words(vec_bits x)
 {
-    const vec_bits x = v_bits(v);
-    const vec_bits magnitude = x & 0x7fffffffu, number = x + 0x7fffu + (x >> 16 & 1);
-    const vec_bits tiny = MASK(magnitude < 0x00800000u), nan = MASK(magnitude > 0x7f800000u);
-    return ((tiny & x & 0x80000000u) | (nan & (x | 0x400000u)) | (~(tiny | nan) & number)) & 0xffff0000u;
+    for (int l = 0; l < V; l++) x.lane[l] = rounded_word(x.lane[l]);
+    return x;
 }
+#endif
+
+/* The bits of x rounded to bfloat16, which are in the upper halves. */
+static inline vec_bits v_rounded(vec x) { return rounded_words(v_bits(x)); }
 
 #if defined(BFLOAT16_INSTRUCTION)
 typedef __m512i operand_vec;
@@ -65,9 +77,15 @@ static inline void clear_number(operand *p, ptrdiff_t step, ptrdiff_t q) { p[(q 
 #if V > 1
 static inline void v_store_along(operand *p, vec x)
 {
+#if defined(VECTOR_OPERATORS)
     typedef uint64_t pair_vec __attribute__((vector_size(4 * V)));
     pair_vec pairs = (pair_vec)v_rounded(x);
     pairs = pairs << 32 | pairs >> 32;
+#else
+    const vec_bits numbers = v_rounded(x);
+    vec_bits pairs;
+    for (int l = 0; l < V; l++) pairs.lane[l] = numbers.lane[l ^ 1];
+#endif
     memcpy(p, &pairs, sizeof pairs);
 }
 #endif

@@ -89,26 +89,29 @@ static inline real largest(const real *x, ptrdiff_t K)
 /* a / b; 0 where `most` counts as zero. */
 static inline vec v_ratio(vec a, vec b, vec most) { return v_where_less(most, v_set1(TINY), v_zero(), v_div(a, b)); }
 
-/* x * inverse, rounded to integers: the sum with 1.5 * 2^23 has them in its lowest bits. */
-static inline vec_bits v_integers(vec x, vec inverse)
-{
-    return v_bits(v_add(v_mul(x, inverse), v_set1(12582912))) - 0x4b400000u;
-}
+/* x * inverse, rounded to integers: the sum with 1.5 * 2^23, which is INTEGERS_AT, has them in its lowest bits. */
+#define INTEGERS_AT 0x4b400000u
+static inline vec_bits v_integers(vec x, vec inverse) { return v_bits(v_add(v_mul(x, inverse), v_set1(12582912))); }
 
 /* Up to 4 V numbers that follow each other as V words, each with the offset; zeros follow the last. */
 static ALWAYS_INLINE void store_words(const real *x, int count, vec multiplier, int offset, operand *words)
 {
 #if V > 1
-    typedef uint8_t bytes __attribute__((vector_size(V)));
     UNROLL for (int d = 0; d < 4; d++) {
         const int rest = count - d * V;
         const vec x_d = rest >= V ? v_load(x + d * V) : v_load_n(x + d * V, rest > 0 ? rest : 0);
-        const bytes q = __builtin_convertvector(v_integers(x_d, multiplier) + (unsigned)offset, bytes);
+        const vec_bits integers = v_integers(x_d, multiplier);
+#if defined(VECTOR_OPERATORS)
+        typedef uint8_t bytes __attribute__((vector_size(V)));
+        const bytes q = __builtin_convertvector(integers - INTEGERS_AT + (unsigned)offset, bytes);
         memcpy((char *)words + d * V, &q, sizeof q);
+#else
+        for (int l = 0; l < V; l++) ((uint8_t *)words)[d * V + l] = (uint8_t)(integers.lane[l] - INTEGERS_AT + (unsigned)offset);
+#endif
     }
 #else
     *words = 0;
-    for (int d = 0; d < count; d++) *words |= ((v_integers(x[d], multiplier) + offset) & 0xff) << 8 * d;
+    for (int d = 0; d < count; d++) *words |= ((v_integers(x[d], multiplier) - INTEGERS_AT + (unsigned)offset) & 0xff) << 8 * d;
 #endif
 }
 
@@ -188,7 +191,7 @@ static inline void v_store_foot(operand *p, ptrdiff_t step, Columns *columns)
 {
     vec_bits start;
     memcpy(&start, &columns->sum, sizeof start);
-    start = -start;
+    start = v_minus(start);
     memcpy(p, &columns->scale, sizeof columns->scale);
     memcpy(p + step, &start, sizeof start);
     columns->sum = v_set1_word(0);

@@ -33,6 +33,8 @@ static inline vec v_exponent(vec t) { return AS_REAL(vshlq_n_u64(AS_BITS(t), 52)
 static inline bits v_sign_bit(void) { return vdupq_n_u64(0x8000000000000000u); }
 #endif
 
+#define FLUSHED(x) (x) /* a number as it is read and written, never subnormal: the processor does it */
+
 static inline vec v_set1(real x)
 {
 #if REAL_BITS == 32

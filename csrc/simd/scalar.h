@@ -1,8 +1,15 @@
-/* The vector vocabulary in plain C99, one lane a vector. fma() is one rounding, so its bits are those of the SIMD units. */
+/* The vector vocabulary in plain C99, one lane a vector. A fused multiply-add is one rounding, so its bits are those of the SIMD
+ * units. Subnormal numbers count as zero, as there: if the processor keeps them, loads and results are flushed here. */
 #include "target.h"
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include "fpenv.h"
+
+#if FLT_EVAL_METHOD != 0
+#error "Operations must be rounded to their own type. For 32-bit x86, compile with -msse2 -mfpmath=sse."
+#endif
 
 #define TILE_ACCUMULATORS 8
 #define V 1
@@ -11,14 +18,35 @@
 typedef float real;
 typedef uint32_t word;
 #define MANTISSA_BITS 23
+#define LEAST_NORMAL FLT_MIN
 #define OP(name) name##f
+#define SOFTWARE_FMA fma_of_floats
 #else
 typedef double real;
 typedef uint64_t word;
 #define MANTISSA_BITS 52
+#define LEAST_NORMAL DBL_MIN
 #define OP(name) name
+#define SOFTWARE_FMA fma_of_doubles
 #endif
 typedef real vec;
+
+static inline vec v_without_subnormals(vec x) { return OP(fabs)(x) < LEAST_NORMAL ? OP(copysign)(0, x) : x; }
+#if FLUSHES_SUBNORMALS
+#define FLUSHED(x) (x)
+#else
+#define FLUSHED(x) v_without_subnormals(x)
+#endif
+
+#if defined(_WIN32) && !defined(__aarch64__) && !defined(__FMA__) /* its fma() is rounded twice in some C libraries */
+#include "fma.h"
+static inline vec v_fused(vec a, vec b, vec c)
+{
+    return v_without_subnormals(SOFTWARE_FMA(v_without_subnormals(a), v_without_subnormals(b), v_without_subnormals(c)));
+}
+#else
+static inline vec v_fused(vec a, vec b, vec c) { return FLUSHED(OP(fma)(a, b, c)); }
+#endif
 
 static inline vec v_exponent(vec t)
 {
@@ -29,17 +57,17 @@ static inline vec v_exponent(vec t)
     return t;
 }
 static inline vec v_zero(void) { return 0; }
-static inline vec v_set1(real x) { return x; }
-static inline vec v_load(const real *p) { return *p; }
-static inline vec v_load_n(const real *p, int n) { return n ? *p : 0; }
+static inline vec v_set1(real x) { return FLUSHED(x); }
+static inline vec v_load(const real *p) { return FLUSHED(*p); }
+static inline vec v_load_n(const real *p, int n) { return n ? FLUSHED(*p) : 0; }
 static inline void v_store(real *p, vec x) { *p = x; }
 static inline void v_store_n(real *p, vec x, int n) { if (n) *p = x; }
-static inline vec v_add(vec a, vec b) { return a + b; }
-static inline vec v_sub(vec a, vec b) { return a - b; }
-static inline vec v_mul(vec a, vec b) { return a * b; }
-static inline vec v_div(vec a, vec b) { return a / b; }
-static inline vec v_fma(vec a, vec b, vec c) { return OP(fma)(a, b, c); }
-static inline vec v_fnma(vec a, vec b, vec c) { return OP(fma)(-a, b, c); }
+static inline vec v_add(vec a, vec b) { return FLUSHED(a + b); }
+static inline vec v_sub(vec a, vec b) { return FLUSHED(a - b); }
+static inline vec v_mul(vec a, vec b) { return FLUSHED(a * b); }
+static inline vec v_div(vec a, vec b) { return FLUSHED(a / b); }
+static inline vec v_fma(vec a, vec b, vec c) { return v_fused(a, b, c); }
+static inline vec v_fnma(vec a, vec b, vec c) { return v_fused(-a, b, c); }
 static inline vec v_where_less(vec a, vec b, vec yes, vec no) { return a < b ? yes : no; }
 static inline vec v_or(vec a, vec b)
 {

@@ -1,5 +1,7 @@
 /* Operations that AVX2 and AVX-512 name alike: OP(name) is the intrinsic for the vectors of the file that includes this. */
 
+#define FLUSHED(x) (x) /* a number as it is read and written, never subnormal: the processor does it */
+
 static inline vec v_zero(void) { return OP(setzero)(); }
 static inline vec v_set1(real x) { return OP(set1)(x); }
 static inline vec v_load(const real *p) { return OP(loadu)(p); }

@@ -12,7 +12,7 @@ static inline vec v_float(word_vec x) { return WORD_OP(cvtepi32_ps)(x); }
 #define ROW_OFFSET 128 /* VPDPBUSD multiplies unsigned a by signed w */
 static ALWAYS_INLINE word_vec v_dot(word_vec a, word_vec w, word_vec sum)
 {
-#if defined(__clang__)
+#if defined(__clang__) || !defined(__GNUC__)
     return DPBUSD(sum, a, w);
 #else /* GCC copies the sum of the intrinsic at each use */
     __asm__(ASM_PREFIX "vpdpbusd {%2, %1, %0|%0, %1, %2}" : "+v"(sum) : "v"(a), "vm"(w));

@@ -216,6 +216,7 @@ cdef extern from "dispatch.h" nogil:
         bint (*runs_here)() noexcept nogil
         Instruction instruction[4]
     const Implementation implementations[]
+    const Implementation *find_implementation(const char *name)
     long l2_bytes()
 
 cdef extern from "shared.h" nogil:
@@ -249,7 +250,7 @@ cdef extern from "interrupts.h" nogil:
     void interrupts_begin(Interrupts *, bint main)
     bint interrupts_due(Interrupts *)
     void interrupts_stop(Interrupts *, int chunk)
-    bint interrupts_stopped(const Interrupts *, int chunk)
+    bint interrupts_stopped(Interrupts *, int chunk)
 
 cdef extern from "workspace.h" nogil:
     ctypedef struct Workspace:

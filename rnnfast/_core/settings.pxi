@@ -38,17 +38,17 @@ def runs_so_far():
 
 cdef const Implementation *find(name) except NULL:
     """The implementation of that name, or the best one that runs here if name is None."""
-    cdef int n = 0
-    while implementations[n].name != NULL:
-        if name is None and implementations[n].runs_here():
-            return &implementations[n]
-        if name is not None and implementations[n].name == name.encode():
-            if not implementations[n].runs_here():
-                raise ValueError(f"RNNFAST_ISA: {name!r} ({implementations[n].description.decode()}) "
-                                 f"does not run on this machine, which has {', '.join(available_isas())}")
-            return &implementations[n]
-        n += 1
-    raise ValueError(f"RNNFAST_ISA: expected one of {', '.join(compiled_isas())}, got {name!r}")
+    cdef const char *wanted = NULL
+    if name is not None:
+        encoded = name.encode()
+        wanted = encoded
+    cdef const Implementation *found = find_implementation(wanted)
+    if found == NULL:
+        raise ValueError(f"RNNFAST_ISA: expected one of {', '.join(compiled_isas())}, got {name!r}")
+    if not found.runs_here():
+        raise ValueError(f"RNNFAST_ISA: {name!r} ({found.description.decode()}) "
+                         f"does not run on this machine, which has {', '.join(available_isas())}")
+    return found
 
 
 def compiled_isas():

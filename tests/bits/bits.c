@@ -1,6 +1,7 @@
 /* Drives the kernels of one instruction set over inputs that are the same on every machine, and prints one checksum of
- * the bits of each result: lines "name hash", which bits.txt keeps. Usage: bits ISA [plain]; plain: without the instructions
- * that some processors of this instruction set lack.
+ * the bits of each result: lines "name hash", which bits.txt keeps. Usage: bits ISA [plain] [short].
+ * plain: without the instructions that some processors of this instruction set lack. short: without the largest shapes, which
+ * take nine tenths of the time; a line of them is not printed.
  *
  * Every buffer has the documented size to the byte, so that a sanitizer sees any access beyond it; every result is made
  * twice, in one go and in pieces, and a line says so if the two differ. */
@@ -15,6 +16,9 @@
 #include <string.h>
 
 enum { T = 4, I = 5 };
+
+enum { LARGE = 100 }; /* units; from here on a shape is not in a short run */
+static int is_short;
 
 /* ---- exp, tanh, sigmoid, log sigmoid ------------------------------------------------------------------------------------------ */
 
@@ -97,8 +101,8 @@ static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
         for (int with_bias = 0; with_bias < 2; with_bias++)
             for (int in_pieces = 0; in_pieces < 2; in_pieces++) {
                 void *out = zeros(M * C);
-                const Product p = {.K = K, .C = C, .a = {a, 3, 3 * K, K}, .w = packed,
-                                   .bias = with_bias ? bias : NULL, .out = {out, M, M * C, C}};
+                const Product p = {.K = K, .C = C, .a = rows(a, 3, 3 * K, K), .w = packed,
+                                   .bias = with_bias ? bias : NULL, .out = rows(out, M, M * C, C)};
                 int turn = 1;
                 for (ptrdiff_t q = 0, end; q < M; q = end) {
                     end = piece_end(q, M, in_pieces, turn++);
@@ -110,6 +114,29 @@ static void check_product(const Kernels *k, ptrdiff_t K, ptrdiff_t C)
     }
     snprintf(name, sizeof name, "product K=%d C=%d", (int)K, (int)C);
     report(name, hash);
+}
+
+/* Products of subnormal numbers, which count as zero, and products that end on both sides of the least normal number. */
+static void check_tiny_product(const Kernels *k)
+{
+    enum { M = 29, K = 33, C = 19 };
+    const double least = size == 4 ? 0x1p-126 : 0x1p-1022, root = size == 4 ? 0x1p-62 : 0x1p-510;
+    const double scales[][2] = {{least, 1}, {1, least}, {root, root}};
+    uint64_t hash[2] = {EMPTY, EMPTY};
+
+    for (int n = 0; n < 3; n++) {
+        const Blocks w = {.data = numbers(C * K, scales[n][0]), .height = C, .width = K, .stride = C, .heads = 1, .count = 1};
+        void *packed = zeros(padded(k, C) * k->packed_depth(K)), *a = numbers(M * K, scales[n][1]);
+        k->pack_by_rows(&w, packed, 0, k->groups_of(C));
+        for (int in_pieces = 0; in_pieces < 2; in_pieces++) {
+            void *out = zeros(M * C);
+            const Product p = {.K = K, .C = C, .a = rows(a, M, M * K, K), .w = packed, .out = rows(out, M, M * C, C)};
+            run_product(k, &p, 0, M, in_pieces);
+            hash[in_pieces] = checksum(hash[in_pieces], out, M * C);
+        }
+        free_buffers();
+    }
+    report("product tiny", hash);
 }
 
 /* ---- whole passes ------------------------------------------------------------------------------------------------ */
@@ -384,6 +411,7 @@ static void check_passes(const Kernels *k, const Layer *layer)
     for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++) {
         PassHashes hashes = {{EMPTY, EMPTY}, {EMPTY, EMPTY}, {EMPTY, EMPTY}};
         char name[64];
+        if (is_short && shapes[n].H > LARGE) continue;
         for (int in_pieces = 0; in_pieces < 2; in_pieces++)
             run_pass(k, layer, shapes[n].B, shapes[n].H, in_pieces, n + 1, &hashes);
         const int end = snprintf(name, sizeof name, "%s B=%d H=%d ", layer->name, (int)shapes[n].B, (int)shapes[n].H);
@@ -432,7 +460,8 @@ static void check(const Kernels *k)
     check_product(k, 3, 17);
     check_product(k, 16, 64);
     check_product(k, 33, 195);
-    check_product(k, 17000, 5); /* a long k, which is cut on every instruction set */
+    check_tiny_product(k);
+    if (!is_short) check_product(k, 17000, 5); /* a long k, which is cut on every instruction set */
     for (size_t n = 0; n < sizeof layers / sizeof *layers; n++) check_passes(k, &layers[n]);
 }
 
@@ -441,10 +470,11 @@ int main(int count, char **arguments)
 {
     static const char *const names[KINDS] = {"float32", "float64", "bfloat16", "int8"};
     const Implementation *chosen = implementations;
-    const int plain = count == 3 && !strcmp(arguments[2], "plain");
-    while (chosen->name && (count != 2 + plain || strcmp(chosen->name, arguments[1]))) chosen++;
+    const int plain = count > 2 && !strcmp(arguments[2], "plain");
+    is_short = count > 2 + plain && !strcmp(arguments[2 + plain], "short");
+    while (chosen->name && (count != 2 + plain + is_short || strcmp(chosen->name, arguments[1]))) chosen++;
     if (!chosen->name) {
-        fprintf(stderr, "usage: bits ISA [plain], with one of");
+        fprintf(stderr, "usage: bits ISA [plain] [short], with one of");
         for (chosen = implementations; chosen->name; chosen++) fprintf(stderr, " %s", chosen->name);
         fprintf(stderr, "\n");
         return 2;

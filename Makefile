@@ -1,7 +1,7 @@
 # One word for each thing one does here; run them inside a virtual environment. `make build` once, then the others.
 PYTHON ?= python
 
-.PHONY: build test lint doctest docs bench cells accuracy coverage deep neon clean
+.PHONY: build test lint doctest docs bench cells accuracy coverage deep neon tiles clean
 
 build:  ## compile and install in place, with all that developing needs
 	$(PYTHON) -m pip install "setuptools>=77" "Cython>=3.1" "numpy>=2.0"
@@ -46,6 +46,9 @@ deep:  ## the tests with each instruction set of this machine in turn
 
 neon:  ## the NEON kernels, cross-compiled and run under qemu-user
 	$(MAKE) -j2 -C tests/neon check-neon
+
+tiles:  ## no inner loop of a tile uses the stack, as gcc and clang compile it for x86-64 and AArch64
+	$(PYTHON) tests/disassembly.py gcc clang aarch64-linux-gnu-gcc "clang --target=aarch64-linux-gnu"
 
 clean:
 	$(MAKE) -C tests/neon clean

@@ -4,8 +4,8 @@ PYTHON ?= python
 PARALLEL = $(addprefix tests/modules/test_,$(addsuffix .py,arguments embedding frozen layer_dropout layer_results layer_tapes \
 	linear members sequential stream))
 
-.PHONY: build test lint doctest docs bench cells accuracy coverage deep reliability asan tsan fuzz neon platforms arm64 embedded wheels parallel \
-	freethreaded clean
+.PHONY: build test lint doctest docs bench cells accuracy coverage deep reliability asan tsan fuzz neon platforms arm64 \
+	embedded tiles wheels parallel freethreaded clean
 
 build:  ## compile and install in place, with all that developing needs
 	$(PYTHON) -m pip install "setuptools>=77" "Cython>=3.1" "numpy>=2.0"
@@ -95,6 +95,9 @@ freethreaded:  ## the tests on a free-threaded Python, PYTHON=python3.14t, in an
 	build/freethreaded/bin/python -m pip install --quiet ".[test]" pytest-run-parallel
 	cd build && PYTHON_GIL=0 freethreaded/bin/python -m pytest -c ../pyproject.toml ../tests
 	cd build && PYTHON_GIL=0 freethreaded/bin/python -m pytest -c ../pyproject.toml --parallel-threads=4 $(addprefix ../,$(PARALLEL))
+
+tiles:  ## no inner loop of a tile uses the stack, as gcc and clang compile it for x86-64 and AArch64
+	$(PYTHON) tests/disassembly.py gcc clang aarch64-linux-gnu-gcc "clang --target=aarch64-linux-gnu"
 
 clean:
 	$(MAKE) -C tests/bits clean

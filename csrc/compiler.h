@@ -20,6 +20,19 @@
 #define UNROLL
 #endif
 
+/* Statements for i = 0 .. n-1, n a constant of at most 4 or 8. Arrays that they index are registers: clang 14 unrolls loops
+ * only after it has placed arrays in memory. */
+#define REPEAT_ONE(i, at, n, ...) \
+    if (at < (n)) { \
+        enum { i = at }; \
+        __VA_ARGS__ \
+    }
+#define REPEAT_4(i, n, ...) \
+    REPEAT_ONE(i, 0, n, __VA_ARGS__) REPEAT_ONE(i, 1, n, __VA_ARGS__) REPEAT_ONE(i, 2, n, __VA_ARGS__) REPEAT_ONE(i, 3, n, __VA_ARGS__)
+#define REPEAT_8(i, n, ...) \
+    REPEAT_4(i, n, __VA_ARGS__) \
+    REPEAT_ONE(i, 4, n, __VA_ARGS__) REPEAT_ONE(i, 5, n, __VA_ARGS__) REPEAT_ONE(i, 6, n, __VA_ARGS__) REPEAT_ONE(i, 7, n, __VA_ARGS__)
+
 #if defined(_MSC_VER)
 #define THREAD_LOCAL __declspec(thread)
 #else
@@ -46,10 +59,26 @@
 #endif
 
 /* Keeps a pointer in a register of its own: GCC may otherwise keep the difference from another one, for each use. */
-#if defined(__GNUC__) && !defined(__clang__)
+#if defined(__GNUC__)
 #define IN_OWN_REGISTER(p) __asm__("" : "+r"(p))
 #else
 #define IN_OWN_REGISTER(p) ((void)0)
+#endif
+
+/* Completes a vector before what follows: compilers may otherwise begin more products at once than the registers hold. */
+#if defined(__GNUC__) && defined(__aarch64__)
+#define IN_ORDER(x) __asm__ volatile("" : "+w"(x))
+#elif defined(__GNUC__) && defined(__x86_64__)
+#define IN_ORDER(x) __asm__ volatile("" : "+v"(x))
+#else
+#define IN_ORDER(x) ((void)0)
+#endif
+
+/* No load moves up across this: GCC may otherwise load more at once than the registers of AArch64 hold. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__aarch64__)
+#define LOADS_IN_ORDER() __asm__ volatile("" : : : "memory")
+#else
+#define LOADS_IN_ORDER() ((void)0)
 #endif
 
 /* A precondition of a function; a debug build (RNNFAST_DEBUG) checks it. */

@@ -163,8 +163,12 @@ static int avx2_vnni_runs(void)
 #endif
 #elif defined(__aarch64__)
 DECLARE(neon)
-extern const Kernels kernels_neon_sdot;
 
+#if !defined(HAS_SDOT)
+#define SDOT
+#else
+#define SDOT [INT8] = {&kernels_neon_sdot, sdot_runs, always}
+extern const Kernels kernels_neon_sdot;
 #if defined(__linux__)
 #include <sys/auxv.h>
 static int sdot_runs(void)
@@ -183,6 +187,7 @@ static int sdot_runs(void)
 }
 #endif
 #endif
+#endif
 DECLARE(scalar)
 
 const Implementation implementations[] = {
@@ -191,7 +196,7 @@ const Implementation implementations[] = {
      {VDPBF16 [INT8] = {&kernels_avx512_vnni, avx512_vnni_runs, always}}},
     {"avx2", "AVX2 and FMA", KERNELS(avx2), avx2_runs, {AVX_VNNI}},
 #elif defined(__aarch64__)
-    {"neon", "AArch64 NEON", KERNELS(neon), always, {[INT8] = {&kernels_neon_sdot, sdot_runs, always}}},
+    {"neon", "AArch64 NEON", KERNELS(neon), always, {SDOT}},
 #endif
     {"scalar", "plain C", KERNELS(scalar), always, {{0}}},
     {0},

@@ -36,6 +36,11 @@ typedef struct {
 /* The columns of vector n of group p that are read from init and written to out. */
 #define TILE_LANES(p, n) ((p) < P - 1 ? V : (n) == N - 1 ? lanes : inner)
 
+/* Statements for each row r, group p or vector n of a tile, by the preprocessor. */
+#define FOR_ROWS(...) REPEAT_8(r, R, __VA_ARGS__)
+#define FOR_GROUPS(...) REPEAT_4(p, P, __VA_ARGS__)
+#define FOR_VECTORS(...) REPEAT_4(n, N, __VA_ARGS__)
+
 /* A vector of weights for R rows, read once, because short tiles wait for loads. */
 static ALWAYS_INLINE operand_vec v_load_for(const int R, const operand *w)
 {
@@ -46,59 +51,52 @@ static ALWAYS_INLINE operand_vec v_load_for(const int R, const operand *w)
 
 static ALWAYS_INLINE void tile_product(const Tile *t, const int R, const int N, const int P)
 {
-    sum_vec acc[TILE_GROUPS * TILE_ROWS * TILE_WIDTH];
-    const operand *a[TILE_ROWS], *w[TILE_GROUPS], *ahead = t->ahead, *foot = t->w + t->K * N * V;
-    const ptrdiff_t K = t->K, a_step = t->a_step, w_group = t->w_group;
-    const int lanes = t->lanes, inner = t->inner;
+    sum_vec acc[TILE_GROUPS][TILE_ROWS][TILE_WIDTH];
+    const operand *a[TILE_ROWS], *w[TILE_GROUPS], *ahead = t->ahead;
+    const ptrdiff_t a_step = TRAINS ? t->a_step : 1; /* gradients alone read columns */
+    int lanes = t->lanes, inner = t->inner;
 
-    REQUIRE(K >= 0 && lanes >= 1 && lanes <= V && inner >= 1 && inner <= V);
-    UNROLL for (int p = 0; p < P; p++) {
-        w[p] = t->w + p * w_group;
+    REQUIRE(t->K >= 0 && lanes >= 1 && lanes <= V && inner >= 1 && inner <= V);
+    FOR_GROUPS(
+        w[p] = t->w + p * t->w_group;
         IN_OWN_REGISTER(w[p]);
-    }
-    UNROLL for (int r = 0; r < R; r++) {
-        const real *init = t->init[r] + t->init_skip;
-        a[r] = t->a[r] + t->a_skip;
-        UNROLL for (int p = 0; p < P; p++)
-            UNROLL for (int n = 0; n < N; n++)
-                acc[(p * R + r) * N + n] = v_sum_begin(init + p * t->init_p + n * t->init_n, TILE_LANES(p, n),
-                                                       foot + p * w_group + (N + n) * V);
-    }
-    for (ptrdiff_t k = 0, ka = 0; k < K; k++, ka += a_step) {
-        if (R >= TILE_AHEAD) PREFETCH(ahead + k * V);
+        FOR_ROWS(FOR_VECTORS(
+            const real *init = t->init[r] + t->init_skip + p * t->init_p + n * t->init_n;
+            acc[p][r][n] = v_sum_begin(init, TILE_LANES(p, n), w[p] + (t->K * N + N + n) * V);
+        ))
+    )
+    FOR_ROWS(a[r] = t->a[r] + t->a_skip;)
+    for (ptrdiff_t left = t->K, k = 0; left > 0; left--, k += a_step) {
+        if (R >= TILE_AHEAD) PREFETCH(ahead), ahead += V;
         if (R < N) { /* hold the smaller operand in registers and stream the other */
             operand_vec a_k[TILE_ROWS];
-            UNROLL for (int r = 0; r < R; r++) a_k[r] = v_set1_operand(a[r] + ka);
-            UNROLL for (int p = 0; p < P; p++)
-                UNROLL for (int n = 0; n < N; n++) {
-                    const operand_vec w_kn = v_load_for(R, w[p] + n * V);
-                    UNROLL for (int r = 0; r < R; r++)
-                        acc[(p * R + r) * N + n] = v_multiply_add(a_k[r], w_kn, acc[(p * R + r) * N + n]);
-                }
+            FOR_ROWS(a_k[r] = v_set1_operand(a[r] + k);)
+            FOR_GROUPS(FOR_VECTORS(
+                const operand_vec w_kn = v_load_for(R, w[p] + n * V);
+                LOADS_IN_ORDER();
+                FOR_ROWS(acc[p][r][n] = v_multiply_add(a_k[r], w_kn, acc[p][r][n]);)
+            ))
         } else {
-            UNROLL for (int p = 0; p < P; p++) {
+            FOR_GROUPS(
                 operand_vec w_k[TILE_WIDTH];
-                UNROLL for (int n = 0; n < N; n++) w_k[n] = v_load_for(R, w[p] + n * V);
-                UNROLL for (int r = 0; r < R; r++) {
-                    const operand_vec a_rk = v_set1_operand(a[r] + ka);
-                    UNROLL for (int n = 0; n < N; n++)
-                        acc[(p * R + r) * N + n] = v_multiply_add(a_rk, w_k[n], acc[(p * R + r) * N + n]);
-                }
-            }
+                FOR_VECTORS(w_k[n] = v_load_for(R, w[p] + n * V);)
+                FOR_ROWS(
+                    const operand_vec a_rk = v_set1_operand(a[r] + k);
+                    LOADS_IN_ORDER();
+                    FOR_VECTORS(acc[p][r][n] = v_multiply_add(a_rk, w_k[n], acc[p][r][n]);)
+                )
+            )
         }
-        UNROLL for (int p = 0; p < P; p++) w[p] += N * V;
+        FOR_GROUPS(w[p] += N * V;)
     }
+    IN_OWN_REGISTER(t); /* what follows is read from *t again, so that the loop has its registers */
     const Tile end = *t; /* a copy, because the compiler must assume that a store changes *t */
-    UNROLL for (int r = 0; r < R; r++) {
-        const real *init = end.init[r] + end.init_skip;
-        real *out = end.out[r] + end.out_skip;
-        UNROLL for (int p = 0; p < P; p++)
-            UNROLL for (int n = 0; n < N; n++)
-                v_store_n(out + p * end.out_p + n * end.out_n,
-                          v_sum_end(acc[(p * R + r) * N + n], init + p * end.init_p + n * end.init_n, TILE_LANES(p, n),
-                                    foot + p * w_group + n * V, end.a[r]),
-                          TILE_LANES(p, n));
-    }
+    lanes = end.lanes, inner = end.inner;
+    FOR_ROWS(FOR_GROUPS(FOR_VECTORS(
+        const real *init = end.init[r] + end.init_skip + p * end.init_p + n * end.init_n;
+        real *out = end.out[r] + end.out_skip + p * end.out_p + n * end.out_n;
+        v_store_n(out, v_sum_end(acc[p][r][n], init, TILE_LANES(p, n), w[p] + n * V, end.a[r]), TILE_LANES(p, n));
+    )))
 }
 
 /* Rows of a tile N vectors wide that the registers hold. */

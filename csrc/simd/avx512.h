@@ -1,15 +1,24 @@
 /* The vector vocabulary in AVX-512: 16 floats or 8 doubles a vector, 32 registers. */
 #include "target.h"
-#if defined(BFLOAT16_INSTRUCTION)
-TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma")
-#elif defined(INT8_INSTRUCTION)
-TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma")
+#if defined(__clang__) && __clang_major__ >= 18 && __clang_major__ <= 21 && !defined(__apple_build_version__)
+#define AVX512 "avx512f,avx512dq,avx512bw,avx512vl,evex512,avx2,fma" /* zig's clang has it off */
 #else
-TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+#define AVX512 "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#endif
+#if defined(BFLOAT16_INSTRUCTION)
+TARGET_BEGIN(AVX512 ",avx512bf16")
+#elif defined(INT8_INSTRUCTION)
+TARGET_BEGIN(AVX512 ",avx512vnni")
+#else
+TARGET_BEGIN(AVX512)
 #endif
 #include "intrinsics.h"
 
+#if defined(OPERANDS_INT8) && !defined(INT8_INSTRUCTION)
+#define TILE_ACCUMULATORS 20 /* a product needs further registers */
+#else
 #define TILE_ACCUMULATORS 24
+#endif
 
 #if REAL_BITS == 32
 typedef float real;

@@ -5,7 +5,11 @@ TARGET_BEGIN(SDOT_FEATURE)
 #endif
 #include <arm_neon.h>
 
+#if defined(OPERANDS_INT8) && !defined(INT8_INSTRUCTION)
+#define TILE_ACCUMULATORS 16 /* a product needs further registers */
+#else
 #define TILE_ACCUMULATORS 24
+#endif
 
 #if REAL_BITS == 32
 typedef float real;
@@ -13,6 +17,7 @@ typedef float32x4_t vec;
 typedef uint32x4_t bits;
 #define V 4
 #define OP(name) name##q_f32
+#define LANE(name) name##q_lane_f32
 #define BITS(name) name##q_u32
 #define AS_BITS vreinterpretq_u32_f32
 #define AS_REAL vreinterpretq_f32_u32
@@ -25,6 +30,7 @@ typedef float64x2_t vec;
 typedef uint64x2_t bits;
 #define V 2
 #define OP(name) name##q_f64
+#define LANE(name) name##q_lane_f64
 #define BITS(name) name##q_u64
 #define AS_BITS vreinterpretq_u64_f64
 #define AS_REAL vreinterpretq_f64_u64
@@ -46,22 +52,29 @@ static inline vec v_set1(real x)
 static inline vec v_zero(void) { return v_set1(0); }
 static inline vec v_load(const real *p) { return OP(vld1)(p); }
 static inline void v_store(real *p, vec x) { OP(vst1)(p, x); }
+/* Lane by lane: compilers turn a loop over lanes into a call of memcpy, which leaves a tile no registers. */
 static inline vec v_load_n(const real *p, int n)
 {
-    real lanes[V] = {0};
+    vec x = v_zero();
     if (n == V) return v_load(p);
-    for (int l = 0; l < n; l++) lanes[l] = p[l];
-    return v_load(lanes);
+    if (n > 0) x = LANE(vld1)(p, x, 0);
+#if V == 4
+    if (n > 1) x = LANE(vld1)(p + 1, x, 1);
+    if (n > 2) x = LANE(vld1)(p + 2, x, 2);
+#endif
+    return x;
 }
 static inline void v_store_n(real *p, vec x, int n)
 {
-    real lanes[V];
     if (n == V) {
         v_store(p, x);
         return;
     }
-    v_store(lanes, x);
-    for (int l = 0; l < n; l++) p[l] = lanes[l];
+    if (n > 0) LANE(vst1)(p, x, 0);
+#if V == 4
+    if (n > 1) LANE(vst1)(p + 1, x, 1);
+    if (n > 2) LANE(vst1)(p + 2, x, 2);
+#endif
 }
 static inline vec v_add(vec a, vec b) { return OP(vadd)(a, b); }
 static inline vec v_sub(vec a, vec b) { return OP(vsub)(a, b); }
@@ -122,7 +135,9 @@ static inline word_vec v_set1_word(uint32_t x)
 static ALWAYS_INLINE word_vec v_dot(word_vec a, word_vec w, word_vec sum)
 {
     const int8x16_t a8 = vreinterpretq_s8_s32(a), w8 = vreinterpretq_s8_s32(w);
-    return vpadalq_s16(sum, vmlal_high_s8(vmull_s8(vget_low_s8(a8), vget_low_s8(w8)), a8, w8));
+    sum = vpadalq_s16(sum, vmlal_high_s8(vmull_s8(vget_low_s8(a8), vget_low_s8(w8)), a8, w8));
+    IN_ORDER(sum);
+    return sum;
 }
 #endif
 #endif

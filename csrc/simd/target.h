@@ -12,6 +12,11 @@
 #define HAS_AVX_VNNI
 #endif
 
+/* Whether the compiler knows AArch64's dot products in functions that name them as their target. */
+#if !defined(__clang__) || __clang_major__ >= 16 || defined(__ARM_FEATURE_DOTPROD)
+#define HAS_SDOT
+#endif
+
 /* The name of AArch64's dot products, as a target. */
 #if defined(__clang__)
 #define SDOT_FEATURE "dotprod"

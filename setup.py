@@ -77,6 +77,14 @@ abi3 = (
     and sys.version_info >= (3, 11)
     and not sysconfig.get_config_var("Py_GIL_DISABLED")
 )
+sanitizers = os.environ.get("RNNFAST_SANITIZE")  # as -fsanitize= takes them, such as "address,undefined"
+linked = []  # what is said to the compiler and to the linker
+compiled = []  # to the compiler alone
+if coverage:
+    linked, compiled = ["--coverage"], ["-O1", "-fprofile-update=atomic"]
+elif sanitizers:  # unoptimized, with calls for ASan's checks: compiling takes ten times as long otherwise
+    linked = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    compiled = ["-O0", "-g1", "--param", "asan-instrumentation-with-call-threshold=0"]
 flags = (
     ["/O2"]
     if sys.platform == "win32"
@@ -101,8 +109,8 @@ loops = Extension(
         *[("Py_LIMITED_API", "0x030b0000")] * abi3,
     ],
     py_limited_api=abi3,
-    extra_compile_args=flags + ["-O1", "--coverage", "-fprofile-update=atomic"] * coverage,
-    extra_link_args=(["-pthread"] if sys.platform != "win32" else []) + ["--coverage"] * coverage,
+    extra_compile_args=flags + linked + compiled,
+    extra_link_args=(["-pthread"] if sys.platform != "win32" else []) + linked,
 )
 
 setup(

@@ -92,7 +92,7 @@ class Stream(_core.Stepper):
             checked = self._layer.state_form.checked("state", state, leading)
         except ValueError as error:
             parts = state if isinstance(state, (tuple, list)) else (state,)
-            if any(np.ndim(part) == len(leading) for part in parts):
+            if any(np.asarray(part, object).ndim == len(leading) for part in parts):  # ragged lists too
                 raise ValueError(
                     f"{error}: a stream's state has an axis of the batch, also for one sequence; "
                     "state[:, None] adds it to the state of an unbatched x"

@@ -255,7 +255,7 @@ def one_node(operator: str, inputs: int, **attributes: Any) -> Any:
 
 
 X = np.ones((3, 4), np.float32)
-CANNOT_RUN = {  # attributes and inputs that NumPy refuses by an AxisError, an IndexError, a TypeError, a ValueError
+CANNOT_RUN = {  # attributes and inputs that NumPy refuses, by errors of several classes
     "Transpose": ({"perm": [0, 7]}, [X]),
     "Concat": ({"axis": 5}, [X, X]),
     "Gather": ({"axis": 3}, [X, np.array([0])]),

@@ -167,7 +167,7 @@ cdef int read_gradients(Network *net, const rnnfast_gradients *given, rnnfast_gr
     """g OUT: the checked arguments of `backward`, with their defaults filled in."""
     if given == NULL:
         return refuse_pointer(b"gradients", b"a pointer", given)
-    if given.struct_size < sizeof(size_t) or given.struct_size > sizeof(g[0]):
+    if not is_struct_size(given.struct_size, sizeof(g[0])):
         return refuse_number(b"gradients.struct_size", b"sizeof(rnnfast_gradients) as this rnnfast knows it, or less",
                              given.struct_size)
     memset(g, 0, sizeof(g[0]))

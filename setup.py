@@ -84,7 +84,7 @@ if coverage:
     linked, compiled = ["--coverage"], ["-O1", "-fprofile-update=atomic"]
 elif sanitizers:  # unoptimized, with calls for ASan's checks: compiling takes ten times as long otherwise
     linked = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
-    linked += ["-fno-sanitize=pointer-overflow"]  # clang reports NULL + 0: an array that is not there, and not read
+    linked += ["-fno-sanitize=pointer-overflow"]  # clang reports NULL + 0: an array that is not there
     compiled = ["-O0", "-g1", "--param", "asan-instrumentation-with-call-threshold=0"]
 flags = (
     ["/O2"]

@@ -1,7 +1,7 @@
 # One word for each thing one does here; run them inside a virtual environment. `make build` once, then the others.
 PYTHON ?= python
 # Tests whose threads share no file, no setting and no count: those of one module, stream or tape.
-PARALLEL = $(addprefix tests/modules/test_,$(addsuffix .py,arguments embedding frozen layer_dropout layer_results layer_tapes \
+PARALLEL = $(addprefix tests/modules/test_,$(addsuffix .py,arguments embedding frozen layer_dropout layer_tapes \
 	linear members sequential stream))
 
 .PHONY: build test lint doctest docs bench cells accuracy coverage deep reliability asan tsan fuzz neon platforms arm64 \

@@ -1,7 +1,11 @@
 # One word for each thing one does here; run them inside a virtual environment. `make build` once, then the others.
 PYTHON ?= python
+# Tests whose threads share no file, no setting and no count: those of one module, stream or tape.
+PARALLEL = $(addprefix tests/modules/test_,$(addsuffix .py,arguments embedding frozen layer_dropout layer_results layer_tapes \
+	linear members sequential stream))
 
-.PHONY: build test lint doctest docs bench cells accuracy coverage deep neon clean
+.PHONY: build test lint doctest docs bench cells accuracy coverage deep reliability asan tsan fuzz neon embedded wheels parallel \
+	freethreaded clean
 
 build:  ## compile and install in place, with all that developing needs
 	$(PYTHON) -m pip install "setuptools>=77" "Cython>=3.1" "numpy>=2.0"
@@ -43,10 +47,50 @@ deep:  ## the tests with each instruction set of this machine in turn
 	for isa in $$($(PYTHON) -c "from rnnfast import _core; print(*_core.available_isas())"); do \
 		RNNFAST_ISA=$$isa $(PYTHON) -m pytest tests || exit 1; \
 	done
+	$(MAKE) reliability
+
+long_tests := tests/reliability tests/kernels/test_threads.py tests/kernels/test_quota.py tests/modules/test_layer_results.py
+reliability:  ## the long form of the tests behind docs/reliability.md, and the figure that each produces
+	RNNFAST_LONG=1 $(PYTHON) -m pytest $(long_tests)
+
+sanitized = RNNFAST_SANITIZE=$(1) $(PYTHON) setup.py -q build --build-lib build/$(2)/lib --build-temp build/$(2)/temp
+comma := ,
+
+asan:  ## AddressSanitizer and UndefinedBehaviorSanitizer (gcc): kernels, layers, the C API
+	$(call sanitized,address$(comma)undefined,asan)
+	$(MAKE) -C tests/sanitizers PYTHON="$(PYTHON)" bits callers-asan modules
+
+tsan:  ## ThreadSanitizer (gcc): the pool, and plans of the C API from many threads
+	$(call sanitized,thread,tsan)
+	$(MAKE) -C tests/sanitizers PYTHON="$(PYTHON)" callers-tsan
+
+CLANG = clang
+fuzz:  ## mutated files for every reader, then libFuzzer (clang, libclang-rt) over the structs of the C API
+	RNNFAST_LONG=1 $(PYTHON) -m pytest tests/reliability/test_mutated_files.py
+	CC=$(CLANG) LDSHARED="$(CLANG) -shared" $(call sanitized,fuzzer-no-link$(comma)address$(comma)undefined,fuzz)
+	$(MAKE) -C tests/sanitizers PYTHON="$(PYTHON)" CLANG=$(CLANG) options
 
 neon:  ## the NEON kernels, cross-compiled and run under qemu-user
 	$(MAKE) -j2 -C tests/neon check-neon
 
+embedded:  ## exported headers on a Cortex-M3 and M4 under qemu, and in WebAssembly. Debian: gcc-arm-none-eabi
+	# libnewlib-arm-none-eabi qemu-system-arm; PyPI: ziglang wasmtime. What is absent is skipped, and named
+	$(PYTHON) -m pytest -rs tests/c_export -k "cortex or webassembly"
+
+wheels:  ## the source distribution and the wheels of Linux, in dist/; TARGETS="x86_64-gnu …" builds some of them
+	.ci/wheels $(TARGETS)
+
+parallel:  ## tests of modules, each in four threads at once; needs pip install pytest-run-parallel
+	$(PYTHON) -m pytest --parallel-threads=4 $(PARALLEL)
+
+freethreaded:  ## the tests on a free-threaded Python, PYTHON=python3.14t, in an environment of their own
+	$(PYTHON) -c "import sysconfig, sys; sys.exit(not sysconfig.get_config_var('Py_GIL_DISABLED') and 'PYTHON is not free-threaded')"
+	$(PYTHON) -m venv build/freethreaded
+	build/freethreaded/bin/python -m pip install --quiet ".[test]" pytest-run-parallel
+	cd build && PYTHON_GIL=0 freethreaded/bin/python -m pytest -c ../pyproject.toml ../tests
+	cd build && PYTHON_GIL=0 freethreaded/bin/python -m pytest -c ../pyproject.toml --parallel-threads=4 $(addprefix ../,$(PARALLEL))
+
 clean:
 	$(MAKE) -C tests/neon clean
+	$(MAKE) -C tests/sanitizers clean
 	rm -rf build dist docs/_build *.egg-info rnnfast/_core/*.so rnnfast/_core/*.c

@@ -71,6 +71,20 @@ class ParallelBuild(build_ext):
 
 
 coverage = bool(os.environ.get("RNNFAST_COVERAGE"))  # gcov figures for C and Cython
+# One wheel for Python 3.11 and all later ones but the free-threaded, which have no stable ABI.
+abi3 = (
+    bool(os.environ.get("RNNFAST_ABI3"))
+    and sys.version_info >= (3, 11)
+    and not sysconfig.get_config_var("Py_GIL_DISABLED")
+)
+sanitizers = os.environ.get("RNNFAST_SANITIZE")  # as -fsanitize= takes them, such as "address,undefined"
+linked = []  # what is said to the compiler and to the linker
+compiled = []  # to the compiler alone
+if coverage:
+    linked, compiled = ["--coverage"], ["-O1", "-fprofile-update=atomic"]
+elif sanitizers:  # unoptimized, with calls for ASan's checks: kernels would take ten times as long to compile
+    linked = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    compiled = ["-O0", "-g1", "--param", "asan-instrumentation-with-call-threshold=0"]
 flags = (
     ["/O2"]
     if sys.platform == "win32"
@@ -92,12 +106,15 @@ loops = Extension(
     define_macros=[
         ("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION"),
         ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION"),
+        *[("Py_LIMITED_API", "0x030b0000")] * abi3,
     ],
-    extra_compile_args=flags + ["-O1", "--coverage", "-fprofile-update=atomic"] * coverage,
-    extra_link_args=(["-pthread"] if sys.platform != "win32" else []) + ["--coverage"] * coverage,
+    py_limited_api=abi3,
+    extra_compile_args=flags + linked + compiled,
+    extra_link_args=(["-pthread"] if sys.platform != "win32" else []) + linked,
 )
 
 setup(
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3 else {},
     cmdclass={"build_ext": ParallelBuild},
     ext_modules=cythonize(
         [loops],

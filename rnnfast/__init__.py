@@ -6,12 +6,13 @@
     y, state, tape = lstm.forward(x)              # x [T, B, 8]
     dx, dstate = lstm.backward(tape, dy)          # gradients are added into each parameter's .grad
 
-This file only gathers the public names; what a first call of a layer does not need is imported on first use.
+This file gathers the public names; what a first call of a layer does not need is imported on first use.
 """
 
 from __future__ import annotations
 
 from importlib import import_module as _import_module
+from os import environ as _environ
 from typing import TYPE_CHECKING
 
 from rnnfast import functional
@@ -31,9 +32,12 @@ from rnnfast.nn import (
     Sequential,
 )
 from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM, IndRNN, MinGRU, MinLSTM
+from rnnfast.threadpools import follow_environment as _follow_environment
+from rnnfast.threadpools import follow_threadpoolctl as _follow_threadpoolctl
 
 if TYPE_CHECKING:
     from rnnfast import baselines, reference, series, text
+    from rnnfast.c_export import export_c
     from rnnfast.nn import init, losses, optim, schedules
     from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
     from rnnfast.nn.clip import clip_grad_norm, clip_grad_value
@@ -68,6 +72,7 @@ _ON_FIRST_USE = {
     "clip_grad_norm": "rnnfast.nn.clip",
     "clip_grad_value": "rnnfast.nn.clip",
     "count_parameters": "rnnfast.nn.count",
+    "export_c": "rnnfast.c_export",
     "fit": "rnnfast.training",
     "init": "rnnfast.nn.init",
     "load": "rnnfast.training",
@@ -122,6 +127,7 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "count_parameters",
+    "export_c",
     "fit",
     "functional",
     "get_include",
@@ -146,6 +152,10 @@ __all__ = [
     "truncated_bptt",
     "unpack_sequences",
 ]
+
+
+_follow_environment(_environ)
+_follow_threadpoolctl()
 
 
 def __getattr__(name: str):

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnfast import _core
 
-__all__ = ["LARGEST", "SMALLEST", "add", "quantize_rows", "to_nearest"]
+__all__ = ["LARGEST", "SMALLEST", "add", "quantize_rows", "to_bfloat16", "to_nearest"]
 
 LARGEST = 127  # of the integers of int8
 SMALLEST = 2.0**-100  # a row of int8 has a number of at least this magnitude, or is zero
@@ -52,3 +52,21 @@ def quantize_rows(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     maxima[maxima < SMALLEST] = 0
     factors = np.divide(np.float32(LARGEST), maxima, out=np.zeros_like(maxima), where=maxima > 0)
     return np.rint(weights * factors[..., np.newaxis]).astype(np.int8), maxima
+
+
+def to_bfloat16(weights: np.ndarray) -> np.ndarray:
+    """The upper halves of float32, rounded to nearest even, as uint16; subnormal floats are zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.arithmetic import to_bfloat16
+    >>> [hex(bits) for bits in to_bfloat16(np.float32([1.0, -1.001, 1.01]))]
+    ['0x3f80', '0xbf80', '0x3f81']
+    """
+    bits = weights.view(np.uint32)
+    magnitude = bits & 0x7FFFFFFF
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    rounded = np.where(magnitude < 0x00800000, bits >> 16 & 0x8000, rounded)  # zero and subnormal floats
+    rounded = np.where(magnitude > 0x7F800000, 0x7FC0, rounded)  # NaN
+    return rounded.astype(np.uint16)

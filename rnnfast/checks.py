@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from rnnfast import _core
+from rnnfast import _core, exchange
 
 __all__ = [
     "BeyondMemory",
@@ -425,9 +425,13 @@ def as_array(name: str, value: Any) -> np.ndarray:
         return value
     refuse_masked(name, value)
     try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected an array, got {type(value).__name__} ({error})") from error
+        return exchange.read(value)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        place = exchange.place(value)
+        wanted = "an array in the CPU's memory" if place else "an array"
+        came = f"{type(value).__name__} on {place}" if place else type(value).__name__
+        raise kind(f"{name}: expected {wanted}, got {came} ({error})") from error
 
 
 def with_bfloat16(name: str, value: Any) -> np.ndarray:

@@ -1,13 +1,14 @@
-"""Fixtures: kernels and threads of a test, put back as they were found, and folders for the command."""
+"""Fixtures: kernels and threads of a test, put back as they were found, folders for the command, figures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import SMALL, TEXT
+from depth import LONG
 
 from rnnfast import _core, functional, get_num_threads, set_num_threads
 from rnnfast.cli.main import main
@@ -68,3 +69,19 @@ def trained(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     assert main(["train", "text.txt", *SMALL, "--epochs", "2"]) == 0
     capsys.readouterr()
     return folder
+
+
+FIGURES: list[str] = []
+
+
+@pytest.fixture
+def figure() -> Callable[[str], None]:
+    """Takes a line that says what a test of reliability has done; the lines are printed after a long run."""
+    return FIGURES.append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if LONG and FIGURES:
+        terminalreporter.section("figures")
+        for line in FIGURES:
+            terminalreporter.write_line(line)

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent / "data"  # not the root, where the sources would
 
 
 def run_python(
-    program: str, *options: str, environment: Mapping[str, str] | None = None
+    program: str, *options: str, environment: Mapping[str, str] | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """The exit code and the output of a program; `options` are Python's, such as "-W", "ignore"."""
     return subprocess.run(
@@ -21,6 +21,6 @@ def run_python(
         env=os.environ if environment is None else environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
         check=False,
     )

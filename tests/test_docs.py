@@ -31,6 +31,7 @@ OPTIONAL = {
     "safetensors",
     "sklearn",
     "statsmodels",
+    "threadpoolctl",
     "torch",
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n?^```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
@@ -99,7 +100,7 @@ def test_baselines_gathers_names_of_series_and_text():
     assert set(rf.baselines.__all__) <= {*rf.series.__all__, *rf.text.__all__}
 
 
-@pytest.mark.parametrize("bridge", ["distributed", "keras", "onnx", "safetensors", "torch"])
+@pytest.mark.parametrize("bridge", ["distributed", "keras", "onnx", "safetensors", "sklearn", "torch"])
 def test_the_api_has_every_public_name_of_a_bridge(bridge):
     if bridge not in ("distributed", "keras"):  # whose import needs no package
         pytest.importorskip(bridge)

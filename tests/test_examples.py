@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ import rnnfast as rf
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SHORT = {  # arguments, and what the output must match
+    "c_header": (["--updates", "40"], r"int8 .* the bits of the stream"),
     "adding_problem": (["--steps", "20", "--cell", "gru", "--seconds", "60"], r"gru +solved"),
     "character_model": (["{text}"], r"epoch 3: 0\.[01]"),
     "copy_memory": (
@@ -28,6 +30,10 @@ SHORT = {  # arguments, and what the output must match
     "onnx_model": ([], r"rnnfast: largest difference from the model \S+e-0[678]"),
     "recurrent_ppo": (["1"], r"parameters differ by at most \S+e-0[678]"),
     "recurrent_policy": (["16"], r"after 16 rollouts (9\d|100)% of the answers are right"),
+    "scikit_learn": (
+        ["--epochs", "5"],
+        r"the best of them [89]\d(.|\n)*: 9\d\.\d% of all letters right, 8\d",
+    ),
     "streaming": (
         ["--updates", "100", "--frames", "300"],
         r"GRU +[789]\d(.|\n)*8 side by side.*the bits of",
@@ -44,6 +50,7 @@ NEEDS = {
     "digits": ["sklearn"],
     "onnx_model": ["onnx", "onnxruntime"],
     "recurrent_ppo": ["sb3_contrib", "torch"],
+    "scikit_learn": ["sklearn"],
     "sunspots": ["matplotlib", "statsmodels"],
     "torch_distributed": ["torch"],
     "voice_activity": ["onnx", "onnxruntime", "silero_vad"],
@@ -59,6 +66,8 @@ def test_it_learns(name, tmp_path):
     for package in NEEDS.get(name, []):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
+    if name == "c_header" and shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
     arguments, words = SHORT[name]
     text = tmp_path / "text.txt"
     text.write_text("what is written twice is easily read twice. " * 800)

@@ -43,3 +43,23 @@ def test_without_a_compiler_the_first_line_says_to_install_one(tmp_path, command
 def test_what_compiles_nothing_needs_no_compiler(tmp_path):
     done = setup("--version", path=tmp_path, CC="")
     assert done.returncode == 0, done.stderr
+
+
+SOURCES = set(".c .cpp .css .h .md .npz .png .pxd .pxi .py .pyi .pyx .txt .typed".split())
+MADE_HERE = {"_build", "__pycache__", "build"}  # folders
+
+
+def test_the_source_distribution_has_every_file_that_building_and_testing_read(tmp_path):
+    if not (ROOT / "csrc").is_dir():
+        pytest.skip("the sources are not beside the tests")
+    done = setup("-q", "egg_info", "--egg-base", tmp_path, path=os.environ["PATH"])
+    assert done.returncode == 0, done.stderr
+    packed = set((tmp_path / "rnnfast.egg-info" / "SOURCES.txt").read_text().splitlines())
+    here = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("bench", "csrc", "docs", "examples", "rnnfast", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if (path.suffix in SOURCES or path.name == "Makefile") and not MADE_HERE & set(path.parts)
+    } - {"rnnfast/_core/loops.c"}
+    assert sorted(here - packed) == []
+    assert {"pyproject.toml", "setup.py", "conftest.py", "Makefile", "README.md", "LICENSE"} <= packed

@@ -457,13 +457,12 @@ def backward(Tape tape, gates, dy, tuple d_final, tuple d_steps, dx, tuple d_ini
     cdef cnp.ndarray y = tape.y
     cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1), number = tape.number
     cdef int status, part
-    global runs
 
     if not kernels_for(y, cell.precision).trains:
         raise ValueError("matmul_precision: products in int8 have no gradient")
-    runs += 1
+    shared_add(&runs, 1)
     set_backward(&job, kernels_for(y, cell.precision), &cell.layer, T, B)
-    job.threads = threads
+    job.threads = shared_int(&threads)
     set_pointers(job.grads, grads)
     job.ragged = whole(T, B) if tape.sequences is None else tape.sequences.ragged
     if isinstance(tape.x, Embedded):

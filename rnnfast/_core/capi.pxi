@@ -167,7 +167,7 @@ cdef int read_gradients(Network *net, const rnnfast_gradients *given, rnnfast_gr
     """g OUT: the checked arguments of `backward`, with their defaults filled in."""
     if given == NULL:
         return refuse_pointer(b"gradients", b"a pointer", given)
-    if given.struct_size < sizeof(size_t) or given.struct_size > sizeof(g[0]):
+    if not is_struct_size(given.struct_size, sizeof(g[0])):
         return refuse_number(b"gradients.struct_size", b"sizeof(rnnfast_gradients) as this rnnfast knows it, or less",
                              given.struct_size)
     memset(g, 0, sizeof(g[0]))
@@ -282,17 +282,9 @@ cdef int capi_set_state(rnnfast_plan *plan, const void *h, const void *c) noexce
 
 cdef int capi_reset(rnnfast_plan *plan, const uint8_t *mask) noexcept nogil:
     cdef Network *net = network_of(plan)
-    cdef const Pass *p
-    cdef Py_ssize_t B, row, width
-    cdef int part
     if plan == NULL:
         return refuse_pointer(b"plan", b"a pointer", plan)
-    B, p = net.options.batch, &net.stack.step.layer.p
-    for part in range(p.parts):
-        width = part_width(p, part)
-        for row in range(net.stack.layers * B):
-            if mask == NULL or mask[row % B]:
-                memset(at(net.state[part], row * width, net.stack.k), 0, width * net.stack.k.real_size)
+    clear_rows(&net.stack, net.state, mask)
     return RNNFAST_OK
 
 

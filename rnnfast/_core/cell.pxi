@@ -87,7 +87,10 @@ cdef struct Kept:        # weights that were packed for the kernels k
 
 @cython.auto_pickle(False)
 cdef class Packs:
-    """Packed weights that never change: for each set of kernels, what its first forward pass has packed."""
+    """Packed weights that never change: for each set of kernels, what its first forward pass has packed.
+
+    `find` and `add` need a critical section of this object.
+    """
 
     cdef Kept *first
 
@@ -110,7 +113,7 @@ cdef class Packs:
         return NULL if kept == NULL else &kept.packed
 
     cdef const Packed *add(self, const Kernels *k, const size_t *sizes) except NULL:
-        """Memory of these sizes [FORWARD_PACKS], in bytes, into which the caller packs for k before it gives up the GIL."""
+        """Memory of these sizes [FORWARD_PACKS], in bytes, into which the caller packs for k before it leaves the critical section."""
         cdef void *buffers[FORWARD_PACKS]
         cdef Kept *kept = <Kept *>calloc(1, sizeof(Kept))
         if kept != NULL:
@@ -147,7 +150,7 @@ cdef const Kernels *pass_kernels(const Layer *layer, array, int precision, Py_ss
     so narrow operands win then, even if the processor multiplies them slowly."""
     cdef const Pass *p = &layer.p
     if precision == BFLOAT16 and B <= 2 and p.X * p.H * p.P * sizeof(float) > l2:
-        return narrow[precision]
+        return shared_kernels(&narrow[precision])
     return kernels_for(array, precision)
 
 cdef inline void *second_weight(const Pass *p, void *const *weights) noexcept nogil:
@@ -241,15 +244,23 @@ cdef class Cell:
 
     cdef const Packed *packed_for(self, const Kernels *k) except NULL:
         """The constant weights, packed for k."""
+        cdef const Packed *packed
+        with cython.critical_section(self.packs):
+            packed = self.packs.find(k)
+            if packed == NULL:
+                packed = self.pack(k)
+        return packed
+
+    cdef const Packed *pack(self, const Kernels *k) except NULL:
+        """Packs the constant weights for k, in a critical section of `packs`."""
         cdef size_t sizes[FORWARD_PACKS]
+        cdef const Packed *packed
         cdef uint64_t before
-        cdef const Packed *packed = self.packs.find(k)
-        if packed == NULL:
-            forward_pack_sizes(k, &self.layer, sizes)
-            packed = self.packs.add(k, sizes)
-            before = fp_enter()  # biases are added up
-            pack_for_forward(k, &self.layer, packed, 0, 1)
-            fp_leave(before)
+        forward_pack_sizes(k, &self.layer, sizes)
+        packed = self.packs.add(k, sizes)
+        before = fp_enter()  # biases are added up
+        pack_for_forward(k, &self.layer, packed, 0, 1)
+        fp_leave(before)
         return packed
 
     @property
@@ -372,8 +383,6 @@ cdef class Tape:
         If it is set, a backward pass writes the gradient of every h there.
     spare : list or None
         Buffers for later passes. A backward pass adds the buffers of its tape.
-    used : bool
-        Whether a backward pass has used it.
     """
 
     cdef readonly Cell cell
@@ -382,13 +391,20 @@ cdef class Tape:
     cdef readonly object x, initial, y, gates, steps, spare
     cdef readonly Noise noise
     cdef public object dh_steps
-    cdef public bint used
+    cdef bint used
 
     def __init__(self, Cell cell, Py_ssize_t number, Sequences sequences, x, initial, y, gates=None, steps=None, spare=None,
                  Noise noise=None):
         self.cell, self.number, self.sequences = cell, number, sequences
         self.x, self.initial, self.y = x, initial, y
         self.gates, self.steps, self.spare, self.noise = gates, steps, spare, noise
+
+    @cython.critical_section
+    def use_up(self):
+        """Whether this is the first call: only one backward pass may overwrite the gates."""
+        cdef bint first = not self.used
+        self.used = True
+        return first
 
     def __reduce__(self):
         raise TypeError("a tape cannot be pickled or copied: it belongs to one forward pass")

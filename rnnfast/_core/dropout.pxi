@@ -21,7 +21,7 @@ cdef new_mask(seed, call, layer, shape, double p, Py_ssize_t split, double q, do
     mask = np.empty(shape, dtype)
     cdef MaskJob job = MaskJob(kernels_for(mask), seed & 0xFFFFFFFFFFFFFFFF, call & 0xFFFFFFFF, layer & 0xFFFFFFFF, t0,
                                shape[0], shape[1], shape[2], split, p, q, chosen, other, data(mask))
-    cdef Schedule planned = schedule(job.k, threads, job.T, 20.0 * job.B * job.N, job.T, 1, 0, 1, START_NS)
+    cdef Schedule planned = schedule(job.k, shared_int(&threads), job.T, 20.0 * job.B * job.N, job.T, 1, 0, 1, START_NS)
     with nogil:
         threads_run(mask_worker, &job, planned.workers)
     return mask

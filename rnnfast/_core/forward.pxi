@@ -250,11 +250,10 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
     cdef Pass *p = &job.p
     cdef Py_ssize_t T = cnp.PyArray_DIM(y, 0), B = cnp.PyArray_DIM(y, 1)
     cdef int status, part
-    global runs
 
-    runs += 1
+    shared_add(&runs, 1)
     set_forward(&job, pass_kernels(&cell.layer, y, cell.precision, B), &cell.layer, T, B)
-    job.threads = threads
+    job.threads = shared_int(&threads)
     if cell.packs is not None:
         job.given = cell.packed_for(job.k)
     job.ragged = whole(T, B) if sequences is None else sequences.ragged

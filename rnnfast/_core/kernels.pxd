@@ -218,6 +218,20 @@ cdef extern from "dispatch.h" nogil:
     const Implementation implementations[]
     long l2_bytes()
 
+cdef extern from "shared.h" nogil:
+    ctypedef struct SharedInt:
+        pass
+    ctypedef struct SharedCount:
+        pass
+    ctypedef struct SharedKernels:
+        pass
+    int shared_int "shared_read"(SharedInt *)
+    unsigned long long shared_count "shared_read"(SharedCount *)
+    const Kernels *shared_kernels "shared_read"(SharedKernels *)
+    void shared_set_int "shared_set"(SharedInt *, int)
+    void shared_set_kernels "shared_set"(SharedKernels *, const Kernels *)
+    void shared_add(SharedCount *, unsigned long long)
+
 cdef extern from "threads.h" nogil:
     ctypedef struct Team
     ctypedef void (*job_function)(void *job, const Team *team, int worker, int workers) noexcept nogil

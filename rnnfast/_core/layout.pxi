@@ -72,7 +72,7 @@ cdef inline void begin(void *state, const void *given, size_t nbytes) noexcept n
 
 cdef const Kernels *kernels_for(array, int precision=FLOAT32) noexcept:
     """Those of the array's dtype, in this precision if that is float32."""
-    return in_use[precision if cnp.PyArray_TYPE(<cnp.ndarray>array) == cnp.NPY_FLOAT32 else FLOAT64]
+    return shared_kernels(&in_use[precision if cnp.PyArray_TYPE(<cnp.ndarray>array) == cnp.NPY_FLOAT32 else FLOAT64])
 
 
 # ---- the blocks of weights, in the order of the slots (csrc/cells/table.h) -----------------------------------------

@@ -56,6 +56,7 @@ cdef Blocks one_block(cnp.ndarray array) noexcept:
     return w
 
 
+@cython.critical_section
 cdef const Packed *packed_linear(Packs packs, const Kernels *k, weight, bias) except NULL:
     """Constant weights, packed for k: `project`, and `bias` where there is one."""
     cdef const Packed *packed = packs.find(k)
@@ -91,7 +92,7 @@ def linear_forward(x, weight, bias, y, matmul_precision="float32", Packs packs=N
     if packs is not None:
         packed = packed_linear(packs, k, weight, bias)
     memset(&job, 0, sizeof(job))
-    planned = schedule(k, threads, 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
+    planned = schedule(k, shared_int(&threads), 1, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
     job.scratch_size = min(M, SCRATCH_ROWS) * k.copy_size(K)
     sizes = [packed_size(k, K, N) if packed == NULL else 0, N * size if packed == NULL else 0,
              planned.workers * job.scratch_size * k.operand_size]
@@ -130,7 +131,7 @@ def linear_backward(x, weight, dy, dx, dweight, dbias, matmul_precision="float32
             dbias[...] = 0
         return
     memset(&job, 0, sizeof(job))
-    planned = schedule(k, threads, 2, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
+    planned = schedule(k, shared_int(&threads), 2, 2.0 * M * K * N, M, 1, 0, 1, START_NS)
     job.operand_size = k.depth_of(GRADIENT_ROWS) * k.operand_stride(K)
     job.scratch_size = 0 if dx is None else min(M, SCRATCH_ROWS) * k.copy_size(N)
     sizes = [0 if dx is None else packed_size(k, N, K),

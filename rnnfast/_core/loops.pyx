@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=True
 """The time loops, forward and backpropagation through time, over the C kernels, without the GIL.
 
 Python callers have checked all arrays that come here. A call lays out its scratch memory, packs the weights, and
@@ -8,6 +9,9 @@ in its own cache). No split changes a bit of any result.
 
 A job describes one pass in the caller's terms: rows of its arrays, pointers to its states. `run_forward` and `run_backward`
 know nothing of Python; `forward` and `backward` fill their jobs from NumPy arrays, the plans of the C API from pointers.
+
+In free-threaded Python, a critical section does what the GIL does elsewhere: nobody else enters the object meanwhile. With the GIL
+it compiles to nothing. Both hold only as long as the code inside calls nothing of Python.
 
 It is one compiled module. Its files, each of which uses only those above it:
 
@@ -20,7 +24,7 @@ It is one compiled module. Its files, each of which uses only those above it:
     embedded    inputs that are rows of a table    capi       the functions of rnnfast.h
     linear      dense layers
     layernorm   layer normalization
-    ctc         the CTC loss
+    ctc         the CTC loss                       turn       what one thread uses at a time
 """
 import os
 import threading
@@ -54,6 +58,7 @@ cdef extern from *:
 include "settings.pxi"
 include "layout.pxi"
 include "arithmetic.pxi"
+include "turn.pxi"
 include "sequences.pxi"
 include "cell.pxi"
 include "schedule.pxi"

@@ -36,5 +36,5 @@ def fma_chains(dtype, turns):
     """Runs `turns` rounds of FMAs on every thread and returns the number of flops. For benchmarks."""
     cdef PeakJob job = PeakJob(kernels_for(np.empty(0, dtype)), turns, 0)
     with nogil:
-        threads_run(peak_worker, &job, threads)
+        threads_run(peak_worker, &job, shared_int(&threads))
     return 2.0 * CHAINS * job.k.lanes * turns * job.workers

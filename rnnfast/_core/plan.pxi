@@ -80,11 +80,15 @@ cdef int check_precision(const rnnfast_options *o) noexcept nogil:
         return refuse(RNNFAST_INVALID, b"options.training: expected 0 with RNNFAST_INT8, which has no gradient")
     return RNNFAST_OK
 
+cdef inline bint is_struct_size(size_t given, size_t known) noexcept nogil:
+    """Whether a struct may have that size in this version or an older one: it ends with a whole field, not within a pointer."""
+    return sizeof(size_t) <= given <= known and given % sizeof(size_t) == 0
+
 cdef int read_options(const rnnfast_options *given, rnnfast_options *o) noexcept nogil:
     """o OUT: the options with their defaults filled in."""
     if given == NULL:
         return refuse_pointer(b"options", b"a pointer", given)
-    if given.struct_size < sizeof(size_t) or given.struct_size > sizeof(o[0]):
+    if not is_struct_size(given.struct_size, sizeof(o[0])):
         return refuse_number(b"options.struct_size", b"sizeof(rnnfast_options) as this rnnfast knows it, or less",
                              given.struct_size)
     memset(o, 0, sizeof(o[0]))
@@ -197,14 +201,14 @@ cdef int make_network(Network *net, const rnnfast_weights *weights) noexcept nog
     """Allocates the memory of a plan whose options are set, and packs its weights. The caller calls free_network, also after an
     error."""
     cdef const rnnfast_options *o = &net.options
-    cdef const Kernels *k = in_use[FLOAT64 if o.dtype == RNNFAST_FLOAT64 else precision_kind[o.matmul_precision]]
+    cdef const Kernels *k = shared_kernels(&in_use[FLOAT64 if o.dtype == RNNFAST_FLOAT64 else precision_kind[o.matmul_precision]])
     cdef Py_ssize_t H = o.hidden_size, P = o.proj_size if o.proj_size else H, n, I
     cdef int D = 2 if o.bidirectional else 1, passes = <int>o.num_layers * D
     cdef Stack *stack = &net.stack
     cdef void *pointers[WEIGHTS]
     memset(pointers, 0, sizeof(pointers))
     net.directions, net.T = D, -1
-    stack.threads = o.threads if o.threads else threads
+    stack.threads = o.threads if o.threads else shared_int(&threads)
     stack.step = <Step *>calloc(passes, sizeof(Step))
     if stack.step == NULL:
         return -1

@@ -31,11 +31,12 @@ cdef Schedule schedule(const Kernels *k, int most, double steps, double step_flo
     cdef double rate = FLOPS_PER_NS * k.lanes * k.speed
     cdef double slow = weight_bytes / L3_BYTES_PER_NS if weight_bytes > l2 else 0
     cdef double alone = max(step_flops / (rate * efficiency(B)), slow), by_rows, by_units, best
-    cdef int n = min(most, cores) if forced_split < 0 else most
+    cdef int forced = shared_int(&forced_split)
+    cdef int n = min(most, cores) if forced == COST_MODEL else most
     cdef int n_rows = <int>max(1, min(n, B)), n_units = <int>max(1, min(n, groups))
     cdef Py_ssize_t rows = max(1, (B + n_rows - 1) // n_rows), units = (groups + n_units - 1) // n_units
-    if forced_split >= 0:
-        return Schedule(n_rows if forced_split == BY_ROWS else n_units, forced_split)
+    if forced != COST_MODEL:
+        return Schedule(n_rows if forced == BY_ROWS else n_units, forced)
     by_rows = max(step_flops * rows / max(1, B) / (rate * efficiency(rows)), slow) if n_rows > 1 else alone
     by_units = (max(step_flops * units / groups / (rate * efficiency(B)), slow * units / groups) + phases * BARRIER_NS
                 if n_units > 1 else alone)
@@ -46,8 +47,9 @@ cdef Schedule schedule(const Kernels *k, int most, double steps, double step_flo
 
 cdef int workers_for(double ns, Py_ssize_t shares) noexcept nogil:
     """The number of workers for so many nanoseconds of work in independent shares, without products."""
-    cdef int n = <int>max(1, min(threads if forced_split >= 0 else min(threads, cores), shares))
-    return n if forced_split >= 0 or ns - ns / n >= START_NS else 1
+    cdef bint forced = shared_int(&forced_split) != COST_MODEL
+    cdef int most = shared_int(&threads), n = <int>max(1, min(most if forced else min(most, cores), shares))
+    return n if forced or ns - ns / n >= START_NS else 1
 
 cdef Schedule schedule_pass(const Kernels *k, int threads, const Layer *layer, const Ragged *ragged, Py_ssize_t V,
                             int passes, const Phases *phases) noexcept nogil:

@@ -1,18 +1,20 @@
 # The kernels and the number of threads of every call, the thread that looks for signals, and a count of calls. No other state
-# outlives a call.
+# outlives a call. Free-threaded Python has no GIL, so what may change after the import is atomic or has a lock.
 
+cdef object choosing = threading.Lock()  # for `chosen`
 cdef const Implementation *chosen = NULL
-cdef const Kernels *in_use[KINDS]
-cdef const Kernels *narrow[KINDS]  # those with the smallest operands, also where others are faster
-cdef int threads = 1
+cdef SharedKernels in_use[KINDS]
+cdef SharedKernels narrow[KINDS]  # those with the smallest operands, also where others are faster
+cdef SharedInt threads
 cdef int cores = min(threads_available(), quota.cores(1 << 16))
 cdef double l2 = l2_bytes()
-cdef int forced_split = -1  # -1: the cost model decides; BY_UNITS, BY_ROWS
+cdef SharedInt forced_split  # COST_MODEL decides unless tests force one of the others
 cdef enum:
-    BY_UNITS, BY_ROWS
-cdef unsigned long long runs = 0  # passes and single steps so far; written with the GIL held
+    COST_MODEL, BY_UNITS, BY_ROWS
+cdef SharedCount runs        # passes and single steps so far
 
-cdef unsigned long main_thread = threading.main_thread().ident  # Python's, which runs the signal handlers
+cdef unsigned long main_thread = threading.main_thread().ident  # Python's, which runs the signal handlers; set after a fork, when
+                                                                # the child has no other thread
 
 def adopt_main_thread():
     """Makes the calling thread the main one, as it is in a forked child."""
@@ -31,7 +33,7 @@ cdef inline bint is_main_thread() noexcept:
 
 def runs_so_far():
     """The number of passes and single steps that the kernels have run. It shows whether a call reached them."""
-    return runs
+    return shared_count(&runs)
 
 
 cdef const Implementation *find(name) except NULL:
@@ -72,32 +74,40 @@ def force_isa(name, instructions=None):
     """
     global chosen
     cdef int kind
+    cdef const Kernels *usual
+    cdef const Kernels *narrowest
     cdef const Instruction *own
-    chosen = find(name)
-    for kind in range(KINDS):
-        own = &chosen.instruction[kind]
-        in_use[kind] = narrow[kind] = chosen.kernels[kind]
-        if instructions is not False and own.kernels != NULL and own.runs_here():
-            narrow[kind] = own.kernels
-            if instructions or own.pays():
-                in_use[kind] = own.kernels
+    with choosing:
+        chosen = find(name)
+        for kind in range(KINDS):
+            own = &chosen.instruction[kind]
+            usual = narrowest = chosen.kernels[kind]
+            if instructions is not False and own.kernels != NULL and own.runs_here():
+                narrowest = own.kernels
+                if instructions or own.pays():
+                    usual = own.kernels
+            shared_set_kernels(&in_use[kind], usual)
+            shared_set_kernels(&narrow[kind], narrowest)
 
 
 def product_instructions():
     """The precisions whose products have an instruction of their own here, of those that some processors lack."""
-    return [name for name, kind in PRECISIONS.items() if in_use[<int>kind] != chosen.kernels[<int>kind]]
+    with choosing:
+        return [name for name, kind in PRECISIONS.items()
+                if shared_kernels(&in_use[<int>kind]) != chosen.kernels[<int>kind]]
 
 
 def get_isa():
     """The name of the kernels in use."""
-    return chosen.name.decode()
+    with choosing:
+        return chosen.name.decode()
 
 
 def force_split(split):
     """Makes every later call split its work "rows" or "units". None: the cost model decides. For tests."""
-    global forced_split
-    forced_split = {None: -1, "units": BY_UNITS, "rows": BY_ROWS}[split]
-    threads_insist(forced_split >= 0)
+    cdef int forced = {None: COST_MODEL, "units": BY_UNITS, "rows": BY_ROWS}[split]
+    shared_set_int(&forced_split, forced)
+    threads_insist(forced != COST_MODEL)
 
 
 def set_num_threads(n):
@@ -122,12 +132,11 @@ def set_num_threads(n):
     1
     >>> rf.set_num_threads(before)
     """
-    global threads
     if isinstance(n, bool) or not hasattr(n, "__index__") or np.ndim(n):
         raise TypeError(f"n: expected an integer, got {type(n).__name__}")
     if not 1 <= n.__index__() <= 256:
         raise ValueError(f"n: expected a number of threads from 1 to 256, got {n}")
-    threads = n.__index__()
+    shared_set_int(&threads, n.__index__())
 
 
 def get_num_threads():
@@ -139,7 +148,7 @@ def get_num_threads():
     >>> rf.get_num_threads() >= 1
     True
     """
-    return threads
+    return shared_int(&threads)
 
 
 def configure(environment):
@@ -155,4 +164,4 @@ def configure(environment):
 
 
 configure(os.environ)
-TRAINABLE = tuple([name for name, kind in PRECISIONS.items() if in_use[<int>kind].trains])  # those that have gradients
+TRAINABLE = tuple([name for name, kind in PRECISIONS.items() if shared_kernels(&in_use[<int>kind]).trains])  # those that have gradients

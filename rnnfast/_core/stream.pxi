@@ -58,7 +58,7 @@ cdef int build_stack(Stack *stack, const Kernels *k, Py_ssize_t B, bint back) no
     cdef Py_ssize_t B_H = B * stack.step.layer.p.H * k.real_size
     cdef size_t *sizes = <size_t *>calloc(count, sizeof(size_t))
     cdef void **buffers = <void **>malloc(count * sizeof(void *))
-    stack.k, stack.B, stack.workers = k, B, max(threads, cores)
+    stack.k, stack.B, stack.workers = k, B, max(shared_int(&threads), cores)
     for n in range(layers):
         stack.scratch_size = max(stack.scratch_size, forward_scratch(k, &stack.step[n].layer, B))
     if sizes != NULL and buffers != NULL:
@@ -151,6 +151,18 @@ cdef void take_step(Stack *stack, const void *x, const void *before, void *after
     memcpy(y, below, nbytes)
 
 
+cdef void clear_rows(const Stack *stack, void *const *state, const uint8_t *mask) noexcept nogil:
+    """Zeros in the state of the sequences in mask [B], or of all if it is NULL."""
+    cdef const Pass *p = &stack.step.layer.p
+    cdef Py_ssize_t row, width
+    cdef int part
+    for part in range(p.parts):
+        width = part_width(p, part)
+        for row in range(stack.layers * stack.B):
+            if mask == NULL or mask[row % stack.B]:
+                memset(at(state[part], row * width, stack.k), 0, width * stack.k.real_size)
+
+
 # ---- from Python -------------------------------------------------------------------------------------------------------
 
 cdef class Stepper:
@@ -163,10 +175,9 @@ cdef class Stepper:
     cdef Stack stack
     cdef object layer           # whose weights it takes
     cdef list cells             # those it had of each layer: they hold the weights
-    cdef object hs              # [2, L, B, P]: the h before a step and after it, in turn
-    cdef tuple further          # [L, B, H] of each further part of the state
-    cdef void *pointers[MAX_PARTS]  # to these
-    cdef int now                # which of the two h is the state
+    cdef list buffers           # those of the state, and of the h after a step
+    cdef void *state[MAX_PARTS] # its parts, [L, B, P] and [L, B, H]
+    cdef void *next_h           # [L, B, P]
     cdef int typenum
 
     def __dealloc__(self):
@@ -182,58 +193,92 @@ cdef class Stepper:
             raise RuntimeError("this stream was set up before")
         self.layer, self.cells = layer, cells
         self.stack.layers = len(cells)
-        self.hs = np.zeros((2, self.stack.layers, B, p.P), cell.weights["weight_ih"].dtype)
-        self.further = tuple([np.zeros((self.stack.layers, B, p.H), self.hs.dtype) for n in range(1, p.parts)])
-        for n in range(1, p.parts):
-            self.pointers[n] = data(self.further[n - 1])
-        self.typenum = cnp.PyArray_TYPE(self.hs)
+        self.buffers = [np.zeros((self.stack.layers, B, width), cell.weights["weight_ih"].dtype) for width in (*cell.widths, p.P)]
+        for n in range(p.parts):
+            self.state[n] = data(self.buffers[n])
+        self.next_h, self.typenum = data(self.buffers[p.parts]), cnp.PyArray_TYPE(self.buffers[0])
         self.stack.step = <Step *>calloc(self.stack.layers, sizeof(Step))
         if self.stack.step != NULL:
             for n in range(self.stack.layers):
                 self.stack.step[n].layer = (<Cell>cells[n]).layer
-        if self.stack.step == NULL or build_stack(&self.stack, pass_kernels(&cell.layer, self.hs, cell.precision, B), B, False) < 0:
+        if self.stack.step == NULL or build_stack(&self.stack, pass_kernels(&cell.layer, self.buffers[0], cell.precision, B), B, False) < 0:
             raise MemoryError("no memory for the packed weights")
         pack_stack(&self.stack)
 
     def refresh(self):
         """Take over the layer's present weights; the state stays."""
-        cdef list cells
-        cdef int n
+        self.check_set_up()
+        self.pack(self.layer.cells)
+
+    def __call__(self, x):
+        """y [B, P] of the next step, the caller's own, from x [B, I]; [I] to [P] where B is 1."""
+        cdef Step *step
+        cdef cnp.npy_intp sizes[2]
+        cdef int ndim
+        self.check_set_up()
+        step = self.stack.step
+        if not is_plain(x, self.typenum, self.stack.B, step.layer.input_size):
+            x = self._check(x)
+        ndim = cnp.PyArray_NDIM(x)
+        sizes[0], sizes[ndim - 1] = self.stack.B, step.p.P
+        y = cnp.PyArray_EMPTY(ndim, sizes, self.typenum, 0)
+        shared_add(&runs, 1)
+        self.take(data(x), data(y))
+        return y
+
+    def read_state(self):
+        """Copies of the parts of the state: [L, B, P] of h, [L, B, H] of the others."""
+        cdef list parts
+        cdef int part
+        self.check_set_up()
+        parts = [like(self.buffers[part]) for part in range(self.stack.step.p.parts)]
+        self.copy(parts, False)
+        return tuple(parts)
+
+    def write_state(self, list parts):
+        """Sets the parts of the state, each C-contiguous as `read_state` gives it; None is zero."""
+        self.check_set_up()
+        self.copy(parts, True)
+
+    @cython.critical_section
+    def clear_state(self, mask):
+        """Sets the state to zero: of the sequences in `mask`, C-contiguous bool [B], or of all if it is None."""
+        self.check_set_up()
+        clear_rows(&self.stack, self.state, <const uint8_t *>data(mask))
+
+    cdef inline int check_set_up(self) except -1:
         if self.stack.block == NULL:
             raise RuntimeError("this stream was never set up: its __init__ has not run")
-        cells = self.layer.cells
+        return 0
+
+    @cython.critical_section
+    cdef void take(self, const void *x, void *y) noexcept:
+        """One step from x to y."""
+        self.stack.threads = shared_int(&threads)
+        take_step(&self.stack, x, self.state[PART_H], self.next_h, self.state, y)
+        self.state[PART_H], self.next_h = self.next_h, self.state[PART_H]
+
+    @cython.critical_section
+    cdef void copy(self, list parts, bint into) noexcept:
+        """Copies the state into the arrays `parts`, or from there `into` the state."""
+        cdef Py_ssize_t nbytes
+        cdef int part
+        for part in range(self.stack.step.p.parts):
+            nbytes = cnp.PyArray_NBYTES(self.buffers[part])
+            if into:
+                begin(self.state[part], data(parts[part]), nbytes)
+            else:
+                memcpy(data(parts[part]), self.state[part], nbytes)
+
+    @cython.critical_section
+    cdef void pack(self, list cells) noexcept:
+        """Packs the weights of `cells`."""
+        cdef list before = self.cells  # kept until the end: what it frees may call Python
+        cdef int n
         for n in range(self.stack.layers):
             memcpy(self.stack.step[n].layer.weights, (<Cell>cells[n]).layer.weights, WEIGHTS * sizeof(void *))
         self.cells = cells
         pack_stack(&self.stack)
-
-    @property
-    def parts(self):
-        """The parts of the state, [L, B, P] and for further parts [L, B, H]: views that may be written into."""
-        return (self.hs[self.now], *[part[:] for part in self.further])
-
-    def __call__(self, x):
-        """y [B, P] of the next step, the caller's own, from x [B, I]; [I] to [P] where B is 1."""
-        global runs
-        cdef Step *step
-        cdef Py_ssize_t B, nbytes
-        cdef char *hs
-        cdef cnp.npy_intp sizes[2]
-        cdef int ndim
-        if self.stack.block == NULL:
-            raise RuntimeError("this stream was never set up: its __init__ has not run")
-        step, B = self.stack.step, self.stack.B
-        if not is_plain(x, self.typenum, B, step.layer.input_size):
-            x = self._check(x)
-        ndim = cnp.PyArray_NDIM(x)
-        sizes[0], sizes[ndim - 1] = B, step.p.P
-        y = cnp.PyArray_EMPTY(ndim, sizes, self.typenum, 0)
-        hs, nbytes = <char *>data(self.hs), self.stack.layers * B * step.p.P * self.stack.k.real_size
-        runs += 1
-        self.stack.threads = threads
-        take_step(&self.stack, data(x), hs + self.now * nbytes, hs + (1 - self.now) * nbytes, self.pointers, data(y))
-        self.now = 1 - self.now
-        return y
 
 cdef inline bint is_plain(x, int typenum, Py_ssize_t B, Py_ssize_t I):
     """Whether x is an aligned C-contiguous array [B, I], or [I] where B is 1, of this type."""

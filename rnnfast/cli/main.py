@@ -9,13 +9,20 @@ import sys
 from collections.abc import Sequence
 
 import rnnfast as rf
-from rnnfast.cli import bench, forecast, info, sample, train
+from rnnfast.cli import bench, export, forecast, info, sample, train
 from rnnfast.cli.errors import FAILED, INTERRUPTED, READER_LEFT, CommandError
 from rnnfast.cli.output import Output
 
 __all__ = ["main"]
 
-COMMANDS = {"train": train, "sample": sample, "forecast": forecast, "bench": bench, "info": info}
+COMMANDS = {
+    "train": train,
+    "sample": sample,
+    "export": export,
+    "forecast": forecast,
+    "bench": bench,
+    "info": info,
+}
 EXIT_CODES = (
     "Exit codes: 0 success; 2 an error, explained by a line on stderr; 130 Ctrl-C; 141 the reader of "
     "stdout left early (files are still written)."

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast import _core, checks
+from rnnfast import _core, checks, exchange
 from rnnfast._core import Tape
 from rnnfast.arithmetic import add
 from rnnfast.functional.passes import Array, PassMasks, pass_backward, pass_forward, sequences_of
@@ -105,8 +105,6 @@ def run_backward(cell: str, tape: Tape, dy, dstate, dstates):
     if not isinstance(tape, Tape) or tape.cell.name != cell:
         came = tape.cell.name if isinstance(tape, Tape) else type(tape).__name__
         raise ValueError(f"tape: expected one from {cell}_forward, got {came}")
-    if tape.used:
-        raise ValueError("tape: a backward pass has used it up; run forward again")
     if tape.gates is None:
         raise ValueError("tape: expected one with gradients, got one of products in int8, which have none")
     T, B, P = tape.y.shape
@@ -119,6 +117,8 @@ def run_backward(cell: str, tape: Tape, dy, dstate, dstates):
         dy = dh_steps if dy is None else add(dy, dh_steps)
     dx = np.empty(tape.x.shape, dtype)
     d_initial = tuple(np.empty((B, width), dtype) for width in widths)
+    if not tape.use_up():
+        raise ValueError("tape: a backward pass has used it up; run forward again")
     grads = pass_backward(tape, dy, d_final, dx, d_initial, False, tuple(d_steps))
     return dx, d_initial, grads
 
@@ -203,6 +203,8 @@ def _zone(name: str, z, shape: tuple[int, ...], dtype: np.dtype) -> Array | None
     """z of one part of the state, [T, B, width]: an array, or one number for all."""
     if z is None:
         return None
+    if exchange.is_array(z):
+        z = checks.as_array(name, z)
     if np.ndim(z) == 0:
         return np.broadcast_to(np.full(shape[-1], checks.fraction(name, z), dtype), shape)
     z = _floats(name, z, shape, dtype)

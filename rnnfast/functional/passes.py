@@ -124,7 +124,7 @@ def pass_backward(
     Parameters
     ----------
     tape : Tape
-        Used up unless `retain`.
+        Its gates are overwritten unless `retain`.
     dy : ndarray [T, B, D*P] or None
         None is zero.
     d_final : tuple of ndarray [passes, B, width] or None, or None
@@ -146,7 +146,6 @@ def pass_backward(
     """
     gates = tape.gates
     grads = tape.cell.new_gradients()
-    tape.used = not retain
     _core.backward(tape, gates.copy() if retain else gates, dy, d_final, d_steps, dx, d_initial, grads)
     if not retain:
         _give(tape.spare, gates)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from rnnfast import checks
+from rnnfast import _core, checks
 from rnnfast.nn.module import (
     Module,
     Stateless,
@@ -315,7 +315,8 @@ class CompositeStream:
     """The modules of a `Sequential`, `Parallel` or `Residual`, one step a call; made by its `stream`.
 
     Recurrent layers keep their state in streams of their own; the other modules see the step as a batch, and
-    Dropout evaluates.
+    Dropout evaluates. One thread at a time may use a stream. Another thread's call meanwhile raises a
+    RuntimeError, because it would come between the steps of two modules.
 
     Parameters
     ----------
@@ -341,17 +342,19 @@ class CompositeStream:
         self._steps = steps
         self._calls = [_call_of(place, step) for place, step in enumerate(steps)]
         self._batch = batch
+        self._turn = _core.Turn(type(self).__name__)
 
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """y of the next step, the caller's own."""
-        return self._composite._compose(x, self._calls)[0]
+        with self._turn:
+            return self._composite._compose(x, self._calls)[0]
 
     @property
     def state(self) -> Any:
         """A copy of the state, in the form of the module's. May be set; None is zero."""
-        return self._composite._joined(
-            [None if isinstance(step, Module) else step.state for step in self._steps]
-        )
+        with self._turn:
+            states = [None if isinstance(step, Module) else step.state for step in self._steps]
+        return self._composite._joined(states)
 
     @state.setter
     def state(self, state: Any) -> None:
@@ -376,24 +379,27 @@ class CompositeStream:
 
     def take_state(self, entries: list[Any]) -> None:
         """Set the state to what `checked_state` gave."""
-        for step, entry in zip(self._steps, entries, strict=True):
-            if hasattr(step, "take_state"):
-                step.take_state(entry)
-            elif not isinstance(step, Module):
-                step.state = entry
+        with self._turn:
+            for step, entry in zip(self._steps, entries, strict=True):
+                if hasattr(step, "take_state"):
+                    step.take_state(entry)
+                elif not isinstance(step, Module):
+                    step.state = entry
 
     def reset(self, mask: ArrayLike | None = None) -> None:
         """Set the state to zero: of the sequences in `mask`, bool [B], or of all."""
         checks.row_mask("mask", mask, self._batch)
-        for step in self._steps:
-            if not isinstance(step, Module):
-                step.reset(mask)
+        with self._turn:
+            for step in self._steps:
+                if not isinstance(step, Module):
+                    step.reset(mask)
 
     def refresh(self) -> None:
         """Take over the modules' present weights; the state stays."""
-        for step in self._steps:
-            if not isinstance(step, Module):
-                step.refresh()
+        with self._turn:
+            for step in self._steps:
+                if not isinstance(step, Module):
+                    step.refresh()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a stream cannot be pickled or copied: make one from the model, and set its state")

@@ -1,6 +1,7 @@
 """Losses: `loss(y, targets, mask=None)` gives the mean loss and its gradient with respect to `y`.
 
-The losses work row by row. The gradient of a row of `y` depends on other rows by the factor 1/count alone.
+The losses work row by row. The gradient of a row of `y` depends on other rows by the factor 1/count alone,
+or, with weights, by its share of their sum.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from numpy.typing import ArrayLike, NDArray
 from rnnfast import checks
 from rnnfast.arithmetic import to_nearest
 from rnnfast.nn.ctc import ctc
+from rnnfast.nn.mean import Mean
 
 __all__ = ["binary_cross_entropy", "cross_entropy", "ctc", "huber", "mae", "mse"]
 
 
 @to_nearest
 def cross_entropy(
-    y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None, ignore_index: int = -100
+    y: ArrayLike,
+    targets: ArrayLike,
+    mask: ArrayLike | None = None,
+    ignore_index: int = -100,
+    *,
+    weights: ArrayLike | None = None,
 ) -> tuple[float, NDArray]:
     """Softmax cross-entropy of logits against integer classes.
 
@@ -35,6 +42,8 @@ def cross_entropy(
         any target.
     ignore_index : int, default -100
         Rows with this target do not count either.
+    weights : array_like of numbers of at least 0, shape [...] or leading axes of it, optional
+        How much each row counts: the loss is the weighted mean. A row of weight 0 does not count.
 
     Returns
     -------
@@ -74,16 +83,15 @@ def cross_entropy(
     classes = y.shape[-1]
     logits = y.reshape(-1, classes)
     target = targets.reshape(-1)
-    ignored = target == checks.integer("ignore_index", ignore_index)
-    keep = ~ignored if ignored.any() else None
-    if mask is not None:
-        kept = checks.full_mask(mask, targets.shape).reshape(-1)
-        keep = kept if keep is None else keep & kept
-    if keep is not None:
-        target = np.where(keep, target, 0)
+    ignored = targets == checks.integer("ignore_index", ignore_index)
+    if ignored.any():
+        mask = ~ignored if mask is None else checks.full_mask(mask, targets.shape) & ~ignored
+    mean = Mean(targets.shape, mask, weights)
+    dropped = None if mean.dropped is None else mean.dropped.reshape(-1)
+    if dropped is not None:
+        target = np.where(dropped, 0, target)
     _check_classes(target, classes)
-    count = target.size if keep is None else int(np.count_nonzero(keep))
-    if count == 0:
+    if mean.count == 0:
         return 0.0, np.zeros(y.shape, y.dtype)
 
     rows = np.arange(target.size)
@@ -93,16 +101,25 @@ def cross_entropy(
         np.exp(dy, out=dy)  # now exponentials
         total = dy.sum(axis=1)
         nll += np.log(total)
-        dy *= (1.0 / (total * count))[:, None]  # now softmax / count
-        dy[rows, target] -= 1.0 / count  # now the gradient
-    if keep is not None:
-        nll = nll[keep]
-        dy[~keep] = 0.0
-    return float(nll.sum(dtype=np.float64)) / count, dy.reshape(y.shape)
+        dy *= (1.0 / (total * mean.count))[:, None]  # now softmax / count
+        dy[rows, target] -= 1.0 / mean.count  # now the gradient
+    nll = mean.weighted(nll.reshape(targets.shape))
+    if mean.dropped is not None:
+        nll = nll[~mean.dropped]
+        dy[dropped] = 0.0
+    dy = dy.reshape(y.shape)
+    mean.weigh(dy)
+    return float(nll.sum(dtype=np.float64)) / mean.count, dy
 
 
 @to_nearest
-def mse(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> tuple[float, NDArray]:
+def mse(
+    y: ArrayLike,
+    targets: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    weights: ArrayLike | None = None,
+) -> tuple[float, NDArray]:
     """Mean squared error.
 
     Parameters
@@ -114,6 +131,8 @@ def mse(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> tupl
     mask : array_like, bool, shape of y or leading axes of it, optional
         True where an element counts; a mask of leading axes keeps or drops whole slices. NaN in an element
         that does not count, in `y` or in `targets`, is harmless.
+    weights : array_like of numbers of at least 0, shape of y or leading axes of it, optional
+        How much each element counts: the loss is the weighted mean. An element of weight 0 does not count.
 
     Returns
     -------
@@ -137,21 +156,28 @@ def mse(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> tupl
     >>> loss, dy.tolist()
     (2.5, [1.0, -2.0])
     """
-    dy, count = _differences(y, targets, mask)
-    if count == 0:
+    dy, mean = _differences(y, targets, mask, weights)
+    if mean.count == 0:
         return 0.0, dy
-    loss = float(np.square(dy).sum(dtype=np.float64)) / count
-    dy *= 2.0 / count  # now the gradient
+    loss = mean.total(np.square(dy)) / mean.count
+    dy *= 2.0 / mean.count  # now the gradient
+    mean.weigh(dy)
     return loss, dy
 
 
 @to_nearest
-def mae(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> tuple[float, NDArray]:
+def mae(
+    y: ArrayLike,
+    targets: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    weights: ArrayLike | None = None,
+) -> tuple[float, NDArray]:
     """Mean absolute error.
 
     Parameters
     ----------
-    y, targets, mask
+    y, targets, mask, weights
         As those of :func:`mse`.
 
     Returns
@@ -174,18 +200,24 @@ def mae(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> tupl
     >>> loss, dy.tolist()
     (1.5, [0.5, -0.5])
     """
-    dy, count = _differences(y, targets, mask)
-    if count == 0:
+    dy, mean = _differences(y, targets, mask, weights)
+    if mean.count == 0:
         return 0.0, dy
-    loss = float(np.abs(dy).sum(dtype=np.float64)) / count
+    loss = mean.total(np.abs(dy)) / mean.count
     np.sign(dy, out=dy)
-    dy *= 1.0 / count  # now the gradient
+    dy *= 1.0 / mean.count  # now the gradient
+    mean.weigh(dy)
     return loss, dy
 
 
 @to_nearest
 def huber(
-    y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None, delta: float = 1.0
+    y: ArrayLike,
+    targets: ArrayLike,
+    mask: ArrayLike | None = None,
+    delta: float = 1.0,
+    *,
+    weights: ArrayLike | None = None,
 ) -> tuple[float, NDArray]:
     """The loss of Huber: a square near the target, a straight line beyond `delta`.
 
@@ -193,7 +225,7 @@ def huber(
 
     Parameters
     ----------
-    y, targets, mask
+    y, targets, mask, weights
         As those of :func:`mse`.
     delta : float, default 1.0
         The difference at which the square ends, more than 0.
@@ -224,20 +256,26 @@ def huber(
     (1.8125, [0.25, -0.5])
     """
     delta = checks.above_zero("delta", delta)
-    dy, count = _differences(y, targets, mask)
-    if count == 0:
+    dy, mean = _differences(y, targets, mask, weights)
+    if mean.count == 0:
         return 0.0, dy
     beyond = np.abs(dy)  # the differences
     np.clip(dy, -delta, delta, out=dy)
     beyond -= np.abs(dy)
-    loss = 0.5 * float(np.square(dy).sum(dtype=np.float64)) + delta * float(beyond.sum(dtype=np.float64))
-    dy *= 1.0 / count  # now the gradient
-    return loss / count, dy
+    loss = 0.5 * mean.total(np.square(dy)) + delta * mean.total(beyond)
+    dy *= 1.0 / mean.count  # now the gradient
+    mean.weigh(dy)
+    return loss / mean.count, dy
 
 
 @to_nearest
 def binary_cross_entropy(
-    y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None, pos_weight: ArrayLike | None = None
+    y: ArrayLike,
+    targets: ArrayLike,
+    mask: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    *,
+    weights: ArrayLike | None = None,
 ) -> tuple[float, NDArray]:
     """Cross-entropy of logits against probabilities, element by element: y is what goes into a sigmoid.
 
@@ -254,6 +292,8 @@ def binary_cross_entropy(
         True where an element counts. NaN in an element that does not count is harmless.
     pos_weight : float or array_like, shape of y's last axes, optional
         A positive factor of the term with t. Where positives are rare, it weighs them more.
+    weights : array_like of numbers of at least 0, shape of y or leading axes of it, optional
+        How much each element counts, as for :func:`mse`.
 
     Returns
     -------
@@ -285,8 +325,9 @@ def binary_cross_entropy(
     y = checks.any_floats("y", y)
     targets = _fitting(targets, y, "fiub")
     weight = None if pos_weight is None else _positive(pos_weight, y)
-    dropped, count = _dropped(y, mask)
-    if count == 0:
+    mean = Mean(y.shape, mask, weights)
+    dropped = mean.dropped
+    if mean.count == 0:
         return 0.0, np.zeros(y.shape, y.dtype)
 
     t = targets.astype(y.dtype)
@@ -301,26 +342,29 @@ def binary_cross_entropy(
         wrong = np.where(y > 0, zero, one)
         values = np.log1p(e) * (zero + one) + np.where(wrong == 0, 0, np.abs(y) * wrong)
         dy = (zero * np.where(y >= 0, 1, e) - one * np.where(y >= 0, e, 1)) / (1 + e)
-    dy *= 1.0 / count
+    dy *= 1.0 / mean.count
     if dropped is not None:
         values[dropped] = 0.0
         dy[dropped] = 0.0
-    return float(values.sum(dtype=np.float64)) / count, dy
+    mean.weigh(dy)
+    return mean.total(values) / mean.count, dy
 
 
-def _differences(y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray, int]:
-    """y - targets in the dtype of y, 0 in elements that do not count, and the number of those that do."""
+def _differences(
+    y: ArrayLike, targets: ArrayLike, mask: ArrayLike | None, weights: ArrayLike | None
+) -> tuple[NDArray, Mean]:
+    """y - targets in the dtype of y, 0 in elements that do not count, and the mean over those that do."""
     y = checks.any_floats("y", y)
     targets = _fitting(targets, y, "fiu")
-    dropped, count = _dropped(y, mask)
-    if count == 0:
-        return np.zeros(y.shape, y.dtype), 0
+    mean = Mean(y.shape, mask, weights)
+    if mean.count == 0:
+        return np.zeros(y.shape, y.dtype), mean
     differences = np.empty(y.shape, y.dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # elements outside the mask may hold NaN
         np.subtract(y, targets, out=differences, casting="same_kind")
-    if dropped is not None:
-        differences[dropped] = 0.0
-    return differences, count
+    if mean.dropped is not None:
+        differences[mean.dropped] = 0.0
+    return differences, mean
 
 
 def _fitting(targets: ArrayLike, y: NDArray, kinds: str) -> NDArray:
@@ -331,14 +375,6 @@ def _fitting(targets: ArrayLike, y: NDArray, kinds: str) -> NDArray:
     if targets.shape != y.shape:
         raise ValueError(f"targets: expected shape {y.shape} (that of y), got {targets.shape}")
     return targets
-
-
-def _dropped(y: NDArray, mask: ArrayLike | None) -> tuple[NDArray | None, int]:
-    """Where an element of y does not count (None: nowhere), and the number of those that count."""
-    if mask is None:
-        return None, y.size
-    dropped = ~checks.full_mask(mask, y.shape)
-    return dropped, y.size - int(np.count_nonzero(dropped))
 
 
 def _positive(pos_weight: ArrayLike, y: NDArray) -> NDArray:

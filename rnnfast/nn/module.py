@@ -192,6 +192,8 @@ class Module(Members):
         TypeError, ValueError
             Before anything is written: the tape is another module's or used up, or an argument has the wrong
             shape or dtype.
+        RuntimeError
+            Without `retain`, while another thread runs a backward pass over the tape with it.
         """
         if type(self)._backward is Module._backward:
             raise NotImplementedError(
@@ -204,9 +206,11 @@ class Module(Members):
         dy, dstate = self._check_gradients(saved, dy, dstate)
         parameters = self._named()
         check_grads(parameters, grads)
-        if not retain:
-            tape.use_up()
-        dx, dstate, fresh = self._backward(saved, dy, dstate, input_grad, retain)
+        tape.begin(retain)
+        try:
+            dx, dstate, fresh = self._backward(saved, dy, dstate, input_grad, retain)
+        finally:
+            tape.end(retain)
         add_fresh(grads, parameters, fresh)
         return dx, dstate
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["normal_cdf"]
+__all__ = ["LARGE", "MIDDLE", "SMALL", "normal_cdf"]
 
 # Numerator and denominator, highest power first.
 # erf(z) = z R(z^2), |z| <= 0.46875
-_SMALL = (
+SMALL = (
     (
         1.85777706184603153e-1,
         3.16112374387056560,
@@ -23,7 +23,7 @@ _SMALL = (
     (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3),
 )
 # erfc(z) = exp(-z^2) R(z), 0.46875 <= z <= 4
-_MIDDLE = (
+MIDDLE = (
     (
         2.15311535474403846e-8,
         5.64188496988670089e-1,
@@ -48,7 +48,7 @@ _MIDDLE = (
     ),
 )
 # erfc(z) = exp(-z^2) / z (1/sqrt(pi) - R(1/z^2) / z^2), 4 <= z
-_LARGE = (
+LARGE = (
     (
         1.63153871373020978e-2,
         3.05326634961232344e-1,
@@ -77,11 +77,11 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
         middle = np.clip(z, 0.46875, 4.0)
         tail = np.where(
             z <= 4.0,
-            _rational(_MIDDLE, middle),
-            (_INVERSE_SQRT_PI - _rational(_LARGE, 1 / (far * far)) / (far * far)) / far,
+            _rational(MIDDLE, middle),
+            (_INVERSE_SQRT_PI - _rational(LARGE, 1 / (far * far)) / (far * far)) / far,
         )
         tail = 0.5 * np.exp(-z * z) * tail  # P(X > |x|)
-        small = 0.5 - 0.5 * near * _rational(_SMALL, near * near)
+        small = 0.5 - 0.5 * near * _rational(SMALL, near * near)
     tail = np.where(z <= 0.46875, small, tail)
     return np.where(x > 0, 1 - tail, tail)
 

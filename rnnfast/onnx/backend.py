@@ -13,7 +13,7 @@ from onnx.backend.base import Backend, BackendRep, namedtupledict
 from rnnfast import checks
 from rnnfast.files import file_name
 from rnnfast.onnx.files import Model, check_model, read_model
-from rnnfast.onnx.graphs import check_node
+from rnnfast.onnx.graphs import NodeError, check_node, failure_of
 from rnnfast.onnx.plan import Plan, evaluator_of
 
 __all__ = ["Prepared", "Rnnfast", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
@@ -155,7 +155,12 @@ class Rnnfast(Backend):
             if not isinstance(value, list) or not all(isinstance(part, np.ndarray) for part in value):
                 given[name] = _array(name, value)  # all but ONNX's sequences
         evaluator = evaluator_of(node, [], matmul_precision)
-        values = evaluator.run([name for name in node.output if name], given)
+        try:
+            values = evaluator.run([name for name in node.output if name], given)
+        except (NodeError, MemoryError):
+            raise
+        except Exception as error:  # operators raise anything
+            raise failure_of(node, list(given.values()), error) from error
         return tuple(values)
 
     @classmethod
@@ -227,8 +232,8 @@ class Prepared(BackendRep):
         Raises
         ------
         TypeError, ValueError
-            An input is missing, unknown, or does not fit; the message names it. What the operators around the
-            recurrent ones raise comes from ONNX's evaluator as it is.
+            An input is missing, unknown, or does not fit; the message names it. Or a node cannot run on what
+            it gets; the message names the node, its operator and its inputs.
         """
         given = _by_name(inputs, self.inputs, self._defaults)
         for name, value in given.items():

@@ -89,10 +89,11 @@ def fold(
     values: dict[str, Any] = {"": None, **known}
     folded = set()
     for place, node in candidates.items():
-        inputs = [values.get(name) for name in node.input]
-        size = _bound(node.op_type, inputs)
-        fits = size <= budget and values.keys() >= set(node.input)
-        outputs = _outputs(node, opsets, inputs) if fits else None
+        outputs, size = None, 0
+        if values.keys() >= set(node.input):  # what makes one of them may have been left
+            inputs = [values[name] for name in node.input]
+            size = _bound(node.op_type, inputs)
+            outputs = _outputs(node, opsets, inputs) if size <= budget else None
         if outputs is None:
             wanted |= set(node.input)
             continue

@@ -6,15 +6,18 @@ without a name. Here only that is refused which cannot run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import onnx
 from onnx.defs import OpSchema
 
 __all__ = [
+    "NodeError",
     "check_attributes",
     "check_node",
     "declared_as",
+    "failure_of",
     "graphs_of",
     "label",
     "nodes_of",
@@ -52,6 +55,34 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 def label(node: onnx.NodeProto) -> str:
     """The node in an error: its name; of one without, its first output's."""
     return f"node {node.name or next(filter(None, node.output), node.op_type)}"
+
+
+class NodeError(ValueError):
+    """A node cannot run on its inputs; the message names it."""
+
+
+def failure_of(node: onnx.NodeProto, inputs: Sequence[Any], error: Exception) -> NodeError:
+    """What a run raises where an operator has raised `error`: it names the node, and says what came.
+
+    Operators of ONNX's evaluator and of NumPy raise errors of any class, and most do not say where.
+
+    Examples
+    --------
+    >>> import numpy as np, onnx
+    >>> from rnnfast.onnx.graphs import failure_of
+    >>> node = onnx.helper.make_node("Transpose", ["x"], ["y"], perm=[0, 2])
+    >>> failure_of(node, [np.ones((3, 4), np.float32)], IndexError("axis 2 is out of bounds"))
+    NodeError('node y: Transpose of float32 [3, 4]: axis 2 is out of bounds')
+    """
+    came = ", ".join(_came(value) for value in inputs if value is not None)
+    cause = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    return NodeError(f"{label(node)}: {node.op_type} of {came or 'no inputs'}: {cause}")
+
+
+def _came(value: Any) -> str:
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} {list(value.shape)}"
+    return type(value).__name__
 
 
 def declared_as(graph: onnx.GraphProto, element: int) -> set[str]:

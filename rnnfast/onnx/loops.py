@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx.reference.op_run import OpRun
 
+from rnnfast.onnx.graphs import NodeError
 from rnnfast.onnx.node import name_of
 
 __all__ = ["Loop", "Operator", "Scan", "Way"]
@@ -31,9 +32,9 @@ class Operator(OpRun):
         """The outputs' names, none of them empty: under that one the evaluator has inputs left out."""
         return [name or f"output {n} left out" for n, name in enumerate(self.onnx_node.output)]
 
-    def error(self, message: object) -> ValueError:
+    def error(self, message: object) -> NodeError:
         """An error that names the node."""
-        return ValueError(f"node {name_of(self.onnx_node)}: {message}")
+        return NodeError(f"node {name_of(self.onnx_node)}: {message}")
 
 
 class Way(NamedTuple):

@@ -16,7 +16,7 @@ from onnx.reference.op_run import OpRun
 
 from rnnfast.onnx.files import LARGEST, Model
 from rnnfast.onnx.folding import fold
-from rnnfast.onnx.graphs import declared_as, values_read
+from rnnfast.onnx.graphs import NodeError, declared_as, failure_of, values_read
 from rnnfast.onnx.loops import Loop, Scan
 from rnnfast.onnx.node import OPERATORS, QUANTIZED, names_of
 from rnnfast.onnx.operators import quick
@@ -31,6 +31,7 @@ Array = np.ndarray
 class _Step(NamedTuple):
     """One call of a run."""
 
+    node: onnx.NodeProto
     call: Any
     reads: list[str]
     writes: list[str | None]  # None: an output left out
@@ -93,9 +94,14 @@ class Plan:
     def run(self, given: Mapping[str, Any]) -> list[Any]:
         """The graph's outputs; `given` has its inputs, checked, or other values in place of constants."""
         values: dict[Any, Any] = {"": None, **self._constants, **given}
-        for call, reads, writes, in_context in self._steps:
+        for node, call, reads, writes, in_context in self._steps:
             inputs = [values[name] for name in reads]
-            results = call(*inputs, context=values) if in_context else call(*inputs)
+            try:
+                results = call(*inputs, context=values) if in_context else call(*inputs)
+            except (NodeError, MemoryError):
+                raise
+            except Exception as error:  # operators raise anything
+                raise failure_of(node, inputs, error) from error
             values.update(zip(writes, results, strict=False))
         return [
             _own(values[name]) if name not in given and name not in self._constants else _copied(values[name])
@@ -116,10 +122,10 @@ def _step(node: onnx.NodeProto, operator: OpRun, opsets: Mapping[str, int]) -> _
     reads = list(node.input)
     writes: list[str | None] = [name or None for name in node.output]
     if isinstance(operator, (Recurrent, Product)):
-        return _Step(operator.compute, operator.reads(), writes, False)
+        return _Step(node, operator.compute, operator.reads(), writes, False)
     if operator.need_context():
-        return _Step(operator.run, reads, writes, True)
-    return _Step(quick(node, opsets.get("", 0)) or operator.run, reads, writes, False)
+        return _Step(node, operator.run, reads, writes, True)
+    return _Step(node, quick(node, opsets.get("", 0)) or operator.run, reads, writes, False)
 
 
 def _fix_weights(

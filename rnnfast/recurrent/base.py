@@ -433,6 +433,8 @@ class Recurrent(Regularized):
         TypeError, ValueError
             Before anything is written: the tape is another module's or used up, or an argument has the wrong
             shape or dtype.
+        RuntimeError
+            Without `retain`, while another thread runs a backward pass over the tape with it.
         """
         given = dstate if dstates is None else StateGradients(dstate, dstates)
         return super().backward(tape, dy, given, input_grad=input_grad, retain=retain, grads=grads)

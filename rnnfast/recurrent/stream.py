@@ -24,7 +24,11 @@ class Stream(_core.Stepper):
     """One step a call through a stack of layers; made by ``layer.stream(batch)``.
 
     Calling it with ``x_t [B, input_size]`` takes one step and returns ``y_t [B, P]``, a new array, where P is
-    the width of h. With batch 1 it also takes ``[input_size]`` and returns ``[P]``. A call holds the GIL.
+    the width of h. With batch 1 it also takes ``[input_size]`` and returns ``[P]``.
+
+    A call holds the GIL, or in free-threaded Python the stream alone. So several threads may use one stream.
+    Each step happens as a whole, in the order in which the threads come. So does each reading, setting or
+    reset of the state.
 
     Parameters
     ----------
@@ -72,7 +76,7 @@ class Stream(_core.Stepper):
     @property
     def state(self) -> Any:
         """A copy of the state, in the form of the layer's with this batch. May be set; None is zero."""
-        parts = tuple([part.copy() for part in self.parts])
+        parts = self.read_state()
         return parts if len(parts) > 1 else parts[0]
 
     @state.setter
@@ -83,12 +87,12 @@ class Stream(_core.Stepper):
         """The parts of a state that fits this stream; None for one that is zero. Nothing is written."""
         if state is None:
             return (None,) * len(self._layer.parts)
-        leading = self.parts[0].shape[:-1]
+        leading = (self._layer.num_layers, self._batch)
         try:
             checked = self._layer.state_form.checked("state", state, leading)
         except ValueError as error:
             parts = state if isinstance(state, (tuple, list)) else (state,)
-            if any(np.ndim(part) == len(leading) for part in parts):
+            if any(np.asarray(part, object).ndim == len(leading) for part in parts):  # ragged lists too
                 raise ValueError(
                     f"{error}: a stream's state has an axis of the batch, also for one sequence; "
                     "state[:, None] adds it to the state of an unbatched x"
@@ -98,8 +102,7 @@ class Stream(_core.Stepper):
 
     def take_state(self, parts: tuple[np.ndarray | None, ...]) -> None:
         """Set the state to what `checked_state` gave."""
-        for mine, part in zip(self.parts, parts, strict=True):
-            mine[...] = 0 if part is None else part
+        self.write_state([None if part is None else checks.block(part) for part in parts])
 
     def reset(self, mask: ArrayLike | None = None) -> None:
         """Set the state to zero.
@@ -115,8 +118,7 @@ class Stream(_core.Stepper):
             If the mask is not bool, or not of shape [B].
         """
         chosen = checks.row_mask("mask", mask, self._batch)
-        for mine in self.parts:
-            mine[:, chosen] = 0
+        self.clear_state(None if mask is None else np.ascontiguousarray(chosen))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a stream cannot be pickled or copied: make one from the layer, and set its state")

@@ -14,6 +14,7 @@ from rnnfast.text.reading import Text, streams
 from rnnfast.text.scores import fixed
 from rnnfast.training.fit import fit
 from rnnfast.training.history import History
+from rnnfast.training.progress import Progress
 from rnnfast.training.run import Run
 
 __all__ = ["check_converged", "symbols_needed", "train", "windows_of"]
@@ -35,7 +36,7 @@ def train(
     validate: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
-    progress: bool = True,
+    progress: Progress = True,
 ) -> History:
     """Train a text model on the training part of a text, as ``rnnfast train`` does.
 
@@ -66,8 +67,8 @@ def train(
     resume : path, optional
         A checkpoint from which the run continues, as if it had not stopped. The text, `seq_len` and `batch`
         must be the same.
-    progress : bool, default True
-        Show progress on stderr.
+    progress : bool or callable, default True
+        Show progress on stderr, or by ``progress(run)``, as :func:`rnnfast.fit` does.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
-from rnnfast import checks
+from rnnfast import _core, checks
 from rnnfast.nn.activation import Tanh
 from rnnfast.nn.dropout import Dropout
 from rnnfast.nn.embedding import Embedding
@@ -242,7 +242,7 @@ class Window(Module):
 
 
 class WindowStream:
-    """A `Window` one step a call; made by its `stream`.
+    """A `Window` one step a call, in one thread at a time; made by its `stream`.
 
     Parameters
     ----------
@@ -265,19 +265,22 @@ class WindowStream:
         self._window = window
         self._batch = batch
         self._state: np.ndarray | None = None
+        self._turn = _core.Turn(type(self).__name__)
 
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """y of the next step, [B, size * N], of x [B, N]."""
         x = checks.any_floats("x", x)
         if x.ndim != 2 or len(x) != self._batch:
             raise ValueError(f"x: expected shape [{self._batch}, N], got {x.shape}")
-        y, self._state = self._window(x[np.newaxis], self._state)
+        with self._turn:
+            y, self._state = self._window(x[np.newaxis], self._state)
         return y[0]
 
     @property
     def state(self) -> np.ndarray | None:
         """A copy of the window, [size-1, B, N]; None before the first step. May be set; None is zeros."""
-        return None if self._state is None else self._state.copy()
+        with self._turn:
+            return None if self._state is None else self._state.copy()
 
     @state.setter
     def state(self, state: ArrayLike | None) -> None:
@@ -285,13 +288,15 @@ class WindowStream:
         steps, batch = self._window.size - 1, self._batch
         if held is not None and (held.ndim != 3 or held.shape[:2] != (steps, batch)):
             raise ValueError(f"state: expected shape [{steps}, {batch}, N], got {held.shape}")
-        self._state = held
+        with self._turn:
+            self._state = held
 
     def reset(self, mask: ArrayLike | None = None) -> None:
         """Empty the window: of the sequences in `mask`, bool [B], or of all."""
         chosen = checks.row_mask("mask", mask, self._batch)
-        if self._state is not None:
-            self._state[:, chosen] = 0
+        with self._turn:
+            if self._state is not None:
+                self._state[:, chosen] = 0
 
     def refresh(self) -> None:
         """A window has no weights to take over."""

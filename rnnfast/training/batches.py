@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast import checks
+from rnnfast import checks, exchange
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module
 from rnnfast.training.bptt import Sequences, Window, check_windows
@@ -49,15 +49,16 @@ class Batch:
         return number_of(self.given)
 
     @property
-    def weight(self) -> int:
-        """The number of targets that the loss is the mean of."""
+    def weight(self) -> int | float:
+        """The number of targets that the loss is the mean of, or the sum of their weights."""
         return counted(*self.wanted)
 
     @property
-    def wanted(self) -> tuple[Any, Any]:
-        """The targets, and the mask of those that count."""
-        given = self.keywords
-        return self.given, within_lengths(self._model, self.x, given.get("lengths"), given.get("mask"))
+    def wanted(self) -> tuple[Any, Any, Any]:
+        """The targets, the mask of those that count, and their weights."""
+        own = self.keywords
+        mask = within_lengths(self._model, self.x, own.get("lengths"), own.get("mask"))
+        return self.given, mask, own.get("weights")
 
     def windows(self, k1: int, k2: int) -> list[Window]:
         """All steps, k1 by k1, with gradients that go back k2 steps."""
@@ -187,7 +188,7 @@ def _cut_batch(
 
 def _cut_along(axes: tuple[int, int]) -> dict[str, int]:
     """The batch axis of each keyword that is cut with the sequences."""
-    return {"lengths": 0, "reset": axes[0], "mask": axes[1]}
+    return {"lengths": 0, "reset": axes[0], "mask": axes[1], "weights": axes[1]}
 
 
 def _cut(array: Any, axis: int, chosen: slice | NDArray) -> Any:
@@ -317,12 +318,14 @@ def _batches(
 ) -> _Arrays | _Given:
     if shuffle is not None:
         checks.flag("shuffle", shuffle)
-    if not (isinstance(data, (tuple, list)) and len(data) in (2, 3) and isinstance(data[0], np.ndarray)):
+    if not (isinstance(data, (tuple, list)) and len(data) in (2, 3) and exchange.is_array(data[0])):
         if shuffle:
             raise ValueError(
                 "shuffle: expected None or False with batches of your own: they come in their order"
             )
-        if not (callable(data) or isinstance(data, Iterable)) or isinstance(data, (np.ndarray, Mapping, str)):
+        if not (callable(data) or isinstance(data, Iterable)) or (
+            isinstance(data, (Mapping, str)) or exchange.is_array(data)
+        ):
             raise TypeError(
                 f"{name}: expected a pair of arrays (x, targets), or with keywords (x, targets, {{...}}), an "
                 f"iterable of batches, or a function from the epoch to one, got {type(data).__name__}"
@@ -369,7 +372,7 @@ def _checked_keywords(
     if not isinstance(keywords, Mapping):
         raise TypeError(f"{name}[2]: expected keywords as a dict, got {type(keywords).__name__}")
     keywords = {key: value for key, value in keywords.items() if value is not None}
-    check_keywords(model, keywords, {"mask"})
+    check_keywords(model, keywords, {"mask", "weights"})
     B = x.shape[axes[0]]
     try:
         if "lengths" in keywords:
@@ -377,14 +380,16 @@ def _checked_keywords(
             keywords["lengths"] = checks.checked_lengths(keywords["lengths"], T, B)
         if "reset" in keywords:
             keywords["reset"] = checks.checked_reset(keywords["reset"], x.shape[:2])
-        if "mask" in keywords:
-            keywords["mask"] = mask = checks.as_array("mask", keywords["mask"])
-            if mask.dtype != np.bool_:
-                raise TypeError(f"mask: expected bool, got {mask.dtype}")
-            if mask.ndim <= axes[1] or mask.shape != targets.shape[: mask.ndim]:
+        for key, kinds, expected in (("mask", "b", "bool"), ("weights", "fiu", "real numbers")):
+            if key not in keywords:
+                continue
+            keywords[key] = array = checks.as_array(key, keywords[key])
+            if array.dtype.kind not in kinds:
+                raise TypeError(f"{key}: expected {expected}, got {array.dtype}")
+            if array.ndim <= axes[1] or array.shape != targets.shape[: array.ndim]:
                 raise ValueError(
-                    f"mask: expected the shape of the targets {targets.shape} or leading axes of it, the "
-                    f"batch's among them, got {mask.shape}"
+                    f"{key}: expected the shape of the targets {targets.shape} or leading axes of it, the "
+                    f"batch's among them, got {array.shape}"
                 )
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError

@@ -52,9 +52,10 @@ def truncated_bptt(
     state : optional
         The model's initial state.
     **keywords
-        ``mask``: handed to the loss, laid out as the targets' first axes. Anything else is a keyword of the
-        model's forward, such as ``reset``, ``lengths`` or ``checkpoint``: arrays are cut into windows, and
-        ``lengths`` also make a mask for the loss. One ``rng`` seeds the masks of all windows, which differ.
+        ``mask`` and ``weights``: handed to the loss, laid out as the targets' first axes. Anything else is a
+        keyword of the model's forward, such as ``reset``, ``lengths`` or ``checkpoint``: arrays are cut into
+        windows, and ``lengths`` also make a mask for the loss. One ``rng`` seeds the masks of all windows,
+        which differ.
 
     Yields
     ------
@@ -67,8 +68,8 @@ def truncated_bptt(
     ------
     TypeError, ValueError
         Before the first window: a size that cannot be, k2 below k1, a keyword that the model's forward does
-        not take, x, targets or mask of different numbers of steps, or a model that cannot run window by
-        window: one with `Last` or with a bidirectional layer.
+        not take, x, targets, mask or weights of different numbers of steps, or a model that cannot run
+        window by window: one with `Last` or with a bidirectional layer.
 
     Notes
     -----
@@ -135,7 +136,7 @@ class Sequences:
     """
 
     def __init__(self, model: Module, x: Any, targets: Any, keywords: dict[str, Any]) -> None:
-        check_keywords(model, keywords, {"mask"})
+        check_keywords(model, keywords, {"mask", "weights"})
         self.model = model
         self._x = checks.as_array("x", x)
         shape = self._x.shape
@@ -146,6 +147,7 @@ class Sequences:
         self.T = shape[self.axis]
         self._targets = self._whole("targets", targets)
         self._mask = self._whole("mask", keywords.pop("mask", None))
+        self._weights = self._whole("weights", keywords.pop("weights", None))
         self._reset = self._whole("reset", keywords.pop("reset", None))
         lengths = keywords.pop("lengths", None)
         if lengths is not None and not batched:
@@ -166,10 +168,11 @@ class Sequences:
         given = {"lengths": self._ends(s0, s1), "reset": self._cut(self._reset, s0, s1)}
         return self._cut(self._x, s0, s1), {name: array for name, array in given.items() if array is not None}
 
-    def wanted(self, s0: int, s1: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Targets in the steps s0..s1, and the mask of those that count."""
+    def wanted(self, s0: int, s1: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Targets in the steps s0..s1, the mask of those that count, and their weights."""
         x, lengths, mask = self._cut(self._x, s0, s1), self._ends(s0, s1), self._cut(self._mask, s0, s1)
-        return self._cut(self._targets, s0, s1), within_lengths(self.model, x, lengths, mask)
+        kept = within_lengths(self.model, x, lengths, mask)
+        return self._cut(self._targets, s0, s1), kept, self._cut(self._weights, s0, s1)
 
     def seed_of(self, window: int, s0: int) -> dict[str, int]:
         """The seed of a window's dropout masks from step s0 on, as a keyword; empty without a seed."""
@@ -220,13 +223,13 @@ class Window:
         return int(np.size(self.wanted[0]))
 
     @property
-    def weight(self) -> int:
-        """The number of targets that the loss is the mean of."""
+    def weight(self) -> int | float:
+        """The number of targets that the loss is the mean of, or the sum of their weights."""
         return counted(*self.wanted)
 
     @property
-    def wanted(self) -> tuple[Any, Any]:
-        """The targets, and the mask of those that count."""
+    def wanted(self) -> tuple[Any, Any, Any]:
+        """The targets, the mask of those that count, and their weights."""
         return self._data.wanted(self._begin, self._end)
 
     def run(

@@ -22,7 +22,7 @@ def evaluate(
     truncate: tuple[int, int] | None = None,
     axes: tuple[int, int] | None = None,
 ) -> float:
-    """The mean loss over all batches, each weighted by its number of targets (those its mask keeps).
+    """The mean loss over all batches, each weighted by its targets: those its mask keeps, or their weights.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def evaluate(
 
 def mean_loss(name: str, loss: Loss, updates: Source, epoch: int, stateful: bool) -> float:
     """The mean loss of an epoch of updates; `name` is what errors call the data."""
-    total, weight = 0.0, 0
+    total, weight = 0.0, 0.0
     state: Any = None
     for update in updates.epoch(epoch):
         value, state = update.evaluate(loss, state)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from rnnfast.training.batches import Source, source
 from rnnfast.training.grad import Loss, as_loss, check_model
 from rnnfast.training.history import History
 from rnnfast.training.interrupts import Interrupts
-from rnnfast.training.progress import ProgressBar, describe_loss
+from rnnfast.training.progress import Progress, check_progress, describe_loss, shown
 from rnnfast.training.run import Run
 from rnnfast.training.shards import Sharded, Whole, own_shards, share_run
 from rnnfast.training.team import Communicator, Team, joined
@@ -53,7 +52,7 @@ def fit(
     resume: str | os.PathLike[str] | None = None,
     callbacks: Sequence[Callable[[Run], object]] = (),
     describe: Callable[[Run], str] = describe_loss,
-    progress: bool = True,
+    progress: Progress = True,
     rng: Any = None,
     axes: tuple[int, int] | None = None,
     shards: int = 1,
@@ -72,13 +71,13 @@ def fit(
         recurrent layer. Targets have the same axis where they begin with x's first two axes; where they do
         not, or where the model holds a `Last`, there is one for each sequence, along axis 0. Where that is
         not what is meant, `axes` says it. Keywords are those of :func:`loss_and_grad`, for all sequences:
-        ``{"lengths": lengths, "reset": reset}``. ``lengths``, ``reset`` and ``mask`` are cut with the
-        sequences; any other goes with every batch as it is.
+        ``{"lengths": lengths, "reset": reset}``. ``lengths``, ``reset``, ``mask`` and ``weights`` are cut
+        with the sequences; any other goes with every batch as it is.
 
         Batches of your own are ``(x, targets)`` or ``(x, targets, keywords)``, the keywords being those of
-        :func:`loss_and_grad`, ``mask`` among them. The iterable is gone through once for each epoch; an
-        iterator (a generator) gives one epoch. A callable is given the number of the epoch, from 0, and
-        returns its batches.
+        :func:`loss_and_grad`, ``mask`` and ``weights`` among them. The iterable is gone through once for each
+        epoch; an iterator (a generator) gives one epoch. A callable is given the number of the epoch, from 0,
+        and returns its batches.
     optimizer : Optimizer
     epochs : int, optional
         How many in all, those before a `resume` counted. By default 1, or no limit with `minutes`.
@@ -124,9 +123,11 @@ def fit(
     callbacks : sequence of callables
         Each is called as ``callback(run)`` at every :class:`Run` event, and may call ``run.stop()``.
     describe : callable, optional
-        ``describe(run)`` is the text shown as progress; by default the losses.
-    progress : bool, default True
-        Show progress on stderr: one line redrawn on a terminal, a line now and then elsewhere.
+        ``describe(run)`` is the text that ``progress=True`` shows; by default the losses.
+    progress : bool or callable, default True
+        True: show progress on stderr, one line redrawn on a terminal, a line now and then elsewhere. False:
+        show nothing. A callable shows it instead: ``progress(run)`` is called at every :class:`Run` event,
+        after all callbacks. Callbacks act on a run and leave what is shown as it is.
     rng : int, numpy.random.Generator or None
         Seeds the order of the sequences. (Masks of dropout have the seeds that their modules were made with.)
     axes : (int, int), optional
@@ -165,6 +166,17 @@ def fit(
     ...                  validation=(x, targets), clip_norm=1.0, progress=False, rng=3)
     >>> history.best < 0.3 < history.loss[0]
     True
+
+    With tqdm installed, its bar shows the progress::
+
+        with tqdm.tqdm() as bar:
+
+            def show(run):
+                bar.total = run.epochs * run.batches
+                bar.set_postfix_str(f"loss {run.mean:.4f}", refresh=False)
+                bar.update(run.step - bar.n)
+
+            rf.fit(model, loss, data, optimizer, epochs=20, progress=show)
     """
     team = checks.instance("comm", comm, Team)  # `joined` made it
     check_model(model)
@@ -186,7 +198,7 @@ def fit(
             f"clip_value={clip_value:g}"
         )
     checks.flag("stateful", stateful)
-    checks.flag("progress", progress)
+    check_progress(progress)
     if schedule is not None:
         checks.function("schedule", schedule)
     plateau = schedule if isinstance(schedule, Plateau) else None
@@ -246,8 +258,7 @@ def fit(
     if resume is not None and team.rank == 0:
         run.resume(resume)
     share_run(team, run, {**settings, "patience": patience, "validation": held_out and held_out.count})
-    bar = ProgressBar(describe, minutes) if progress and sys.stderr is not None else None
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, shown(progress, describe, minutes) as showing:
         loop = _Loop(
             run,
             Whole(model, loss) if shards == 1 else Sharded(model, loss, team, own, optimizer),
@@ -263,7 +274,7 @@ def fit(
             clip_value=clip_value,
             checkpoint=checkpoint,
             metadata=metadata or {},
-            watchers=[*callbacks, *([bar.update] if bar else [])],
+            watchers=[*callbacks, *showing],
         )
         try:
             try:
@@ -279,8 +290,6 @@ def fit(
                 run.history.stopped = "interrupted"
         finally:
             optimizer.lr = run.base_lr
-            if bar:
-                bar.close()
     return run.history
 
 

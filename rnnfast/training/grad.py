@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from rnnfast import checks
+from rnnfast import checks, exchange
 from rnnfast.nn import losses
 from rnnfast.nn.last import Last
 from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
@@ -59,9 +59,10 @@ def loss_and_grad(
     state : optional
         The model's initial state. No gradient goes back into it.
     **keywords
-        ``mask``: handed to the loss. ``grads``: a dict to add the gradients into instead. Anything else is a
-        keyword of the model's forward, such as ``rng``, ``reset``, ``lengths`` or ``checkpoint``. While y has
-        a time axis, ``lengths`` also make a mask for the loss: steps past a sequence's end do not count.
+        ``mask`` and ``weights``: handed to the loss. ``grads``: a dict to add the gradients into instead.
+        Anything else is a keyword of the model's forward, such as ``rng``, ``reset``, ``lengths`` or
+        ``checkpoint``. While y has a time axis, ``lengths`` also make a mask for the loss: steps past a
+        sequence's end do not count.
 
     Returns
     -------
@@ -96,13 +97,14 @@ def loss_and_grad(
     """
     check_model(model)
     loss = as_loss(loss)
-    check_keywords(model, keywords, {"mask", "grads"})
-    mask, grads = keywords.pop("mask", None), keywords.pop("grads", None)
+    check_keywords(model, keywords, {"mask", "weights", "grads"})
+    mask, weights, grads = (keywords.pop(name, None) for name in ("mask", "weights", "grads"))
     _warn_if_padded(model, x, keywords)
     if "training" in model.takes:
         keywords.setdefault("training", True)
     y, state, tape = run_forward(model, x, state, **keywords)
-    value, dy = apply_loss(loss, y, targets, within_lengths(model, x, keywords.get("lengths"), mask))
+    mask = within_lengths(model, x, keywords.get("lengths"), mask)
+    value, dy = apply_loss(loss, y, targets, mask, weights)
     run_backward(model, tape, dy, input_grad=False, grads=grads)
     return value, state
 
@@ -112,11 +114,11 @@ def evaluate_loss(
 ) -> tuple[float, Any]:
     """The loss of an evaluation pass and the final state, as :func:`loss_and_grad` but without gradients."""
     loss = as_loss(loss)
-    check_keywords(model, keywords, {"mask", "grads"})
-    mask = keywords.pop("mask", None)
-    keywords.pop("grads", None)
+    check_keywords(model, keywords, {"mask", "weights", "grads"})
+    mask, weights, _ = (keywords.pop(name, None) for name in ("mask", "weights", "grads"))
     y, state = evaluate(model, x, state, **evaluation_only(keywords))
-    return apply_loss(loss, y, targets, within_lengths(model, x, keywords.get("lengths"), mask))[0], state
+    mask = within_lengths(model, x, keywords.get("lengths"), mask)
+    return apply_loss(loss, y, targets, mask, weights)[0], state
 
 
 def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any:
@@ -126,7 +128,7 @@ def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any
     """
     if lengths is None or any(isinstance(module, Last) for module in model.modules()):
         return mask
-    lengths, shape = checks.as_array("lengths", lengths), np.shape(x)
+    lengths, shape = checks.as_array("lengths", lengths), checks.as_array("x", x).shape
     if lengths.ndim == 0:
         within = np.arange(shape[0]) < lengths
     elif is_batch_first(model):
@@ -141,9 +143,14 @@ def within_lengths(model: Module, x: Any, lengths: Any, mask: Any = None) -> Any
     axes = min(mask.ndim, within.ndim)
     if mask.shape[:axes] != within.shape[:axes]:
         raise ValueError(f"mask: expected shape {within.shape} and y's further axes, got {mask.shape}")
-    ndim = max(mask.ndim, within.ndim)  # what either lacks are trailing axes
-    spread = [part.reshape(part.shape + (1,) * (ndim - part.ndim)) for part in (mask, within)]
-    return spread[0] & spread[1]
+    mask, within = _aligned(mask, within)
+    return mask & within
+
+
+def _aligned(*parts: np.ndarray) -> list[np.ndarray]:
+    """Arrays of leading axes of one shape, each with as many axes as the one that has most."""
+    ndim = max(part.ndim for part in parts)
+    return [part.reshape(part.shape + (1,) * (ndim - part.ndim)) for part in parts]
 
 
 def evaluation_only(keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,16 +158,24 @@ def evaluation_only(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in keywords.items() if name not in _FORWARD_ONLY}
 
 
-def counted(targets: Any, mask: Any) -> int:
-    """How much a mean loss counts among others: its number of targets, or of those that the mask keeps."""
+def counted(targets: Any, mask: Any, weights: Any = None) -> int | float:
+    """How much a mean loss counts among others: the targets that the mask keeps, or their weights' sum."""
     size = number_of(targets)
-    if mask is None:
+    if mask is None and weights is None:
         return size
-    each = max(1, size // max(1, np.size(mask)))  # targets for each entry of the mask
-    return int(np.count_nonzero(mask)) * each
+    if weights is None:
+        kept = checks.as_array("mask", mask)
+        amount: int | float = int(np.count_nonzero(kept))
+    else:
+        kept = checks.as_array("weights", weights).astype(np.float64)
+        if mask is not None:
+            mask, kept = _aligned(checks.as_array("mask", mask), kept)
+            kept = np.where(mask, kept, 0.0)
+        amount = float(kept.sum())
+    return amount * max(1, size // max(1, kept.size))  # which has one entry for so many targets
 
 
-def counted_by(loss: Loss, targets: Any, mask: Any) -> int:
+def counted_by(loss: Loss, targets: Any, mask: Any, weights: Any = None) -> int | float:
     """How much the mean of this loss counts: sequences with a step, labels not ignored, or else targets."""
     options: dict[str, Any] = {}
     while isinstance(loss, partial):
@@ -170,8 +185,8 @@ def counted_by(loss: Loss, targets: Any, mask: Any) -> int:
         return _sequences(targets, mask, options.get("batch_first", False))
     if loss is losses.cross_entropy:
         kept = checks.as_array("targets", targets) != options.get("ignore_index", _IGNORED)
-        return int(np.count_nonzero(kept if mask is None else kept & checks.full_mask(mask, kept.shape)))
-    return counted(targets, mask)
+        mask = kept if mask is None else kept & checks.full_mask(mask, kept.shape)
+    return counted(targets, mask, weights)
 
 
 def _sequences(targets: Any, mask: Any, batch_first: bool) -> int:
@@ -184,10 +199,14 @@ def _sequences(targets: Any, mask: Any, batch_first: bool) -> int:
 
 def number_of(targets: Any) -> int:
     """The number of targets: of an array, or of a list of arrays of several lengths."""
+    if exchange.is_array(targets):
+        return checks.as_array("targets", targets).size
+    if isinstance(targets, (list, tuple)) and any(map(exchange.is_array, targets)):
+        return sum(map(number_of, targets))
     try:
         return int(np.size(targets))
     except ValueError:  # no array can be made of several lengths
-        return sum(int(np.size(each)) for each in targets)
+        return sum(map(number_of, targets))
 
 
 def is_batch_first(model: Module) -> bool:
@@ -218,9 +237,10 @@ def as_loss(loss: Any) -> Callable[..., tuple[float, np.ndarray]]:
     return checks.function("loss", loss)
 
 
-def apply_loss(loss: Any, y: Any, targets: Any, mask: Any) -> tuple[float, np.ndarray]:
-    """The loss and its gradient; a loss that takes no mask is given none unless there is one."""
-    given = loss(y, targets) if mask is None else loss(y, targets, mask)
+def apply_loss(loss: Any, y: Any, targets: Any, mask: Any, weights: Any = None) -> tuple[float, np.ndarray]:
+    """The loss and its gradient; a loss that takes no mask or weights is given none unless there are any."""
+    weighing = {} if weights is None else {"weights": weights}
+    given = loss(y, targets, **weighing) if mask is None else loss(y, targets, mask, **weighing)
     if not isinstance(given, tuple) or len(given) != 2:
         came = f"{len(given)} of them" if isinstance(given, tuple) else type(given).__name__
         raise TypeError(

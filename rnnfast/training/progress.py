@@ -1,14 +1,21 @@
-"""How a run's progress is shown on stderr: one line redrawn on a terminal, now and then a line elsewhere."""
+"""How a run's progress is shown: on stderr, one line redrawn or a line now and then, or by the caller."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
+import numpy as np
+
+from rnnfast import checks
 from rnnfast.training.run import Run
 from rnnfast.training.status_line import StatusLine, bar, clock
 
-__all__ = ["ProgressBar", "describe_loss"]
+__all__ = ["Progress", "check_progress", "describe_loss", "shown"]
+
+Progress: TypeAlias = "bool | Callable[[Run], object]"
 
 
 def describe_loss(run: Run) -> str:
@@ -17,7 +24,31 @@ def describe_loss(run: Run) -> str:
     return text if run.validation is None else f"{text}  validation {run.validation:.4f}"
 
 
-class ProgressBar:
+def check_progress(value: Any) -> None:
+    """Refuse what is neither a flag nor a function of a run."""
+    is_class = isinstance(value, type)  # such as tqdm, which would make a bar at each event
+    if is_class or not (callable(value) or isinstance(value, (bool, np.bool_))):
+        raise TypeError(f"progress: expected True, False or a function of a run, got {checks.shown(value)}")
+
+
+@contextmanager
+def shown(
+    progress: Progress, describe: Callable[[Run], str], minutes: float | None
+) -> Iterator[list[Callable[[Run], object]]]:
+    """What shows a run as long as the context lasts: at most one function, to be called at each event."""
+    if callable(progress):
+        yield [progress]
+    elif not progress or sys.stderr is None:
+        yield []
+    else:
+        bar = _Bar(describe, minutes)
+        try:
+            yield [bar.update]
+        finally:
+            bar.close()
+
+
+class _Bar:
     """Shows a run on stderr.
 
     Parameters

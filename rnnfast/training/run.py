@@ -95,7 +95,7 @@ class Run:
         self._masks = self._mask_keys()
         self._lr = optimizer.lr  # of the last update
         self._sum = 0.0  # of the epoch's batch losses, each times its weight
-        self._weight = 0
+        self._weight: float = 0  # the number of the epoch's targets, or the sum of their weights
         self._best_weights: dict[str, NDArray] = {}
         self._best_step = -1
         self._started = time.monotonic()
@@ -131,7 +131,7 @@ class Run:
         self.state = None
         self._sum, self._weight = 0.0, 0
 
-    def advance(self, loss: float, weight: int, targets: int, state: Any) -> None:
+    def advance(self, loss: float, weight: float, targets: int, state: Any) -> None:
         """Count one update."""
         self.loss = loss
         self.state = state
@@ -242,10 +242,8 @@ class Run:
             )
         checkpoint.check_optimizer(path, averages, self.optimizer)
         try:
-            counts = {
-                name: _count(position[name])
-                for name in ("seed", "epoch", "batch", "step", "weight", "misses")
-            }
+            counts = {name: _count(position[name]) for name in ("seed", "epoch", "batch", "step", "misses")}
+            weight = _weight(position["weight"])
             best = None if position["best"] is None else float(position["best"])
             best_step = int(position["best_step"])
             validation = None if position["validation"] is None else float(position["validation"])
@@ -279,7 +277,7 @@ class Run:
         self.model.load_state_dict(checkpoint.part(arrays, "last.") if outdone else weights)
         self.model.load_matmul_precisions(precisions)
         self.optimizer.load_state_dict(averages)
-        self._seed, self._weight = counts["seed"], counts["weight"]
+        self._seed, self._weight = counts["seed"], weight
         self.epoch, self.batch, self.step = counts["epoch"], counts["batch"], counts["step"]
         self.misses = counts["misses"]
         self._sum, self._lr, self._earlier = total, lr, seconds
@@ -309,4 +307,10 @@ class Run:
 def _count(value: Any) -> int:
     if not isinstance(value, int) or value < 0:
         raise ValueError(f"expected a count, got {value!r}")
+    return value
+
+
+def _weight(value: Any) -> float:
+    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"expected a weight, got {value!r}")
     return value

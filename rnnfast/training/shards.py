@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
     """An update whose gradients are in the parameters' `.grad`."""
 
     loss: float
-    weight: int
+    weight: float
     targets: int
     state: Any
 

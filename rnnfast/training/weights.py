@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast import checks
-from rnnfast.arithmetic import LARGEST, SMALLEST, quantize_rows, to_nearest
+from rnnfast.arithmetic import LARGEST, SMALLEST, quantize_rows, to_bfloat16, to_nearest
 from rnnfast.nn.module import Module
 
 __all__ = ["FORMS", "HasForm", "Stored", "entries_of", "expected_entries", "stored", "weights_of", "widened"]
@@ -75,7 +75,7 @@ def stored(model: Module, values: Mapping[str, NDArray], weights: str) -> dict[s
             raise ValueError(f"weights: expected 'float32' (its default) with {array.dtype}, got {weights!r}")
         if weights == "int8" and not np.isfinite(array).all():
             raise ValueError(f"weights: expected finite numbers for 'int8', got others in {name}")
-        held[name] = Stored(weights, _in_bfloat16(array) if weights == "bfloat16" else quantize_rows(array))
+        held[name] = Stored(weights, (to_bfloat16(array),) if weights == "bfloat16" else quantize_rows(array))
     return held
 
 
@@ -137,16 +137,6 @@ def expected_entries(
         for ending, dtype, shape in zip(ENDINGS[form], dtypes, shapes, strict=False):
             expected[name + ending] = dtype, shape
     return expected
-
-
-def _in_bfloat16(weights: NDArray) -> tuple[NDArray]:
-    """The upper halves of float32, rounded."""
-    bits = weights.view(np.uint32)
-    magnitude = bits & 0x7FFFFFFF
-    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-    rounded = np.where(magnitude < 0x00800000, bits >> 16 & 0x8000, rounded)  # zero and subnormal floats
-    rounded = np.where(magnitude > 0x7F800000, 0x7FC0, rounded)  # NaN
-    return (rounded.astype(np.uint16),)
 
 
 @to_nearest

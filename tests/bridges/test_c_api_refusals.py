@@ -24,6 +24,7 @@ REFUSED = {  # options, and words of the message
     "steps": ({"max_steps": -1}, "options.max_steps: expected"),
     "threads": ({"threads": 1000}, "options.threads: expected 0 to 256, got 1000"),
     "newer": ({"struct_size": 10_000}, "options.struct_size: expected"),
+    "a part of a field": ({"struct_size": 92}, "options.struct_size: expected"),
     "too large": ({"max_steps": 2**31 - 1, "batch": 2**31 - 1, "training": 1}, "create: no memory"),
     "precision": (
         {"matmul_precision": 4},

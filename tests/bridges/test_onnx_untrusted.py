@@ -239,3 +239,62 @@ def test_tensors_that_claim_the_same_bytes_are_limited(tmp_path):
     path = changed_file(external_file(tmp_path), repeat)
     with pytest.raises(ValueError, match="no more than"):
         rnnfast.onnx.load_layers(path)
+
+
+def one_node(operator: str, inputs: int, **attributes: Any) -> Any:
+    """A model of one node, whose inputs are the graph's."""
+    names = [f"x{n}" for n in range(inputs)]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(operator, names, ["y"], name="odd", **attributes)],
+        "one",
+        [value(name, onnx.TensorProto.UNDEFINED, None) for name in names],
+        [value("y", onnx.TensorProto.UNDEFINED, None)],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+X = np.ones((3, 4), np.float32)
+CANNOT_RUN = {  # attributes and inputs that NumPy refuses, by errors of several classes
+    "Transpose": ({"perm": [0, 7]}, [X]),
+    "Concat": ({"axis": 5}, [X, X]),
+    "Gather": ({"axis": 3}, [X, np.array([0])]),
+    "GatherElements": ({"axis": 9}, [X, np.zeros((3, 4), np.int64)]),
+    "Squeeze": ({}, [X, np.array([[0]])]),
+    "Unsqueeze": ({}, [X, np.array([9])]),
+    "Reshape": ({}, [X, np.array([5, 5])]),
+    "Slice": ({}, [X, np.array([0]), np.array([1]), np.array([4])]),
+    "Expand": ({}, [X, np.array([7, 7])]),
+    "Add": ({}, [X, np.ones((5, 6), np.float32)]),
+    "MatMul": ({}, [X, np.array("a", object)]),
+    "Softmax": ({"axis": 4}, [X]),
+}
+
+
+@pytest.mark.parametrize("operator", CANNOT_RUN)
+def test_a_node_that_cannot_run_is_named_with_what_it_got(operator):
+    attributes, inputs = CANNOT_RUN[operator]
+    prepared = rnnfast.onnx.prepare(one_node(operator, len(inputs), **attributes))
+    node = onnx.helper.make_node(operator, prepared.inputs, ["y"], name="odd", **attributes)
+    for run in (prepared.run, lambda given: rnnfast.onnx.run_node(node, given, opset_version=17)):
+        with pytest.raises(ValueError, match=rf"^node odd: {operator} of \w+ \[[\d, ]*\].*: .") as caught:
+            run(inputs)
+        assert not isinstance(caught.value, (IndexError, np.exceptions.AxisError))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_constant_of_what_cannot_be_computed_waits_for_the_run():
+    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    constant = onnx.numpy_helper.from_array
+    nodes = [make("Gather", ["W", "far"], ["part"]), make("ConstantOfShape", ["part"], ["y"], name="odd")]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "two",
+        [],
+        [value("y", onnx.TensorProto.FLOAT, None)],
+        [constant(np.array([2, 3]), "W"), constant(np.array([7]), "far")],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    prepared = rnnfast.onnx.prepare(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8))
+    with pytest.raises(ValueError, match=r"^node part: Gather of int64 \[2\], int64 \[1\]: "):
+        prepared.run([])

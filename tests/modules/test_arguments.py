@@ -71,7 +71,6 @@ FLAGS = [
     (lambda v: rf.optim.SGD([parameter()], momentum=0.5, nesterov=v), "nesterov"),
     (lambda v: fit_linear(stateful=v), "stateful"),
     (lambda v: fit_linear(shuffle=v), "shuffle"),
-    (lambda v: fit_linear(progress=v), "progress"),
     (lambda v: rf.pack_sequences([X], batch_first=v), "batch_first"),
     (lambda v: rf.unpack_sequences(X, [1, 1, 1], batch_first=v), "batch_first"),
 ]

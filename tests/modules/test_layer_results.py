@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from arrays import as_state, assert_equal, named_parts, normal, normal64, parts
-from cases import LAYERS
+from cases import LAYERS, lengths_and_reset
+from depth import times
 from differences import assert_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +19,7 @@ from modules.small_layers import CELLS, B, H, I, T, small_layer
 from tolerances import error, tolerance
 
 import rnnfast as rf
-from rnnfast import reference
+from rnnfast import _core, reference
 
 
 @pytest.mark.parametrize(
@@ -48,35 +51,66 @@ def test_gradients_of_each_nonlinearity_agree_with_finite_differences(nonlineari
     assert_gradients(layer, normal64(4, 2, 3), normal64(2, 2, 4))
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    cell=st.sampled_from(CELLS),
-    sizes=st.tuples(*[st.integers(1, 20)] * 4),
-    num_layers=st.integers(1, 3),
-    bidirectional=st.booleans(),
-    bias=st.booleans(),
-    dtype=st.sampled_from(["float32", "float64"]),
-)
-def test_a_stack_equals_the_reference_pass_by_pass(
-    cell: str, sizes: tuple[int, ...], num_layers: int, bidirectional: bool, bias: bool, dtype: str
-) -> None:
-    if dtype == "float32":  # a sum of one or two terms may cancel to a result smaller than their rounding
-        sizes = tuple(max(4, size) for size in sizes)
-    steps, batch, columns, hidden = sizes
-    layer = LAYERS[cell](columns, hidden, num_layers, bias, bidirectional=bidirectional, dtype=dtype, rng=7)
-    D = 2 if bidirectional else 1
-    x, dy = normal(steps, batch, columns, dtype=dtype), normal(steps, batch, D * hidden, dtype=dtype)
-    state, dfinal = state_for(layer, batch), state_for(layer, batch, seed=9)
-    got = forward_backward(layer, x, state, dy, dfinal)
-    want = by_reference(layer, cell, x, state, dy, dfinal)
-    assert got.keys() == want.keys()
-    for name in want:
-        allowed = D * num_layers * tolerance(name, dtype, columns + hidden)
-        assert error(got[name], want[name]) <= allowed, name
+def test_a_stack_equals_the_reference_pass_by_pass(restored: None, figure: Callable[[str], None]) -> None:
+    counts = Counter[str]()
+
+    @settings(max_examples=times(60, 600), deadline=None)
+    @given(
+        cell=st.sampled_from(CELLS),
+        sizes=st.tuples(*[st.integers(1, 20)] * 4),
+        num_layers=st.integers(1, 3),
+        bidirectional=st.booleans(),
+        bias=st.booleans(),
+        dtype=st.sampled_from(["float32", "float64"]),
+        ragged=st.sampled_from(["", "lengths", "reset", "both"]),
+        threads=st.integers(1, 3),
+        isa=st.sampled_from(_core.available_isas()),
+    )
+    def check(
+        cell: str,
+        sizes: tuple[int, ...],
+        num_layers: int,
+        bidirectional: bool,
+        bias: bool,
+        dtype: str,
+        ragged: str,
+        threads: int,
+        isa: str,
+    ) -> None:
+        if dtype == "float32":  # a sum of one or two terms may cancel to a result smaller than their rounding
+            sizes = tuple(max(4, size) for size in sizes)
+        steps, batch, columns, hidden = sizes
+        _core.force_isa(isa)
+        _core.force_split("units" if threads == 3 else "rows")
+        rf.set_num_threads(threads)
+        layer = LAYERS[cell](
+            columns, hidden, num_layers, bias, bidirectional=bidirectional, dtype=dtype, rng=7
+        )
+        D = 2 if bidirectional else 1
+        x, dy = normal(steps, batch, columns, dtype=dtype), normal(steps, batch, D * hidden, dtype=dtype)
+        state, dfinal = state_for(layer, batch), state_for(layer, batch, seed=9)
+        given = lengths_and_reset(steps, batch)
+        how = {name: array for name, array in given.items() if ragged in (name, "both")}
+        got = forward_backward(layer, x, state, dy, dfinal, **how)
+        want = by_reference(layer, cell, x, state, dy, dfinal, how)
+        assert got.keys() == want.keys()
+        for name in want:
+            allowed = D * num_layers * tolerance(name, dtype, columns + hidden)
+            assert error(got[name], want[name]) <= allowed, name
+        counts["configurations"] += 1
+        counts["comparisons"] += len(want)
+
+    check()
+    figure("a stack and the reference: " + ", ".join(f"{n} random {what}" for what, n in counts.items()))
 
 
-def by_reference(layer: Any, cell: str, x: Any, state: Any, dy: Any, dfinal: Any) -> dict[str, np.ndarray]:
-    """What `forward_backward` gives, from the reference in float64 and this file's own idea of a stack."""
+def by_reference(
+    layer: Any, cell: str, x: Any, state: Any, dy: Any, dfinal: Any, how: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What `forward_backward` gives, from the reference in float64 and this file's own idea of a stack.
+
+    `how` has the lengths and resets, if any.
+    """
     forward, backward = getattr(reference, f"{cell}_forward"), getattr(reference, f"{cell}_backward")
     state, dfinal = ([part.astype(float) for part in parts(value)] for value in (state, dfinal))
     y, dy = x.astype(float), dy.astype(float)
@@ -99,6 +133,7 @@ def by_reference(layer: Any, cell: str, x: Any, state: Any, dy: Any, dfinal: Any
                 **weights,
                 state=as_state(initial),
                 reverse=suffix.endswith("reverse"),
+                **how,
             )
             halves.append(half)
             finals.append(parts(final))

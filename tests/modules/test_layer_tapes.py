@@ -228,6 +228,6 @@ def test_only_one_of_two_threads_uses_up_a_tape() -> None:
     assert len(refused) == 20
     assert all("used up" in message for message in refused)
     tape = layer.forward(normal(T, B, I))[2]
-    tape.use_up()
+    tape.begin(retain=False)
     with pytest.raises(ValueError, match="used up"):
-        tape.use_up()
+        tape.begin(retain=False)

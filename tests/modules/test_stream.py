@@ -167,6 +167,11 @@ def test_a_sequential_streams_all_its_modules():
             "state: expected a pair",
         ),
         (lambda: setattr(rf.GRU(3, 4).stream(), "state", np.ones((1, 2, 4))), ValueError, "state"),
+        (
+            lambda: setattr(rf.LSTM(3, 4).stream(), "state", ([[1.0], [1.0, 2.0]], None)),
+            ValueError,
+            "state h: expected",
+        ),
         (lambda: rf.Sequential(rf.GRU(3, 4), rf.Last()).stream(), ValueError, r"module 1 \(Last\)"),
         (
             lambda: rf.Sequential(rf.Linear(3, 3), rf.GRU(3, 4, bidirectional=True)).stream(),

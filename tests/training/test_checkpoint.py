@@ -221,6 +221,10 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
         lambda members: members.update({WEIGHT: npy(np.ones((16, 3), np.float32), version=(2, 0))}),
         "expected .npy version 1.0",
     ),
+    "a header of an array that ends early": (
+        lambda members: members.update({WEIGHT: npy(np.ones((16, 3), np.float32)).replace(b"), }", b"    ")}),
+        "EOF in multi-line statement",
+    ),
     "no array": (lambda members: members.update({WEIGHT: b"hello"}), ""),
     "an empty member": (lambda members: members.update({WEIGHT: b""}), ""),
     "a foreign member": (lambda members: members.update({"read.me": b"hello"}), "expected .npy entries only"),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from training.runs import classifier, fit_quietly, labelled, whole_run
 
+import rnnfast as rf
 from rnnfast.training import History, Run
 
 
@@ -114,6 +115,56 @@ def test_progress_in_a_file_is_a_line_every_few_minutes(
 def test_fit_without_stderr_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     assert len(fit_quietly(classifier(), labelled(), progress=True).loss) == 1
+
+
+def test_a_function_shows_the_progress_instead_of_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    events: list[tuple[str, str, int]] = []
+    history = fit_quietly(
+        classifier(),
+        labelled(),
+        epochs=2,
+        batch_size=10,
+        progress=lambda run: events.append(("progress", run.event, run.step)),
+        callbacks=[lambda run: events.append(("callback", run.event, run.step))],
+    )
+    assert len(history.batch_loss) == 4
+    shown = [event[1:] for event in events if event[0] == "progress"]
+    steps = [("step", 1), ("step", 2), ("epoch", 2), ("step", 3), ("step", 4), ("epoch", 4)]
+    assert shown == [("start", 0), *steps, ("end", 4)]
+    assert events[::2] == [("callback", *event) for event in shown]  # each before it is shown
+    assert capsys.readouterr().err == ""
+
+
+def test_a_function_is_given_the_run_and_may_fail_as_a_callback() -> None:
+    def show(run: Run) -> None:
+        assert isinstance(run, Run)
+        if run.event == "step":
+            raise LookupError("no screen")
+
+    model = classifier()
+    optimizer = rf.optim.Adam(model.parameters(), lr=0.02)
+    with pytest.raises(LookupError, match="no screen"):
+        fit_quietly(model, labelled(), optimizer, schedule=rf.schedules.cosine(9), progress=show)
+    assert optimizer.lr == 0.02
+
+
+@pytest.mark.parametrize("value", ["no", 2, None, [], np.zeros(2), Terminal])
+def test_progress_that_is_neither_a_flag_nor_a_function_is_refused(value: object) -> None:
+    before = classifier()
+    model = classifier()
+    with pytest.raises(TypeError, match=r"^progress: expected True, False or a function of a run, got "):
+        fit_quietly(model, labelled(), progress=value)
+    for mine, other in zip(model.parameters(), before.parameters(), strict=True):
+        assert np.array_equal(mine.data, other.data)
+
+
+def test_a_text_model_takes_the_function_too(capsys: pytest.CaptureFixture[str]) -> None:
+    text = rf.text.Text("what is written twice is easily read twice. " * 20)
+    model = rf.text.build(text.alphabet, cell="rnn", hidden=8, dropout=0, rng=0)
+    steps: list[int] = []
+    rf.text.train(model, text, seq_len=16, batch=2, epochs=1, progress=lambda run: steps.append(run.step))
+    assert max(steps) > 1
+    assert capsys.readouterr().err == ""
 
 
 def test_history_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

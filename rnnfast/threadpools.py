@@ -1,0 +1,96 @@
+"""Limits that others set on rnnfast's threads: OMP_NUM_THREADS, read at import, and those of threadpoolctl.
+
+joblib, Dask, Ray and torchrun give OMP_NUM_THREADS to the processes that they start. threadpoolctl is not
+imported here: rnnfast registers with it at once if it is loaded, else as soon as another module imports it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from rnnfast import _core
+from rnnfast.config import __version__
+
+__all__ = ["follow_environment", "follow_threadpoolctl"]
+
+_MOST = 256  # threads that `set_num_threads` takes
+
+
+def follow_environment(environment: Mapping[str, str]) -> None:
+    """Use at most OMP_NUM_THREADS threads, unless RNNFAST_NUM_THREADS says how many."""
+    first = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": of nested levels
+    if first.isdecimal() and int(first) > 0 and not environment.get("RNNFAST_NUM_THREADS"):
+        _core.set_num_threads(min(int(first), _core.get_num_threads()))
+
+
+def follow_threadpoolctl() -> None:
+    """Register with threadpoolctl, now or when it is imported."""
+    loaded = sys.modules.get("threadpoolctl")
+    if loaded is None:
+        sys.meta_path.insert(0, _Watch())
+    else:
+        _register(loaded)
+
+
+class _Watch:
+    """A finder of modules that finds none itself: it waits for threadpoolctl."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "threadpoolctl":
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
+        found = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            self._register_after(spec.loader)
+        return spec
+
+    def _register_after(self, loader: Any) -> None:
+        """Let this loader register rnnfast once it has run the module."""
+        run = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            run(module)
+            if module.__name__ == "threadpoolctl" and self in sys.meta_path:  # a loader may serve others too
+                sys.meta_path.remove(self)
+                loader.exec_module = run
+                _register(module)
+
+        loader.exec_module = exec_module
+
+
+def _register(threadpoolctl: Any) -> None:
+    """Tell threadpoolctl of rnnfast's pool; versions before 3.2 can be told of none."""
+    if not hasattr(threadpoolctl, "register"):
+        return
+    compiled = os.path.realpath(str(import_module("rnnfast._core.loops").__file__))
+
+    class RnnfastController(threadpoolctl.LibController):
+        """The pool of the compiled module, which threadpoolctl finds by the name of its file."""
+
+        user_api = internal_api = "rnnfast"
+        filename_prefixes = (os.path.basename(compiled).lower(),)
+        check_symbols = ("PyInit_loops",)
+
+        def set_additional_attributes(self) -> None:
+            if os.path.realpath(self.filepath) != compiled:  # another package's file of this name
+                self.dynlib = None  # has no symbol, so threadpoolctl drops it
+
+        def get_version(self) -> str:
+            return __version__
+
+        def get_num_threads(self) -> int:
+            return _core.get_num_threads()
+
+        def set_num_threads(self, num_threads: int) -> None:
+            _core.set_num_threads(min(num_threads, _MOST))
+
+    threadpoolctl.register(RnnfastController)

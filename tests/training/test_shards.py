@@ -43,7 +43,7 @@ def ragged(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("shards", [2, 3, 7, 20, 33])
-@pytest.mark.parametrize("kind", ["plain", "lengths", "mask", "all", "ignored"])
+@pytest.mark.parametrize("kind", ["plain", "lengths", "mask", "all", "ignored", "weights"])
 def test_the_gradient_is_that_of_the_whole_batch(kind: str, shards: int) -> None:
     got, loss = gradient(ragged(kind), shards)
     want, whole = gradient(ragged(kind), 1)

@@ -44,6 +44,11 @@ static inline vec v_fused(vec a, vec b, vec c)
 {
     return v_without_subnormals(SOFTWARE_FMA(v_without_subnormals(a), v_without_subnormals(b), v_without_subnormals(c)));
 }
+#elif defined(__i386__) || (defined(__arm__) && !defined(__ARM_FEATURE_FMA)) /* a function in integers, which flushes nothing */
+static inline vec v_fused(vec a, vec b, vec c)
+{
+    return v_without_subnormals(OP(fma)(v_without_subnormals(a), v_without_subnormals(b), v_without_subnormals(c)));
+}
 #else
 static inline vec v_fused(vec a, vec b, vec c) { return FLUSHED(OP(fma)(a, b, c)); }
 #endif

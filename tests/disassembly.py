@@ -1,8 +1,9 @@
-"""Fails if the inner loop of a tile reads or writes the stack: `python disassembly.py gcc "clang --target=aarch64-linux-gnu"`.
+"""Fails if the inner loop of a tile reads or writes the stack.
 
-Each argument is a compiler with its options. The script compiles the tiles of csrc/isa/*.c with it, for the instruction sets of
-its target, and reads what objdump prints. An inner loop must hold all products of its tile, and keep its accumulators and
-pointers in registers.
+Each argument is a compiler with its options: `python disassembly.py gcc "clang --target=aarch64-linux-gnu"`.
+The script compiles the tiles of csrc/isa/*.c with it, for the instruction sets of its target, and reads what
+objdump prints. An inner loop must hold all products of its tile, and keep its accumulators and pointers in
+registers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 CSRC = Path(__file__).parents[1] / "csrc"
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-DNDEBUG"]  # of setup.py, those that matter to a tile
+# Those of setup.py that matter to a tile.
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-DNDEBUG"]
 
 # Takes the place of kernels/template.h: of all kernels, only the tiles are compiled.
 TILES_ALONE = """
@@ -128,7 +130,8 @@ def on_stack(code: Sequence[Instruction], flow: Flow, target: Target) -> set[int
         for place, (_, text) in enumerate(code):
             known = {target.stack}.union(*(pointers[before] for before in flow[place]))
             address = re.search(r"[\[(]([%\w]*)", text)
-            if re.match(r"(?:push|pop|call)\b", text) or (address and address[1] in known and not text.startswith("lea ")):
+            on_stack = address and address[1] in known and not text.startswith("lea ")
+            if on_stack or re.match(r"(?:push|pop|call)\b", text):
                 found.add(place)
             if copy := target.copies.match(text):
                 known.add(copy[1])
@@ -163,7 +166,8 @@ def compiled(compiler: Sequence[str], target: Target, source: Path) -> str:
         folder = Path(name)
         (folder / "isa").mkdir()
         (folder / "kernels").mkdir()
-        (folder / "kernels" / "template.h").write_text(TILES_ALONE)  # found before that of csrc, beside the copy
+        # Beside the copy, it is found before that of csrc.
+        (folder / "kernels" / "template.h").write_text(TILES_ALONE)
         copy, out = folder / "isa" / source.name, folder / "tiles.o"
         copy.write_text(source.read_text())
         command = [*compiler, *FLAGS, f"-I{CSRC}", f"-I{CSRC / 'isa'}", "-c", str(copy), "-o", str(out)]
@@ -180,7 +184,8 @@ def check(command: str) -> int:
     sources = sorted(path for pattern in target.files for path in (CSRC / "isa").glob(pattern))
     total = 0
     with ThreadPoolExecutor(2) as pool:
-        for source, listing in zip(sources, pool.map(partial(compiled, compiler, target), sources), strict=True):
+        listings = pool.map(partial(compiled, compiler, target), sources)
+        for source, listing in zip(sources, listings, strict=True):
             if source.stem in LATER and "Disassembly of" not in listing:
                 print(f"{command}: {source.name}: this compiler does not know the instruction")
                 continue

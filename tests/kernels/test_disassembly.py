@@ -1,11 +1,11 @@
-"""`tests/disassembly.py` finds accumulators and pointers that an inner loop keeps on the stack, and nothing else."""
+"""`tests/disassembly.py` finds accumulators and pointers on the stack of an inner loop, and nothing else."""
 
 from __future__ import annotations
 
 from disassembly import TARGETS, faults
 
-# Accumulators of a tile of one row and two vectors in memory, as clang 14 compiled them before the tile was unrolled by the
-# preprocessor. Before and after the loop, the stack may be used.
+# Accumulators of a tile of one row and two vectors in memory, as clang 14 compiled them before the tile was
+# unrolled by the preprocessor. Before and after the loop, the stack may be used.
 X86 = """
 0000000000000000 <tile_1x2x1>:
        0:\tpush   %rbp

@@ -124,6 +124,7 @@ static void check_tiny_product(const Kernels *k)
     const double scales[][2] = {{least, 1}, {1, least}, {root, root}};
     uint64_t hash[2] = {EMPTY, EMPTY};
 
+    random_state = 1; /* the same numbers in a short run */
     for (int n = 0; n < 3; n++) {
         const Blocks w = {.data = numbers(C * K, scales[n][0]), .height = C, .width = K, .stride = C, .heads = 1, .count = 1};
         void *packed = zeros(padded(k, C) * k->packed_depth(K)), *a = numbers(M * K, scales[n][1]);
@@ -460,8 +461,8 @@ static void check(const Kernels *k)
     check_product(k, 3, 17);
     check_product(k, 16, 64);
     check_product(k, 33, 195);
-    check_tiny_product(k);
     if (!is_short) check_product(k, 17000, 5); /* a long k, which is cut on every instruction set */
+    check_tiny_product(k);
     for (size_t n = 0; n < sizeof layers / sizeof *layers; n++) check_passes(k, &layers[n]);
 }
 

@@ -243,7 +243,7 @@ static ALWAYS_INLINE void gru_backward_beside(const Pass *p, const int M, const 
 {
     const int zoned = p->zone[PART_H].data != NULL;
     vec kept[ABREAST];
-    if (zoned) EACH(m) kept[m] = v_load_at(at[m].row->d[PART_H], &at[m]);
+    EACH(m) kept[m] = zoned ? v_load_at(at[m].row->d[PART_H], &at[m]) : v_zero();
     gru_cell_backward(p, M, at, dh);
     if (zoned) EACH(m) v_store_at(at[m].row->d[PART_H], &at[m], v_add(v_load_at(at[m].row->d[PART_H], &at[m]), kept[m]));
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from depth import LONG
 
 from rnnfast import _core, functional, get_num_threads, set_num_threads
 from rnnfast.cli.main import main
+
+# A shell starts its background jobs with SIGINT ignored, and the tests of Ctrl-C need it here and in their processes.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=_core.available_isas())

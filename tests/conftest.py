@@ -14,7 +14,7 @@ from depth import LONG
 from rnnfast import _core, functional, get_num_threads, set_num_threads
 from rnnfast.cli.main import main
 
-# A shell starts its background jobs with SIGINT ignored, and the tests of Ctrl-C need it here and in their processes.
+# A shell starts its background jobs with SIGINT ignored; tests of Ctrl-C need it here and in their processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

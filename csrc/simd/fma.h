@@ -1,4 +1,4 @@
-/* A fused multiply-add in software, a * b + c rounded once, to nearest even. It is for systems whose fma() is rounded twice.
+/* A fused multiply-add in software, a * b + c rounded once, to nearest even. simd/scalar.h says where it is used.
  *
  * Of floats, a product is exact in double. Its sum with c is rounded to odd (Boldo and Melquiond 2008): an inexact sum ends in a
  * bit of 1, so that rounding it to float gives what rounding the exact sum would. Of doubles, product and sum are integers of

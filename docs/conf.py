@@ -27,7 +27,13 @@ highlight_language = "none"
 default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say types, with shapes
-autodoc_mock_imports = ["google", "onnx", "safetensors", "sklearn", "torch"]  # the bridges' pages are made without
+autodoc_mock_imports = [
+    "google",
+    "onnx",
+    "safetensors",
+    "sklearn",
+    "torch",
+]  # the bridges' pages are made without
 numpydoc_show_class_members = False
 
 html_theme = "furo"

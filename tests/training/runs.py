@@ -22,6 +22,13 @@ def classifier(dropout: float = 0.0, dtype: str = "float32", **options: Any) -> 
     )
 
 
+def make(lr: float, hidden: int) -> tuple[rf.Sequential, rf.optim.Adam]:
+    """A classifier with dropout, and its optimizer: here, where other processes find it."""
+    model = rf.Sequential(rf.GRU(I, hidden, rng=1), rf.Dropout(0.2, rng=2), rf.Linear(hidden, 3, rng=3))
+    model.threads = rf.get_num_threads()
+    return model, rf.optim.Adam(model.parameters(), lr=lr)
+
+
 def labelled(seed: int = 0, sequences: int = N) -> tuple[np.ndarray, np.ndarray]:
     """Sequences, and at each step which of three ranges their running sum is in."""
     x = np.random.default_rng(seed).normal(size=(T, sequences, I)).astype(np.float32)

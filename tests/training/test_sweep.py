@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models import weights_of
-from training.runs import I, classifier, fit_quietly, labelled
+from training.runs import classifier, fit_quietly, labelled, make
 
 import rnnfast as rf
 from rnnfast.training import Run, Sweep
@@ -24,13 +24,6 @@ OPTIONS: dict[str, Any] = {
     "validation": labelled(1, 8),
     "rng": 3,
 }
-
-
-def make(lr: float, hidden: int) -> Any:
-    """A classifier with dropout, and its optimizer."""
-    model = rf.Sequential(rf.GRU(I, hidden, rng=1), rf.Dropout(0.2, rng=2), rf.Linear(hidden, 3, rng=3))
-    model.threads = rf.get_num_threads()
-    return model, rf.optim.Adam(model.parameters(), lr=lr)
 
 
 def alone(lr: float, hidden: int) -> Any:

@@ -20,6 +20,11 @@
 
 #define PARTIAL 16
 
+/* Numbers of a row as the sums read them: x, its difference from the mean, and a product of two. */
+static ALWAYS_INLINE double number(real x) { return FLUSHED(x); }
+static ALWAYS_INLINE double centered(real x, double mean) { return FLUSHED(x) - mean; }
+static ALWAYS_INLINE double times(real x, real y) { return (double)FLUSHED(x) * FLUSHED(y); }
+
 /* The sum of PARTIAL partial sums, which it overwrites. */
 static ALWAYS_INLINE double sum_of_partial(double *sums)
 {
@@ -35,8 +40,8 @@ static ALWAYS_INLINE double mean_of(const real *x, ptrdiff_t N)
     ptrdiff_t k = 0;
 
     for (; k + PARTIAL <= N; k += PARTIAL)
-        for (int l = 0; l < PARTIAL; l++) sums[l] += FLUSHED(x[k + l]);
-    for (int l = 0; k + l < N; l++) sums[l] += FLUSHED(x[k + l]);
+        for (int l = 0; l < PARTIAL; l++) sums[l] += number(x[k + l]);
+    for (int l = 0; k + l < N; l++) sums[l] += number(x[k + l]);
     return sum_of_partial(sums) / (double)N;
 }
 
@@ -47,8 +52,8 @@ static ALWAYS_INLINE double variance_of(const real *x, double mean, ptrdiff_t N)
     ptrdiff_t k = 0;
 
     for (; k + PARTIAL <= N; k += PARTIAL)
-        for (int l = 0; l < PARTIAL; l++) sums[l] += (FLUSHED(x[k + l]) - mean) * (FLUSHED(x[k + l]) - mean);
-    for (int l = 0; k + l < N; l++) sums[l] += (FLUSHED(x[k + l]) - mean) * (FLUSHED(x[k + l]) - mean);
+        for (int l = 0; l < PARTIAL; l++) sums[l] += centered(x[k + l], mean) * centered(x[k + l], mean);
+    for (int l = 0; k + l < N; l++) sums[l] += centered(x[k + l], mean) * centered(x[k + l], mean);
     return sum_of_partial(sums) / (double)N;
 }
 
@@ -65,9 +70,10 @@ static void rownorm_forward(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1)
         norm->moments[2 * m] = mean;
         norm->moments[2 * m + 1] = r;
         if (bias)
-            for (ptrdiff_t k = 0; k < N; k++) y[k] = FLUSHED((real)((FLUSHED(x[k]) - mean) * r * FLUSHED(weight[k]) + FLUSHED(bias[k])));
+            for (ptrdiff_t k = 0; k < N; k++)
+                y[k] = FLUSHED((real)(centered(x[k], mean) * r * number(weight[k]) + number(bias[k])));
         else
-            for (ptrdiff_t k = 0; k < N; k++) y[k] = FLUSHED((real)((FLUSHED(x[k]) - mean) * r * FLUSHED(weight[k])));
+            for (ptrdiff_t k = 0; k < N; k++) y[k] = FLUSHED((real)(centered(x[k], mean) * r * number(weight[k])));
     }
 }
 
@@ -96,17 +102,18 @@ static void rownorm_backward(const Norm *norm, ptrdiff_t m0, ptrdiff_t m1)
         }
         for (; k + PARTIAL <= N; k += PARTIAL) { /* in loops of one sum each, so that compilers vectorize them */
             double g[PARTIAL];
-            for (int l = 0; l < PARTIAL; l++) g[l] = (double)FLUSHED(dy[k + l]) * FLUSHED(weight[k + l]);
+            for (int l = 0; l < PARTIAL; l++) g[l] = times(dy[k + l], weight[k + l]);
             for (int l = 0; l < PARTIAL; l++) sum[l] += g[l];
-            for (int l = 0; l < PARTIAL; l++) product[l] += g[l] * (FLUSHED(x[k + l]) - mean);
+            for (int l = 0; l < PARTIAL; l++) product[l] += g[l] * centered(x[k + l], mean);
         }
         for (int l = 0; k + l < N; l++) {
-            const double g = (double)FLUSHED(dy[k + l]) * FLUSHED(weight[k + l]);
+            const double g = times(dy[k + l], weight[k + l]);
             sum[l] += g;
-            product[l] += g * (FLUSHED(x[k + l]) - mean);
+            product[l] += g * centered(x[k + l], mean);
         }
         const double of_g = sum_of_partial(sum) / (double)N, of_product = sum_of_partial(product) / (double)N * r * r;
-        for (k = 0; k < N; k++) dx[k] = FLUSHED((real)(r * ((double)FLUSHED(dy[k]) * FLUSHED(weight[k]) - of_g - (FLUSHED(x[k]) - mean) * of_product)));
+        for (k = 0; k < N; k++)
+            dx[k] = FLUSHED((real)(r * (times(dy[k], weight[k]) - of_g - centered(x[k], mean) * of_product)));
     }
 }
 
@@ -121,14 +128,14 @@ static void rownorm_gradients(const Norm *norm, ptrdiff_t k0, ptrdiff_t k1)
         const double mean = norm->moments[2 * m], r = norm->moments[2 * m + 1];
         if (rownorm_finite(norm->moments + 2 * m))
             for (ptrdiff_t k = k0; k < k1; k++) {
-                dweight[k] += FLUSHED(dy[k]) * ((FLUSHED(x[k]) - mean) * r);
-                dbias[k] += FLUSHED(dy[k]);
+                dweight[k] += number(dy[k]) * (centered(x[k], mean) * r);
+                dbias[k] += number(dy[k]);
             }
         else
             for (ptrdiff_t k = k0; k < k1; k++)
-                if (FLUSHED(dy[k]) != 0) {
-                    dweight[k] += FLUSHED(dy[k]) * ((FLUSHED(x[k]) - mean) * r);
-                    dbias[k] += FLUSHED(dy[k]);
+                if (number(dy[k]) != 0) {
+                    dweight[k] += number(dy[k]) * (centered(x[k], mean) * r);
+                    dbias[k] += number(dy[k]);
                 }
     }
 }

@@ -1,5 +1,5 @@
-/* Vectors of numbers: sums, and whether they are zero. The gradients of vector weights are summed over rows in the order of every weight's: the last step
- * first, b ascending. */
+/* Vectors of numbers: sums, and whether they are zero. The gradients of vector weights are summed over rows in the order of every
+ * weight's: the last step first, b ascending. */
 #ifndef RNNFAST_KERNELS_VECTORS_H
 #define RNNFAST_KERNELS_VECTORS_H
 

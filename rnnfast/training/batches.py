@@ -64,13 +64,17 @@ class Batch:
         """All steps, k1 by k1, with gradients that go back k2 steps."""
         return Sequences(self._model, self.x, self.given, dict(self.keywords)).windows(k1, k2)
 
-    def shards(self, count: int, own: range) -> list[Batch | None]:
-        """Those shards of `own`, of `count` into which the batch is cut by place; None where one is empty."""
+    def count_windows(self, k1: int, k2: int) -> int:
+        """How many windows there are; it draws no seed."""
+        return len(Sequences(self._model, self.x, self.given, {}).windows(k1, k2))
+
+    def shards(self, count: int, own: range) -> Shards:
+        """Those shards of `own`, of `count` into which the batch is cut by place."""
         x, targets = checks.as_array("x", self.x), _to_cut(self.given)
         axes = _axes_of_given(self._model, x, targets) if self._axes is None else self._axes
-        B = _sequences("x", x, axes[0])
+        B = _sequences_along("x", x, axes[0])
         keywords = _keywords_to_cut(self.keywords, axes, B)
-        if _sequences("targets", targets, axes[1]) != B:
+        if _sequences_along("targets", targets, axes[1]) != B:
             came = len(targets) if isinstance(targets, (list, tuple)) else f"shape {targets.shape}"
             raise ValueError(f"targets: expected {B} sequences along axis {axes[1]}, as x has, got {came}")
         seed = keywords.pop("rng", None)
@@ -86,7 +90,7 @@ class Batch:
             if seed is not None:
                 part[2]["rng"] = seed_of_shard(seed, shard)
             cut.append(Batch(self._model, *part, axes))
-        return cut
+        return Shards(cut, B)
 
     def loss_and_grad(
         self, loss: Loss, state: Any, grads: dict[str, np.ndarray] | None = None
@@ -107,12 +111,15 @@ class Shards:
     ----------
     parts : list of Batch or Window or None
         The shards of this worker; None where one is empty.
+    sequences : int
+        The sequences of all shards of all workers.
     last : bool
         It ends where the sequences end.
     """
 
-    def __init__(self, parts: Sequence[Batch | Window | None], last: bool = True) -> None:
+    def __init__(self, parts: Sequence[Batch | Window | None], sequences: int, last: bool = True) -> None:
         self.parts = parts
+        self.sequences = sequences
         self.last = last
 
 
@@ -259,15 +266,16 @@ class _InShards(Source):
 
     def epoch(self, number: int, start: int = 0, rng: np.random.Generator | None = None) -> Iterator[Shards]:
         for batch in self._batches.epoch(number, 0 if self._truncate else start, rng):
-            parts = batch.shards(self._shards, self._own)
+            whole = batch.shards(self._shards, self._own)
             if self._truncate is None:
-                yield Shards(parts)
+                yield whole
                 continue
-            windows = batch.windows(*self._truncate)
-            cut = [None if part is None else part.windows(*self._truncate) for part in parts]
-            for place, window in enumerate(windows[start:], start):
-                yield Shards([None if part is None else part[place] for part in cut], window.last)
-            start = max(0, start - len(windows))
+            count = batch.count_windows(*self._truncate)
+            cut = [part.windows(*self._truncate) if isinstance(part, Batch) else None for part in whole.parts]
+            for place in range(start, count):
+                parts = [None if part is None else part[place] for part in cut]
+                yield Shards(parts, whole.sequences, place == count - 1)
+            start = max(0, start - count)
 
 
 def source(
@@ -299,7 +307,7 @@ def source(
             raise TypeError(f"truncate: expected (k1, k2), got {truncate!r}")
         check_windows(model, *truncate)
         if isinstance(batches, _Arrays) and count is not None:
-            count *= len(Sequences(model, batches.x, batches.targets, {}).windows(*truncate))
+            count *= Batch(model, batches.x, batches.targets, {}).count_windows(*truncate)
         else:
             count = None
     if shards > 1:
@@ -317,7 +325,7 @@ def _batches(
     shuffle: bool | None,
 ) -> _Arrays | _Given:
     if shuffle is not None:
-        checks.flag("shuffle", shuffle)
+        shuffle = checks.flag("shuffle", shuffle)
     if not (isinstance(data, (tuple, list)) and len(data) in (2, 3) and exchange.is_array(data[0])):
         if shuffle:
             raise ValueError(
@@ -345,7 +353,7 @@ def _batches(
     if x.shape[axes[0]] == 0:
         raise ValueError(f"{name}: expected at least one sequence, got shape {x.shape}")
     if batch_size is not None:
-        checks.positive("batch_size", batch_size)
+        batch_size = checks.positive("batch_size", batch_size)
     keywords = _checked_keywords(name, model, x, targets, axes, data[2] if len(data) == 3 else {})
     arrays = _Arrays(model, x, targets, keywords, axes, batch_size)
     if stateful and shuffle:
@@ -403,7 +411,7 @@ def _to_cut(targets: Any) -> Any:
     return targets if is_list else checks.as_array("targets", targets)
 
 
-def _sequences(name: str, array: Any, axis: int) -> int:
+def _sequences_along(name: str, array: Any, axis: int) -> int:
     """The number of sequences along an axis; a list has them along its own."""
     if isinstance(array, (list, tuple)):
         return len(array)

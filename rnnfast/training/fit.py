@@ -21,7 +21,7 @@ from rnnfast.training.history import History
 from rnnfast.training.interrupts import Interrupts
 from rnnfast.training.progress import Progress, check_progress, describe_loss, shown
 from rnnfast.training.run import Run
-from rnnfast.training.shards import Sharded, Whole, own_shards, share_run
+from rnnfast.training.shards import Sharded, Updates, Whole, own_shards, share_run
 from rnnfast.training.team import Communicator, Team, joined
 
 __all__ = ["fit"]
@@ -153,7 +153,8 @@ def fit(
     FloatingPointError
         A loss or gradient norm that is not finite, before the update it would have led to.
     WorkerError
-        Another worker ended with an error, or the workers do not have the same data.
+        Another worker ended with an error, or the workers differ in the number of their updates or in their
+        weights. Other data of the same number of batches are not noticed.
 
     Examples
     --------
@@ -197,7 +198,9 @@ def fit(
             f"clip_norm, clip_value: expected one of them, got clip_norm={clip_norm:g} and "
             f"clip_value={clip_value:g}"
         )
-    checks.flag("stateful", stateful)
+    if batch_size is not None:
+        batch_size = checks.positive("batch_size", batch_size)
+    stateful = checks.flag("stateful", stateful)
     check_progress(progress)
     if schedule is not None:
         checks.function("schedule", schedule)
@@ -257,11 +260,11 @@ def fit(
         plateau.reset()
     if resume is not None and team.rank == 0:
         run.resume(resume)
-    share_run(team, run, {**settings, "patience": patience, "validation": held_out and held_out.count})
+    alike = {**settings, "patience": patience, "validation": held_out and held_out.count}
     with Interrupts() as interrupts, shown(progress, describe, minutes) as showing:
         loop = _Loop(
             run,
-            Whole(model, loss) if shards == 1 else Sharded(model, loss, team, own, optimizer),
+            Whole(loss) if shards == 1 else Sharded(model, loss, team, own, optimizer),
             team,
             train,
             held_out,
@@ -278,7 +281,11 @@ def fit(
         )
         try:
             try:
+                with interrupts.held():
+                    share_run(team, run, alike)
                 run.history.stopped = loop.go()
+                interrupts.hold()
+                team.agree("the end of the training", "")  # or Ctrl-C on another worker
             except KeyboardInterrupt:
                 run.history.stopped = "interrupted"
             interrupts.hold()
@@ -299,7 +306,7 @@ class _Loop:
     def __init__(
         self,
         run: Run,
-        updates: Whole,
+        updates: Updates,
         team: Team,
         train: Source,
         held_out: Source | None,
@@ -339,7 +346,7 @@ class _Loop:
         run = self._run
         self._emit("start")
         while True:
-            if self._team.agree(f"the start of epoch {run.epoch}", "callback" if run.stopping else ""):
+            if self._agreed(f"the start of epoch {run.epoch}", "callback" if run.stopping else ""):
                 return "callback"
             if run.epochs is not None and run.epoch >= run.epochs:
                 return "epochs"
@@ -380,11 +387,16 @@ class _Loop:
             self._step(update)
             self._emit("step")
             reason = "callback" if run.stopping else "minutes" if run.seconds >= self._limit else ""
-            if reason := self._team.agree(f"the end of step {run.step}", reason):
+            if reason := self._agreed(f"the end of step {run.step}", reason):
                 return reason
             if run.seconds - self._saved_at >= _SAVE_SECONDS:
                 self._save()
         return ""
+
+    def _agreed(self, place: str, reason: str) -> str:
+        """The first reason of any worker to end the run; Ctrl-C waits until all have told theirs."""
+        with self._interrupts.held():
+            return self._team.agree(place, reason)
 
     def _step(self, update: Any) -> None:
         run, model, optimizer = self._run, self._run.model, self._run.optimizer

@@ -63,9 +63,12 @@ class FlatGradients:
 
 
 def _weighted_sum(terms: Sequence[Term], place: int) -> NDArray:
-    """The sum of the terms' arrays at a place."""
-    total = terms[0].share * terms[0].arrays[place]
+    """The sum of the terms' arrays at a place; one whose share is 0 may hold anything, NaN too."""
+    counting = [term for term in terms if term.share]
+    if not counting:
+        return np.zeros_like(terms[0].arrays[place])
+    total = counting[0].share * counting[0].arrays[place]
     scratch = np.empty_like(total)
-    for term in terms[1:]:
+    for term in counting[1:]:
         total += np.multiply(term.arrays[place], term.share, out=scratch)
     return total

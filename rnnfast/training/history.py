@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -45,8 +46,9 @@ class History:
 
     @property
     def best(self) -> float | None:
-        """The lowest validation loss, None without validation."""
-        return min((value for value in self.validation if value is not None), default=None)
+        """The lowest validation loss that is not NaN, None without any."""
+        numbers = (value for value in self.validation if value is not None and not math.isnan(value))
+        return min(numbers, default=None)
 
     @property
     def interrupted(self) -> bool:

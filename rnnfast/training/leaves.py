@@ -20,7 +20,7 @@ def take_apart(state: Any, leaves: list[NDArray]) -> Any:
         return len(leaves) - 1
     if isinstance(state, (tuple, list)):
         return [take_apart(entry, leaves) for entry in state]
-    raise TypeError(f"state: expected arrays, tuples and None for a checkpoint, got {type(state).__name__}")
+    raise TypeError(f"state: expected arrays, tuples and None, got {type(state).__name__}")
 
 
 def put_together(form: Any, leaves: Mapping[str, NDArray]) -> Any:

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.nn.module import Module
 from rnnfast.nn.optim import Optimizer
-from rnnfast.training.batches import Source, seed_of_shard
+from rnnfast.training.batches import Shards, Source, seed_of_shard
 from rnnfast.training.evaluation import mean_loss
 from rnnfast.training.flat import FlatGradients, Term
 from rnnfast.training.grad import Loss, counted_by
@@ -25,7 +25,7 @@ from rnnfast.training.leaves import put_together, take_apart
 from rnnfast.training.run import Run
 from rnnfast.training.team import Team
 
-__all__ = ["Outcome", "Sharded", "Whole", "own_shards", "share_run"]
+__all__ = ["Outcome", "Sharded", "Updates", "Whole", "own_shards", "share_run"]
 
 _seed_of_shard = lru_cache(seed_of_shard)
 
@@ -61,35 +61,47 @@ class Outcome(NamedTuple):
     state: Any
 
 
-class Whole:
-    """Updates of one worker, from whole batches."""
-
-    def __init__(self, model: Module, loss: Loss) -> None:
-        self._loss = loss
+class Updates(Protocol):
+    """How the gradients of an update and the loss of an epoch are found, by one worker or by all."""
 
     def gradients(self, place: str, update: Any, state: Any, carry: bool) -> Any:
-        """What this worker does alone for an update; with `carry`, the next one begins with its state."""
-        value, state = update.loss_and_grad(self._loss, state)
-        return Outcome(float(value), update.weight, update.targets, state if carry else None)
+        """This worker's part of an update; with `carry`, the next one begins with its state."""
 
     def combined(self, found: Any) -> Outcome:
         """The update, from what :meth:`gradients` of all workers found."""
-        return found
 
     def losses(self, name: str, updates: Source, epoch: int, stateful: bool) -> Any:
-        """What this worker does alone for the mean loss of an epoch of updates."""
-        return mean_loss(name, self._loss, updates, epoch, stateful)
+        """This worker's part of the mean loss of an epoch of updates."""
 
     def mean(self, name: str, found: Any) -> float:
         """The mean loss, from what :meth:`losses` of all workers found."""
+
+
+class Whole:
+    """Updates of one worker, from whole batches."""
+
+    def __init__(self, loss: Loss) -> None:
+        self._loss = loss
+
+    def gradients(self, place: str, update: Any, state: Any, carry: bool) -> Outcome:
+        value, state = update.loss_and_grad(self._loss, state)
+        return Outcome(float(value), update.weight, update.targets, state if carry else None)
+
+    def combined(self, found: Outcome) -> Outcome:
+        return found
+
+    def losses(self, name: str, updates: Source, epoch: int, stateful: bool) -> float:
+        return mean_loss(name, self._loss, updates, epoch, stateful)
+
+    def mean(self, name: str, found: float) -> float:
         return found
 
 
-class Sharded(Whole):
+class Sharded:
     """Updates of one or several workers, from shards of batches."""
 
     def __init__(self, model: Module, loss: Loss, team: Team, own: range, optimizer: Optimizer) -> None:
-        super().__init__(model, loss)
+        self._loss = loss
         self._team = team
         self._optimizer = optimizer
         self._own = own
@@ -97,8 +109,10 @@ class Sharded(Whole):
         self._flat = FlatGradients(model)
         self._masked = [module for module in model.modules() if module.mask_seed is not None]
 
-    def gradients(self, place: str, update: Any, state: Any, carry: bool) -> Any:
+    def gradients(self, place: str, update: Shards, state: Any, carry: bool) -> Any:
         states = (None,) * self._shards if state is None else state
+        if state is not None:
+            self._refuse_other_rows("data", update, sum(each is not None for each in states))
         notes: list[dict[str, Any] | None] = []
         arrays: list[NDArray] = []
         for shard, part in zip(self._own, update.parts, strict=True):
@@ -153,7 +167,7 @@ class Sharded(Whole):
         self._optimizer.lr = gathered[0][0]["lr"]  # a schedule may read the clock
         states = [note and _state(note["state"], arrays[self._flat.arrays :]) for note, arrays in shards]
         return Outcome(
-            sum([share * note["loss"] for share, note in zip(shares, notes, strict=True)], 0.0),
+            _mean(shares, [note["loss"] for note in notes]),
             sum([note["weight"] for note in notes]),
             sum([note["targets"] for note in notes]),
             None if all(state is None for state in states) else tuple(states),
@@ -172,8 +186,12 @@ class Sharded(Whole):
 
     def losses(self, name: str, updates: Source, epoch: int, stateful: bool) -> Any:
         states: list[Any] = [None] * len(self._own)
+        before: int | None = None
         rows = []
         for update in updates.epoch(epoch):
+            if before is not None and any(state is not None for state in states):
+                self._refuse_other_rows(name, update, before)
+            before = self._filled(update)
             row = np.zeros((len(self._own), 3))  # loss, count, weight
             for place, part in enumerate(update.parts):
                 if part is not None:
@@ -184,13 +202,28 @@ class Sharded(Whole):
             rows.append(row)
         return np.array(rows).reshape(-1, len(self._own), 3)
 
+    def _filled(self, update: Shards) -> int:
+        """How many shards have sequences, of all workers."""
+        return min(update.sequences, self._shards)
+
+    def _refuse_other_rows(self, name: str, update: Shards, before: int) -> None:
+        """Refuse an update whose rows are not in the same shards as those whose states are carried.
+
+        Where all shards have sequences, the layers refuse states of another number of rows.
+        """
+        if self._filled(update) != before:
+            raise ValueError(
+                f"{name}: expected batches of one number of sequences while states are carried, got one of "
+                f"{update.sequences} after one that fills {before} of {self._shards} shards"
+            )
+
     def mean(self, name: str, found: Any) -> float:
         gathered = self._team.exchange(f"the end of {name} with {len(found)} updates", None, [found])
         total, weight = 0.0, 0.0
         for rows in np.concatenate([rows for _, (rows,) in gathered], axis=1).tolist():
             here = sum([own for _, _, own in rows])
             shares = _shares([count for _, count, _ in rows])
-            total += here * sum([share * loss for share, (loss, _, _) in zip(shares, rows, strict=True)])
+            total += here * _mean(shares, [loss for loss, _, _ in rows])
             weight += here
         if weight == 0:
             raise ValueError(f"{name}: expected at least one target, got none")
@@ -201,6 +234,11 @@ def _shares(counts: list[Any]) -> list[float]:
     """Each count's part of their sum."""
     total = sum(counts)
     return [count / total if total else 0.0 for count in counts]
+
+
+def _mean(shares: list[float], losses: list[float]) -> float:
+    """The sum of the losses, each times its share; one whose share is 0 may be anything, NaN too."""
+    return sum([share * loss for share, loss in zip(shares, losses, strict=True) if share], 0.0)
 
 
 def _state(form: Any, leaves: list[NDArray]) -> Any:

@@ -6,6 +6,7 @@ import copy
 import inspect
 import itertools
 import math
+import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -84,7 +85,7 @@ class Sweep:
         for row in sorted(self.rows, key=lambda row: (math.isnan(row.score), row.score)):
             point = [_shown(row.point[name]) if name in row.point else "" for name in names]
             if row.history is None:
-                lines.append([*point, row.error])
+                lines.append([*point, row.error.splitlines()[0]])
             else:
                 lines.append([*point, f"{row.score:.4g}", str(len(row.history.loss)), f"{row.seconds:.1f}"])
         widths = [max(len(line[n]) for line in lines if n < len(line)) for n in range(len(names))]
@@ -117,7 +118,7 @@ def sweep(
     grid : dict of iterables, or iterable of dicts
         The values of each setting, all combined; or the points themselves.
     data
-        As for :func:`fit`, all models the same; no iterator, which gives one epoch.
+        As for :func:`fit`, all models the same; no iterator, which gives one epoch. So is `validation`.
     loss : callable or str
         As for :func:`fit`. It may also be among the keywords of `make`.
     n_jobs : int, default -1
@@ -128,7 +129,8 @@ def sweep(
         The threads of each job. By default those of this process divided by the number of jobs, at least one.
     errors : {"keep", "raise"}
         What becomes of a model that ends with an error: its row has the error, and the others are trained; or
-        the error ends the sweep. If all models end with an error, it is raised in any case.
+        the error ends the sweep. If all models end with an error, it is raised in any case. A process that is
+        killed ends the sweep in any case.
     progress : bool, default True
         Show on stderr how many models are trained, and the best score.
     **options
@@ -144,7 +146,8 @@ def sweep(
     ImportError
         joblib is not installed (``pip install "rnnfast[sweep]"``), and `n_jobs` is not 1.
     TypeError, ValueError
-        An argument that cannot be, before any model is made.
+        An argument of `sweep` itself that cannot be, before any model is made. `fit` checks the values of
+        `options` with each model, so an error in these is that of a row.
     RuntimeError
         All models ended with an error; it names the first.
 
@@ -171,8 +174,7 @@ def sweep(
     n_jobs = checks.integer("n_jobs", n_jobs)
     if n_jobs == 0:
         raise ValueError("n_jobs: expected a number of jobs or -1, got 0")
-    if hasattr(data, "__next__"):
-        raise ValueError("data: expected data that every model can go through, got an iterator")
+    _refuse_iterators(data=data, validation=options.get("validation"))
     if loss is not None:
         options["loss"] = loss
     _check_names("options", options, _OF_ONE_MODEL + _OF_SWEEP)
@@ -196,24 +198,25 @@ class _Task:
     options: dict[str, Any]
     threads: int | None
     keep_errors: bool
+    pack: Callable[[Module], Any] | None = None  # for the way from another process
 
-    def __call__(self, place: int, point: dict[str, Any]) -> tuple[int, SweepRow]:
+    def __call__(self, place: int, point: dict[str, Any]) -> tuple[int, SweepRow, Any]:
+        """The place, the row, and the model as it is or as `pack` gives it."""
         began = time.perf_counter()
         before = get_num_threads()
         if self.threads is not None:
             set_num_threads(self.threads)
         try:
             model, history = self._train(point)
+            sent = model if self.pack is None else self.pack(model)
         except Exception as error:
             if not self.keep_errors:
                 raise
             text = f"{type(error).__name__}: {error}"
-            return place, SweepRow(point, math.nan, time.perf_counter() - began, error=text)
+            return place, SweepRow(point, math.nan, time.perf_counter() - began, error=text), None
         finally:
             set_num_threads(before)
-        last = history.loss[-1] if history.loss else math.nan
-        score = last if history.best is None else history.best
-        return place, SweepRow(point, score, time.perf_counter() - began, history, model=model)
+        return place, SweepRow(point, _score(history), time.perf_counter() - began, history), sent
 
     def _train(self, point: dict[str, Any]) -> tuple[Module, History]:
         model, optimizer, keywords = _made(self.make(**point))
@@ -223,6 +226,13 @@ class _Task:
         if "schedule" in options:
             options["schedule"] = copy.deepcopy(options["schedule"])  # one with a state is the model's own
         return model, fit(model, options.pop("loss"), self.data, optimizer, **options)
+
+
+def _score(history: History) -> float:
+    """The lowest validation loss, or without validation the last epoch's training loss."""
+    if any(value is not None for value in history.validation):
+        return math.nan if history.best is None else history.best
+    return history.loss[-1] if history.loss else math.nan
 
 
 def _points(grid: Any) -> list[dict[str, Any]]:
@@ -245,7 +255,8 @@ def _points(grid: Any) -> list[dict[str, Any]]:
 
 
 def _values(name: Any, given: Any) -> list[Any]:
-    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+    is_scalar = isinstance(given, np.ndarray) and given.ndim == 0
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) or is_scalar:
         raise TypeError(f"grid[{name!r}]: expected the values in a list, got {checks.shown(given)}")
     return given.tolist() if isinstance(given, np.ndarray) else list(given)
 
@@ -259,8 +270,17 @@ def _made(given: Any) -> tuple[Module, Optimizer, Mapping[str, Any]]:
         raise TypeError(f"make: expected a model, or a tuple (model, optimizer, keywords), got {came}")
     if not (keywords is None or isinstance(keywords, Mapping)):
         raise TypeError(f"make: expected keywords of fit in a dict, got {type(keywords).__name__}")
-    _check_names("make", keywords or {}, _OF_SWEEP)
-    return model, optimizer or Adam(model.parameters()), keywords or {}
+    keywords = keywords or {}
+    _check_names("make", keywords, _OF_SWEEP)
+    _refuse_iterators(validation=keywords.get("validation"))
+    return model, optimizer or Adam(model.parameters()), keywords
+
+
+def _refuse_iterators(**given: Any) -> None:
+    """Refuse data that only the first model could go through."""
+    for name, data in given.items():
+        if hasattr(data, "__next__"):
+            raise ValueError(f"{name}: expected data that every model can go through, got an iterator")
 
 
 def _check_names(name: str, keywords: Mapping[str, Any], refused: tuple[str, ...]) -> None:
@@ -271,7 +291,9 @@ def _check_names(name: str, keywords: Mapping[str, Any], refused: tuple[str, ...
             raise TypeError(f"{name}: expected keywords of fit other than {', '.join(refused)}, got {each!r}")
 
 
-def _side_by_side(task: _Task, points: list[dict[str, Any]], n_jobs: int) -> Iterable[tuple[int, SweepRow]]:
+def _side_by_side(
+    task: _Task, points: list[dict[str, Any]], n_jobs: int
+) -> Iterable[tuple[int, SweepRow, Any]]:
     """The rows of all points, as joblib's jobs finish them."""
     try:
         import joblib
@@ -283,25 +305,31 @@ def _side_by_side(task: _Task, points: list[dict[str, Any]], n_jobs: int) -> Ite
         task.threads = max(1, get_num_threads() // jobs)
     backend, _ = joblib.parallel.get_active_backend()
     at_once = getattr(backend, "supports_return_generator", False)
+    if not getattr(backend, "supports_sharedmem", False):
+        task.pack = _packed
     parallel = joblib.Parallel(n_jobs, return_as="generator_unordered" if at_once else "list")
     return parallel(joblib.delayed(task)(place, point) for place, point in enumerate(points))
 
 
-def _collected(found: Iterable[tuple[int, SweepRow]], count: int, progress: bool) -> Sweep:
+def _packed(model: Module) -> bytes:
+    """A model as pickle loads it, whatever module its class is from."""
+    import joblib
+
+    return pickle.dumps(joblib.wrap_non_picklable_objects(model, keep_wrapper=False))
+
+
+def _collected(found: Iterable[tuple[int, SweepRow, Any]], count: int, progress: bool) -> Sweep:
     """The rows in the order of the grid; only the best keeps its model."""
     began, interrupted = time.monotonic(), False
     line = StatusLine(sys.stderr) if progress and sys.stderr is not None else None
     rows: dict[int, SweepRow] = {}
     best: tuple[float, int] | None = None
+    model: Any = None  # of the best
     try:
-        for place, row in found:
+        for place, row, sent in found:
             rows[place] = row
             if not math.isnan(row.score) and (best is None or (row.score, place) < best):
-                if best is not None:
-                    rows[best[1]].model = None
-                best = row.score, place
-            else:
-                row.model = None
+                best, model = (row.score, place), sent
             if line is not None:
                 line.show(_progress(len(rows), count, best, time.monotonic() - began))
             interrupted = row.history is not None and row.history.interrupted
@@ -312,6 +340,8 @@ def _collected(found: Iterable[tuple[int, SweepRow]], count: int, progress: bool
     finally:
         if line is not None:
             line.close()
+    if best is not None:
+        rows[best[1]].model = pickle.loads(model) if isinstance(model, bytes) else model
     result = Sweep([rows[place] for place in sorted(rows)], interrupted)
     if len(rows) == count and all(row.error for row in result.rows):
         raise RuntimeError(f"all {count} models ended with an error, the first with {result.rows[0].error}")
@@ -330,4 +360,4 @@ def _progress(done: int, count: int, best: tuple[float, int] | None, seconds: fl
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())

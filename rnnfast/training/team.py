@@ -153,6 +153,7 @@ class Team:
     def first(self, note: Any, arrays: Mapping[str, NDArray]) -> tuple[Any, dict[str, NDArray]]:
         """The note and the arrays of worker 0."""
         head = _encoded({"note": note, "names": list(arrays)})
+        self.exchange("the run of worker 0", None)  # where an error or Ctrl-C of before is told
         self._over = True
         text, *given = self._comm.broadcast([head, *arrays.values()])
         self._over = False
@@ -162,8 +163,9 @@ class Team:
     def _gather(
         self, message: Mapping[str, Any], arrays: Sequence[NDArray]
     ) -> tuple[list[dict[str, Any]], list[list[NDArray]]]:
-        self._over = True  # if the communicator fails, there is no way to tell others
-        gathered = self._comm.allgather([_encoded(message), *arrays])
+        head = _encoded(message)  # an error here is told to others
+        self._over = True  # if the communicator fails, there is no way to tell them
+        gathered = self._comm.allgather([head, *arrays])
         self._over = False
         return [_decoded(text) for text, *_ in gathered], [each for _, *each in gathered]
 

@@ -13,6 +13,7 @@ import ctypes, ctypes.util, hashlib
 import numpy as np
 import rnnfast as rf
 from rnnfast import functional, sampling
+from rnnfast.training.flat import FlatGradients, Term
 
 def both_ways(name, x):
     activation = rf.Activation(name)
@@ -79,6 +80,11 @@ def digests():
     y, _, tape = beside.forward(wide)
     keep("beside", y, beside.backward(tape, y)[0], *(p.grad for p in beside.parameters()))
     keep("sampling", sampling.distribution(wide[0, 0], temperature=0.7))
+    head = rf.Linear(I, 2, rng=6)
+    flat = FlatGradients(head)
+    given = {name: p.data for name, p in head.named_parameters()}
+    flat.set_sum([Term(0.1, [], flat.packed(given)[0])] * 3)
+    keep("shards", *(p.grad for p in head.parameters()))
     layer = rf.LSTM(I, H, rng=1)
     rf.init.recurrent(layer, rng=2)
     rf.init.xavier_normal(layer.weight_ih_l0, rng=3)

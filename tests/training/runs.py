@@ -29,6 +29,13 @@ def make(lr: float, hidden: int) -> tuple[rf.Sequential, rf.optim.Adam]:
     return model, rf.optim.Adam(model.parameters(), lr=lr)
 
 
+class Unsendable(rf.Linear):
+    """A model that no process can send."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("no pickle of this")
+
+
 def labelled(seed: int = 0, sequences: int = N) -> tuple[np.ndarray, np.ndarray]:
     """Sequences, and at each step which of three ranges their running sum is in."""
     x = np.random.default_rng(seed).normal(size=(T, sequences, I)).astype(np.float32)

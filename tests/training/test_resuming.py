@@ -234,5 +234,5 @@ def test_a_state_of_another_form_is_refused_for_a_checkpoint(tmp_path: Path) -> 
 
     model = Odd(I, 3)
     x, targets = labelled()
-    with pytest.raises(TypeError, match="state: expected arrays, tuples and None for a checkpoint, got dict"):
+    with pytest.raises(TypeError, match="state: expected arrays, tuples and None, got dict"):
         fit_quietly(model, [(x, targets)], stateful=True, checkpoint=tmp_path / "run.npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from training.runs import I, N, Streams, T, classifier, fit_quietly, labelled
 import rnnfast as rf
 from rnnfast.training import evaluate
 from rnnfast.training.batches import Batch, seed_of_shard
+from rnnfast.training.flat import FlatGradients, Term
 from rnnfast.training.grad import counted_by
 
 
@@ -148,9 +150,9 @@ def test_a_seed_of_the_batch_gives_each_shard_its_own() -> None:
     x = np.ones((4, 6, I), np.float32)
     keywords = {"rng": np.random.default_rng(3)}
     first = int(np.random.default_rng(3).integers(2**63))
-    parts = Batch(classifier(), x, x, keywords).shards(3, range(3))
+    parts = Batch(classifier(), x, x, keywords).shards(3, range(3)).parts
     assert [part.keywords["rng"] for part in parts] == [seed_of_shard(first, n) for n in range(3)]
-    own = Batch(classifier(), x, x, {"rng": 7}).shards(3, range(1, 3))
+    own = Batch(classifier(), x, x, {"rng": 7}).shards(3, range(1, 3)).parts
     assert [part.keywords["rng"] for part in own] == [seed_of_shard(7, n) for n in (1, 2)]
 
 
@@ -189,6 +191,126 @@ def test_a_parameter_without_a_gradient_keeps_none() -> None:
     fit_quietly(model, [(x, x[:, :1])], rf.optim.SGD(model.parameters(), weight_decay=0.5), "mse", shards=2)
     assert model.unused.grad is None
     assert (model.unused.data == 1.0).all()
+
+
+def own_mean(y: np.ndarray, targets: np.ndarray, mask: Any = None) -> tuple[float, np.ndarray]:
+    """The mean of y over what counts: NaN where nothing does."""
+    mask = np.ones(y.shape[:2], bool) if mask is None else mask
+    with np.errstate(all="ignore"):
+        scale = np.true_divide(1.0, mask.sum())
+        factors = (mask * scale)[..., np.newaxis]
+        return float((y * factors).sum()), np.broadcast_to(factors, y.shape).astype(y.dtype)
+
+
+@pytest.mark.parametrize("truncate", [None, (2, 2)])
+def test_a_shard_in_which_nothing_counts_may_have_a_loss_of_nan(truncate: Any) -> None:
+    x, targets = labelled()
+    keywords = {"lengths": np.repeat([1, T], N // 2), "mask": np.arange(T * N).reshape(T, N) % 20 > 4}
+    data = x, targets, keywords
+    found = []
+    for shards in (1, 4):
+        model = classifier(dtype="float64")
+        optimizer = rf.optim.SGD(model.parameters(), lr=0.1)
+        options = {"validation": [data], "shards": shards, "truncate": truncate}
+        history = fit_quietly(model, [data], optimizer, own_mean, **options)
+        found.append([weights_of(model), history.batch_loss, history.validation])
+    for got, want in zip(*found, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-10)
+
+
+def test_nothing_that_counts_is_an_update_of_zeros() -> None:
+    x, targets = labelled()
+    model = classifier()
+    before = weights_of(model)
+    history = fit_quietly(model, [(x, targets, {"lengths": np.zeros(N, int)})], loss=own_mean, shards=4)
+    assert history.batch_loss == [0.0]
+    assert np.array_equal(weights_of(model), before)
+    assert not any(parameter.grad.any() for parameter in model.parameters())
+
+
+def test_states_are_not_given_to_rows_in_other_shards() -> None:
+    """Rows 0 and 1 of a batch of two are in shards 1 and 3: those of rows 1 and 3 of a batch of four."""
+    x, targets = labelled()
+    batches = [(x[:, :2], targets[:, :2]), (x[:, :4], targets[:, :4])]
+    options = {"stateful": True, "shards": 4}
+    for given in (batches, batches[::-1]):
+        with pytest.raises(
+            ValueError, match="data: expected batches of one number of sequences while states"
+        ):
+            fit_quietly(classifier(), given, **options)
+        with pytest.raises(ValueError, match="validation: expected batches of one number of sequences while"):
+            fit_quietly(classifier(), batches[:1], validation=given, **options)
+    fit_quietly(classifier(), batches, shards=4, truncate=(2, 3), validation=batches)
+    linear = rf.Linear(I, 3, rng=0)
+    fit_quietly(linear, batches, **options, axes=(1, 1))
+
+
+def test_a_resumed_run_refuses_rows_in_other_shards(tmp_path: Path) -> None:
+    x, targets = labelled()
+    batches = [(x[:, :2], targets[:, :2]), (x[:, :2], targets[:, :2])]
+    path = tmp_path / "run.npz"
+    options = {"stateful": True, "shards": 4}
+    fit_quietly(classifier(), batches, checkpoint=path, callbacks=[stop_at(1)], **options)
+    with pytest.raises(ValueError, match="got one of 20 after one that fills 2 of 4 shards"):
+        fit_quietly(classifier(), [labelled()] * 2, resume=path, **options)
+
+
+def stop_at(step: int) -> Any:
+    def callback(run: Any) -> None:
+        if run.event == "step" and run.step == step:
+            run.stop()
+
+    return callback
+
+
+@pytest.mark.parametrize("step", [3, 5])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_run_resumes_within_a_later_batch_of_windows(shards: int, step: int, tmp_path: Path) -> None:
+    """Three batches of two windows each."""
+    path = tmp_path / "run.npz"
+    options = {"shards": shards, "truncate": (4, 4), "batch_size": 7, "epochs": 2}
+    want, got = classifier(), classifier()
+    whole = fit_quietly(want, labelled(), **options)
+    fit_quietly(classifier(), labelled(), checkpoint=path, callbacks=[stop_at(step)], **options)
+    resumed = fit_quietly(got, labelled(), resume=path, **options)
+    assert np.array_equal(weights_of(got), weights_of(want))
+    assert resumed.batch_loss == whole.batch_loss
+
+
+def test_a_generator_is_drawn_once_for_a_batch() -> None:
+    rng, want = np.random.default_rng(3), np.random.default_rng(3)
+    batches = [(*labelled(), {"rng": rng})] * 2
+    fit_quietly(classifier(dropout=0.2), batches, shards=2, truncate=(2, 2))
+    want.integers(2**63, size=2)
+    assert rng.integers(2**63) == want.integers(2**63)
+
+
+def test_reset_is_cut_along_the_batch_axis_of_x() -> None:
+    """With `Last`, the targets have another one."""
+    x, targets = labelled()
+    reset = np.random.default_rng(5).random((T, N)) < 0.3
+    found = []
+    for shards in (1, 3):
+        parts = rf.GRU(I, 4, rng=1, dtype="float64"), rf.Last(), rf.Linear(4, 3, rng=2, dtype="float64")
+        found.append(gradient((x, targets[-1], {"reset": reset}), shards, model=rf.Sequential(*parts)))
+    np.testing.assert_allclose(found[0][0], found[1][0], atol=1e-13)
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-12)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_the_targets_of_all_shards_are_counted(shards: int) -> None:
+    seen = []
+    fit_quietly(classifier(), labelled(), shards=shards, callbacks=[lambda run: seen.append(run.targets)])
+    assert seen[-1] == T * N
+
+
+def test_a_parameter_that_one_shard_lacks_has_the_gradient_of_the_others() -> None:
+    model = rf.Linear(2, 1, rng=0, bias=False)
+    flat = FlatGradients(model)
+    (name,) = dict(model.named_parameters())
+    parts = [flat.packed({}), flat.packed({name: np.ones((1, 2), np.float32)})]
+    flat.set_sum([Term(0.5, missing, arrays) for arrays, missing in parts])
+    assert model.weight.grad.tolist() == [[0.5, 0.5]]
 
 
 @pytest.mark.parametrize(

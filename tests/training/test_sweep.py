@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins
 import copy
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from models import weights_of
-from training.runs import classifier, fit_quietly, labelled, make
+from training.runs import Unsendable, classifier, fit_quietly, labelled, make
 
 import rnnfast as rf
 from rnnfast.training import Run, Sweep
@@ -170,6 +171,83 @@ def test_the_table_has_the_best_first() -> None:
     assert len(lines) == 7
 
 
+def test_a_validation_loss_of_nan_is_no_score() -> None:
+    """The rows are judged by the lowest number among their losses; a loss of NaN alone gives none."""
+    losses: dict[str, list[float]] = {"first": [math.nan, 1.2, 1.1], "last": [1.0, 1.3, math.nan]}
+
+    def scored(name: str) -> Any:
+        values = iter(losses[name])
+
+        def loss(y: np.ndarray, targets: np.ndarray) -> Any:
+            held_out = targets.shape[1] == 8
+            return (next(values) if held_out else 0.5), np.zeros_like(y)
+
+        return classifier(), None, {"loss": loss}
+
+    options: dict[str, Any] = {**OPTIONS, "epochs": 3, "n_jobs": 1, "progress": False, "batch_size": None}
+    found = rf.sweep(scored, [{"name": "first"}, {"name": "last"}], labelled(), **options)
+    assert [row.score for row in found.rows] == [1.1, 1.0]
+    assert found.best is found.rows[1]
+    losses["first"] = [math.nan] * 3
+    found = rf.sweep(scored, [{"name": "first"}], labelled(), **options)
+    assert math.isnan(found.rows[0].score)
+    assert found.best is None
+
+
+def test_of_equal_scores_the_first_is_the_best_though_its_job_ends_last() -> None:
+    joblib = pytest.importorskip("joblib")
+    second = threading.Event()
+
+    def waiting(place: int) -> Any:
+        if place == 0:
+            assert second.wait(30)
+        return classifier(), None, {"callbacks": [lambda run: run.event == "end" and place and second.set()]}
+
+    ended = []
+    with joblib.parallel_config(backend="threading"):
+        found = rf.sweep(
+            waiting,
+            {"place": [0, 1]},
+            labelled(),
+            loss=lambda y, targets: (ended.append(1) or 1.0, np.zeros_like(y)),
+            n_jobs=2,
+            progress=False,
+        )
+    assert found.best is found.rows[0]
+    assert found.rows[1].model is None
+
+
+def test_a_model_that_cannot_be_pickled_is_an_error_of_its_row() -> None:
+    pytest.importorskip("joblib")
+    x = np.ones((4, 3), np.float32)
+    found = rf.sweep(
+        lambda kind: kind(3, 1, rng=0),
+        {"kind": [Unsendable, rf.Linear]},
+        (x, x[:, :1]),
+        loss="mse",
+        n_jobs=2,
+        progress=False,
+    )
+    assert "no pickle of this" in found.rows[0].error
+    assert found.best is found.rows[1]
+    assert isinstance(found.best.model, rf.Linear)
+
+
+def test_an_error_of_several_lines_has_one_in_the_table() -> None:
+    def failing(name: str) -> Any:
+        if name == "a\nb":
+            raise ValueError("the first line\nthe second")
+        return classifier()
+
+    found = rf.sweep(
+        failing, {"name": ["a\nb", "c"]}, labelled(), loss="cross_entropy", n_jobs=1, progress=False
+    )
+    assert found.rows[0].error == "ValueError: the first line\nthe second"
+    lines = str(found).splitlines()
+    assert len(lines) == 3
+    assert lines[2].split(maxsplit=2) == ["a", "b", "ValueError: the first line"]
+
+
 def test_progress_counts_the_models(capsys: pytest.CaptureFixture[str]) -> None:
     swept(progress=True)
     lines = capsys.readouterr().err.splitlines()
@@ -221,6 +299,13 @@ def test_other_jobs_need_joblib(monkeypatch: pytest.MonkeyPatch) -> None:
         ([{"lr": 1}, 3], {}, TypeError, r"grid\[1\]: expected a dict, got 3"),
         ({3: [1]}, {}, TypeError, "grid: a name: expected"),
         (7, {}, TypeError, "grid: expected"),
+        (
+            {"lr": np.array(0.1)},
+            {},
+            TypeError,
+            r"grid\['lr'\]: expected the values in a list, got array\(0.1",
+        ),
+        (GRID, {"validation": iter([])}, ValueError, "validation: expected data that every model can go"),
         (GRID, {"n_jobs": 0}, ValueError, "n_jobs: expected a number of jobs or -1, got 0"),
         (GRID, {"n_jobs": 1.5}, TypeError, "n_jobs: expected an integer"),
         (GRID, {"threads": 0}, ValueError, "threads: expected at least 1"),
@@ -245,11 +330,12 @@ def test_wrong_arguments_are_refused(grid: Any, options: dict[str, Any], kind: A
         ((classifier(), None, {}, 4), "make: expected a model, or a tuple .* got 4 of them"),
         ((classifier(), None, 3), "make: expected keywords of fit in a dict, got int"),
         ((classifier(), None, {"data": 3}), "make: expected keywords of fit other than .*, got 'data'"),
+        ((classifier(), None, {"validation": iter([])}), "validation: expected data that every model can"),
         (classifier(), "loss: expected one, of sweep or among the keywords that make gives, got none"),
     ],
 )
 def test_what_make_gives_is_checked(given: Any, message: str) -> None:
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         rf.sweep(lambda: given, [{}], labelled(), errors="raise", n_jobs=1, progress=False)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from training.workers import ThreadComm, in_threads
 import rnnfast as rf
 from rnnfast.distributed import WorkerError
 from rnnfast.training import Run, read_checkpoint
+from rnnfast.training.team import Team
 
 SHARDS = 4
 WAYS = ("whole", "lengths", "stateful", "windows", "overlapping windows")
@@ -29,6 +32,8 @@ def train(way: str = "whole", comm: Any = None, **options: Any) -> dict[str, Any
     if way == "stateful":
         data = [(x, targets, {"rng": 7}) for x, targets in Streams(3)]
     model = classifier(dropout=0.2, zoneout=0.1)
+    if "optimizer" in options:
+        options["optimizer"] = getattr(rf.optim, options["optimizer"])(model.parameters(), lr=0.5)
     history = fit_quietly(
         model,
         data,
@@ -220,6 +225,90 @@ def test_ctrl_c_on_one_worker_ends_all_after_the_same_step(event: str, rank: int
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("call", range(11))
+def test_ctrl_c_in_any_exchange_ends_all_alike(call: int, rank: int, tmp_path: Path) -> None:
+    """A real SIGINT while a worker waits for others: from the comparison of arguments to that of the end."""
+    path = tmp_path / "run.npz"
+
+    def work(comm: Any) -> Any:
+        exchange = comm.allgather
+
+        def pressed(arrays: Any) -> Any:
+            if comm.rank == rank and comm.calls == call:
+                os.kill(os.getpid(), signal.SIGINT)
+            return exchange(arrays)
+
+        comm.allgather = pressed
+        got = train(comm=comm, epochs=1, batch_size=N, checkpoint=path)
+        assert comm.calls > call
+        return got
+
+    found = in_threads(2, work, here=rank)
+    for got in found:
+        assert isinstance(got, dict), got
+    assert found[rank]["stopped"] == "interrupted"
+    assert np.array_equal(found[0]["weights"], found[1]["weights"])
+    assert found[0]["step"] == found[1]["step"]
+    assert read_checkpoint(path)[1]["fit"]["step"] == sum(found[0]["step"])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ctrl_c_on_one_worker_after_the_last_step_of_a_run_that_is_stopped(rank: int) -> None:
+    stop = at_step(3, lambda run: run.stop())
+    press = at_step(3, raising(KeyboardInterrupt()), "epoch")
+    want = train(callbacks=[stop])
+    for got in in_threads(
+        2, lambda comm: train(comm=comm, callbacks=[stop, press][: 1 + (comm.rank == rank)])
+    ):
+        assert_same(got, {**want, "stopped": "interrupted"})
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_note_that_json_cannot_hold_ends_all(rank: int) -> None:
+    def gathered(comm: Any) -> Any:
+        with Team(comm) as team:
+            return team.exchange("here", {rank} if comm.rank == rank else None)
+
+    def sent(comm: Any) -> Any:
+        with Team(comm) as team:
+            return team.first({rank} if comm.rank == rank else {}, {})
+
+    for found in (in_threads(2, gathered), in_threads(2, sent)):
+        assert isinstance(found[rank], TypeError)
+        assert isinstance(found[1 - rank], WorkerError)
+        assert str(found[1 - rank]) == f"worker {rank} of 2 ended with TypeError: {found[rank]}"
+
+
+def test_numpy_s_integers_and_flags_are_python_s(tmp_path: Path) -> None:
+    want = train(shuffle=False)
+    given = {
+        "batch_size": np.int64(7),
+        "shuffle": np.False_,
+        "stateful": np.False_,
+        "shards": np.int32(SHARDS),
+    }
+    for got in in_threads(2, lambda comm: train(comm=comm, **(given if comm.rank else {"shuffle": False}))):
+        assert_same(got, want)
+    assert_same(train(checkpoint=tmp_path / "run.npz", **given), want)
+
+
+def test_a_stateful_batch_of_another_size_is_refused_by_all() -> None:
+    x, targets = labelled()
+    batches = [(x[:, :2], targets[:, :2]), (x[:, :4], targets[:, :4])]
+
+    def work(comm: Any) -> Any:
+        return fit_quietly(classifier(), batches, stateful=True, shards=SHARDS, comm=comm)
+
+    for found in in_threads(2, work):
+        assert isinstance(found, ValueError)
+        assert str(found) == (
+            "data: expected batches of one number of sequences while states are carried, got one of 4 after "
+            "one that fills 2 of 4 shards"
+        )
+
+
 def failing(place: str) -> dict[str, Any]:
     """Arguments with which a worker fails there."""
     error = OSError("the disk is full")
@@ -291,6 +380,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_all(tmp_path: Path) -> None:
         ({"epochs": 4}, ValueError, "got epochs=3 on worker 0 and 4 on worker 1"),
         ({"clip_norm": 0.6}, ValueError, "got clip_norm=0.5 on worker 0 and 0.6 on worker 1"),
         ({"batch_size": 20}, ValueError, "got batch_size=7 on worker 0 and 20 on worker 1"),
+        ({"optimizer": "SGD"}, ValueError, "got optimizer=['Adam', {"),
+        ({"optimizer": "Adam"}, ValueError, "got optimizer=['Adam', {'lr': 0.02, "),
         ({"validation": None}, ValueError, "got validation=2 on worker 0 and None on worker 1"),
         ({"shards": 8}, ValueError, "got shards=4 on worker 0 and 8 on worker 1"),
         (

@@ -43,8 +43,11 @@ class ThreadComm:
         self._shared.barrier.wait()
 
 
-def in_threads(size: int, work: Callable[[ThreadComm], Any]) -> list[Any]:
-    """What each worker returns, or the exception that it ends with."""
+def in_threads(size: int, work: Callable[[ThreadComm], Any], here: int | None = None) -> list[Any]:
+    """What each worker returns, or the exception that it ends with.
+
+    Worker `here` runs in the calling thread: in the main one, where signals arrive.
+    """
     shared = _Shared(size)
     found: list[Any] = [None] * size
 
@@ -54,5 +57,11 @@ def in_threads(size: int, work: Callable[[ThreadComm], Any]) -> list[Any]:
         except BaseException as error:
             found[rank] = error
 
-    run_together(*(lambda rank=rank: run(rank) for rank in range(size)))
+    others = threading.Thread(
+        target=run_together, args=[lambda rank=rank: run(rank) for rank in range(size) if rank != here]
+    )
+    others.start()
+    if here is not None:
+        run(here)
+    others.join()
     return found

@@ -21,7 +21,7 @@ from rnnfast.config import __version__
 __all__ = ["follow_environment", "follow_threadpoolctl"]
 
 _MOST = 256  # threads that `set_num_threads` takes
-_DIGITS = 1000  # of a number; Python reads no more than 4300
+_DIGITS = 640  # of a number that Python reads under any of its limits
 
 
 def follow_environment(environment: Mapping[str, str]) -> None:

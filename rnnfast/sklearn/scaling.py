@@ -25,6 +25,7 @@ class Scaling(NamedTuple):
         rows = rows.astype(np.float64, copy=False)
         if weights is not None:  # so that no row of weight 0 is looked at
             rows, weights = rows[weights > 0], weights[weights > 0]
+            weights = np.ldexp(weights, -np.frexp(weights.max())[1])  # at most 1, without rounding
         with np.errstate(over="ignore", invalid="ignore"):
             # The differences of a constant column are exactly 0, and so is the rounding error of its mean.
             mean = rows[0] + np.average(rows - rows[0], axis=0, weights=weights)

@@ -139,6 +139,13 @@ def test_a_row_of_weight_zero_is_not_looked_at() -> None:
     assert_equal(Scaling.of("X", rows, np.array([0.0, 1.0, 1.0])), Scaling(np.array([2.0]), np.array([1.0])))
 
 
+def test_the_unit_of_weights_is_free() -> None:
+    rows, weights = 100 * X[0], np.arange(1.0, 6.0)
+    want = Scaling.of("X", rows, weights)
+    for power in (-1000, 1020):
+        assert_equal(Scaling.of("X", rows, np.ldexp(weights, power)), want)
+
+
 @pytest.mark.parametrize("large", [1e200, 1.7e308])
 def test_numbers_without_a_finite_standard_deviation_are_refused_by_name(large: float) -> None:
     inputs, targets = X.copy(), np.ones(N)

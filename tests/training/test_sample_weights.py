@@ -242,7 +242,7 @@ def test_the_mean_of_an_epoch_counts_the_weights_that_are_kept(by: str) -> None:
 
 
 def test_an_infinite_loss_of_weight_zero_warns_of_nothing() -> None:
-    y = np.array([[0.0, -np.inf], [1.0, 2.0]])
+    y = np.array([[-np.inf, 0.0], [1.0, 2.0]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         got = cross_entropy(y, [1, 0], weights=[0.0, 2.0])

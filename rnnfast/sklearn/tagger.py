@@ -198,7 +198,7 @@ def _labels(y: Any, sequences: Sequences) -> NDArray:
             raise ValueError(f"y[{n}]: expected {end} labels, one for each step, got shape {row.shape}")
         if row.size:  # an empty list has no dtype of its own
             rows.append(row)
-            if (row.dtype.kind in "US") != (rows[0].dtype.kind in "US"):
+            if not _alike(row.dtype, rows[0].dtype):
                 raise ValueError(
                     f"y[{n}]: expected labels of one kind in all sequences, got {row.dtype} beside "
                     f"{rows[0].dtype}"
@@ -206,6 +206,12 @@ def _labels(y: Any, sequences: Sequences) -> NDArray:
     if not rows:
         raise ValueError("y: expected at least one label, got none")
     return np.concatenate(rows)
+
+
+def _alike(one: np.dtype, other: np.dtype) -> bool:
+    """Whether labels of these dtypes can be joined without a change of their kind."""
+    kinds = {one.kind, other.kind} - {"O"}
+    return len(kinds) < 2 or kinds <= set("biuf")
 
 
 def _as_given(values: NDArray, sequences: Sequences) -> list[NDArray] | NDArray:

@@ -1,4 +1,4 @@
-"""Arrays of other libraries: how they are told from other objects, and read where they lie in memory."""
+"""Arrays of other libraries: how they are told from other objects, and read without a copy."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -20,11 +21,14 @@ from rnnfast.config import __version__
 __all__ = ["follow_environment", "follow_threadpoolctl"]
 
 _MOST = 256  # threads that `set_num_threads` takes
+_DIGITS = 640  # of a number that Python reads under any of its limits
 
 
 def follow_environment(environment: Mapping[str, str]) -> None:
     """Use at most OMP_NUM_THREADS threads, unless RNNFAST_NUM_THREADS says how many."""
     first = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": of nested levels
+    if len(first) > _DIGITS:  # it limits nothing
+        return
     if first.isdecimal() and int(first) > 0 and not environment.get("RNNFAST_NUM_THREADS"):
         _core.set_num_threads(min(int(first), _core.get_num_threads()))
 
@@ -64,7 +68,8 @@ class _Watch:
                 loader.exec_module = run
                 _register(module)
 
-        loader.exec_module = exec_module
+        with suppress(AttributeError, TypeError):  # a loader with __slots__ takes no attribute
+            loader.exec_module = exec_module
 
 
 def _register(threadpoolctl: Any) -> None:

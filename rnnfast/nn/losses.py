@@ -55,9 +55,9 @@ def cross_entropy(
     Raises
     ------
     TypeError
-        `y` is not float, `targets` not integer, or `mask` not bool.
+        `y` is not float, `targets` not integer, `mask` not bool, or `weights` not real.
     ValueError
-        Shapes that do not fit, or a target that is no class.
+        Shapes that do not fit, a target that is no class, or `weights` that are negative or not finite.
 
     Examples
     --------
@@ -103,10 +103,13 @@ def cross_entropy(
         nll += np.log(total)
         dy *= (1.0 / (total * mean.count))[:, None]  # now softmax / count
         dy[rows, target] -= 1.0 / mean.count  # now the gradient
-    nll = mean.weighted(nll.reshape(targets.shape))
+    nll = nll.reshape(targets.shape)
+    if mean.dropped is not None:  # before the weights: infinity times a weight of 0 is not a number
+        nll[mean.dropped] = 0.0
+        dy[dropped] = 0.0
+    nll = mean.weighted(nll)
     if mean.dropped is not None:
         nll = nll[~mean.dropped]
-        dy[dropped] = 0.0
     dy = dy.reshape(y.shape)
     mean.weigh(dy)
     return float(nll.sum(dtype=np.float64)) / mean.count, dy
@@ -144,9 +147,9 @@ def mse(
     Raises
     ------
     TypeError
-        `y` is not float, `targets` not real, or `mask` not bool.
+        `y` is not float, `targets` or `weights` not real, or `mask` not bool.
     ValueError
-        Shapes that do not fit.
+        Shapes that do not fit, or `weights` that are negative or not finite.
 
     Examples
     --------
@@ -305,9 +308,10 @@ def binary_cross_entropy(
     Raises
     ------
     TypeError
-        `y` is not float, `targets` neither real nor bool, or `mask` not bool.
+        `y` is not float, `targets` neither real nor bool, `mask` not bool, or `weights` not real.
     ValueError
-        Shapes that do not fit, a target outside 0..1 or a `pos_weight` that is not above 0.
+        Shapes that do not fit, a target outside 0..1, a `pos_weight` that is not above 0, or `weights` that
+        are negative or not finite.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnfast import checks
 
-__all__ = ["Mean"]
+__all__ = ["Mean", "checked_sum", "checked_weights"]
 
 
 class Mean:
@@ -59,15 +59,30 @@ class Mean:
             dy *= self._weights.reshape(self._weights.shape + (1,) * (dy.ndim - self._weights.ndim))
 
 
+def checked_weights(name: str, weights: ArrayLike) -> NDArray:
+    """The weights as an array; an error unless they are finite numbers of at least 0."""
+    array = checks.as_array(name, weights)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
+    wrong = array[~((array >= 0) & (array < np.inf))]
+    if wrong.size:
+        raise ValueError(f"{name}: expected finite numbers of at least 0, got {wrong[0]}")
+    return array
+
+
+def checked_sum(name: str, weights: NDArray, times: int = 1) -> float:
+    """The sum of the weights, each so many times; an error if float64 does not hold it."""
+    with np.errstate(over="ignore"):
+        total = float(weights.sum(dtype=np.float64)) * times
+    if not math.isfinite(total):
+        raise ValueError(f"{name}: expected weights whose sum is finite, got larger ones; divide them all")
+    return total
+
+
 def _spread(weights: ArrayLike, shape: tuple[int, ...]) -> NDArray:
     """The weights in float64 for each element of this shape, of which they have all or some leading axes."""
-    weights = checks.as_array("weights", weights)
-    if weights.dtype.kind not in "fiu":
-        raise TypeError(f"weights: expected real numbers, got {weights.dtype}")
+    weights = checked_weights("weights", weights)
     if weights.shape != shape[: weights.ndim]:
         raise ValueError(f"weights: expected shape {shape} or leading axes of it, got {weights.shape}")
-    wrong = weights[~((weights >= 0) & (weights < np.inf))]
-    if wrong.size:
-        raise ValueError(f"weights: expected finite numbers of at least 0, got {wrong[0]}")
     weights = weights.astype(np.float64).reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
     return np.broadcast_to(weights, shape)

@@ -1,4 +1,4 @@
-"""Classes: labels as their places among them, and the probabilities that logits stand for."""
+"""Classes: labels as their places among them, and the probabilities of logits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.multiclass import check_classification_targets
+
+from rnnfast import checks
 
 __all__ = ["log_softmax", "sorted_classes"]
 
@@ -21,11 +24,20 @@ def sorted_classes(
     classes : array_like, optional
         The classes that the caller names. By default those of `before`, or else of the labels.
     before : ndarray [C], optional
-        The classes that there are already; `classes` must be the same.
+        The classes of earlier calls; `classes` must be the same.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If labels or classes cannot be sorted, or a label is none of the classes.
     """
-    known = before if classes is None and before is not None else np.unique(labels)
+    found = _sorted("y", labels)
+    check_classification_targets(labels)
+    known = found if before is None else before
     if classes is not None:
-        known = np.unique(np.asarray(classes))
+        known = _sorted("classes", checks.as_array("classes", classes))
+        if known.size == 0:
+            raise ValueError("classes: expected at least one class, got none")
         if before is not None and not np.array_equal(known, before):
             raise ValueError(
                 f"classes: expected those of the first call {before.tolist()}, got {known.tolist()}"
@@ -35,6 +47,15 @@ def sorted_classes(
     if unknown.size:
         raise ValueError(f"y: expected labels among the classes {known.tolist()}, got {unknown[0]!r}")
     return known, places
+
+
+def _sorted(name: str, labels: NDArray) -> NDArray:
+    """The different labels, sorted; an error if they have no order."""
+    try:
+        return np.unique(labels)
+    except TypeError as error:
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels.ravel()}))
+        raise TypeError(f"{name}: expected labels that can be sorted, got those of {kinds}") from error
 
 
 def log_softmax(logits: NDArray) -> NDArray:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
 from rnnfast.sklearn.classes import log_softmax, sorted_classes
@@ -49,7 +48,7 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
     early_stopping : bool, default False
         Hold a part of the data out, stop when its loss does not fall, and keep the best weights.
     validation_fraction : float, default 0.1
-        That part.
+        The share of the sequences that early stopping holds out.
     patience : int, default 10
         The epochs without a lower loss after which to stop.
     standardize : bool, default True
@@ -96,7 +95,6 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
     ((3, 2), ['high', 'low'])
     """
 
-    classes_: NDArray
     loss: ClassVar[str] = "cross_entropy"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> RNNClassifier:
@@ -121,7 +119,6 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
         TypeError, ValueError
             If a parameter or an argument cannot be.
         """
-        self._classes = None
         self._fit(X, y, sample_weight)
         return self
 
@@ -160,14 +157,10 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
         labels = column_or_1d(
             check_array(y, ensure_2d=False, dtype=None, input_name="y", estimator=self), warn=True
         )
-        check_classification_targets(labels)
         check_consistent_length(sequences.x, labels)
         before = None if reset else self.classes_
         self.classes_, places = sorted_classes(labels, classes, before)
         return places
-
-    def _begin_targets(self, targets: NDArray, weights: NDArray | None) -> int:
-        return len(self.classes_)
 
     def _strata(self, targets: NDArray) -> NDArray | None:
         return targets

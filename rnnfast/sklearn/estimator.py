@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +15,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from rnnfast import checks
 from rnnfast.nn import Dropout, Last, Linear, Module, Sequential, optim
+from rnnfast.nn.mean import checked_sum, checked_weights
 from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM, IndRNN, MinGRU, MinLSTM
 from rnnfast.sklearn.scaling import Scaling
 from rnnfast.sklearn.sequences import Sequences, read_sequences
@@ -39,6 +42,7 @@ class SequenceEstimator(BaseEstimator):
     split is stratified.
     """
 
+    classes_: NDArray  # of a subclass whose targets are classes
     loss: ClassVar[str]  # the name of one of rnnfast.losses
     each_step: ClassVar[bool] = False  # whether there is a target for each step, or one for the sequence
     least_steps: ClassVar[int] = 1  # of a sequence
@@ -85,51 +89,82 @@ class SequenceEstimator(BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.target_tags.required = True
         return tags
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         """Train a new network on X and y."""
-        self._check_parameters()
-        sequences = self._read(X, y, reset=True)
-        targets = self._read_targets(y, sequences, reset=True)
-        weights = read_weights(sample_weight, len(sequences.x))
-        self._begin(sequences, targets, weights)
-        held_out = None
-        if self.early_stopping:
-            train, rest = train_test_split(
-                np.arange(len(targets)),
-                test_size=self.validation_fraction,
-                stratify=self._strata(targets),
-                random_state=self._source,
-            )
-            held_out = self._data(sequences, targets, weights, rest)
-            data = self._data(sequences, targets, weights, train)
-        else:
-            data = self._data(sequences, targets, weights)
+        with self._unchanged_by_errors():
+            self._check_parameters()
+            sequences = self._read(X, y, reset=True)
+            targets = self._read_targets(y, sequences, reset=True)
+            weights = read_weights(sample_weight, sequences.ends, _width(targets))
+            self._begin(sequences, targets, weights)
+            held_out = None
+            if self.early_stopping:
+                train, rest = self._split(sequences, targets, weights)
+                held_out = self._data(sequences, targets, weights, rest)
+                data = self._data(sequences, targets, weights, train)
+            else:
+                data = self._data(sequences, targets, weights)
         self._train(data, held_out, self.epochs)
 
     def _fit_once_more(self, X: Any, y: Any, sample_weight: Any, **known: Any) -> None:
-        """One epoch on X and y, with the network that there is, or with a new one."""
-        self._check_parameters()
-        if self.early_stopping:
-            raise ValueError("early_stopping: expected False for partial_fit, got True")
-        first = not hasattr(self, "model_")
-        sequences = self._read(X, y, reset=first)
-        targets = self._read_targets(y, sequences, reset=first, **known)
-        weights = read_weights(sample_weight, len(sequences.x))
-        if first:
-            self._begin(sequences, targets, weights)
-        self._train(self._data(sequences, targets, weights), None, 1)
+        """Train for one epoch on X and y. The first call makes the network."""
+        with self._unchanged_by_errors():
+            self._check_parameters()
+            if self.early_stopping:
+                raise ValueError("early_stopping: expected False for partial_fit, got True")
+            first = not hasattr(self, "model_")
+            sequences = self._read(X, y, reset=first)
+            targets = self._read_targets(y, sequences, reset=first, **known)
+            weights = read_weights(sample_weight, sequences.ends, _width(targets))
+            if first:
+                self._begin(sequences, targets, weights)
+            data = self._data(sequences, targets, weights)
+        self._train(data, None, 1)
+
+    @contextmanager
+    def _unchanged_by_errors(self) -> Iterator[None]:
+        """Restore all attributes if the block raises: a refused call leaves the estimator as it was."""
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _split(
+        self, sequences: Sequences, targets: NDArray, weights: NDArray | None
+    ) -> tuple[NDArray, NDArray]:
+        """The indices of the sequences to train on, and of those that are held out."""
+        train, rest = train_test_split(
+            np.arange(len(targets)),
+            test_size=self.validation_fraction,
+            stratify=self._strata(targets),
+            random_state=self._source,
+        )
+        counts = sequences.ends if weights is None else sequences.ends * weights
+        for part, rows in (("training", train), ("held-out", rest)):
+            if not counts[rows].any():
+                name, least = ("X", "step") if weights is None else ("sample_weight", "weight above 0")
+                raise ValueError(
+                    f"{name}: expected at least one {least} among the {len(rows)} {part} sequences of "
+                    "early_stopping, got none"
+                )
+        return train, rest
 
     def _read(self, X: Any, y: Any, *, reset: bool) -> Sequences:
-        """X, if there is a y."""
+        """The sequences of X; an error if y is missing or masked."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        checks.refuse_masked("y", y)
         return read_sequences(self, X, reset=reset, least_steps=self.least_steps)
 
     def _outputs(self, X: Any) -> tuple[NDArray, Sequences]:
         """What the network gives for X: [N, K], or [N, T, K] with a target for each step."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         sequences = read_sequences(self, X, reset=False, least_steps=self.least_steps)
         parts = []
         for low in range(0, len(sequences.x), _TOGETHER):
@@ -144,8 +179,8 @@ class SequenceEstimator(BaseEstimator):
         raise NotImplementedError
 
     def _begin_targets(self, targets: NDArray, weights: NDArray | None) -> int:
-        """The number of the network's outputs, for these targets."""
-        raise NotImplementedError
+        """The number of the network's outputs, for these targets: by default one for each class."""
+        return len(self.classes_)
 
     def _scaled_targets(self, targets: NDArray) -> NDArray:
         """The targets as the loss takes them."""
@@ -171,6 +206,8 @@ class SequenceEstimator(BaseEstimator):
         checks.float_dtype(self.dtype)
         if self.clip_norm is not None:
             checks.limit_above_zero("clip_norm", self.clip_norm)
+        _check_verbose(self.verbose)
+        _check_random_state(self.random_state)
 
     def _begin(self, sequences: Sequences, targets: NDArray, weights: NDArray | None) -> None:
         """A new network, with a new optimizer, for sequences and targets like these."""
@@ -179,7 +216,7 @@ class SequenceEstimator(BaseEstimator):
         self._scaling = Scaling.none(features)
         if self.standardize:
             each = None if weights is None else np.repeat(weights, sequences.ends)
-            self._scaling = Scaling.of(sequences.x[sequences.within], each)
+            self._scaling = Scaling.of("X", sequences.x[sequences.within], each)
         self.model_ = self._network(features, self._begin_targets(targets, weights))
         self.optimizer_ = optim.AdamW(
             self.model_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
@@ -247,8 +284,43 @@ class SequenceEstimator(BaseEstimator):
             raise KeyboardInterrupt
 
 
-def read_weights(sample_weight: Any, count: int) -> NDArray | None:
-    """A weight for each of `count` sequences, in float64; None for None."""
+def _width(targets: NDArray) -> int:
+    """The number of targets of each sequence, padding included."""
+    return targets.size // len(targets)
+
+
+def _check_verbose(value: Any) -> None:
+    """Refuse what is neither a flag, an integer nor a function."""
+    flag = isinstance(value, (bool, np.bool_, int, np.integer))
+    if isinstance(value, type) or not (flag or callable(value)):
+        raise TypeError(
+            f"verbose: expected True, False, an integer or a function of a run, got {checks.shown(value)}"
+        )
+
+
+def _check_random_state(value: Any) -> None:
+    """Refuse what scikit-learn makes no generator of."""
+    try:
+        check_random_state(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "random_state: expected None, an integer in 0..2**32-1 or a numpy.random.RandomState, got "
+            f"{checks.shown(value)}"
+        ) from error
+
+
+def read_weights(sample_weight: Any, ends: NDArray, width: int = 1) -> NDArray | None:
+    """A weight for each sequence, in float64; None for None.
+
+    Parameters
+    ----------
+    sample_weight : array_like [N] or None
+    ends : ndarray [N]
+        The number of steps of each sequence.
+    width : int
+        The number of targets of each sequence.
+    """
+    count = len(ends)
     if sample_weight is None:
         return None
     weights = checks.as_array("sample_weight", sample_weight)
@@ -257,9 +329,10 @@ def read_weights(sample_weight: Any, count: int) -> NDArray | None:
     if weights.ndim != 1:
         raise ValueError(f"sample_weight: expected shape [{count}], got {weights.shape}")
     check_consistent_length(weights, np.empty(count))
-    weights = weights.astype(np.float64)
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError("sample_weight: expected finite numbers of at least 0")
+    weights = checked_weights("sample_weight", weights.astype(np.float64))
     if not weights.any():
         raise ValueError("sample_weight: expected a weight above 0, got zeros alone")
+    if not weights[ends > 0].any():
+        raise ValueError("sample_weight: expected a weight above 0 for a sequence with a step, got none")
+    checked_sum("sample_weight", weights, max(width, int(ends.max())))
     return weights

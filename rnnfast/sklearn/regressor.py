@@ -48,7 +48,7 @@ class RNNRegressor(RegressorMixin, SequenceEstimator):
     early_stopping : bool, default False
         Hold a part of the data out, stop when its loss does not fall, and keep the best weights.
     validation_fraction : float, default 0.1
-        That part.
+        The share of the sequences that early stopping holds out.
     patience : int, default 10
         The epochs without a lower loss after which to stop.
     standardize : bool, default True
@@ -161,9 +161,13 @@ class RNNRegressor(RegressorMixin, SequenceEstimator):
         return targets
 
     def _begin_targets(self, targets: NDArray, weights: NDArray | None) -> int:
-        scaled = Scaling.of(targets, weights) if self.standardize else Scaling.none(self.n_outputs_)
+        scaled = Scaling.of("y", targets, weights) if self.standardize else Scaling.none(self.n_outputs_)
         self._target_scaling = scaled
         return self.n_outputs_
 
     def _scaled_targets(self, targets: NDArray) -> NDArray:
-        return self._target_scaling.standardized(targets).astype(self.dtype)
+        with np.errstate(over="ignore"):
+            scaled = self._target_scaling.standardized(targets).astype(self.dtype)
+        if not np.isfinite(scaled).all():
+            raise ValueError(f"y: expected numbers in the range of {self.dtype}, got larger ones")
+        return scaled

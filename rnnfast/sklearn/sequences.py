@@ -14,6 +14,7 @@ from rnnfast import checks, exchange
 __all__ = ["Sequences", "read_sequences"]
 
 _DTYPES = (np.float64, np.float32)
+_EMPTY = (0, 0)  # the shape of an empty list: it fits sequences of any number of features
 
 
 class Sequences(NamedTuple):
@@ -68,6 +69,7 @@ def read_sequences(estimator: BaseEstimator, X: Any, *, reset: bool, least_steps
     TypeError, ValueError
         If X is none of these, is not finite, or has other features than those of the fit.
     """
+    checks.refuse_masked("X", X)
     listed = _listed(X)
     if listed is not None:
         sequences = _padded(listed, least_steps)
@@ -138,31 +140,38 @@ def _is_sequence(entry: Any) -> bool:
 def _padded(entries: list[Any], least_steps: int) -> Sequences:
     """Sequences [T_i, I] or [T_i] as one array [N, T, I]."""
     arrays = [_sequence(f"X[{n}]", entry, least_steps) for n, entry in enumerate(entries)]
-    features = arrays[0].shape[1]
+    first = next((n for n, array in enumerate(arrays) if array.shape[1]), 0)
+    features = 1 if arrays[first].shape == _EMPTY else arrays[first].shape[1]
     for n, array in enumerate(arrays):
-        if array.shape[1] != features:
+        if array.shape not in ((len(array), features), _EMPTY):
             raise ValueError(
-                f"X[{n}]: expected {features} features at each step, as X[0] has, got {array.shape[1]}"
+                f"X[{n}]: expected {features} features at each step, as X[{first}] has, got {array.shape[1]}"
             )
     lengths = np.array([len(array) for array in arrays])
     single = all(array.dtype == np.float32 for array in arrays)
     x = np.zeros((len(arrays), int(lengths.max()), features), np.float32 if single else np.float64)
     for n, array in enumerate(arrays):
-        x[n, : len(array)] = array
+        if array.size:
+            x[n, : len(array)] = array
         if not np.isfinite(x[n, : len(array)]).all():
             raise ValueError(f"X[{n}]: expected finite numbers, got NaN or infinity")
     return Sequences(x, None if (lengths == x.shape[1]).all() else lengths, listed=True)
 
 
 def _sequence(name: str, entry: Any, least_steps: int) -> NDArray:
-    """One sequence as an array [T, I] of numbers."""
+    """One sequence as an array [T, I] of numbers; an empty list as one of shape `_EMPTY`."""
     array = checks.as_array(name, entry)
     if array.dtype == object:
-        array = array.astype(np.float64)
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name}: expected real numbers, got objects ({error})") from error
     if array.dtype.kind not in "biuf" and array.size:
         raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
     if array.ndim not in (1, 2):
         raise ValueError(f"{name}: expected shape [T, I] or [T], got {array.shape}")
     if len(array) < least_steps:
         raise ValueError(f"{name}: expected at least {least_steps} step, got shape {array.shape}")
+    if array.shape == (0,):
+        return array.reshape(_EMPTY)
     return array[:, np.newaxis] if array.ndim == 1 else array

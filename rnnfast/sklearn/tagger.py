@@ -51,7 +51,7 @@ class SequenceTagger(SequenceEstimator):
     early_stopping : bool, default False
         Hold a part of the data out, stop when its loss does not fall, and keep the best weights.
     validation_fraction : float, default 0.1
-        That part.
+        The share of the sequences that early stopping holds out.
     patience : int, default 10
         The epochs without a lower loss after which to stop.
     standardize : bool, default True
@@ -96,7 +96,6 @@ class SequenceTagger(SequenceEstimator):
     [True, True, True]
     """
 
-    classes_: NDArray
     loss: ClassVar[str] = "cross_entropy"
     each_step: ClassVar[bool] = True
     least_steps: ClassVar[int] = 0
@@ -170,7 +169,7 @@ class SequenceTagger(SequenceEstimator):
         """
         outputs, sequences = self._outputs(X)
         right = self.classes_[outputs.argmax(axis=-1)][sequences.within] == _labels(y, sequences)
-        weights = read_weights(sample_weight, len(sequences.x))
+        weights = read_weights(sample_weight, sequences.ends)
         each = None if weights is None else np.repeat(weights, sequences.ends)
         return float(np.average(right, weights=each))
 
@@ -181,9 +180,6 @@ class SequenceTagger(SequenceEstimator):
         targets = np.zeros(sequences.x.shape[:2], np.int64)
         targets[sequences.within] = places
         return targets
-
-    def _begin_targets(self, targets: NDArray, weights: NDArray | None) -> int:
-        return len(self.classes_)
 
 
 def _labels(y: Any, sequences: Sequences) -> NDArray:
@@ -202,9 +198,20 @@ def _labels(y: Any, sequences: Sequences) -> NDArray:
             raise ValueError(f"y[{n}]: expected {end} labels, one for each step, got shape {row.shape}")
         if row.size:  # an empty list has no dtype of its own
             rows.append(row)
+            if not _alike(row.dtype, rows[0].dtype):
+                raise ValueError(
+                    f"y[{n}]: expected labels of one kind in all sequences, got {row.dtype} beside "
+                    f"{rows[0].dtype}"
+                )
     if not rows:
         raise ValueError("y: expected at least one label, got none")
     return np.concatenate(rows)
+
+
+def _alike(one: np.dtype, other: np.dtype) -> bool:
+    """Whether labels of these dtypes can be joined without a change of their kind."""
+    kinds = {one.kind, other.kind} - {"O"}
+    return len(kinds) < 2 or kinds <= set("biuf")
 
 
 def _as_given(values: NDArray, sequences: Sequences) -> list[NDArray] | NDArray:

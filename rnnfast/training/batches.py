@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rnnfast import checks, exchange
 from rnnfast.nn.last import Last
+from rnnfast.nn.mean import checked_weights
 from rnnfast.nn.module import Module
 from rnnfast.training.bptt import Sequences, Window, check_windows
 from rnnfast.training.grad import (
@@ -388,21 +389,29 @@ def _checked_keywords(
             keywords["lengths"] = checks.checked_lengths(keywords["lengths"], T, B)
         if "reset" in keywords:
             keywords["reset"] = checks.checked_reset(keywords["reset"], x.shape[:2])
-        for key, kinds, expected in (("mask", "b", "bool"), ("weights", "fiu", "real numbers")):
+        for key, checked in (("mask", _checked_mask), ("weights", checked_weights)):
             if key not in keywords:
                 continue
-            keywords[key] = array = checks.as_array(key, keywords[key])
-            if array.dtype.kind not in kinds:
-                raise TypeError(f"{key}: expected {expected}, got {array.dtype}")
+            keywords[key] = array = checked(key, keywords[key])
             if array.ndim <= axes[1] or array.shape != targets.shape[: array.ndim]:
                 raise ValueError(
                     f"{key}: expected the shape of the targets {targets.shape} or leading axes of it, the "
                     f"batch's among them, got {array.shape}"
                 )
+        if "weights" in keywords:
+            counted(targets, None, keywords["weights"])  # refuses a sum that is not finite
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name}[2]: {error}") from error
     return keywords
+
+
+def _checked_mask(name: str, mask: Any) -> NDArray:
+    """The mask as an array of bool."""
+    array = checks.as_array(name, mask)
+    if array.dtype != np.bool_:
+        raise TypeError(f"{name}: expected bool, got {array.dtype}")
+    return array
 
 
 def _to_cut(targets: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from rnnfast import checks, exchange
 from rnnfast.nn import losses
 from rnnfast.nn.last import Last
+from rnnfast.nn.mean import checked_sum
 from rnnfast.nn.module import Module, evaluate, run_backward, run_forward
 
 __all__ = [
@@ -165,14 +166,17 @@ def counted(targets: Any, mask: Any, weights: Any = None) -> int | float:
         return size
     if weights is None:
         kept = checks.as_array("mask", mask)
-        amount: int | float = int(np.count_nonzero(kept))
-    else:
-        kept = checks.as_array("weights", weights).astype(np.float64)
-        if mask is not None:
-            mask, kept = _aligned(checks.as_array("mask", mask), kept)
-            kept = np.where(mask, kept, 0.0)
-        amount = float(kept.sum())
-    return amount * max(1, size // max(1, kept.size))  # which has one entry for so many targets
+        return int(np.count_nonzero(kept)) * _each(size, kept)
+    kept = checks.as_array("weights", weights).astype(np.float64)
+    if mask is not None:
+        mask, kept = _aligned(checks.as_array("mask", mask), kept)
+        kept = np.where(mask, kept, 0.0)
+    return checked_sum("weights", kept, _each(size, kept))
+
+
+def _each(size: int, kept: np.ndarray) -> int:
+    """How many of `size` targets have one entry of a mask or of weights."""
+    return max(1, size // max(1, kept.size))
 
 
 def counted_by(loss: Loss, targets: Any, mask: Any, weights: Any = None) -> int | float:
@@ -180,16 +184,22 @@ def counted_by(loss: Loss, targets: Any, mask: Any, weights: Any = None) -> int 
 
     Where there are weights, it is the sum of theirs.
     """
-    options: dict[str, Any] = {}
-    while isinstance(loss, partial):
-        options = {**loss.keywords, **options}
-        loss = loss.func
+    loss, options = _without_options(loss)
     if loss is losses.ctc:
         return _sequences(targets, mask, options.get("batch_first", False))
     if loss is losses.cross_entropy:
         kept = checks.as_array("targets", targets) != options.get("ignore_index", _IGNORED)
         mask = kept if mask is None else kept & checks.full_mask(mask, kept.shape)
     return counted(targets, mask, weights)
+
+
+def _without_options(loss: Any) -> tuple[Any, dict[str, Any]]:
+    """The function of a loss, and the options that `functools.partial` gives it."""
+    options: dict[str, Any] = {}
+    while isinstance(loss, partial):
+        options = {**loss.keywords, **options}
+        loss = loss.func
+    return loss, options
 
 
 def _sequences(targets: Any, mask: Any, batch_first: bool) -> int:
@@ -242,6 +252,8 @@ def as_loss(loss: Any) -> Callable[..., tuple[float, np.ndarray]]:
 
 def apply_loss(loss: Any, y: Any, targets: Any, mask: Any, weights: Any = None) -> tuple[float, np.ndarray]:
     """The loss and its gradient; a loss that takes no mask or weights is given none unless there are any."""
+    if weights is not None and _without_options(loss)[0] is losses.ctc:
+        raise TypeError(f"weights: expected none with the loss ctc, got {checks.shown(weights)}")
     weighing = {} if weights is None else {"weights": weights}
     given = loss(y, targets, **weighing) if mask is None else loss(y, targets, mask, **weighing)
     if not isinstance(given, tuple) or len(given) != 2:

@@ -11,6 +11,7 @@ __all__ = ["StatusLine", "bar", "clock"]
 _REDRAW_SECONDS = 0.1
 _LINE_SECONDS = 10.0
 _WIDTH = 20  # of the bar itself
+_COLUMNS = 80  # of a terminal that does not say how wide it is
 
 
 class StatusLine:
@@ -24,16 +25,15 @@ class StatusLine:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._redraws = stream.isatty()
+        self._redraws = _is_terminal(stream)
         self.interval = _REDRAW_SECONDS if self._redraws else _LINE_SECONDS
         self._shown = ""
 
     def show(self, text: str) -> None:
-        """Show a text; work continues if the stream fails (full disk, lost terminal)."""
-        with suppress(OSError):
+        """Show a text; work continues if the stream fails (full disk, lost terminal, closed)."""
+        with suppress(OSError, ValueError):
             if self._redraws:
-                columns = os.get_terminal_size(self._stream.fileno()).columns or 80
-                text = text[: columns - 1]
+                text = text[: _columns(self._stream) - 1]
                 self._stream.write("\r" + text.ljust(len(self._shown)))
             elif text != self._shown:
                 self._stream.write(text + "\n")
@@ -43,9 +43,23 @@ class StatusLine:
     def close(self) -> None:
         """Leave the cursor on a line of its own."""
         if self._redraws and self._shown:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 self._stream.write("\n")
                 self._stream.flush()
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    """Whether the stream says that it is a terminal; a closed one does not."""
+    with suppress(AttributeError, OSError, ValueError):
+        return bool(stream.isatty())
+    return False
+
+
+def _columns(stream: TextIO) -> int:
+    """The width of a terminal."""
+    with suppress(AttributeError, OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or _COLUMNS
+    return _COLUMNS
 
 
 def bar(share: float) -> str:

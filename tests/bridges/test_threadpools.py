@@ -105,6 +105,38 @@ def test_either_may_be_imported_first(threadpoolctl: Any, imports: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_loader_that_takes_no_attribute_still_loads_it(threadpoolctl: Any) -> None:
+    program = """
+import importlib.machinery, importlib.util, sys
+
+class Slotted:
+    __slots__ = ("loader",)
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        self.loader.exec_module(module)
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name != "threadpoolctl":
+            return None
+        found = importlib.machinery.PathFinder.find_spec(name, path, target)
+        return importlib.util.spec_from_loader(name, Slotted(found.loader))
+
+sys.meta_path.insert(0, Finder())
+import rnnfast
+import threadpoolctl
+assert threadpoolctl.threadpool_limits
+"""
+    done = run_python(program)
+    assert done.returncode == 0, done.stderr
+
+
 def test_without_threadpoolctl_its_import_fails_as_ever() -> None:
     program = """
 import sys
@@ -154,7 +186,9 @@ def test_omp_num_threads_is_a_limit(given: str) -> None:
     assert threads_of(OMP_NUM_THREADS=given) == 1
 
 
-@pytest.mark.parametrize("given", ["", "0", "-1", "many", "100000"])
+@pytest.mark.parametrize(
+    "given", ["", "0", "-1", "many", "100000", pytest.param("9" * 5000, id="5000 digits")]
+)
 def test_omp_num_threads_that_limits_nothing_changes_nothing(given: str) -> None:
     assert threads_of(OMP_NUM_THREADS=given) == threads_of()
 

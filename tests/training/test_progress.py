@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import math
 import os
 import sys
@@ -51,6 +52,42 @@ def test_an_stderr_that_cannot_be_written_ends_no_training(
     assert len(fit_quietly(classifier(), labelled(), epochs=2, progress=True).loss) == 2
 
 
+def test_a_closed_stderr_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    assert len(fit_quietly(classifier(), labelled(), epochs=2, progress=True).loss) == 2
+
+
+def test_an_stderr_without_isatty_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain:
+        text = ""
+
+        def write(self, text: str) -> None:
+            self.text += text
+
+        def flush(self) -> None:
+            pass
+
+    plain = Plain()
+    monkeypatch.setattr(sys, "stderr", plain)
+    fit_quietly(classifier(), labelled(), progress=True)
+    assert plain.text.endswith("\n")
+    assert "\r" not in plain.text
+
+
+def test_a_terminal_without_a_size_has_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unsized(Terminal):
+        def fileno(self) -> int:
+            raise io.UnsupportedOperation("fileno")
+
+    screen = Unsized(True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    fit_quietly(classifier(), labelled(), progress=True, describe=lambda run: "x" * 100)
+    lines = screen.text.strip("\n").split("\r")[1:]
+    assert max(map(len, lines)) == 79
+
+
 @pytest.mark.parametrize("minutes", [None, 100.0])
 def test_progress_on_a_terminal_redraws_one_line(
     monkeypatch: pytest.MonkeyPatch, minutes: float | None
@@ -86,7 +123,7 @@ def test_progress_on_a_terminal_redraws_one_line(
     assert "validation" in lines[-1]
 
 
-def test_progress_in_a_file_is_a_line_every_few_minutes(
+def test_progress_in_a_file_is_a_line_every_ten_seconds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 0.0

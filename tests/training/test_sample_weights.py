@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,67 @@ def test_fit_refuses_weights_that_do_not_fit_before_it_writes() -> None:
         with pytest.raises(kind, match=message):
             fit_quietly(model, (x, targets, {"weights": weights}))
     assert_equal(weights_of(model), before)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (-1.0, "weights: expected finite numbers of at least 0, got -1"),
+        (np.nan, "weights: expected finite numbers of at least 0, got nan"),
+        (1.7e308, "weights: expected weights whose sum is finite"),
+    ],
+)
+def test_fit_refuses_the_last_weight_before_the_first_batch(wrong: float, message: str) -> None:
+    x, targets = labelled()
+    weights = np.ones(targets.shape)
+    weights[:, -1] = wrong
+    model, before = classifier(), weights_of(classifier())
+    for options in ({}, {"validation": (x, targets, {"weights": weights})}):
+        data = x, targets, {"weights": np.ones(targets.shape) if options else weights}
+        name = "validation" if options else "data"
+        with pytest.raises(ValueError, match=rf"^{name}\[2\]: {message}"):
+            fit_quietly(model, data, batch_size=4, shuffle=False, **options)
+        assert_equal(weights_of(model), before)
+
+
+def test_weights_of_a_batch_whose_sum_is_infinite_are_refused_before_its_update() -> None:
+    x, targets = labelled()
+    model, before = classifier(), weights_of(classifier())
+    with pytest.raises(ValueError, match=r"^weights: expected weights whose sum is finite"):
+        fit_quietly(model, [(x, targets, {"weights": np.full(targets.shape, 1e308)})])
+    assert_equal(weights_of(model), before)
+
+
+@pytest.mark.parametrize("loss", ["ctc", partial(rf.losses.ctc, blank=1)])
+def test_ctc_takes_no_weights(loss: Any) -> None:
+    x, _ = labelled()
+    data = x, np.full((N, 2), 2), {"weights": np.ones(N)}
+    model, before = classifier(), weights_of(classifier())
+    with pytest.raises(TypeError, match=r"^weights: expected none with the loss ctc, got "):
+        rf.fit(model, loss, data, rf.optim.SGD(model.parameters(), lr=0.1), axes=(1, 0), progress=False)
+    assert_equal(weights_of(model), before)
+
+
+@pytest.mark.parametrize("by", ["mask", "lengths"])
+def test_the_mean_of_an_epoch_counts_the_weights_that_are_kept(by: str) -> None:
+    x, targets = labelled()
+    rng = np.random.default_rng(3)
+    weights, lengths = rng.random((T, N)), np.arange(N) % (T + 1)
+    kept = np.arange(T)[:, np.newaxis] < lengths
+    data = x, targets, {"weights": weights, **({"mask": kept} if by == "mask" else {"lengths": lengths})}
+    history = fit_quietly(classifier(), data, batch_size=8, shuffle=False)
+    parts = slice(0, 8), slice(8, 16), slice(16, 20)
+    sums, all_sums = ([array[:, part].sum() for part in parts] for array in (weights * kept, weights))
+    assert history.loss[0] == pytest.approx(np.average(history.batch_loss, weights=sums), rel=1e-12)
+    assert history.loss[0] != pytest.approx(np.average(history.batch_loss, weights=all_sums), rel=1e-6)
+
+
+def test_an_infinite_loss_of_weight_zero_warns_of_nothing() -> None:
+    y = np.array([[-np.inf, 0.0], [1.0, 2.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = cross_entropy(y, [1, 0], weights=[0.0, 2.0])
+    want = cross_entropy(y[1:], [0])
+    assert got[0] == want[0]
+    assert_equal(got[1][1:], want[1])
+    assert not got[1][0].any()

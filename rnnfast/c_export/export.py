@@ -66,10 +66,10 @@ def export_c(
 
     Notes
     -----
-    Each step has the bits of ``model.stream()``, with any compiler and on any processor, unless a result is
-    at the edge of underflow. Exceptions are the modules Tanh, Sigmoid, GELU and SiLU, which NumPy computes
-    here: they differ by rounding. Where Sigmoid and SiLU are nearly zero, for x below -87, their absolute
-    error is below 1e-36, but their relative error is not small.
+    Each step has the bits of ``model.stream()``, on any processor, unless a result is at the edge of
+    underflow, or an option of the compiler relaxes IEEE arithmetic. Exceptions are the modules Tanh, Sigmoid,
+    GELU and SiLU, which NumPy computes here: they differ by rounding. Where Sigmoid and SiLU are nearly
+    zero, for x below -87, their absolute error is below 1e-36, but their relative error is not small.
 
     Examples
     --------

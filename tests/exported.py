@@ -119,6 +119,10 @@ def _extremes() -> dict[str, Module]:
     ):
         models[name] = rf.Sequential(rf.Linear(3, 3, bias=False, rng=0), cell)
         models[name][0].weight.data *= np.float32(1e-37)
+    small = [rf.Linear(3, 3, bias=False, rng=0), rf.Linear(3, 3, bias=False, rng=1)]
+    for linear, factor in zip(small, (1e-15, 1e-16), strict=True):
+        linear.weight.data *= np.float32(factor)
+    models["small_linear"] = rf.Sequential(*small, rf.Linear(3, 9, bias=False, rng=2))  # reads about 2^-100
     models |= {f"far_{f}": rf.RNN(3, 9, nonlinearity=f, rng=0) for f in ("tanh", "sigmoid")}
     models |= {"far_lstm": rf.LSTM(3, 9, rng=0), "far_slstm": rf.SLSTM(3, 9, rng=0)}
     models |= {"far_gru": rf.GRU(3, 9, rng=0), "far_minlstm": rf.MinLSTM(3, 9, candidate="positive", rng=0)}
@@ -144,24 +148,29 @@ FAMILIES: dict[str, Callable[[], dict[str, Module]]] = {
 
 def models_of(family: str, precision: str = "float32") -> dict[str, Module]:
     """A family in a precision, with biases and gains that differ from their initial values."""
-    rng = np.random.default_rng(len(family))
-    models = FAMILIES[family]()
+    models = _disturbed(FAMILIES[family](), np.random.default_rng(len(family)))
+    for model in models.values():
+        model.matmul_precision = precision
+    return models
+
+
+def _disturbed(models: dict[str, Module], rng: np.random.Generator) -> dict[str, Module]:
+    """Models with other biases and gains than the initial ones, subnormal numbers among them."""
     for model in models.values():
         for _, parameter in model.named_parameters():
             if parameter.data.ndim == 1:
                 noise = rng.standard_normal(parameter.shape) * 0.3
                 parameter.data = (parameter.data + noise).astype(np.float32)
                 parameter.data[:1] = 1e-40  # counts as zero
-        model.matmul_precision = precision
     return models
 
 
 def mixture() -> dict[str, Module]:
-    """A few models with a cell of each kind, in all precisions."""
+    """A few models with a cell of each kind, in all precisions, with subnormal biases and gains."""
     stack = rf.Sequential(
         rf.Linear(5, 8, rng=0, matmul_precision="int8"), rf.LayerNorm(8), rf.GRU(8, 7, rng=1)
     )
-    return {
+    models = {
         "lstm": rf.LSTM(5, 9, peephole=True, zoneout=0.1, rng=0),
         "norm": rf.LSTM(5, 9, layer_norm=True, rng=0),
         "gru": rf.GRU(5, 9, 2, rng=0, matmul_precision="int8"),
@@ -172,3 +181,4 @@ def mixture() -> dict[str, Module]:
         "far": _extremes()["far_lstm"],
         "text": rf.Sequential(rf.Embedding(6, 4, rng=0), rf.RNN(4, 6, rng=1), rf.Linear(6, 6, rng=2)),
     }
+    return _disturbed(models, np.random.default_rng(0))

@@ -23,29 +23,36 @@ _FUNCTIONS = {
     "identity": "{}",
     "relu": "{0} < 0.0f ? 0.0f : {0}",
 }
+_GRU_H = "NAME_fma(z, h_prev, NAME_fnma(z, n, n))"  # (1 - z) n + z h
+
+
+def _nonlinear(layer: Layer, a: str) -> str:
+    """f(a) with the nonlinearity of the layer."""
+    kind = layer.options["nonlinearity"]
+    if kind in ("tanh", "sigmoid"):
+        layer.source.need("exponential")
+    return _FUNCTIONS[kind].format(a)
 
 
 def _rnn(layer: Layer) -> list[str]:
     layer.equations("h = f(b + W x + W h),  f = " + layer.options["nonlinearity"])
-    layer.source.need("exponential")
     return [
         *layer.preactivations(),
         UNITS,
         f"const float a = {layer.gate('a')};",
-        layer.store_h(_FUNCTIONS[layer.options["nonlinearity"]].format("a")),
+        layer.store_h(_nonlinear(layer, "a")),
         "}",
     ]
 
 
 def _indrnn(layer: Layer) -> list[str]:
     layer.equations("h = f(b + W x + u h),  f = " + layer.options["nonlinearity"])
-    layer.source.need("exponential")
     u = layer.vector("weight_hh")
     return [
         *layer.preactivations(),
         UNITS,
         f"const float a = NAME_fma({u}[j], NAME_flushed(h[j]), gates[j]);",
-        layer.store_h(_FUNCTIONS[layer.options["nonlinearity"]].format("a")),
+        layer.store_h(_nonlinear(layer, "a")),
         "}",
     ]
 
@@ -136,7 +143,7 @@ def _gru(layer: Layer) -> list[str]:
         f"const float r = NAME_sigmoid({layer.gate('r')});",
         f"const float z = NAME_sigmoid({layer.gate('z')});",
         f"const float n = NAME_tanh(NAME_fma(r, {layer.gate('q')}, {layer.gate('n')}));",
-        layer.store_h("NAME_fma(z, h_prev, NAME_fnma(z, n, n))"),
+        layer.store_h(_GRU_H),
         "}",
     ]
 
@@ -154,7 +161,7 @@ def _gru_before(layer: Layer) -> list[str]:
         layer.second_product(m),
         UNITS,
         f"const float h_prev = NAME_flushed(h[j]), z = {layer.gate('z')}, n = NAME_tanh({layer.gate('n')});",
-        layer.store_h("NAME_fma(z, h_prev, NAME_fnma(z, n, n))"),
+        layer.store_h(_GRU_H),
         "}",
     ]
 

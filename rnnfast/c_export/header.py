@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from textwrap import wrap
 
 from rnnfast.c_export.source import FLUSH, Source
 from rnnfast.config import __version__
@@ -28,7 +29,7 @@ def header(source: Source, model: str, inputs: int, outputs: int) -> str:
         _state(source),
         *source.templates(of_modules=False),
         "/* ---- Weights ---- */",
-        *source.arrays,
+        *source.arrays.values(),
         "/* ---- The modules ---- */",
         *source.templates(of_modules=True),
         *source.functions,
@@ -43,10 +44,11 @@ def header(source: Source, model: str, inputs: int, outputs: int) -> str:
 def _top(source: Source, model: str, inputs: int, outputs: int) -> str:
     reads = f"x [{inputs}]" if inputs else "a token of 0 .. " + str(source.tokens - 1)
     argument = "x" if inputs else "token"
+    lines = "\n".join(f" *     {line}" for line in wrap(model, 110, break_on_hyphens=False))
     return f"""\
 /* A model of rnnfast {__version__} in C11: no library, no allocation, {source.nbytes} bytes of weights.
  *
- *     {model}
+{lines}
  *
  *     NAME_state state;                  sizeof(NAME_state) bytes of memory
  *     NAME_init(&state);                 before the first step
@@ -86,7 +88,7 @@ def _reset(source: Source) -> str:
     clears = [f"    NAME_clear({n * width}, s->{name}[0]);" for name, (n, width) in source.parts.items()]
     return "\n".join(
         [
-            "/* Sets the state to zero. */",
+            "/* Sets the state to zero. s OUT. */",
             "static inline void NAME_reset(NAME_state *s)",
             "{",
             *(clears or ["    (void)s;"]),
@@ -109,14 +111,19 @@ def _step(source: Source, inputs: int) -> str:
     lines.append("    NAME_set_mode(before);")
     if not source.parts and not source.work:
         lines.insert(0, "    (void)s;")
-    comment, kind, x = "x [NAME_inputs] IN, y [NAME_outputs] OUT.", "void", "const float *x"
+    comment, kind, x = "s INOUT, x [NAME_inputs] IN, y [NAME_outputs] OUT.", "void", "const float *x"
     if not inputs:
-        comment = "y [NAME_outputs] OUT. Without such a token, the result is -1 and nothing is done; else 0."
+        comment = (
+            "s INOUT, y [NAME_outputs] OUT. Without such a token, it returns -1 and does nothing; else 0."
+        )
         kind, x = "int", "int32_t token"
         lines.insert(0, "    if (token < 0 || token >= NAME_tokens) return -1;")
         lines.append("    return 0;")
-    signature = f"static inline {kind} NAME_step(NAME_state *s, {x}, float *y)"
-    return "\n".join([f"/* One step: {comment} */", signature, "{", *lines, "}"])
+    signature = f"NAME_APART {kind} NAME_step(NAME_state *s, {x}, float *y)"
+    return "\n".join([f"/* One step: {comment}", _WHY_APART, signature, "{", *lines, "}"])
+
+
+_WHY_APART = " * It is not inlined: compilers could move its caller's arithmetic into its mode. */"
 
 
 _END = """\

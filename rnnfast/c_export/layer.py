@@ -27,13 +27,15 @@ _STATE_SLOTS = {
 
 
 class Layer:
-    """Layer `number` of a module; `name` makes names of C from those of the layer.
+    """Layer `number` of a module, which errors call `title`; `name` makes names of C from those of the layer.
 
     The slots of a cell are named by letters, in the order of the table of cells. A GRU's q is the block n of
     the state's weights.
     """
 
-    def __init__(self, source: Source, module: Recurrent, name: Any, number: int, precision: str) -> None:
+    def __init__(
+        self, source: Source, module: Recurrent, title: str, name: Any, number: int, precision: str
+    ) -> None:
         self.source = source
         self.options: dict[str, Any] = {key: getattr(module, key, value) for key, value in _OPTIONS.items()}
         self.units, self.heads = module.hidden_size, module.num_heads
@@ -49,6 +51,7 @@ class Layer:
         rates = np.broadcast_to(np.asarray(module.zoneout, np.float32), len(module.parts))
         self._rates = dict(zip(module.parts, rates.tolist(), strict=True))
         self._suffix, self._name, self._precision = f"_l{number}", name, precision
+        self._title = title
         parameters = dict(module.named_parameters())
         self._weights = {
             key.removesuffix(self._suffix): flushed(parameter.data)
@@ -68,8 +71,8 @@ class Layer:
 
     def gate(self, slot: str) -> str:
         """Unit j of a slot."""
-        place = self._slots.index(slot)
-        return "gates[j]" if place == 0 else f"gates[{f'{place} * ' if place > 1 else ''}units + j]"
+        offset = self._offset(slot)
+        return f"gates[{offset} + j]" if offset else "gates[j]"
 
     def vector(self, weight: str) -> str:
         """A weight that multiplies element by element, as an array of C."""
@@ -143,8 +146,13 @@ class Layer:
 
     def _from(self, slots: str) -> str:
         """The first of these slots, as a pointer."""
-        place = self._slots.index(slots[0])
-        return "gates" if place == 0 else f"gates + {f'{place} * ' if place > 1 else ''}units"
+        offset = self._offset(slots[0])
+        return f"gates + {offset}" if offset else "gates"
+
+    def _offset(self, slot: str) -> str:
+        """Where a slot begins in gates; empty for the first."""
+        place = self._slots.index(slot)
+        return f"{place} * units" if place > 1 else "units" * place
 
     def _rows(self, weight: str, slots: str) -> NDArray:
         """The blocks of a weight or a bias for these slots. With heads, the first head's slots come first."""
@@ -162,7 +170,12 @@ class Layer:
         given = [(name, slots) for name, slots in names if self.has(name)]
         for name, slots in given:
             places = [self._slots.index(slot) for slot in slots]
-            total[places] = flushed(add(total[places], self._rows(name, slots).reshape(-1, self.units)))
+            with np.errstate(over="ignore"):
+                sums = add(total[places], self._rows(name, slots).reshape(-1, self.units))
+            total[places] = flushed(sums)
+        if not np.isfinite(total).all():
+            names_given = " + ".join(name + self._suffix for name, _ in given)
+            raise ValueError(f"model: {self._title}: expected a finite sum {names_given}, got an overflow")
         return total if given else None
 
     def _start(self, total: NDArray | None) -> list[str]:
@@ -218,11 +231,10 @@ class Layer:
         self.source.scratch("sums", len(self._of_x) * self.units)
         lines = self._start(self._biases(("ln_ih_bias", "bias_ih"), ("ln_hh_bias", "bias_hh")))
         for part, inner, slots in (("ih", "inputs", self._of_x), ("hh", "outputs", self._of_h)):
-            gain = self._rows(f"ln_{part}_weight", slots)
             count = f"{len(slots)} * units"
             name = self.source.array(
                 self._named(f"ln_{part}_weight"),
-                add(gain, np.zeros_like(gain)),
+                self._rows(f"ln_{part}_weight", slots),
                 f"[{len(slots)}][{self.units}] {self._said(slots)}",
             )
             x = "x" if part == "ih" else "h"

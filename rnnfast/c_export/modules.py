@@ -1,4 +1,4 @@
-"""The modules of a model as calls of C functions, one after the other; refusals of what C cannot have."""
+"""The modules of a model as calls of C functions, one after the other."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnfast.c_export.arrays import array_of_c, flushed
+from rnnfast.c_export.arrays import flushed
 from rnnfast.c_export.cells import CELLS
 from rnnfast.c_export.layer import Layer
 from rnnfast.c_export.products import product
+from rnnfast.c_export.refusals import ACTIVATIONS, RECURRENT, check_input, inside, named
 from rnnfast.c_export.source import FLUSH, KEEP, Source
 from rnnfast.nn import Dropout, Embedding, Linear, Module, Sequential
-from rnnfast.nn.activation import GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
+from rnnfast.nn.activation import Activation
 from rnnfast.nn.layer_norm import LayerNorm
 from rnnfast.nn.normal import LARGE, MIDDLE, SMALL
 from rnnfast.nn.parallel import Parallel
 from rnnfast.nn.residual import Residual
-from rnnfast.recurrent import GRU, LSTM, RNN, SLSTM, IndRNN, MinGRU, MinLSTM
 
-__all__ = ["Value", "Writer", "check_modules", "input_width", "reads_tokens"]
+__all__ = ["Value", "Writer"]
 
 
 class Value(NamedTuple):
@@ -65,16 +65,7 @@ class Writer:
         y : str, optional
             Where the output must be; by default anywhere.
         """
-        expected = _width_of(module)
-        if reads_tokens(module) != (x.width == 0) and not isinstance(
-            module, (Sequential, Parallel, Residual)
-        ):
-            came, wanted = ("a token", "floats") if x.width == 0 else ("floats", "a token")
-            raise ValueError(f"model: {_named(module, place)}: expected {wanted} as its input, got {came}")
-        if expected and expected != x.width:
-            raise ValueError(
-                f"model: {_named(module, place)}: expected x of {expected} numbers, got {x.width}"
-            )
+        check_input(module, place, x.width)
         result = _ADD[type(module)](self, module, place, x, y)
         if y is None or result.text == y:
             return result
@@ -91,11 +82,11 @@ class Writer:
     def _sequential(self, module: Sequential, place: str, x: Value, y: str | None) -> Value:
         last = len(module) - 1
         for name, member in module.members():
-            x = self.add(member, _inside(place, name), x, y if name == str(last) else None)
+            x = self.add(member, inside(place, name), x, y if name == str(last) else None)
         return x
 
     def _parallel(self, module: Parallel, place: str, x: Value, y: str | None) -> Value:
-        parts = [self.add(member, _inside(place, name), x) for name, member in module.members()]
+        parts = [self.add(member, inside(place, name), x) for name, member in module.members()]
         result = self._output(place, sum(part.width for part in parts), y)
         start = 0
         for part in parts:
@@ -105,10 +96,10 @@ class Writer:
 
     def _residual(self, module: Residual, place: str, x: Value, y: str | None) -> Value:
         ((name, member),) = module.members()
-        part = self.add(member, _inside(place, name), x)
+        part = self.add(member, inside(place, name), x)
         if part.width != x.width:
             raise ValueError(
-                f"model: {_named(module, place)}: expected y of x's {x.width or 1} numbers, got {part.width}"
+                f"model: {named(module, place)}: expected y of x's {x.width} numbers, got {part.width}"
             )
         result = self._output(place, x.width, y)
         self.source.need("residual")
@@ -131,7 +122,7 @@ class Writer:
         multiply = product(
             self.source,
             name("weight"),
-            module.weight.data,
+            flushed(module.weight.data),
             self._precision_of(module),
             sizes=("inputs", "outputs"),
             x="x",
@@ -145,7 +136,10 @@ class Writer:
         result = self._output(place, N, y)
         function = name("linear")
         self.source.function(
-            [f"{_named(module, place)}: y = b + W x."],
+            [
+                f"{named(module, place)}: y = b + W x.",
+                "s INOUT: scratch memory; x [inputs] IN, y [outputs] OUT.",
+            ],
             f"{function}(NAME_state *s, const float *x, float *y)",
             [f"enum {{ inputs = {K}, outputs = {N} }};", "(void)s;", start, multiply],
         )
@@ -178,26 +172,23 @@ class Writer:
         """The coefficients of its rational functions, once."""
         for name, ratio in (("small", SMALL), ("middle", MIDDLE), ("large", LARGE)):
             for part, coefficients in zip(("above", "below"), ratio, strict=True):
-                full = f"{name}_{part}"
                 values = np.array(coefficients, np.float32)
-                text = array_of_c(f"NAME_{full}", values, "of the error function")
-                if text not in self.source.arrays:
-                    self.source.array(full, values, "of the error function")
+                comment = f"[{len(values)}] of the error function"
+                self.source.constants(f"{name}_{part}", values, comment)
 
     def _recurrent(self, module: Any, place: str, x: Value, y: str | None) -> Value:
-        name, source = partial(_joined, place), self.source
+        name, title, source = partial(_joined, place), named(module, place), self.source
         widths = module.info.widths(module.hidden_size, module.proj_size or module.hidden_size)
         fields = {
             part: source.part(_field(part, place), module.num_layers, width)
             for part, width in zip(module.parts, widths, strict=True)
         }
         for number in range(module.num_layers):
-            layer = Layer(source, module, name, number, self._precision_of(module))
+            layer = Layer(source, module, title, name, number, self._precision_of(module))
             function = name(f"l{number}")
             body = CELLS[layer.cell](layer)
-            title = f"{_named(module, place)}, layer {number}."
             source.function(
-                [title, "", *layer.comment],
+                [f"{title}, layer {number}.  s INOUT, x [inputs] IN.", "", *layer.comment],
                 f"{function}(NAME_state *s, const float *x)",
                 [*_opening(layer, fields, number), "", *body],
             )
@@ -229,61 +220,9 @@ _ADD: dict[type, _Add] = {
     Linear: Writer._linear,
     LayerNorm: Writer._layer_norm,
     Dropout: Writer._dropout,
-    **dict.fromkeys((Activation, ReLU, Tanh, Sigmoid, GELU, SiLU), Writer._activation),
-    **dict.fromkeys((RNN, LSTM, GRU, IndRNN, MinGRU, MinLSTM, SLSTM), Writer._recurrent),
+    **dict.fromkeys(ACTIVATIONS, Writer._activation),
+    **dict.fromkeys(RECURRENT, Writer._recurrent),
 }
-_WIDTHS = {Linear: "in_features", LayerNorm: "size"}
-
-
-def _width_of(module: Module) -> int:
-    """How many numbers a module's x has; 0: any, or a token."""
-    name = _WIDTHS.get(type(module), "input_size")
-    return getattr(module, name, 0)
-
-
-def reads_tokens(module: Module) -> bool:
-    """Whether a module reads a token rather than floats."""
-    if isinstance(module, Sequential):
-        return reads_tokens(module[0])
-    if isinstance(module, (Parallel, Residual)):
-        return any(map(reads_tokens, module))
-    return isinstance(module, Embedding)
-
-
-def input_width(module: Module) -> int:
-    """How many numbers the x of a model has; 0: it does not say."""
-    if isinstance(module, (Sequential, Parallel, Residual)):
-        return next(filter(None, map(input_width, module)), 0)
-    return _width_of(module)
-
-
-def check_modules(module: Module, place: str = "") -> None:
-    """Refuse a model that has a module or a parameter that C cannot have."""
-    if type(module) not in _ADD:
-        known = ", ".join(kind.__name__ for kind in _ADD)
-        raise ValueError(f"model: expected {known}, got {_named(module, place)}")
-    if isinstance(module, (Sequential, Parallel, Residual)):
-        for name, member in module.members():
-            check_modules(member, _inside(place, name))
-        return
-    for name, parameter in module.named_parameters():
-        if parameter.dtype != np.float32:
-            raise ValueError(
-                f"model: {_named(module, place)}: expected float32, got {name} in {parameter.dtype}"
-            )
-        if not np.isfinite(parameter.data).all():
-            raise ValueError(f"model: {_named(module, place)}: expected finite numbers, got others in {name}")
-    if getattr(module, "bidirectional", False):
-        raise ValueError(f"model: {_named(module, place)}: expected one direction, got bidirectional=True")
-
-
-def _inside(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
-
-
-def _named(module: Module, place: str) -> str:
-    """What errors and comments call a module."""
-    return f"{type(module).__name__} at {place}" if place else type(module).__name__
 
 
 def _joined(place: str, name: str) -> str:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.arithmetic import LARGEST, quantize_rows, to_bfloat16, to_nearest
-from rnnfast.c_export.arrays import flushed
 from rnnfast.c_export.source import Source
 
 __all__ = ["product"]
@@ -32,7 +31,7 @@ def product(
     name : str
         Of the matrix.
     weight : ndarray [N, K]
-        float32, finite.
+        float32, finite, without subnormal numbers.
     precision : {"float32", "bfloat16", "int8"}
     sizes : pair of str
         K and N in C.
@@ -43,7 +42,6 @@ def product(
     bounded : bool
         Whether x is a state that cannot pass 1: in int8, it has a fixed scale.
     """
-    weight = flushed(weight)
     K, N = sizes
     source.need(precision)
     form = f"[{weight.shape[1]}][{weight.shape[0]}] {columns}"

@@ -25,9 +25,10 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
     "bfloat16": (),
     "int8": (),
     "root": (),
-    "moments": ("root",),
+    "partials": (),
+    "moments": ("root", "partials"),
     "zoneout": (),
-    "layer_norm": ("root",),
+    "layer_norm": ("root", "partials"),
     "residual": (),
     "relu": (),
     "tanh": ("exponential",),
@@ -42,8 +43,8 @@ class Source:
     """Collects what the modules of a model need. In all text, names begin with ``NAME_``, for the prefix."""
 
     def __init__(self) -> None:
-        self.arrays: list[str] = []
-        self.nbytes = 0  # of all arrays
+        self.arrays: dict[str, str] = {}  # by name
+        self.nbytes = 0  # of all weights
         self.parts: dict[str, tuple[int, int]] = {}  # of the state: layers and width, by name
         self.work: dict[str, tuple[str, int]] = {}  # scratch memory of a step: type and size, by name
         self.functions: list[str] = []
@@ -52,10 +53,15 @@ class Source:
         self._needed: set[str] = set()
 
     def array(self, name: str, values: NDArray, comment: str) -> str:
-        """Add a static array; its name in C is returned."""
-        self.arrays.append(array_of_c(f"NAME_{name}", values, comment))
+        """Add a static array of weights; its name in C is returned."""
+        self.constants(name, values, comment)
         self.nbytes += values.nbytes
         return f"NAME_{name}"
+
+    def constants(self, name: str, values: NDArray, comment: str) -> None:
+        """Add a static array of coefficients, once."""
+        if name not in self.arrays:
+            self.arrays[name] = array_of_c(f"NAME_{name}", values, comment)
 
     def part(self, name: str, layers: int, width: int) -> str:
         """Add a part of the state, [layers][width]; the expression for it is returned."""

@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--matmul-precision",
         choices=_core.PRECISIONS,
-        help="of what products multiply (default: that of the checkpoint)",
+        help="precision of the weights in products (default: that of the checkpoint)",
     )
 
 

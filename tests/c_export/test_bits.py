@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,78 @@ int main(void)
     passes(build(source, "gcc", "-O2"))
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang-14", "clang-16", "clang-19"])
+def test_the_arithmetic_of_the_caller_keeps_its_mode(tmp_path: Path, compiler: str) -> None:
+    """A subnormal product beside a step is no zero, though the step flushes such numbers."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    rf.export_c(rf.GRU(2, 3, rng=0), tmp_path / "model.h")
+    source = tmp_path / "program.c"
+    source.write_text(
+        """
+#include <stdio.h>
+#include "model.h"
+int main(int count, char **arguments)
+{
+    (void)arguments;
+    model_state state;
+    const float x[2] = {1, 2}, p = 1e-20f * (float)count;
+    float y[3];
+    model_init(&state);
+    const float product = p * p;
+    model_step(&state, x, y);
+    printf("%d wrong\\n", model_bits(product) != 71362);
+    return model_bits(product) != 71362;
+}
+"""
+    )
+    for level in ("-O1", "-O2", "-O3"):
+        passes(build(source, compiler, level))
+
+
+def test_the_square_root_is_rounded_correctly(tmp_path: Path) -> None:
+    rf.export_c(rf.LayerNorm(2), tmp_path / "model.h")
+    source = tmp_path / "program.c"
+    source.write_text(
+        """
+#include <math.h>
+#include <stdio.h>
+#include "model.h"
+int main(void)
+{
+    union { double number; uint64_t bits; } x;
+    uint64_t state = 88172645463325252u;
+    int wrong = 0;
+    for (int n = 0; n < 100000; n++) {
+        state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+        x.bits = state & 0x7fffffffffffffffu;
+        if (!(x.number >= DBL_MIN && x.number <= DBL_MAX)) continue;
+        wrong += model_root(x.number) != sqrt(x.number);
+    }
+    printf("%d wrong\\n", wrong);
+    return wrong != 0;
+}
+"""
+    )
+    passes(_with_libm(source))
+
+
+def test_no_weight_is_subnormal_in_a_header(tmp_path: Path) -> None:
+    """Weights that count as zero are zero in the header, for processors that do not flush them."""
+    kinds = [rf.Linear(3, 4, rng=0), rf.LayerNorm(4), rf.LSTM(4, 4, peephole=True, rng=1)]
+    kinds += [
+        rf.LSTM(4, 4, layer_norm=True, rng=2),
+        rf.IndRNN(4, 4, rng=3),
+        rf.LSTM(4, 4, proj_size=2, rng=4),
+    ]
+    model = rf.Sequential(*kinds)
+    for _, parameter in model.named_parameters():
+        parameter.data.reshape(-1)[:2] = 1e-40, -1e-40
+    rf.export_c(model, tmp_path / "model.h")
+    numbers = re.findall(r"[0-9.]+e-[0-9]+(?=f)", (tmp_path / "model.h").read_text())
+    assert not [number for number in numbers if 0 < float(number) < np.finfo(np.float32).tiny]
+
+
 def test_the_multiply_add_in_software_rounds_once(tmp_path: Path) -> None:
     """Among the sums are many that are half way between two floats but for a small number."""
     rf.export_c(rf.Linear(2, 3, rng=0), tmp_path / "model.h")
@@ -172,9 +245,23 @@ def _with_libm(source: Path) -> Path:
     return target
 
 
-def test_fast_mathematics_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("-ffast-math", "without -ffast-math"),
+        ("-funsafe-math-optimizations", "without -ffast-math"),
+        ("-fassociative-math -fno-signed-zeros -fno-trapping-math", "without -ffast-math"),
+        ("-freciprocal-math", "without -ffast-math"),
+        ("-ffinite-math-only", "without -ffast-math"),
+        ("-fno-signed-zeros", "without -ffast-math"),
+        pytest.param(
+            "-mfpmath=both", "arithmetic in float32", marks=pytest.mark.skipif(not X86, reason="of x86")
+        ),
+    ],
+)
+def test_fast_mathematics_are_refused(tmp_path: Path, options: str, message: str) -> None:
     rf.export_c(rf.Linear(2, 3, rng=0), tmp_path / "model.h")
     source = tmp_path / "program.c"
     source.write_text('#include "model.h"\nint main(void) { return 0; }\n')
-    with pytest.raises(AssertionError, match="without -ffast-math"):
-        build(source, "gcc", "-O2", "-ffast-math")
+    with pytest.raises(AssertionError, match=message):
+        build(source, "gcc", "-O2", *options.split())

@@ -18,6 +18,14 @@ class Mine(rf.GRU):
     """A layer of a user, which may compute something else."""
 
 
+def overflowing(module: Module, *names: str) -> Module:
+    """A layer whose parameters of these names are finite, but their sum is not."""
+    for name, parameter in module.named_parameters():
+        if name in names:
+            parameter.data[1] = 3e38
+    return module
+
+
 def damaged() -> Module:
     """A model that diverged."""
     model = rf.Linear(2, 3, rng=0)
@@ -34,6 +42,14 @@ REFUSED: dict[str, tuple[Module, str]] = {
     "a module without steps": (rf.Sequential(rf.GRU(3, 4), rf.Last()), "model: expected .*, got Last at 1"),
     "a module of a user": (rf.Residual(Mine(3, 3)), "model: expected .*, got Mine at module"),
     "no finite numbers": (damaged(), "model: Linear: expected finite numbers, got others in weight"),
+    "a sum of biases": (
+        rf.Sequential(rf.Linear(2, 3), overflowing(rf.GRU(3, 4, rng=0), "bias_ih_l0", "bias_hh_l0")),
+        "model: GRU at 1: expected a finite sum bias_ih_l0 [+] bias_hh_l0, got an overflow",
+    ),
+    "a sum of shifts": (
+        overflowing(rf.LSTM(3, 4, 2, layer_norm=True, rng=0), "ln_ih_bias_l1", "bias_hh_l1"),
+        "model: LSTM: expected a finite sum .*ln_ih_bias_l1.*, got an overflow",
+    ),
     "no sizes": (rf.ReLU(), "model: expected a module that says how many numbers x has"),
     "sizes": (
         rf.Sequential(rf.Linear(2, 3), rf.GRU(4, 4)),
@@ -47,6 +63,14 @@ REFUSED: dict[str, tuple[Module, str]] = {
     "numbers for a token": (
         rf.Sequential(rf.Linear(2, 3), rf.Embedding(3, 2)),
         "model: Embedding at 1: expected a token as its input, got floats",
+    ),
+    "an embedding that is not the first": (
+        rf.Sequential(rf.Dropout(0.1), rf.Embedding(3, 2)),
+        "model: Embedding at 1: expected a token as its input, got floats; an Embedding must come first",
+    ),
+    "a sum with a token": (
+        rf.Residual(rf.Embedding(3, 2)),
+        "model: Residual: expected a module that reads floats, got Embedding at module, which reads a token",
     ),
 }
 

@@ -3,11 +3,12 @@
  * Each operation below is one rounding. The processor counts subnormal numbers as zero where it can be told to (NAME_FLUSHES);
  * elsewhere NAME_flushed does. Compilers may not fuse a product and a sum: each fused multiply-add is written as NAME_fma. */
 
-#if defined(__FAST_MATH__)
-#error "compile this header without -ffast-math and -Ofast: its results are those of single operations"
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(__ASSOCIATIVE_MATH__) || \
+    defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error "compile this header without -ffast-math, its parts and -Ofast: its results are those of single operations"
 #endif
-#if FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2
-#error "compile this header with arithmetic in float32 (for x86 of 32 bits: -msse2 -mfpmath=sse)"
+#if FLT_EVAL_METHOD < 0 || FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2
+#error "compile this header with arithmetic in float32 (for x86: -msse2 -mfpmath=sse)"
 #endif
 #if FLT_MANT_DIG != 24 || DBL_MANT_DIG != 53
 #error "this header needs the float and the double of IEEE 754"

@@ -3,7 +3,7 @@
  * All rest on  x = n ln 2 + r,  |r| <= ln 2 / 2,  e^x = 2^n (1 + p),  p = e^r - 1 = r + r^2 Q(r),  Q a polynomial.
  * Their errors are at most 2 units in the last place. */
 
-/* p. The lowest bits of *shifted are n + 127, the bits of the exponent of 2^n. */
+/* The result is p.  shifted [1] OUT: its lowest bits are n + 127, the bits of the exponent of 2^n. */
 static inline float NAME_expm1(float x, float *shifted)
 {
     const float rounder = 12583039.0f; /* 1.5 * 2^23 + 127: a number of this size has no digits behind the point */

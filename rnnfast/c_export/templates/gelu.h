@@ -1,10 +1,10 @@
 /* ---- The standard normal distribution function (W. J. Cody, Mathematics of Computation 23, 1969) ------------------------ */
 
-/* A polynomial with `count` coefficients, that of the highest power first. */
+/* A polynomial of z.  coefficients [count] IN, that of the highest power first. */
 static inline float NAME_polynomial(int count, const float *coefficients, float z)
 {
     float value = coefficients[0];
-    for (int i = 1; i < count; i++) value = NAME_fma(value, z, coefficients[i]);
+    for (int k = 1; k < count; k++) value = NAME_fma(value, z, coefficients[k]);
     return value;
 }
 
@@ -30,8 +30,8 @@ static inline float NAME_normal_cdf(float x)
     return x > 0.0f ? NAME_sub(1.0f, tail) : tail;
 }
 
-/* y = x P(X <= x). */
+/* y = x P(X <= x).  x [n] IN, y [n] OUT. */
 NAME_APART void NAME_gelu_of(int n, const float *x, float *y)
 {
-    for (int i = 0; i < n; i++) y[i] = NAME_mul(x[i], NAME_normal_cdf(x[i]));
+    for (int k = 0; k < n; k++) y[k] = NAME_mul(x[k], NAME_normal_cdf(x[k]));
 }

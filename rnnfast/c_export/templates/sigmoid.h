@@ -1,5 +1,5 @@
-/* y = 1 / (1 + exp(-x)). */
+/* y = 1 / (1 + exp(-x)).  x [n] IN, y [n] OUT. */
 NAME_APART void NAME_sigmoid_of(int n, const float *x, float *y)
 {
-    for (int i = 0; i < n; i++) y[i] = NAME_sigmoid(x[i]);
+    for (int k = 0; k < n; k++) y[k] = NAME_sigmoid(x[k]);
 }

@@ -1,5 +1,5 @@
-/* y = x / (1 + exp(-x)). */
+/* y = x / (1 + exp(-x)).  x [n] IN, y [n] OUT. */
 NAME_APART void NAME_silu_of(int n, const float *x, float *y)
 {
-    for (int i = 0; i < n; i++) y[i] = NAME_mul(x[i], NAME_sigmoid(x[i]));
+    for (int k = 0; k < n; k++) y[k] = NAME_mul(x[k], NAME_sigmoid(x[k]));
 }

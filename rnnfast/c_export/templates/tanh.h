@@ -1,5 +1,5 @@
-/* y = tanh(x). */
+/* y = tanh(x).  x [n] IN, y [n] OUT. */
 NAME_APART void NAME_tanh_of(int n, const float *x, float *y)
 {
-    for (int i = 0; i < n; i++) y[i] = NAME_tanh(x[i]);
+    for (int k = 0; k < n; k++) y[k] = NAME_tanh(x[k]);
 }

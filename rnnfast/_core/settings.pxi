@@ -157,8 +157,8 @@ def configure(environment):
     given = environment.get("RNNFAST_NUM_THREADS")
     if not given:
         set_num_threads(cores)
-    elif not given.isdecimal() or not 1 <= int(given) <= 256:
-        raise ValueError(f"RNNFAST_NUM_THREADS: expected a number of threads from 1 to 256, got {given!r}")
+    elif not given.isdecimal() or len(given) > 640 or not 1 <= int(given) <= 256:  # `int` may refuse more digits than 640
+        raise ValueError(f"RNNFAST_NUM_THREADS: expected a number of threads from 1 to 256, got {given[:80]!r}")
     else:
         set_num_threads(int(given))
 

@@ -92,7 +92,7 @@ parallel:  ## tests of modules, each in four threads at once; needs pip install 
 freethreaded:  ## the tests on a free-threaded Python, PYTHON=python3.14t, in an environment of their own
 	$(PYTHON) -c "import sysconfig, sys; sys.exit(not sysconfig.get_config_var('Py_GIL_DISABLED') and 'PYTHON is not free-threaded')"
 	$(PYTHON) -m venv build/freethreaded
-	build/freethreaded/bin/python -m pip install --quiet ".[test]" pytest-run-parallel
+	build/freethreaded/bin/python -m pip install --quiet --prefer-binary ".[test]" pytest-run-parallel
 	cd build && PYTHON_GIL=0 freethreaded/bin/python -m pytest -c ../pyproject.toml ../tests
 	cd build && PYTHON_GIL=0 freethreaded/bin/python -m pytest -c ../pyproject.toml --parallel-threads=4 $(addprefix ../,$(PARALLEL))
 

@@ -25,10 +25,10 @@ def cell_rows():
     for n in range(CELLS):
         info = &cell_table[n]
         rows.append((
-            info.name.decode(), info.layer.decode(), None if info.option == NULL else info.option.decode(),
+            n, info.name.decode(), info.layer.decode(), None if info.option == NULL else info.option.decode(),
             bool(info.option_value), info.plain != n, info.gates.decode(), info.parts.decode(),
             tuple([info.gates[info.x_block[slot]:info.x_block[slot] + 1].decode() for slot in range(info.X)]),
-            bool(info.heads), named(info.required), named(info.optional),
+            info.S, bool(info.heads), named(info.required), named(info.optional),
             tuple([_WEIGHTS[weight] for weight in range(WEIGHTS) if is_vector(info, weight)]),
             {name: axes_of(info, weight) for weight, name in enumerate(_WEIGHTS)},
         ))
@@ -145,13 +145,13 @@ cdef void set_layer(Layer *layer, int cell, int nonlinearity, double cell_clip, 
     for n in range(info.vectors):
         p.vector[n] = weights[info.vector[n].weight]
 
-cdef const Kernels *pass_kernels(const Layer *layer, array, int precision, Py_ssize_t B) noexcept:
+cdef const Kernels *pass_kernels(const Layer *layer, int kind, Py_ssize_t B) noexcept nogil:
     """Those of a forward pass over B sequences. A step of one or two rows waits for weights that the L2 cache does not hold,
     so narrow operands win then, even if the processor multiplies them slowly."""
     cdef const Pass *p = &layer.p
-    if precision == BFLOAT16 and B <= 2 and p.X * p.H * p.P * sizeof(float) > l2:
-        return shared_kernels(&narrow[precision])
-    return kernels_for(array, precision)
+    if kind == BFLOAT16 and B <= 2 and p.X * p.H * p.P * sizeof(float) > l2:
+        return shared_kernels(&narrow[kind])
+    return shared_kernels(&in_use[kind])
 
 cdef inline void *second_weight(const Pass *p, void *const *weights) noexcept nogil:
     """The weight (or gradient) that contains W_m, of the second product."""

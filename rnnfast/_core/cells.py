@@ -14,6 +14,8 @@ class CellInfo(NamedTuple):
 
     Attributes
     ----------
+    number : int
+        Of the row, from 0.
     name : str
         Of the row: "lstm", "lstm_coupled", …
     layer : str
@@ -30,6 +32,8 @@ class CellInfo(NamedTuple):
         The parts of the state, one letter each, h first: "hc".
     slots : tuple of str
         The gate in each slot that the input fills, in the order in which a pass saves them.
+    saved : int
+        How many numbers a pass saves for the backward pass, for each step, row and unit.
     heads : bool
         Whether its units may be divided into heads.
     required, optional : tuple of str
@@ -40,6 +44,7 @@ class CellInfo(NamedTuple):
         Of each axis of a weight a pair such as ``(4, "H")``, which is 4*H; sizes are I, H, P and D.
     """
 
+    number: int
     name: str
     layer: str
     option: str | None
@@ -48,6 +53,7 @@ class CellInfo(NamedTuple):
     gates: str
     parts: str
     slots: tuple[str, ...]
+    saved: int
     heads: bool
     required: tuple[str, ...]
     optional: tuple[str, ...]

@@ -252,7 +252,7 @@ cdef int run_pass(Cell cell, Py_ssize_t number, Sequences sequences, x, tuple in
     cdef int status, part
 
     shared_add(&runs, 1)
-    set_forward(&job, pass_kernels(&cell.layer, y, cell.precision, B), &cell.layer, T, B)
+    set_forward(&job, pass_kernels(&cell.layer, kind_for(y, cell.precision), B), &cell.layer, T, B)
     job.threads = shared_int(&threads)
     if cell.packs is not None:
         job.given = cell.packed_for(job.k)

@@ -70,9 +70,12 @@ cdef inline void begin(void *state, const void *given, size_t nbytes) noexcept n
     elif given != state:
         memcpy(state, given, nbytes)
 
-cdef const Kernels *kernels_for(array, int precision=FLOAT32) noexcept:
-    """Those of the array's dtype, in this precision if that is float32."""
-    return shared_kernels(&in_use[precision if cnp.PyArray_TYPE(<cnp.ndarray>array) == cnp.NPY_FLOAT32 else FLOAT64])
+cdef inline int kind_for(array, int precision) noexcept:
+    """The kind of kernels for the array's dtype, in this precision if that is float32."""
+    return precision if cnp.PyArray_TYPE(<cnp.ndarray>array) == cnp.NPY_FLOAT32 else FLOAT64
+
+cdef inline const Kernels *kernels_for(array, int precision=FLOAT32) noexcept:
+    return shared_kernels(&in_use[kind_for(array, precision)])
 
 
 # ---- the blocks of weights, in the order of the slots (csrc/cells/table.h) -----------------------------------------

@@ -10,6 +10,7 @@ _Array = NDArray[Any]
 _Float = TypeVar("_Float", bound=np.floating[Any])
 
 _C_API: object  # the capsule that rnnfast.h loads
+XLA_CALLS: dict[str, object]  # capsules of the handlers that rnnfast.jax registers, by name
 
 def compiled_isas() -> list[str]: ...
 def available_isas() -> list[str]: ...

@@ -22,7 +22,7 @@ It is one compiled module. Its files, each of which uses only those above it:
     cell        a cell, its weights, its tape      stream     one step at a time
     schedule    workers and their shares           plan       plans of the C API: options and memory
     embedded    inputs that are rows of a table    capi       the functions of rnnfast.h
-    linear      dense layers
+    linear      dense layers                       xla         custom calls of compiled JAX programs
     layernorm   layer normalization
     ctc         the CTC loss                       turn       what one thread uses at a time
 """
@@ -37,9 +37,9 @@ cimport cython
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY, NAN, log
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset, strcmp, strlen
+from libc.string cimport memcmp, memcpy, memset, strcmp, strlen
 from rnnfast._core.kernels cimport *
 from rnnfast.capi cimport *
 
@@ -74,3 +74,4 @@ include "measure.pxi"
 include "stream.pxi"
 include "plan.pxi"
 include "capi.pxi"
+include "xla.pxi"

@@ -201,7 +201,8 @@ cdef class Stepper:
         if self.stack.step != NULL:
             for n in range(self.stack.layers):
                 self.stack.step[n].layer = (<Cell>cells[n]).layer
-        if self.stack.step == NULL or build_stack(&self.stack, pass_kernels(&cell.layer, self.buffers[0], cell.precision, B), B, False) < 0:
+        if self.stack.step == NULL or build_stack(
+                &self.stack, pass_kernels(&cell.layer, kind_for(self.buffers[0], cell.precision), B), B, False) < 0:
             raise MemoryError("no memory for the packed weights")
         pack_stack(&self.stack)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from processes import run_python
 
-BRIDGES = ("onnx", "safetensors", "sklearn", "torch")
+BRIDGES = ("jax", "onnx", "safetensors", "sklearn", "torch")
 PACKAGES = {"sklearn": "scikit-learn"}  # where it has another name
 
 

@@ -1,0 +1,79 @@
+"""Initial parameters, as `rnnfast.jax`'s functions take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnfast import _core, checks
+
+__all__ = ["init_params"]
+
+
+def init_params(
+    key: jax.Array,
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int = 1,
+    bias: bool = True,
+    bidirectional: bool = False,
+    proj_size: int = 0,
+    *,
+    dtype: Any = jnp.float32,
+) -> dict[str, jax.Array]:
+    """Draw initial parameters, uniform in ±1/sqrt(hidden_size) as PyTorch's.
+
+    Parameters
+    ----------
+    key : jax.Array
+        Of `jax.random.key`.
+    cell : {"lstm", "gru", "rnn"}
+        The function that they are for.
+    input_size, hidden_size, num_layers, bias, bidirectional, proj_size
+        As `rnnfast.LSTM`, `GRU` and `RNN` have them; proj_size is for the LSTM.
+    dtype : {"float32", "float64"}
+        float64 needs JAX's ``jax_enable_x64``.
+
+    Returns
+    -------
+    dict of str to array
+        ``weight_ih_l0``, ``weight_hh_l0``, and so on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of the wrong kind or out of range.
+
+    Examples
+    --------
+    >>> import jax, rnnfast.jax
+    >>> params = rnnfast.jax.init_params(jax.random.key(0), "lstm", 3, 8, proj_size=2)
+    >>> {name: array.shape for name, array in params.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'weight_ih_l0': (32, 3), 'weight_hh_l0': (32, 2), 'bias_ih_l0': (32,), 'bias_hh_l0': (32,),
+     'weight_hr_l0': (2, 8)}
+    """
+    info = _core.cell_info(checks.one_of("cell", cell, ("rnn", "lstm", "gru")))
+    I, H = checks.positive("input_size", input_size), checks.positive("hidden_size", hidden_size)
+    P = checks.integer("proj_size", proj_size, 0) or H
+    if proj_size and (cell != "lstm" or proj_size >= H):
+        raise ValueError(
+            f"proj_size: expected 0, or for 'lstm' a size below hidden_size = {H}, got {proj_size}"
+        )
+    names = ["weight_ih", "weight_hh"]
+    names += ["bias_ih", "bias_hh"] * checks.flag("bias", bias) + ["weight_hr"] * (P < H)
+    directions = 2 if checks.flag("bidirectional", bidirectional) else 1
+    shapes = {}
+    for level in range(checks.positive("num_layers", num_layers)):
+        for suffix in ("", "_reverse")[:directions]:
+            for name in names:
+                shape = info.weight_shape(name, I if level == 0 else directions * P, H, P)
+                shapes[f"{name}_l{level}{suffix}"] = shape
+    dtype, bound = checks.float_dtype(dtype), H**-0.5
+    keys = jax.random.split(key, len(shapes))
+    return {
+        name: jax.random.uniform(key, shape, dtype, -bound, bound)
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }

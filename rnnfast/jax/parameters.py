@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnfast import _core, checks
 
@@ -71,9 +74,15 @@ def init_params(
             for name in names:
                 shape = info.weight_shape(name, I if level == 0 else directions * P, H, P)
                 shapes[f"{name}_l{level}{suffix}"] = shape
-    dtype, bound = checks.float_dtype(dtype), H**-0.5
-    keys = jax.random.split(key, len(shapes))
-    return {
-        name: jax.random.uniform(key, shape, dtype, -bound, bound)
-        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
-    }
+    return _uniform(key, tuple(shapes.items()), checks.float_dtype(dtype), H**-0.5)
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))  # drawn in one piece, which compiles sooner
+def _uniform(
+    key: jax.Array, shapes: tuple[tuple[str, tuple[int, ...]], ...], dtype: np.dtype, bound: float
+) -> dict[str, jax.Array]:
+    """Arrays of these names and shapes, uniform in ±bound."""
+    ends = np.cumsum([math.prod(shape) for _, shape in shapes])
+    numbers = jax.random.uniform(key, (int(ends[-1]),), dtype, -bound, bound)
+    pieces = jnp.split(numbers, ends[:-1])
+    return {name: piece.reshape(shape) for (name, shape), piece in zip(shapes, pieces, strict=True)}

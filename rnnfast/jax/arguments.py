@@ -130,12 +130,12 @@ def checked_shapes(params: Params, I: int) -> tuple[int, int]:
     for n, weights in enumerate(params.passes):
         inputs = I if n < params.directions else params.directions * P
         suffix = f"_l{n // params.directions}" + "_reverse" * (n % params.directions)
-        for name, array in weights.items():
-            _expect_shape(f"params[{name + suffix!r}]", array, info.weight_shape(name, inputs, H, P))
         if ("weight_hr" in weights) != ("weight_hr" in first):
             raise ValueError(
                 "params: expected a weight_hr in every layer and direction or in none, got it in some of them"
             )
+        for name, array in weights.items():
+            _expect_shape(f"params[{name + suffix!r}]", array, info.weight_shape(name, inputs, H, P))
     return H, P
 
 

@@ -7,7 +7,6 @@ try:
         NONLINEARITIES,
         PRECISIONS,
         TRAINABLE,
-        XLA_CALLS,
         Arithmetic,
         Cell,
         Embedded,
@@ -40,6 +39,7 @@ try:
         runs_so_far,
         set_num_threads,
         vmath,
+        xla_handlers,
         zoneout_mask,
     )
 except ModuleNotFoundError as error:
@@ -55,7 +55,6 @@ __all__ = [
     "NONLINEARITIES",
     "PRECISIONS",
     "TRAINABLE",
-    "XLA_CALLS",
     "_C_API",
     "Arithmetic",
     "Cell",
@@ -92,5 +91,6 @@ __all__ = [
     "runs_so_far",
     "set_num_threads",
     "vmath",
+    "xla_handlers",
     "zoneout_mask",
 ]

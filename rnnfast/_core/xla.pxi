@@ -65,6 +65,8 @@ cdef extern from "xla.h" nogil:
         XlaBuffers arguments, results
         XlaAttributes attributes
 
+cdef SharedInt xla_minor     # the minor version that handlers tell XLA
+
 cdef struct PassCall:        # a call while it is read
     const XlaCall *call
     const XlaBuffers *list   # its arguments, then its results
@@ -343,7 +345,7 @@ cdef bint tells_version(const XlaCall *call) noexcept nogil:
     while extension != NULL:
         if extension.type == XLA_METADATA:
             metadata = (<XlaMetadataRequest *>extension).metadata
-            metadata.version.major, metadata.version.minor, metadata.traits = XLA_MAJOR, XLA_MINOR, 0
+            metadata.version.major, metadata.version.minor, metadata.traits = XLA_MAJOR, shared_int(&xla_minor), 0
             return True
         extension = extension.next
     return False
@@ -370,4 +372,8 @@ cdef void *xla_forward(const XlaCall *call) noexcept nogil:
 cdef void *xla_backward(const XlaCall *call) noexcept nogil:
     return handle(call, call_backward)
 
-XLA_CALLS = {"forward": PyCapsule_New(<void *>xla_forward, NULL, NULL), "backward": PyCapsule_New(<void *>xla_backward, NULL, NULL)}
+def xla_handlers(int minor):
+    """Capsules of the handlers by name, for an XLA whose interface has this minor version. An older XLA takes no handler of a
+    newer version, although the structs of xla.h are the same in all of them."""
+    shared_set_int(&xla_minor, min(minor, XLA_MINOR))
+    return {"forward": PyCapsule_New(<void *>xla_forward, NULL, NULL), "backward": PyCapsule_New(<void *>xla_backward, NULL, NULL)}

@@ -29,6 +29,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say types, with shapes
 autodoc_mock_imports = [
     "google",
+    "jax",
     "onnx",
     "safetensors",
     "sklearn",

@@ -21,6 +21,7 @@ from rnnfast.series import tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 OPTIONAL = {
+    "jax",
     "joblib",
     "keras",
     "matplotlib",
@@ -100,7 +101,7 @@ def test_baselines_gathers_names_of_series_and_text():
     assert set(rf.baselines.__all__) <= {*rf.series.__all__, *rf.text.__all__}
 
 
-@pytest.mark.parametrize("bridge", ["distributed", "keras", "onnx", "safetensors", "sklearn", "torch"])
+@pytest.mark.parametrize("bridge", ["distributed", "jax", "keras", "onnx", "safetensors", "sklearn", "torch"])
 def test_the_api_has_every_public_name_of_a_bridge(bridge):
     if bridge not in ("distributed", "keras"):  # whose import needs no package
         pytest.importorskip(bridge)

@@ -25,6 +25,7 @@ SHORT = {  # arguments, and what the output must match
     "darts_forecast": (["3"], r"forecasts differ by at most \S+e-0[678]"),
     "encoder_decoder": (["300"], r"[789]\d\.\d% of 640 new words"),
     "digits": (["--epochs", "12"], r"GRU +9\d\.\d% of 397 right"),
+    "jax_training": (["150"], r"rnnfast +loss 0\.1(.|\n)*as streams: 9\d%.*bits of the JAX program: True"),
     "layer_norm": (["--updates", "150"], r"LSTM, layer norm +(9[5-9]|100)"),
     "long_sequence": (["--steps", "500", "--updates", "100"], r"right on new sequences: (0\.9|1)"),
     "onnx_model": ([], r"rnnfast: largest difference from the model \S+e-0[678]"),
@@ -48,6 +49,7 @@ SHORT = {  # arguments, and what the output must match
 NEEDS = {
     "darts_forecast": ["darts", "torch"],
     "digits": ["sklearn"],
+    "jax_training": ["jax"],
     "onnx_model": ["onnx", "onnxruntime"],
     "recurrent_ppo": ["sb3_contrib", "torch"],
     "scikit_learn": ["sklearn"],

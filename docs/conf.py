@@ -31,6 +31,7 @@ autodoc_mock_imports = [
     "google",
     "jax",
     "onnx",
+    "rnnfast.jax.stack",  # whose import makes primitives of jax
     "safetensors",
     "sklearn",
     "torch",

@@ -144,7 +144,9 @@ def _folded(what: Pass, operands: Sequence[Any], dims: Sequence[int | None], siz
         _fold(operand, dims[n], axes[n], size) if n in axes else operand for n, operand in enumerate(operands)
     ]
     y, *final = run(what, *folded)
-    results = [_unfold(y, sequence_axis, size), *(_unfold(part, 0, size) for part in final)]
+    member = [n for axis, n in enumerate(operands[x].shape) if axis != dims[x]]
+    B = member[sequence_axis]
+    results = [_unfold(y, sequence_axis, size, B), *(_unfold(part, 0, size, B) for part in final)]
     return results, [sequence_axis, *(0 for _ in final)]
 
 
@@ -159,9 +161,9 @@ def _fold(array: Any, dim: int | None, axis: int, size: int) -> jax.Array:
     return array.reshape(*array.shape[:axis], size * array.shape[axis + 1], *array.shape[axis + 2 :])
 
 
-def _unfold(array: jax.Array, axis: int, size: int) -> jax.Array:
-    shape = array.shape
-    return array.reshape(*shape[:axis], size, shape[axis] // size, *shape[axis + 1 :])
+def _unfold(array: jax.Array, axis: int, size: int, B: int) -> jax.Array:
+    """The inverse of `_fold`, for members of B sequences each."""
+    return array.reshape(*array.shape[:axis], size, B, *array.shape[axis + 1 :])
 
 
 batching.primitive_batchers[_pass] = _batched

@@ -148,6 +148,17 @@ def test_vmap_of_unbatched_sequences_has_the_bits_of_a_batch():
     assert_equal(arrays_of(got), arrays_of(want))
 
 
+@pytest.mark.parametrize("sizes", [(0, T, B), (2, 0, B), (2, T, 0)], ids=["no member", "T = 0", "B = 0"])
+def test_vmap_of_nothing(sizes):
+    _, function, params = layer_of("lstm")
+    x = normal(*sizes, I)
+    y, state = jax.vmap(function, (0, None))(x, params)
+    assert y.shape == (*sizes, H)
+    assert [part.shape for part in state] == [(sizes[0], 1, sizes[2], H)] * 2
+    grads = jax.grad(lambda p: total(*jax.vmap(function, (0, None))(x, p)))(params)
+    assert_equal(arrays_of(grads), jax.tree.map(np.zeros_like, params))
+
+
 @pytest.mark.parametrize("what", ["members of an ensemble", "gradients of each sequence", "two levels"])
 def test_vmap_where_one_call_cannot_do(what):
     """Weights that differ, and weight gradients of each member, take a call for each."""

@@ -74,15 +74,16 @@ def init_params(
             for name in names:
                 shape = info.weight_shape(name, I if level == 0 else directions * P, H, P)
                 shapes[f"{name}_l{level}{suffix}"] = shape
-    return _uniform(key, tuple(shapes.items()), checks.float_dtype(dtype), H**-0.5)
+    arrays = _uniform(key, tuple(shapes.values()), checks.float_dtype(dtype), H**-0.5)
+    return dict(zip(shapes, arrays, strict=True))
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3))  # drawn in one piece, which compiles sooner
 def _uniform(
-    key: jax.Array, shapes: tuple[tuple[str, tuple[int, ...]], ...], dtype: np.dtype, bound: float
-) -> dict[str, jax.Array]:
-    """Arrays of these names and shapes, uniform in ±bound."""
-    ends = np.cumsum([math.prod(shape) for _, shape in shapes])
+    key: jax.Array, shapes: tuple[tuple[int, ...], ...], dtype: np.dtype, bound: float
+) -> list[jax.Array]:
+    """Arrays of these shapes, uniform in ±bound."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
     numbers = jax.random.uniform(key, (int(ends[-1]),), dtype, -bound, bound)
     pieces = jnp.split(numbers, ends[:-1])
-    return {name: piece.reshape(shape) for (name, shape), piece in zip(shapes, pieces, strict=True)}
+    return [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]

@@ -357,8 +357,10 @@ cdef void *handle(const XlaCall *call, pass_function run) noexcept nogil:
     if tells_version(call):
         return NULL
     if call.size < sizeof(call[0]) or call.functions.version.major != XLA_MAJOR:
-        return xla_error(call, XLA_UNIMPLEMENTED, b"rnnfast: expected version 0 of XLA's interface for custom calls, got another; "
-                         b"install the jaxlib that rnnfast's documentation names")
+        snprintf(last_message, sizeof(last_message), b"rnnfast: expected version %d.x of XLA's interface for custom calls and %zu "
+                 b"bytes of a call or more, got version %d.%d and %zu bytes; install another jaxlib", XLA_MAJOR, sizeof(call[0]),
+                 call.functions.version.major, call.functions.version.minor, call.size)
+        return xla_error(call, XLA_UNIMPLEMENTED, last_message)
     read_call(&c, call)
     status = run(&c)
     workspace_give(NULL, c.block)

@@ -16,17 +16,26 @@ import numpy as np
 
 from rnnfast import _core
 
-__all__ = ["Pass", "Results", "Wanted", "backward", "forward", "forward_and_tape", "forward_results"]
+__all__ = [
+    "Pass",
+    "Results",
+    "Wanted",
+    "backward",
+    "forward",
+    "forward_and_tape",
+    "forward_results",
+    "minor_version",
+]
 
 
-def _minor_version() -> int:
+def minor_version() -> int:
     """The minor version of the interface for custom calls of the installed jaxlib, by its own header."""
     header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h")
     found = re.search(r"#define XLA_FFI_API_MINOR (\d+)", header.read_text()) if header.exists() else None
     return int(found[1]) if found else 1
 
 
-for _name, _handler in _core.xla_handlers(_minor_version()).items():
+for _name, _handler in _core.xla_handlers(minor_version()).items():
     jax.ffi.register_ffi_target(f"rnnfast_{_name}", _handler, platform="cpu")
 
 Results = tuple[jax.Array, ...]

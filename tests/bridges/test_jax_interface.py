@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import shutil
 import subprocess
@@ -85,18 +86,86 @@ def assertions() -> list[str]:
     return lines + [f"{ours} == (int){theirs}" for ours, theirs in CONSTANTS.items()]
 
 
-def test_the_structs_are_those_of_the_installed_jaxlib(tmp_path):
+def compile_c(source: Path, *arguments: str) -> None:
+    """Compile a C file that may include XLA's header and ours."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         pytest.skip("needs a C compiler")
+    include = [f"-I{jax.ffi.include_dir()}", f"-I{ROOT / 'csrc'}"]
+    command = [compiler, "-std=c11", *include, *arguments, str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_structs_are_those_of_the_installed_jaxlib(tmp_path):
     checks = "\n".join(f'_Static_assert({line}, "{line}");' for line in assertions())
     source = tmp_path / "interface.c"
     source.write_text(f'#include "xla/ffi/api/c_api.h"\n#include "xla.h"\n{checks}\n')
-    include = [f"-I{jax.ffi.include_dir()}", f"-I{ROOT / 'csrc'}"]
-    done = subprocess.run(
-        [compiler, "-std=c11", "-fsyntax-only", *include, source], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    compile_c(source, "-fsyntax-only")
+
+
+CALLER = """
+#include <stdio.h>
+#include "xla.h"
+
+static char text[512];
+
+static void *create_error(XlaErrorArguments *arguments)
+{
+    snprintf(text, sizeof text, "%d %s", arguments->code, arguments->message);
+    return text;
+}
+
+/* The error of a call of this size, from an XLA of this major version; "" for none. */
+const char *error_of(void *(*handler)(XlaCall *), int major, size_t size)
+{
+    XlaFunctions functions = {.create_error = create_error, .version = {.major = major, .minor = 7}};
+    XlaCall call = {.size = size, .functions = &functions};
+    return handler(&call) ? text : "";
+}
+
+/* The minor version that a handler tells. */
+int minor_of(void *(*handler)(XlaCall *))
+{
+    XlaMetadata metadata = {0};
+    XlaMetadataRequest request = {{sizeof request, XLA_METADATA, NULL}, &metadata};
+    XlaCall call = {.size = sizeof call, .extension = &request.base};
+    return handler(&call) || metadata.version.major ? -1 : metadata.version.minor;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory):
+    """A library that calls handlers as an XLA of another version would."""
+    folder = tmp_path_factory.mktemp("caller")
+    (folder / "caller.c").write_text(CALLER)
+    compile_c(folder / "caller.c", "-shared", "-fPIC", "-o", str(folder / "caller.so"))
+    library = ctypes.CDLL(str(folder / "caller.so"))
+    library.error_of.restype = ctypes.c_char_p
+    library.error_of.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+    library.minor_of.argtypes = (ctypes.c_void_p,)
+    return library
+
+
+def addresses(minor: int) -> list[int]:
+    """Both handlers, for an XLA of this minor version."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    return [pointer(capsule, None) for capsule in _core.xla_handlers(minor).values()]
+
+
+@pytest.mark.parametrize(("major", "size", "got"), [(1, 500, "1.7 and 500"), (0, 80, "0.7 and 80")])
+def test_an_xla_of_another_version_gets_an_error(caller, major, size, got):
+    for handler in addresses(calls.minor_version()):
+        message = caller.error_of(handler, major, size).decode()
+        assert message.startswith("12 rnnfast: expected version 0.x of XLA's interface")
+        assert f"got version {got} bytes; install another jaxlib" in message
+
+
+def test_handlers_tell_the_version_of_the_installed_jaxlib_or_the_newest_they_know(caller):
+    for minor, told in ((1, 1), (2, 2), (99, 3), (calls.minor_version(), min(3, calls.minor_version()))):
+        assert [caller.minor_of(handler) for handler in addresses(minor)] == [told] * 2
 
 
 def test_every_field_of_ours_is_compared():

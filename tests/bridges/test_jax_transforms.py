@@ -93,8 +93,9 @@ MAPPED = {  # what vmap maps over: axes of x, state, lengths, reset
 }
 
 
-@pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("case", MAPPED)
+@pytest.mark.parametrize(
+    ("case", "batch_first"), [*((case, False) for case in MAPPED), ("x, an inner axis", True), ("all", True)]
+)
 def test_vmap_runs_one_larger_batch(case, batch_first):
     layer, function, params = layer_of("lstm", num_layers=2, batch_first=batch_first)
     N, axes = 3, MAPPED[case]

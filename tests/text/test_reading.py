@@ -140,7 +140,7 @@ def test_files_that_hold_no_text(folder):
         rf.text.read_text("latin.txt")
     with pytest.raises(ValueError, match=r"short\.txt: 5 characters are too short a text"):
         rf.text.read_text("short.txt")
-    with pytest.raises(ValueError, match=r"'nul.*': embedded null byte"):
+    with pytest.raises(ValueError, match=r"'nul.*': .*embedded null "):
         rf.text.read_text("nul\0l.txt")
 
 

@@ -182,7 +182,6 @@ def test_a_sequential_streams_all_its_modules():
         (lambda: pickle.dumps(rf.GRU(3, 4).stream()), TypeError, "cannot be pickled"),
         (lambda: copy.deepcopy(rf.Sequential(rf.GRU(3, 4)).stream()), TypeError, "cannot be pickled"),
     ],
-    ids=str,
 )
 def test_wrong_arguments_are_refused(call, error, message):
     with pytest.raises(error, match=message):

@@ -1,0 +1,13 @@
+"""The module that runs the kernels in Keras's backend."""
+
+import keras
+
+if keras.backend.backend() == "torch":
+    from rnnfast.keras import on_torch as backend
+else:
+    raise ImportError(
+        "rnnfast.keras: expected Keras's backend torch for its layers, got "
+        f"{keras.backend.backend()!r}: set KERAS_BACKEND before Keras is imported"
+    )
+
+__all__ = ["backend"]

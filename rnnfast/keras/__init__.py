@@ -33,6 +33,14 @@ _LAYERS = ("GRU", "LSTM", "SimpleRNN")
 def __getattr__(name: str) -> Any:
     if name not in _LAYERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import keras as _keras  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "keras":
+            raise
+        raise ImportError(
+            'rnnfast.keras\'s layers need the package keras: pip install "rnnfast[keras]"'
+        ) from error
     from rnnfast.keras import layers
 
     return getattr(layers, name)

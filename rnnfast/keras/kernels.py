@@ -55,6 +55,7 @@ class Accelerated:
         """
         state = tree.flatten(initial_state)
         mask = mask[0] if tree.is_nested(mask) else mask
+        sequences = ops.cast(sequences, self.cell.compute_dtype)
         what = self._obstacle(training) or backend.obstacle([sequences, *state, self.cell.kernel])
         if what is not None:
             warn_of(what)

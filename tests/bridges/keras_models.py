@@ -1,7 +1,7 @@
 """What the tests of Keras layers share: a layer of Keras and ours with the same weights, run the same way.
 
-They run in the backend that KERAS_BACKEND names: torch unless it is set. `test_keras_backends` runs them in the
-other one.
+They run in the backend that KERAS_BACKEND names, torch unless it is set. `test_keras_backends` runs them
+in the other one.
 """
 
 from __future__ import annotations

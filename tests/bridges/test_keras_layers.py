@@ -21,8 +21,8 @@ from bridges.keras_models import (
     results,
     twins,
 )
-from kernel_runs import kernels_run
 from keras.src.backend.common import dtypes
+from kernel_runs import kernels_run
 from tolerances import BFLOAT16, error
 
 import rnnfast.keras

@@ -1,4 +1,4 @@
-"""What has no kernel runs in Keras's own code, with one warning; errors without Keras or in other backends."""
+"""What has no kernel runs in Keras's own code, with one warning; errors without Keras, in other backends."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Accelerated:
         else:
             first = ops.zeros_like(state[0])
         if self.return_sequences:
-            y = kept.outputs(y, first)
+            y = kept.outputs(y, state[0], first)
         return kept.last_output(state[0], first), y, state
 
     def _run(self, x: Any, state: list[Any], lengths: Any) -> tuple[Any, list[Any]]:

@@ -1,7 +1,8 @@
 """Masks of Keras as lengths: the steps that are kept come first, in their order.
 
-A masked step keeps the state, so a sequence without its masked steps has the same states, and the same final
-state. That holds for any mask, with gaps or not.
+A masked step keeps the state, so a sequence without its masked steps has the same states, and the same
+final state. That holds for any mask, with gaps or not. Where all kept steps come first anyway, as with padding
+at the end, nothing is moved.
 """
 
 from __future__ import annotations
@@ -30,27 +31,39 @@ class KeptSteps:
     """
 
     def __init__(self, mask: Any) -> None:
-        T = mask.shape[1]
-        steps = ops.arange(T, dtype="int32")
         self._mask = mask
         self._counts = ops.cumsum(ops.cast(mask, "int32"), axis=1)  # how many up to each step, [B, T]
-        self._order = ops.argsort(backend.where(mask, steps, steps + T), axis=1)
+        self._come_first = ops.all(ops.logical_or(mask[:, :-1], ops.logical_not(mask[:, 1:])))
         self.lengths = self._counts[:, -1]
 
     def packed(self, x: Any) -> Any:
         """x [B, T, I] with the kept steps of each sequence first."""
-        return ops.take_along_axis(x, self._order[:, :, None], axis=1)
 
-    def outputs(self, y: Any, first: Any) -> Any:
+        def moved(x: Any) -> Any:
+            T = self._mask.shape[1]
+            steps = ops.arange(T, dtype="int32")
+            order = ops.argsort(backend.where(self._mask, steps, steps + T), axis=1)
+            return ops.take_along_axis(x, order[:, :, None], axis=1)
+
+        return backend.choose(self._come_first, lambda x: x, moved, x)
+
+    def outputs(self, y: Any, h: Any, first: Any) -> Any:
         """Keras's outputs [B, T, H] from those of the packed steps.
 
-        A masked step repeats the output before. `first` [B, H] is that before the first kept step; None has
-        zeros at all masked steps.
+        A masked step repeats the output before. `h` [B, H] is the last one, and `first` [B, H] that before
+        the first kept step; None has zeros at all masked steps.
         """
-        held = ops.take_along_axis(y, ops.maximum(self._counts - 1, 0)[:, :, None], axis=1)
+
+        def moved(y: Any, h: Any) -> Any:
+            return ops.take_along_axis(y, ops.maximum(self._counts - 1, 0)[:, :, None], axis=1)
+
+        def repeated(y: Any, h: Any) -> Any:
+            return backend.where(self._mask[:, :, None], y, h[:, None])
+
+        outputs = backend.choose(self._come_first, repeated, moved, y, h)
         if first is None:
-            return backend.where(self._mask[:, :, None], held, ops.zeros_like(held))
-        return backend.where(self._counts[:, :, None] > 0, held, first[:, None])
+            return backend.where(self._mask[:, :, None], outputs, ops.zeros_like(outputs))
+        return backend.where(self._counts[:, :, None] > 0, outputs, first[:, None])
 
     def last_output(self, h: Any, first: Any) -> Any:
         """Keras's output at the last step, from the h of the final state; `first` as in `outputs`."""

@@ -1,4 +1,4 @@
-"""The kernels in Keras's JAX backend: each call is one of `rnnfast.jax`, also inside the step that Keras compiles."""
+"""The kernels in Keras's JAX backend: each call is one of `rnnfast.jax`, also in what Keras compiles."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import jax
 import rnnfast.jax
 from rnnfast.keras.fallback import Obstacle
 
-__all__ = ["REPEATS_INITIAL_STATE", "obstacle", "run", "where"]
+__all__ = ["REPEATS_INITIAL_STATE", "choose", "obstacle", "run", "where"]
 
 REPEATS_INITIAL_STATE = True  # what masked steps give before the first kept one: the initial h
 where = jax.numpy.where
+choose = jax.lax.cond
 
-_CALLS = {"rnn": rnnfast.jax.rnn, "lstm": rnnfast.jax.lstm, "gru": rnnfast.jax.gru}
+_CALLS: dict[str, Any] = {"rnn": rnnfast.jax.rnn, "lstm": rnnfast.jax.lstm, "gru": rnnfast.jax.gru}
 
 
 def obstacle(tensors: Sequence[Any]) -> Obstacle | None:

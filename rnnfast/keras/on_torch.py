@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,13 +19,18 @@ from rnnfast.torch.fallback import obstacle as obstacle_of_tensors
 from rnnfast.torch.fallback import untraced
 from rnnfast.torch.memory import Borrowed, View
 
-__all__ = ["REPEATS_INITIAL_STATE", "obstacle", "run", "where"]
+__all__ = ["REPEATS_INITIAL_STATE", "choose", "obstacle", "run", "where"]
 
 REPEATS_INITIAL_STATE = False  # what masked steps give before the first kept one: zeros
 where = torch.where  # that of keras.ops makes float32 of float64
 
 _KINDS = {"rnn": rnnfast.RNN, "lstm": rnnfast.LSTM, "gru": rnnfast.GRU}
 _HALVES = (torch.bfloat16, torch.float16)  # cast before a call
+
+
+def choose(condition: torch.Tensor, yes: Callable[..., Any], no: Callable[..., Any], *tensors: Any) -> Any:
+    """The result of one of two functions of tensors."""
+    return yes(*tensors) if condition else no(*tensors)
 
 
 @untraced

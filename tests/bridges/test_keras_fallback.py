@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bridges.keras_models import BACKEND, KINDS, B, I, T, a_call, assert_same, keras, results, twins
+from bridges.keras_models import BACKEND, KINDS, B, I, T, a_call, assert_same, keras, results, some, twins
 from kernel_runs import kernels_run
 from processes import run_python
 
@@ -37,7 +37,7 @@ WITHOUT_KERNELS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "options", "training", "reason"), WITHOUT_KERNELS)
+@pytest.mark.parametrize(("kind", "options", "training", "reason"), some(WITHOUT_KERNELS))
 def test_keras_runs_what_has_no_kernel(kind: str, options: dict, training: bool, reason: str) -> None:
     plain, fast = twins(kind, return_sequences=True, seed=5, **options)
     call = a_call(kind, "float32") | {"training": training}
@@ -49,7 +49,7 @@ def test_keras_runs_what_has_no_kernel(kind: str, options: dict, training: bool,
     assert_same(got, results(plain, **call))
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("kind", some(["LSTM", "GRU"]))
 def test_a_mask_of_dropout_for_each_gate_is_left_to_keras(kind: str) -> None:
     layer = getattr(rnnfast.keras, kind)(3, dropout=0.5, implementation=1, use_cudnn=False)
     with kernels_run(0), pytest.warns(FallbackWarning, match="dropout with implementation=1: take"):

@@ -1,8 +1,8 @@
 """Masks of Keras as lengths: the steps that are kept come first, in their order.
 
 A masked step keeps the state, so a sequence without its masked steps has the same states, and the same
-final state. That holds for any mask, with gaps or not. Where all kept steps come first anyway, as with padding
-at the end, nothing is moved.
+final state. That holds for any mask, with gaps or not. Where all kept steps come first anyway, as with
+padding at the end, nothing is moved.
 """
 
 from __future__ import annotations

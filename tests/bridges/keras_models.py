@@ -33,6 +33,7 @@ elif BACKEND == "jax":
 
 KINDS = ("SimpleRNN", "LSTM", "GRU")
 THOROUGH = BACKEND == "torch" or LONG
+once = pytest.mark.skipif(not THOROUGH, reason="what no backend changes is tested in that of torch alone")
 B, T, I, H = 5, 6, 3, 4
 
 

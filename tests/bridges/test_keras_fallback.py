@@ -8,7 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bridges.keras_models import BACKEND, KINDS, B, I, T, a_call, assert_same, keras, results, some, twins
+from bridges.keras_models import (
+    BACKEND,
+    KINDS,
+    B,
+    I,
+    T,
+    a_call,
+    assert_same,
+    keras,
+    once,
+    results,
+    some,
+    twins,
+)
 from kernel_runs import kernels_run
 from processes import run_python
 
@@ -73,6 +86,7 @@ def test_wrong_arguments_are_refused_by_keras(kind: str) -> None:
         getattr(rnnfast.keras, kind)(3)(np.ones((2, 3), np.float32))
 
 
+@once
 def test_weights_need_no_keras() -> None:
     done = run_python(
         "import sys, rnnfast.keras\n"
@@ -82,12 +96,14 @@ def test_weights_need_no_keras() -> None:
     assert done.stdout == "True []\n", done.stderr
 
 
+@once
 def test_a_layer_without_keras_says_what_to_install() -> None:
     done = run_python("import sys; sys.modules['keras'] = None; from rnnfast.keras import LSTM")
     assert done.returncode == 1
     assert 'rnnfast.keras\'s layers need the package keras: pip install "rnnfast[keras]"' in done.stderr
 
 
+@once
 def test_a_layer_in_another_backend_says_which_there_are() -> None:
     environment = {**os.environ, "KERAS_BACKEND": "numpy"}
     done = run_python("import rnnfast.keras; rnnfast.keras.GRU", environment=environment)

@@ -19,6 +19,7 @@ from bridges.keras_models import (
     arrays_in,
     assert_same,
     keras,
+    once,
     results,
     some,
 )
@@ -76,6 +77,7 @@ def test_training_goes_as_with_keras(wrap: Any, kind: str) -> None:
     assert_close(fast.get_weights(), plain.get_weights(), 1e-4)
 
 
+@once
 def test_regularizers_and_constraints_act_on_the_weights() -> None:
     options = {
         "kernel_regularizer": keras.regularizers.L2(0.1),
@@ -93,6 +95,7 @@ def test_regularizers_and_constraints_act_on_the_weights() -> None:
     assert norms.max() <= 0.5001
 
 
+@once
 @pytest.mark.parametrize("merge_mode", some(["sum", "ave", "mul", None]))
 def test_bidirectional_merges_as_with_keras(merge_mode: str | None) -> None:
     options = {"return_sequences": True, "return_state": True, "dtype": "float32"}
@@ -111,7 +114,7 @@ def test_bidirectional_merges_as_with_keras(merge_mode: str | None) -> None:
     assert_close(arrays_in(got), arrays_in(both[0](x, mask=mask)))
 
 
-@pytest.mark.parametrize("steps", [5, None])
+@pytest.mark.parametrize("steps", some([None, 5]))
 def test_time_distributed_runs_the_layer_on_each_part(steps: int | None) -> None:
     """Of a batch of documents of sentences of steps, say."""
     model = keras.Sequential(
@@ -160,7 +163,7 @@ def test_the_mask_of_an_embedding_is_read() -> None:
     np.testing.assert_allclose(got, models[0].predict(tokens, verbose=0), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some(KINDS[::-1]))
 def test_files_hold_the_layer_and_its_options(kind: str, tmp_path: Path) -> None:
     model = a_model(rnnfast.keras, kind, go_backwards=True, dropout=0.1, zero_output_for_mask=True)
     model.save(tmp_path / "model.keras")
@@ -174,6 +177,7 @@ def test_files_hold_the_layer_and_its_options(kind: str, tmp_path: Path) -> None
         assert layer.get_config() == first.get_config()
 
 
+@once
 def test_weights_go_to_keras_and_come_back(tmp_path: Path) -> None:
     plain, fast = twin_models("GRU")
     names = [[re.sub(r"_\d+/", "/", weight.path) for weight in model.weights] for model in (plain, fast)]
@@ -198,6 +202,7 @@ def test_a_layer_is_one_of_keras_with_the_same_configuration(kind: str) -> None:
     assert keras.layers.deserialize(keras.layers.serialize(layer)).get_config() == layer.get_config()
 
 
+@once
 def test_a_model_is_cloned_with_its_layers() -> None:
     model = a_model(rnnfast.keras, "LSTM", wrap=layers.Bidirectional)
     clone = keras.models.clone_model(model)
@@ -207,6 +212,7 @@ def test_a_model_is_cloned_with_its_layers() -> None:
     np.testing.assert_array_equal(clone.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
+@once
 def test_layers_of_keras_are_swapped_by_cloning() -> None:
     def swapped(layer: Any) -> Any:
         fast = getattr(rnnfast.keras, type(layer).__name__, type(layer))
@@ -221,6 +227,7 @@ def test_layers_of_keras_are_swapped_by_cloning() -> None:
     np.testing.assert_allclose(y, plain.predict(x, verbose=0), rtol=0, atol=1e-6)
 
 
+@once
 def test_a_frozen_layer_learns_nothing() -> None:
     _, fast = twin_models("LSTM")
     fast.layers[1].trainable = False

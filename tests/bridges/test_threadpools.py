@@ -197,11 +197,15 @@ def test_rnnfast_num_threads_comes_before_omp_num_threads() -> None:
     assert threads_of(OMP_NUM_THREADS="1", RNNFAST_NUM_THREADS="3") == 3
 
 
-@pytest.mark.parametrize("given", ["0", "257", "-1", "many", "1.0", pytest.param("9" * 5000, id="5000 digits")])
+@pytest.mark.parametrize(
+    "given", ["0", "257", "-1", "many", "1.0", pytest.param("9" * 5000, id="5000 digits")]
+)
 def test_rnnfast_num_threads_out_of_range_is_refused_by_name(given: str) -> None:
     done = run_python("import rnnfast", environment=without_limits(RNNFAST_NUM_THREADS=given))
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("ValueError: RNNFAST_NUM_THREADS: expected a number of threads from 1 to 256, got ")
+    assert last.startswith(
+        "ValueError: RNNFAST_NUM_THREADS: expected a number of threads from 1 to 256, got "
+    )
     assert len(last) < 200
 
 

@@ -2,14 +2,15 @@
 
 import keras
 
-if keras.backend.backend() == "torch":
-    from rnnfast.keras import on_torch as backend
-elif keras.backend.backend() == "jax":
-    from rnnfast.keras import on_jax as backend  # type: ignore[no-redef]
+name = keras.backend.backend()
+if name == "jax":
+    from rnnfast.keras import on_jax as backend
+elif name == "torch" or not isinstance(name, str):  # no string where Sphinx makes pages without Keras
+    from rnnfast.keras import on_torch as backend  # type: ignore[no-redef]
 else:
     raise ImportError(
-        "rnnfast.keras: expected Keras's backend torch or jax for its layers, got "
-        f"{keras.backend.backend()!r}: set KERAS_BACKEND before Keras is imported"
+        f"rnnfast.keras: expected Keras's backend torch or jax for its layers, got {name!r}: "
+        "set KERAS_BACKEND before Keras is imported"
     )
 
 __all__ = ["backend"]

@@ -196,6 +196,17 @@ def test_integers_are_read_as_keras_reads_them(kind: str) -> None:
     np.testing.assert_allclose(got, arrays_in(plain(x))[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"unroll": True}, {"unroll": True, "go_backwards": True}])
+def test_masked_outputs_are_zero_on_request_unrolled_too(options: dict[str, Any]) -> None:
+    """Keras's own unrolled code in its JAX backend does not make them so."""
+    mask = a_mask("gaps")
+    layer = twins("GRU", return_sequences=True, zero_output_for_mask=True, **options)[1]
+    (y,) = arrays_in(layer(a_call("GRU", "float32")["x"], mask=keras.ops.convert_to_tensor(mask)))
+    kept = mask[:, ::-1] if layer.go_backwards else mask
+    assert not y[~kept].any()
+    assert y[kept].all()
+
+
 def test_the_shapes_are_known_before_a_call() -> None:
     layer = rnnfast.keras.LSTM(H, return_sequences=True, return_state=True)
     shapes = [one.shape for one in layer(keras.Input((None, I)))]

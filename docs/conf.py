@@ -30,6 +30,7 @@ autodoc_typehints = "none"  # the docstrings say types, with shapes
 autodoc_mock_imports = [
     "google",
     "jax",
+    "keras",
     "onnx",
     "rnnfast.jax.stack",  # whose import makes primitives of jax
     "safetensors",

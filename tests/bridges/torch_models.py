@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from kernel_runs import kernels_run  # noqa: E402
+
 import rnnfast.torch  # noqa: E402
-from rnnfast import _core, functional  # noqa: E402
+from rnnfast import functional  # noqa: E402
 
 torch.set_num_threads(1)  # what runs here is small, and waiting for a pool on busy cores is not
 
 LAYERS = ("RNN", "LSTM", "GRU")
 CELLS = ("RNNCell", "LSTMCell", "GRUCell")
 KINDS = LAYERS + CELLS
-
-
-@contextmanager
-def kernels_run(passes: int | None = None) -> Iterator[None]:
-    """Whatever is inside must run rnnfast's kernels; with `passes`, so often."""
-    before = _core.runs_so_far()
-    yield
-    ran = _core.runs_so_far() - before
-    assert ran == passes if passes is not None else ran, f"{ran} passes of rnnfast"
 
 
 def twins(kind: str, *args: Any, dtype: Any = None, **options: Any) -> tuple[Any, Any]:

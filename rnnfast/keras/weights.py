@@ -7,7 +7,6 @@ not imported: its layers give and take plain lists of arrays.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnfast import checks
+from rnnfast.keras.activations import NONLINEARITIES, activation_name, described_activation
 from rnnfast.recurrent import GRU, LSTM, RNN, Recurrent
 
 __all__ = ["from_layer", "get_weights", "load_weights"]
-
-_NONLINEARITIES = {"tanh": "tanh", "relu": "relu", "sigmoid": "sigmoid", "linear": "identity"}
 
 
 def load_weights(layer: Recurrent, weights: Sequence[ArrayLike]) -> None:
@@ -160,7 +158,7 @@ def from_layer(keras_layer: Any) -> Recurrent:
     }
     layer: Recurrent
     if kind == "SimpleRNN":
-        layer = RNN(*sizes, nonlinearity=_NONLINEARITIES[config["activation"]], **common)
+        layer = RNN(*sizes, nonlinearity=NONLINEARITIES[str(activation_name(inner.activation))], **common)
     elif kind == "LSTM":
         layer = LSTM(*sizes, **common)
     else:
@@ -178,25 +176,21 @@ def _described(keras_layer: Any, *, go_backwards: bool) -> tuple[str, dict[str, 
     if config["go_backwards"] != go_backwards:
         raise ValueError(f"keras_layer: expected go_backwards={go_backwards}, got {config['go_backwards']!r}")
     if kind == "SimpleRNN":
-        _check_activation(keras_layer, "activation", config, *_NONLINEARITIES)
+        _check_activation(keras_layer, "activation", *NONLINEARITIES)
     else:
-        _check_activation(keras_layer, "activation", config, "tanh")
-        _check_activation(keras_layer, "recurrent_activation", config, "sigmoid")
+        _check_activation(keras_layer, "activation", "tanh")
+        _check_activation(keras_layer, "recurrent_activation", "sigmoid")
     return kind, config
 
 
-def _check_activation(keras_layer: Any, name: str, config: dict[str, Any], *wanted: str) -> None:
+def _check_activation(keras_layer: Any, name: str, *wanted: str) -> None:
     """A ValueError unless an activation is Keras's own of one of these names."""
-    given, function = config[name], getattr(keras_layer, name)
-    # A user's function of the same name has the same configuration.
-    kind = function if inspect.isroutine(function) else type(function)
-    if kind.__module__.partition(".")[0] == "keras" and isinstance(given, str):
-        if given in wanted:
-            return
-        got = repr(given)
-    else:
-        got = f"the {'function' if kind is function else 'object'} {kind.__module__}.{kind.__qualname__}"
+    function = getattr(keras_layer, name)
+    found = activation_name(function)
+    if found in wanted:
+        return
     one_of = f"={wanted[0]!r}" if len(wanted) == 1 else f" to be one of {', '.join(map(repr, wanted))}"
+    got = described_activation(function) if found is None else repr(found)
     raise ValueError(f"keras_layer: expected {name}{one_of}, got {got}")
 
 

@@ -14,7 +14,7 @@ from rnnfast.recurrent import Recurrent
 
 __all__ = ["Named", "named", "text_of"]
 
-_FLOATS = ("dropout", "cell_clip", "forget_bias")
+_NUMBERS = ("dropout", "cell_clip", "forget_bias", "checkpoint")
 _WORDS = {"True": True, "False": False, "None": None}
 _KINDS = {"RNN": rnnfast.RNN, "LSTM": rnnfast.LSTM, "GRU": rnnfast.GRU}
 
@@ -43,12 +43,12 @@ class Named(NamedTuple):
 def text_of(kind: str, options: Mapping[str, Any]) -> str:
     """The text for a layer or a cell (``GRUCell``) with these options.
 
-    torch.compile traces this function. It takes floats for variables, and their ``hex()`` for constants.
+    torch.compile traces this function. It takes numbers for variables, and their ``hex()`` for constants.
     """
     words = []
     for name, value in options.items():
-        word = float(value).hex() if name in _FLOATS and value is not None else f"{value}"
-        words.append(name + "=" + word)
+        number = name in _NUMBERS and value is not None and not isinstance(value, bool)
+        words.append(name + "=" + (float(value).hex() if number else f"{value}"))
     return kind + "(" + ", ".join(words) + ")"
 
 
@@ -75,6 +75,7 @@ def _option(word: str) -> tuple[str, Any]:
     name, _, value = word.partition("=")
     if value in _WORDS:
         return name, _WORDS[value]
-    if name in _FLOATS:
-        return name, float.fromhex(value)
+    if name in _NUMBERS:
+        number = float.fromhex(value)
+        return name, int(number) if name == "checkpoint" else number
     return name, int(value) if value.isdecimal() else value

@@ -171,8 +171,9 @@ def test_a_state_lengths_resets_and_recomputation(kind):
         "checkpoint": 2,
     }
     hx = tuple(state) if kind == "LSTM" else state[0]
-    got = everything(Wrapped(fast), x, hx, **keywords)
-    assert_same(got, everything(fast, x, hx, **keywords), 0.0)
+    for dynamic in (False, True):
+        got = everything(Wrapped(fast, dynamic=dynamic), x, hx, **keywords)
+        assert_same(got, everything(fast, x, hx, **keywords), 0.0)
     with pytest.raises(ValueError, match="lengths"):
         compiled(fast)(x, hx, lengths=torch.tensor([5, 0, 6]))
 

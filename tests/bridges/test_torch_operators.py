@@ -56,7 +56,7 @@ def test_opcheck(kind, options, ragged, started):
     gradients = [torch.randn_like(result) for result in compress(results, some)]
     wanted = [True] * (1 + len(given[1]) + len(given[2]))
     wanted[-1] = False
-    with torch.set_grad_enabled(len(options) == 1 and "dropout" not in options):  # others are slow to trace
+    with torch.set_grad_enabled(kind == "GRUCell"):  # second derivatives of others are slow to trace
         torch.library.opcheck(torch.ops.rnnfast.backward.default, (gradients, *given, some, wanted))
 
 
@@ -70,6 +70,7 @@ def test_an_unknown_layer_is_refused(text):
 
 def test_a_text_keeps_every_bit_of_a_float():
     options = {"input_size": 3, "hidden_size": 4, "dropout": 0.1, "cell_clip": 1 / 3}
-    name = named(text_of("LSTM", options | {"num_layers": 2, "matmul_precision": "bfloat16"}))
+    others = {"num_layers": 2, "matmul_precision": "bfloat16", "checkpoint": 3}
+    name = named(text_of("LSTM", options | others))
     assert (name.layer.dropout, name.layer.cell_clip, name.layer.num_layers) == (0.1, 1 / 3, 2)
-    assert (name.step, name.precision, name.checkpoint) == (False, "bfloat16", None)
+    assert (name.step, name.precision, name.checkpoint) == (False, "bfloat16", 3)

@@ -19,6 +19,8 @@ PRIVATE_IMPORTS = {
 }
 PRIVATE_ATTRIBUTES = {
     # torch.compile reads these marks on any function.
+    ("rnnfast.torch.autocast", "_dynamo_marked_constant"),
+    ("rnnfast.torch.fallback", "_dynamo_marked_constant"),
     ("rnnfast.torch.fallback", "_torchdynamo_disable"),
     ("rnnfast.torch.fallback", "_torchdynamo_disable_msg"),
 }

@@ -7,13 +7,17 @@ States and sums are float32 inside, and the results are rounded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 
-from rnnfast.torch.autograd import Call, run
+__all__ = ["CAST", "Run", "carried", "entered", "in_onednn", "run_as"]
 
-__all__ = ["CAST", "carried", "entered", "in_onednn", "run_as"]
+# A function of x, the parts of the state (None: zero) and the weights: the results of a layer.
+Run: TypeAlias = Callable[
+    [torch.Tensor, Sequence["torch.Tensor | None"], Sequence[torch.Tensor]], Sequence[torch.Tensor]
+]
 
 # The dtypes that autocast casts; it leaves float64 as it is.
 CAST = (torch.float32, torch.bfloat16, torch.float16)
@@ -28,21 +32,21 @@ def entered(weights: Sequence[torch.Tensor]) -> tuple[torch.dtype | None, Sequen
 
 def run_as(
     dtypes: Sequence[torch.dtype] | None,
-    call: Call,
+    run: Run,
     x: torch.Tensor,
     parts: Sequence[torch.Tensor | None],
     weights: Sequence[torch.Tensor],
-) -> tuple[torch.Tensor, ...]:
+) -> Sequence[torch.Tensor]:
     """`run` with a final state of these dtypes, and y of h's, from x and a state of dtypes in `CAST`.
 
     None casts nothing.
     """
     if dtypes is None:
-        return run(call, x, parts, weights)
+        return run(x, parts, weights)
     parts = [None if part is None else part.float() for part in parts]
-    results = run(call, x.float(), parts, weights)
-    dtypes = dtypes if call.step else (dtypes[0], *dtypes)  # a cell has no y
-    return tuple([result.to(dtype) for result, dtype in zip(results, dtypes, strict=True)])
+    results = run(x.float(), parts, weights)
+    dtypes = dtypes if len(results) == len(dtypes) else (dtypes[0], *dtypes)  # a cell has no y
+    return [result.to(dtype) for result, dtype in zip(results, dtypes, strict=True)]
 
 
 def carried(lower: torch.dtype, x: torch.Tensor, parts: Sequence[torch.Tensor | None]) -> torch.dtype:
@@ -53,8 +57,15 @@ def carried(lower: torch.dtype, x: torch.Tensor, parts: Sequence[torch.Tensor | 
 
 def in_onednn(x: torch.Tensor) -> bool:
     """Whether oneDNN would run torch's LSTM; its results all have autocast's dtype."""
-    if not (torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled() and x.numel()):
+    return x.numel() > 0 and _onednn_takes(x.dtype, torch.is_grad_enabled())
+
+
+def _onednn_takes(dtype: torch.dtype, grad: bool) -> bool:
+    if not (torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()):
         return False
-    if x.dtype is torch.float16:
-        return not torch.is_grad_enabled() and torch.ops.mkldnn._is_mkldnn_fp16_supported()
-    return x.dtype is torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if dtype is torch.float16:
+        return not grad and torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return dtype is torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+_onednn_takes._dynamo_marked_constant = True  # type: ignore[attr-defined]  # to torch.compile

@@ -1,86 +1,27 @@
-"""A call of an rnnfast layer as one node of torch's graph, whatever form its sequences come in."""
+"""A call of an rnnfast layer as one node of torch's graph, with a tape: what eager mode runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 
+from rnnfast.torch.call import Call
+from rnnfast.torch.derivatives import differentiable, present, spread
 from rnnfast.torch.fallback import untraced
-from rnnfast.torch.memory import Places, View, array_of
+from rnnfast.torch.memory import Places
+from rnnfast.torch.operators import arguments_of
+from rnnfast.torch.transforms import backward
+from rnnfast.torch.vectorized import batched_backward
+from rnnfast.torch.vectorized import is_batched as is_old_batched
 
-__all__ = ["Call", "Pass", "run", "wants_gradient"]
+__all__ = ["Pass", "run", "wants_gradient"]
 
-# Whether a tensor is several in torch.func.vmap's eyes, or in those of what was before it.
+# Whether a tensor is several in torch.func.vmap's eyes.
 _is_batched = torch._C._functorch.is_batchedtensor
-_is_old_batched = torch._C._functorch.is_legacy_batchedtensor
 # Whether the graph stays after the backward pass that runs now; where torch does not say, it may.
 _retained = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
-
-
-class Call(NamedTuple):
-    """How a layer is called: all but the tensors.
-
-    Attributes
-    ----------
-    view : View
-        The layer, over the weights of this call.
-    keywords : dict
-        The layer's keywords lengths and reset.
-    training : dict
-        Further keywords of its forward, rng and checkpoint; without an rng nothing is dropped.
-    places : ndarray [T, B] of bool or None
-        Of packed sequences, whose data x is: the steps of the padded ones that x's rows are, in their order.
-    batch_first : bool
-        Whether the layer takes sequences so.
-    step : bool
-        x and the state are a cell's: they have no axes of time and of layers.
-    """
-
-    view: View
-    keywords: dict[str, Any]
-    training: dict[str, Any]
-    places: np.ndarray | None = None
-    batch_first: bool = False
-    step: bool = False
-
-    def enter(self, x: torch.Tensor) -> np.ndarray:
-        """x, or the gradient of a y, as the layer takes it."""
-        array = array_of(x)
-        if self.step:
-            return array[np.newaxis]
-        if self.places is None:
-            return array
-        padded = np.empty((*self.places.shape, array.shape[-1]), array.dtype)  # nobody reads the padding
-        padded[self.places] = array
-        return padded.swapaxes(0, 1) if self.batch_first else padded
-
-    def leave(self, array: np.ndarray) -> torch.Tensor:
-        """A y, or the gradient of an x, in the caller's form."""
-        if self.step:
-            array = array[0]
-        elif self.places is not None:
-            array = (array.swapaxes(0, 1) if self.batch_first else array)[self.places]
-        return torch.from_numpy(array)
-
-    def enter_state(self, parts: Sequence[torch.Tensor | None]) -> Any:
-        """A state, or its gradient, as the layer takes it."""
-        arrays = [None if part is None else array_of(part) for part in parts]
-        if self.step:
-            arrays = [None if array is None else array[np.newaxis] for array in arrays]
-        return tuple(arrays) if len(arrays) > 1 else arrays[0]
-
-    def leave_state(self, state: Any) -> list[torch.Tensor]:
-        """The parts of a state, or of its gradient, in the caller's form."""
-        parts = state if isinstance(state, tuple) else (state,)
-        return [torch.from_numpy(part[0] if self.step else part) for part in parts]
-
-    def results(self, y: np.ndarray, state: Any) -> tuple[torch.Tensor, ...]:
-        """What the layer gave: y, but for a cell, whose y is its h, and the parts of the final state."""
-        parts = self.leave_state(state)
-        return tuple(parts) if self.step else (self.leave(y), *parts)
 
 
 def wants_gradient(tensors: Iterable[torch.Tensor | None]) -> bool:
@@ -115,12 +56,7 @@ def run(
     """
     if wants_gradient((x, *parts, *weights)):
         return Pass.apply(call, len(parts), x, *parts, *weights)
-    layer = call.view.layer
-    if "rng" in call.training:
-        y, state, _ = layer.record(call.enter(x), call.enter_state(parts), **call.keywords, **call.training)
-    else:
-        y, state = layer(call.enter(x), call.enter_state(parts), **call.keywords)
-    return call.results(y, state)
+    return call.evaluate(x, parts)
 
 
 class Pass(torch.autograd.Function):
@@ -135,17 +71,10 @@ class Pass(torch.autograd.Function):
         ctx: Any, call: Call, count: int, x: torch.Tensor, *further: torch.Tensor | None
     ) -> tuple[torch.Tensor, ...]:
         """`further` are the parts of the initial state, `count` of them, and the weights."""
-        y, state, ctx.tape = call.view.layer.record(
-            call.enter(x),
-            call.enter_state(further[:count]),
-            **call.keywords,
-            training="rng" in call.training,
-            **call.training,
-        )
-        results = call.results(y, state)
+        results, ctx.tape = call.record(x, further[:count])
         shared = (x,) if call.step or call.places is not None else (x, results[0])  # else y is a copy
-        ctx.call, ctx.places = call, Places(*shared)
-        ctx.save_for_backward(*shared, *further)
+        ctx.call, ctx.count, ctx.places = call, count, Places(*shared)
+        ctx.save_for_backward(*further, *shared)
         ctx.set_materialize_grads(False)
         return results
 
@@ -154,60 +83,47 @@ class Pass(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """The gradients of `forward`'s arguments, None for those that want none."""
         saved = ctx.saved_tensors  # torch refuses here what is not valid any more
+        further = len(ctx.needs_input_grad) - 3
+        inputs = saved[further], *saved[:further]
         for gradient in gradients:
-            if gradient is not None and (_is_batched(gradient) or _is_old_batched(gradient)):
-                raise RuntimeError(
-                    "rnnfast.torch: expected one gradient for each output, got a batch of them "
-                    "(is_grads_batched, jacobian's vectorize, vmap); torch.nn's module takes it "
-                    "(rnnfast.torch.restore)"
-                )
+            if gradient is not None and (_is_batched(gradient) or is_old_batched(gradient)):
+                return None, None, *_of_batch(ctx, inputs, gradients)
         with torch.no_grad():
             results = _played(ctx, gradients)
         if torch.is_grad_enabled():
-            results = _undifferentiable(results, (*saved, *gradients))
+            results = differentiable(results, ctx.call, inputs, ctx.count, gradients)
         return None, None, *results
 
 
-def _undifferentiable(
-    results: Sequence[torch.Tensor | None], sources: Sequence[torch.Tensor | None]
+def _of_batch(
+    ctx: Any, inputs: Sequence[torch.Tensor | None], gradients: Sequence[torch.Tensor | None]
 ) -> list[torch.Tensor | None]:
-    """Gradients that refuse to be differentiated by what they were made of.
-
-    torch's `once_differentiable` refuses only where the gradients that come in want one of their own, and on
-    no path to the inputs. Elsewhere a second derivative would count as zero.
-    """
-    present = [result for result in results if result is not None]
-    sources = [source for source in sources if source is not None and source.requires_grad]
-    message = (
-        "rnnfast.torch: expected first derivatives only, got a derivative of a gradient through this module; "
-        "torch.nn's module has them (rnnfast.torch.restore)"
-    )
-    refuse = torch._C._functions.DelayedError(message, len(present) + len(sources))
-    refusing = iter(refuse(*present, *sources))
-    return [None if result is None else next(refusing) for result in results]
+    """The gradients of inputs for a batch of gradients of results, by the operator's rule for batches."""
+    call, needed = ctx.call, ctx.needs_input_grad[2:]
+    if call.places is not None:
+        raise RuntimeError(
+            "rnnfast.torch: expected one gradient for each output of packed sequences, got a batch of them "
+            "(is_grads_batched, jacobian's vectorize, vmap); give padded sequences with lengths=, or take "
+            "torch.nn's module (rnnfast.torch.restore)"
+        )
+    x, parts, weights = inputs[0], inputs[1 : 1 + ctx.count], inputs[1 + ctx.count :]
+    wanted = [want for want, tensor in zip(needed, inputs, strict=True) if tensor is not None]
+    some = [gradient for gradient in gradients if gradient is not None]
+    arguments = some, *arguments_of(call, x, parts, weights), present(gradients), wanted
+    if any(map(is_old_batched, some)):
+        return spread(batched_backward(backward, *arguments), needed)
+    return spread(backward(*arguments), needed)
 
 
 def _played(ctx: Any, gradients: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
     """The gradients of x, the parts of the state and the weights of a `Pass`, None for those not wanted."""
-    call, needed = ctx.call, ctx.needs_input_grad[2:]
-    if not (ctx.places.hold() and call.view.places.hold()):
+    if not (ctx.places.hold() and ctx.call.view.places.hold()):
         raise RuntimeError(
             "rnnfast.torch: expected x, y and the weights where forward had them, got one that was moved "
             "in memory since (by a resize, share_memory_, or a queue between processes)"
         )
-    dy, dstate = (None, gradients) if call.step else (gradients[0], gradients[1:])
-    grads: dict[str, np.ndarray] = {}
     retain = _retained()
-    dx, dinitial = call.view.layer.backward(
-        ctx.tape,
-        None if dy is None else call.enter(dy),
-        call.enter_state(dstate),
-        input_grad=needed[0],
-        retain=retain,
-        grads=grads,
-    )
+    results = ctx.call.play(ctx.tape, gradients, ctx.needs_input_grad[2:], retain=retain)
     if not retain:
         ctx.places = None  # lets go of x and y
-    results = [None if dx is None else call.leave(dx), *call.leave_state(dinitial)]
-    results += [torch.from_numpy(gradient) for gradient in grads.values()]
-    return [result if wanted else None for result, wanted in zip(results, needed, strict=True)]
+    return results

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 
 from rnnfast.recurrent import Recurrent
-from rnnfast.torch import autocast
+from rnnfast.torch import autocast, dynamo, operators, transforms
+from rnnfast.torch.autocast import Run
 from rnnfast.torch.fallback import (
     obstacle,
     refuse_beyond,
@@ -17,6 +18,7 @@ from rnnfast.torch.fallback import (
     warn_of_quantization,
 )
 from rnnfast.torch.memory import View
+from rnnfast.torch.naming import text_of
 from rnnfast.torch.precision import check_precision, precision_under, refuse_gradient, unfit_dtype
 
 __all__ = ["Accelerated", "LstmOptions", "RnnOptions", "forget_options", "misfit_of", "options_beyond_torch"]
@@ -200,13 +202,15 @@ class Accelerated(torch.nn.Module):
         cast: Sequence[torch.dtype],
         misfit: Callable[[], str | None],
         keywords: dict[str, Any],
+        graph: bool,
     ) -> bool:
         """Whether torch's own forward is to run, or to say what is wrong with its arguments.
 
         The caller casts floats of the dtypes `cast`. `misfit` says what is wrong with plain tensors.
         A TypeError or ValueError where torch should run, but would not know options or `keywords`.
+        A graph is traced only where there is no obstacle.
         """
-        what = obstacle(tensors, cast)
+        what = None if graph else obstacle(tensors, cast)
         if what is not None:
             refuse_beyond(self._beyond_torch_in(keywords), what.reason)
             warn_of(what)
@@ -216,6 +220,29 @@ class Accelerated(torch.nn.Module):
             raise ValueError(wrong)
         return wrong is not None
 
+    def _operation(
+        self,
+        kind: str,
+        options: dict[str, Any],
+        lengths: Any,
+        reset: Any,
+        seed: torch.Tensor | None,
+        graph: bool,
+    ) -> Run:
+        """The operator of this layer with these options, as a function of x, the state and the weights."""
+        text = text_of(kind, self._options() | options)
+        lengths = None if lengths is None else torch.as_tensor(lengths)
+        reset = None if reset is None else torch.as_tensor(reset)
+
+        def run(
+            x: torch.Tensor, parts: Sequence[torch.Tensor | None], weights: Sequence[torch.Tensor]
+        ) -> Sequence[torch.Tensor]:
+            state = [part for part in parts if part is not None]
+            forward = operators.forward if graph else transforms.forward
+            return forward(x, state, list(weights), lengths, reset, seed, text)
+
+        return run
+
     def _beyond_torch_in(self, keywords: dict[str, Any]) -> list[str]:
         """The options and, of these keywords of a call, the given ones, that torch's code does not know."""
         precision = [] if self.matmul_precision == "float32" else ["matmul_precision"]
@@ -223,8 +250,8 @@ class Accelerated(torch.nn.Module):
         return [*self.beyond_torch(), *precision, *given]
 
     def _refuse_export(self, **keywords: Any) -> None:
-        """A TypeError where torch.export would drop an option or one of these keywords of a call."""
-        refuse_beyond(self._beyond_torch_in(keywords), "torch.export")
+        """A TypeError where torch.onnx.export would drop an option or one of these keywords of a call."""
+        refuse_beyond(self._beyond_torch_in(keywords), "torch.onnx.export")
 
     def __prepare_scriptable__(self) -> Any:
         """What torch.jit.script asks of each module before it compiles a model."""
@@ -245,6 +272,9 @@ class Accelerated(torch.nn.Module):
         if self.matmul_precision != "float32":
             own.append(f", matmul_precision={self.matmul_precision!r}")
         return super().extra_repr() + "".join(own)
+
+
+dynamo.show(Accelerated)
 
 
 def misfit_of(

@@ -13,9 +13,17 @@ import rnnfast
 from rnnfast import _core
 from rnnfast.checks import checked_reset
 from rnnfast.torch import autocast
-from rnnfast.torch.autograd import Call
+from rnnfast.torch.autograd import run
 from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of, options_beyond_torch
-from rnnfast.torch.fallback import node_of, proxies_in, untraced
+from rnnfast.torch.call import Call
+from rnnfast.torch.fallback import (
+    fits_a_graph,
+    in_onnx_export,
+    in_transform,
+    node_of,
+    proxies_in,
+    untraced,
+)
 
 __all__ = ["Cells", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -51,29 +59,40 @@ class Cells(Accelerated):
         RuntimeError, ValueError
             torch's own, if input or hx is wrong.
         """
-        if torch.compiler.is_exporting():
-            self._refuse_export(reset=reset)
-            return super().forward(input, hx)
-        proxies = proxies_in(input, hx, reset)
-        if proxies:
-            return node_of(self, proxies, input, hx, reset=reset)
+        if torch.compiler.is_compiling():
+            if in_onnx_export():
+                self._refuse_export(reset=reset)
+                return super().forward(input, hx)
+            if fits_a_graph(input, hx, self._weights()):
+                return self._run(input, hx, reset, True)
+        else:
+            proxies = proxies_in(input, hx, reset)
+            if proxies:
+                return node_of(self, proxies, input, hx, reset=reset)
         return self._forward(input, hx, reset)
 
     @untraced
     def _forward(self, input: torch.Tensor, hx: Any, reset: Any) -> Any:
+        return self._run(input, hx, reset, False)
+
+    def _run(self, input: torch.Tensor, hx: Any, reset: Any, graph: bool) -> Any:
+        """`forward`, as an operator where a graph is traced."""
         parts = self._state_parts(hx)
         lower, weights = autocast.entered(self._weights())
         cast = () if lower is None else autocast.CAST
         misfit = partial(self._misfit, input, parts, (weights[0].dtype, *cast))
-        if self._left_to_torch((input, *parts, *weights), cast, misfit, {"reset": reset}):
+        if self._left_to_torch((input, *parts, *weights), cast, misfit, {"reset": reset}, graph):
             return super().forward(input, hx)
         precision = self._precision_of(lower, (input, *parts, *weights))
-        reset = checked_reset(reset, tuple(input.shape[:-1]))
-        keywords = {} if reset is None else {"reset": reset[np.newaxis]}
-        view = self._layer_over(weights, precision)
         dtypes = self._dtypes_under(lower, input, parts, False)
-        call = Call(view, keywords, {}, step=True)
-        return self._state_of(autocast.run_as(dtypes, call, input, parts, weights))
+        if graph or in_transform():
+            options = {"matmul_precision": precision}
+            operation = self._operation(f"{self._kind.__name__}Cell", options, None, reset, None, graph)
+        else:
+            reset = checked_reset(reset, tuple(input.shape[:-1]))
+            keywords = {} if reset is None else {"reset": reset[np.newaxis]}
+            operation = partial(run, Call(self._layer_over(weights, precision), keywords, {}, step=True))
+        return self._state_of(autocast.run_as(dtypes, operation, input, parts, weights))
 
     def _misfit(self, x: torch.Tensor, parts: Any, dtypes: Sequence[torch.dtype]) -> str | None:
         """What is wrong with x and the parts of the state."""

@@ -15,8 +15,12 @@ from torch.fx import Proxy
 __all__ = [
     "FallbackWarning",
     "Obstacle",
+    "fits_a_graph",
+    "in_onnx_export",
+    "in_transform",
     "node_of",
     "obstacle",
+    "packed_in_transform",
     "proxies_in",
     "refuse_beyond",
     "unscriptable",
@@ -67,8 +71,6 @@ def obstacle(tensors: Iterable[torch.Tensor | None], also: Collection[torch.dtyp
 
 def _obstacle_around() -> Obstacle | None:
     """A transform or mode of torch that needs torch's own operations."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return Obstacle("a transform of torch.func", f"call the module outside of it, or {_RESTORE}")
     if torch._C._len_torch_dispatch_stack():
         return Obstacle("a torch dispatch mode", f"call the module outside of it, or {_RESTORE}")
     if torch.jit.is_tracing():
@@ -92,6 +94,45 @@ def _obstacle_in(tensor: torch.Tensor, also: Collection[torch.dtype]) -> Obstacl
     if tensor.layout is not torch.strided:
         return Obstacle(f"a tensor of layout {tensor.layout}", f"call to_dense() on it, or {_RESTORE}")
     return None
+
+
+def in_transform() -> bool:
+    """Whether a transform of torch.func looks at what is called."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def packed_in_transform() -> TypeError:
+    """The error for packed sequences, of which the operators know nothing."""
+    return TypeError(
+        "input: expected padded sequences, with the keyword lengths, inside of a transform of torch.func; "
+        f"got a PackedSequence; or {_RESTORE}"
+    )
+
+
+def in_onnx_export() -> bool:
+    """Whether torch.onnx's exporter traces, which knows torch's own modules alone."""
+    return "torch.onnx" in sys.modules and torch.onnx.is_in_onnx_export()
+
+
+# torch.compile takes what it returns for a constant; torch's own function is False wherever it traces.
+in_onnx_export._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def fits_a_graph(x: Any, hx: Any, weights: Iterable[torch.Tensor]) -> bool:
+    """Whether an operator can run a call of these arguments that a graph is made of.
+
+    Otherwise torch.compile ends its graph before the call.
+    """
+    if in_transform():
+        return False
+    parts = hx if isinstance(hx, (tuple, list)) else () if hx is None else (hx,)
+    floats = (*_FLOATS, torch.bfloat16, torch.float16) if torch.is_autocast_enabled("cpu") else _FLOATS
+    for tensor in (x, *parts, *weights):
+        if not isinstance(tensor, torch.Tensor):
+            return False
+        if tensor.device.type != "cpu" or tensor.layout is not torch.strided or tensor.dtype not in floats:
+            return False
+    return True
 
 
 def warn_of(what: Obstacle) -> None:
@@ -159,8 +200,8 @@ def untraced(function: _Function) -> _Function:
     # What torch.compile(fullgraph=True) says.
     outside._torchdynamo_disable = True
     outside._torchdynamo_disable_msg = (
-        "rnnfast's kernels are no operators of torch, so a graph cannot hold them; "
-        f"compile without fullgraph=True, or {_RESTORE}"
+        "rnnfast's operators in a graph take padded sequences (with lengths=) of float32 or float64 on the "
+        f"CPU, outside of torch.func's transforms; give these, compile without fullgraph=True, or {_RESTORE}"
     )
 
     @wraps(function)

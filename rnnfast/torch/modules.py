@@ -13,9 +13,20 @@ from torch.nn.utils.rnn import PackedSequence
 import rnnfast
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch import autocast
-from rnnfast.torch.autograd import Call
+from rnnfast.torch.autocast import Run
+from rnnfast.torch.autograd import run
 from rnnfast.torch.base import Accelerated, LstmOptions, RnnOptions, misfit_of, options_beyond_torch
-from rnnfast.torch.fallback import node_of, proxies_in, untraced
+from rnnfast.torch.call import Call
+from rnnfast.torch.fallback import (
+    fits_a_graph,
+    in_onnx_export,
+    in_transform,
+    node_of,
+    packed_in_transform,
+    proxies_in,
+    untraced,
+)
+from rnnfast.torch.memory import View
 from rnnfast.torch.precision import refuse_dropout
 
 __all__ = ["GRU", "LSTM", "MODES", "RNN", "Layers"]
@@ -76,45 +87,78 @@ class Layers(Accelerated):
         RuntimeError, ValueError
             torch's own, if input or hx is wrong.
         """
-        if torch.compiler.is_exporting():
-            self._refuse_export(lengths=lengths, reset=reset, checkpoint=checkpoint)
-            return super().forward(input, hx)
-        proxies = proxies_in(input, hx, lengths, reset)
-        if proxies:
-            return node_of(self, proxies, input, hx, lengths=lengths, reset=reset, checkpoint=checkpoint)
+        if torch.compiler.is_compiling():
+            if in_onnx_export():
+                self._refuse_export(lengths=lengths, reset=reset, checkpoint=checkpoint)
+                return super().forward(input, hx)
+            if fits_a_graph(input, hx, self._weights()):
+                return self._run(input, hx, lengths, reset, checkpoint, True)
+        else:
+            proxies = proxies_in(input, hx, lengths, reset)
+            if proxies:
+                keywords = {"lengths": lengths, "reset": reset, "checkpoint": checkpoint}
+                return node_of(self, proxies, input, hx, **keywords)
         return self._forward(input, hx, lengths, reset, checkpoint)
 
     @untraced
     def _forward(self, input: Any, hx: Any, lengths: Any, reset: Any, checkpoint: Any) -> tuple[Any, Any]:
+        return self._run(input, hx, lengths, reset, checkpoint, False)
+
+    def _run(
+        self, input: Any, hx: Any, lengths: Any, reset: Any, checkpoint: Any, graph: bool
+    ) -> tuple[Any, Any]:
+        """`forward`, as an operator where a graph is traced."""
         x, sizes, order, back = input if isinstance(input, PackedSequence) else (input, None, None, None)
         parts = self._state_parts(hx)
-        keywords = {"lengths": lengths, "reset": reset}
-        training = {} if checkpoint is None else {"checkpoint": checkpoint}
+        keywords = {"lengths": lengths, "reset": reset, "checkpoint": checkpoint}
         lower, weights = autocast.entered(self._weights())
         cast = () if lower is None else autocast.CAST
         misfit = partial(self._misfit, x, parts, (weights[0].dtype, *cast), sizes)
-        if self._left_to_torch((x, *parts, *weights), cast, misfit, keywords | training):
+        if self._left_to_torch((x, *parts, *weights), cast, misfit, keywords, graph):
             return super().forward(input, hx)
         precision = self._precision_of(lower, (x, *parts, *weights))
-        dropped = self.training and self.dropout and self.num_layers > 1
-        if dropped:
+        seed = None
+        if self.training and self.dropout and self.num_layers > 1:
             refuse_dropout(precision)
+            seed = x.new_empty((), dtype=torch.int64)
+            seed = torch.ops.aten.random(seed) if graph else seed.random_()
         dtypes = self._dtypes_under(lower, x, parts, sizes is not None)
-        view = self._layer_over(weights, precision)
+        if graph or in_transform():
+            if sizes is not None:
+                raise packed_in_transform()
+            operation = self._operation_of(precision, lengths, reset, checkpoint, seed, graph)
+        else:
+            view = self._layer_over(weights, precision)
+            operation = partial(run, self._call(view, sizes, lengths, reset, checkpoint, seed))
+        y, *final = autocast.run_as(dtypes, operation, x, _in_order(parts, order), weights)
+        if sizes is None:
+            return y, self._state_of(final)
+        return PackedSequence(y, sizes, order, back), self._state_of(_in_order(final, back))
+
+    def _operation_of(
+        self, precision: str, lengths: Any, reset: Any, checkpoint: Any, seed: Any, graph: bool
+    ) -> Run:
+        options = {"batch_first": self.batch_first, "dropout": self.dropout, "matmul_precision": precision}
+        if checkpoint is not None:
+            options["checkpoint"] = checkpoint
+        return self._operation(self._kind.__name__, options, lengths, reset, seed, graph)
+
+    def _call(
+        self, view: View, sizes: torch.Tensor | None, lengths: Any, reset: Any, checkpoint: Any, seed: Any
+    ) -> Call:
+        """The call of a view, of packed sequences if they have batch sizes."""
         if view.layer.dropout != self.dropout or view.layer.batch_first != self.batch_first:
             view.layer.dropout, view.layer.batch_first = self.dropout, self.batch_first
-        if dropped:
-            training["rng"] = int(torch.empty((), dtype=torch.int64, device="cpu").random_())
+        training = {} if checkpoint is None else {"checkpoint": checkpoint}
+        if seed is not None:
+            training["rng"] = int(seed)
         if sizes is None:
-            y, *final = autocast.run_as(dtypes, Call(view, keywords, training), x, parts, weights)
-            return y, self._state_of(final)
+            return Call(view, {"lengths": lengths, "reset": reset}, training)
         if lengths is not None:
             raise ValueError("lengths: expected None, as packed sequences have theirs")
         places = sizes.numpy()[:, np.newaxis] > np.arange(int(sizes[0]))
         keywords = {"lengths": places.sum(axis=0), "reset": self._padded_reset(reset, places)}
-        call = Call(view, keywords, training, places, self.batch_first)
-        y, *final = autocast.run_as(dtypes, call, x, _in_order(parts, order), weights)
-        return PackedSequence(y, sizes, order, back), self._state_of(_in_order(final, back))
+        return Call(view, keywords, training, places, self.batch_first)
 
     def _misfit(
         self,

@@ -177,26 +177,6 @@ def test_weights_whose_memory_moved_are_refused(kind):
         sum(tensor.sum() for tensor in tensors_in(module(x, hx))).backward()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_double_backward_is_a_clear_error(kind):
-    _, module = twins(kind, 3, 5)
-    x, hx = input_and_state(kind)
-    refused = pytest.raises(RuntimeError, match="first derivatives only")
-    # with a gradient that comes in and wants one itself, and (of sum) with one that does not
-    for into in (torch.sin, lambda tensor: tensor):
-        (dx,) = torch.autograd.grad(
-            sum(into(t).sum() for t in tensors_in(module(x, hx))), x, create_graph=True
-        )
-        with refused:
-            dx.sum().backward()
-    loss = tensors_in(module(x, hx))[0].sum()
-    (dx,) = torch.autograd.grad(loss, x, create_graph=True)
-    with refused:
-        (loss + dx.square().sum()).backward()
-    with refused:
-        torch.autograd.functional.hessian(lambda t: tensors_in(module(t, hx))[0].sum(), x)
-
-
 @pytest.mark.filterwarnings("ignore:Using backward")
 @pytest.mark.parametrize("kind", KINDS)
 def test_create_graph_with_first_derivatives_alone(kind):
@@ -211,20 +191,6 @@ def test_create_graph_with_first_derivatives_alone(kind):
         module.zero_grad()
         x.grad = None
     assert_same(grads[1], grads[0], 1e-12)
-
-
-@pytest.mark.parametrize("kind", ["GRU", "GRUCell"])
-def test_a_batch_of_gradients_is_a_clear_error(kind):
-    _, module = twins(kind, 3, 5)
-    x, hx = input_and_state(kind)
-    y = tensors_in(module(x, hx))[0]
-    batch = torch.ones(3, *y.shape, dtype=y.dtype)
-    with pytest.raises(RuntimeError, match="is_grads_batched"):
-        torch.autograd.grad(y, x, batch, is_grads_batched=True, retain_graph=True)
-    with pytest.raises(RuntimeError, match="is_grads_batched"):
-        torch.func.vmap(lambda dy: torch.autograd.grad(y, x, dy, retain_graph=True)[0])(batch)
-    with pytest.raises(RuntimeError, match="is_grads_batched"):
-        torch.autograd.functional.jacobian(lambda t: tensors_in(module(t, hx))[0], x, vectorize=True)
 
 
 @pytest.mark.parametrize("kind", LAYERS)

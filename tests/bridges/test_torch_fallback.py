@@ -9,7 +9,6 @@ import pytest
 torch = pytest.importorskip("torch")
 from bridges.torch_models import (  # noqa: E402
     an_input,
-    tensors_in,
     twins,
 )
 
@@ -25,14 +24,6 @@ def in_bfloat16(module, x):
 
 def on_meta(module, x):
     module.to("meta")(x.to("meta"))
-
-
-def in_vmap(module, x):
-    torch.func.vmap(lambda x: module(x))(torch.stack([x, x]))
-
-
-def in_func_grad(module, x):
-    torch.func.grad(lambda x: sum(t.sum() for t in tensors_in(module(x))))(x)
 
 
 def in_forward_mode(module, x):
@@ -60,8 +51,6 @@ def in_a_dispatch_mode(module, x):
     [
         (in_bfloat16, "bfloat16"),
         (on_meta, "meta"),
-        (in_vmap, "torch.func"),
-        (in_func_grad, "torch.func"),
         (in_forward_mode, "forward-mode"),
         (as_a_subclass, "a Own"),
         (in_a_dispatch_mode, "dispatch mode"),
@@ -69,8 +58,6 @@ def in_a_dispatch_mode(module, x):
 )
 @pytest.mark.parametrize("kind", ["GRU", "GRUCell"])
 def test_torchs_own_code_runs_with_one_warning(kind, way, reason, monkeypatch):
-    if (kind, way) == ("GRU", in_vmap):
-        pytest.skip("torch.nn.GRU has no batching rule")
     _, module = twins(kind, 3, 4)
     x = an_input(kind)
     module(x)

@@ -254,10 +254,6 @@ def on_meta(module, x):
     copy.deepcopy(module).to("meta")(x.to("meta"))
 
 
-def in_func_grad(module, x):
-    torch.func.grad(lambda x: sum(t.sum() for t in tensors_in(module(x))))(x)
-
-
 def in_a_dispatch_mode(module, x):
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -269,15 +265,11 @@ def traced(module, x):
     torch.jit.trace(module, (x,))
 
 
-def exported(module, x):
-    torch.export.export(module, (x,), strict=False)
-
-
 @pytest.mark.filterwarnings("ignore::rnnfast.torch.FallbackWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     "way",
-    [in_bfloat16, on_meta, in_func_grad, in_a_dispatch_mode, traced, exported],
+    [in_bfloat16, on_meta, in_a_dispatch_mode, traced],
     ids=lambda f: f.__name__,
 )
 @pytest.mark.parametrize("kind", ["LSTM", "GRUCell"])

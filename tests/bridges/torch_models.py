@@ -35,6 +35,21 @@ def an_input(kind: str, dtype: Any = None, *, T: int = 4, B: int = 2, I: int = 3
     return torch.randn(*steps, B, I, dtype=dtype or torch.float64)
 
 
+def state_of(module: Any, B: int) -> list[Any]:
+    """The parts of a random state of a module, of its weights' dtype."""
+    H, P, lead = module.hidden_size, getattr(module, "proj_size", 0), (B,)
+    if not type(module).__name__.endswith("Cell"):
+        lead = (module.num_layers * (2 if module.bidirectional else 1), B)
+    widths = (P or H, H) if isinstance(module, (torch.nn.LSTM, torch.nn.LSTMCell)) else (H,)
+    dtype = next(module.parameters()).dtype
+    return [torch.randn(*lead, width, dtype=dtype) for width in widths]
+
+
+def operators_in(program: Any) -> list[Any]:
+    """The nodes of rnnfast's operators in a graph, or in the graph of an exported program."""
+    return [node for node in program.graph.nodes if str(node.target).startswith("rnnfast.")]
+
+
 def tensors_in(value: Any) -> list[Any]:
     """All tensors of a result or an argument, packed sequences' data for these."""
     if isinstance(value, torch.nn.utils.rnn.PackedSequence):

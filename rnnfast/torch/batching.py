@@ -1,0 +1,131 @@
+"""torch.func.vmap of an operator: the new axis joins the batch, or the operator runs once for each index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import Any
+
+import torch
+
+from rnnfast.torch.naming import named
+
+__all__ = ["backward", "forward"]
+
+Axes = Sequence["int | None"]
+
+
+def forward(
+    operator: Callable[..., Any],
+    info: Any,
+    in_dims: Any,
+    x: Any,
+    state: Any,
+    weights: Any,
+    lengths: Any,
+    reset: Any,
+    seed: Any,
+    layer: str,
+) -> Any:
+    """The results of the forward operator for each index of the new axis, and where they have that axis."""
+    inputs, axes = (x, state, weights, lengths, reset, seed, layer), in_dims[:7]
+    if _any(axes[2]) or seed is not None:
+        return _one_by_one(operator, info.batch_size, inputs, axes)
+    join = _Joined(info.batch_size, layer, x.dim() - (axes[0] is not None))
+    results = operator(*_joined_inputs(join, inputs, axes))
+    places = [join.state] * len(results) if join.step else [join.x, *[join.state] * (len(results) - 1)]
+    return [join.out(result, axis) for result, axis in zip(results, places, strict=True)], places
+
+
+def backward(
+    operator: Callable[..., Any],
+    info: Any,
+    in_dims: Any,
+    gradients: Any,
+    x: Any,
+    state: Any,
+    weights: Any,
+    lengths: Any,
+    reset: Any,
+    seed: Any,
+    layer: str,
+    given: Any,
+    wanted: Any,
+) -> Any:
+    """The same of the backward operator; the weights have one gradient for each index."""
+    inputs, axes = (x, state, weights, lengths, reset, seed, layer), in_dims[1:8]
+    if _any(axes[2]) or seed is not None or any(wanted[1 + len(state) :]):
+        flags = [None] * len(given), [None] * len(wanted)
+        everything = (gradients, *inputs, given, wanted)
+        return _one_by_one(operator, info.batch_size, everything, (*in_dims[:8], *flags))
+    join = _Joined(info.batch_size, layer, x.dim() - (axes[0] is not None))
+    results = [join.state] * len(given) if join.step else [join.x, *[join.state] * (len(given) - 1)]
+    joined = [
+        join.into(gradient, dim, axis)
+        for gradient, dim, axis in zip(
+            gradients, _each(in_dims[0], gradients), compress(results, given), strict=True
+        )
+    ]
+    found = operator(joined, *_joined_inputs(join, inputs, axes), given, wanted)
+    places = ([join.x] if wanted[0] else []) + [join.state] * sum(wanted[1:])
+    return [join.out(result, axis) for result, axis in zip(found, places, strict=True)], places
+
+
+class _Joined:
+    """Where the new axis of size `count` joins the batch of a call whose x has so many axes without it."""
+
+    def __init__(self, count: int, layer: str, axes: int) -> None:
+        name = named(layer)
+        self.count, self.step = count, name.step
+        self.batched = axes == (2 if name.step else 3)
+        self.x = 0 if name.step or name.layer.batch_first else 1
+        self.state = 0 if name.step else 1
+
+    def into(self, tensor: torch.Tensor, dim: int | None, axis: int) -> torch.Tensor:
+        """A tensor whose new axis is `dim` (None: it has none), with the new axis in the batch's."""
+        if dim is None:
+            tensor = tensor.unsqueeze(axis)
+            tensor = tensor.expand(*[self.count if n == axis else -1 for n in range(tensor.dim())])
+        else:
+            tensor = tensor.movedim(dim, axis)
+        return tensor.flatten(axis, axis + 1) if self.batched else tensor
+
+    def out(self, tensor: torch.Tensor, axis: int) -> torch.Tensor:
+        """The same tensor with an axis of its own again, before the batch's."""
+        return tensor.unflatten(axis, (self.count, -1)) if self.batched else tensor
+
+
+def _joined_inputs(join: _Joined, inputs: Any, axes: Any) -> tuple[Any, ...]:
+    x, state, weights, lengths, reset, seed, layer = inputs
+    state = [join.into(part, dim, join.state) for part, dim in zip(state, _each(axes[1], state), strict=True)]
+    if lengths is not None:
+        lengths = join.into(lengths, axes[3], 0)
+    if reset is not None:
+        reset = join.into(reset, axes[4], join.x)
+    return join.into(x, axes[0], join.x), state, weights, lengths, reset, seed, layer
+
+
+def _one_by_one(operator: Any, count: int, inputs: Any, axes: Any) -> Any:
+    """The operator, once for each index of the new axis."""
+    each = [
+        operator(*[_at(argument, dims, n) for argument, dims in zip(inputs, axes, strict=True)])
+        for n in range(count)
+    ]
+    results = [torch.stack(parts) for parts in zip(*each, strict=True)]
+    return results, [0] * len(results)
+
+
+def _at(argument: Any, dims: Any, n: int) -> Any:
+    """Entry n of an argument's new axis, if it has one."""
+    if isinstance(argument, (list, tuple)):
+        return [_at(part, dim, n) for part, dim in zip(argument, _each(dims, argument), strict=True)]
+    return argument if dims is None else argument.select(dims, n)
+
+
+def _each(dims: Any, arguments: Sequence[Any]) -> Axes:
+    """The new axes of a list of tensors."""
+    return dims if isinstance(dims, (list, tuple)) else [dims] * len(arguments)
+
+
+def _any(dims: Any) -> bool:
+    return any(dim is not None for dim in dims) if isinstance(dims, (list, tuple)) else dims is not None

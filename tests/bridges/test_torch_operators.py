@@ -1,0 +1,76 @@
+"""The operators `rnnfast::forward` and `rnnfast::backward` keep torch's rules for operators."""
+
+from __future__ import annotations
+
+from itertools import compress
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bridges.torch_models import kernels_run, operators_in, state_of  # noqa: E402
+
+import rnnfast.torch  # noqa: E402
+from rnnfast.torch.naming import named, text_of  # noqa: E402
+
+# kind, options, whether with lengths and resets, whether with a state
+CASES = [
+    ("RNN", {}, False, False),
+    ("RNN", {"nonlinearity": "relu", "bias": False}, True, True),
+    ("LSTM", {"batch_first": True, "dtype": torch.float32}, True, True),
+    ("LSTM", {"proj_size": 2, "bidirectional": True, "num_layers": 2}, True, True),
+    ("LSTM", {"peephole": True, "cell_clip": 0.1}, False, True),
+    ("GRU", {"batch_first": True, "num_layers": 2, "bidirectional": True}, False, False),
+    ("GRU", {"dropout": 0.5, "num_layers": 2}, True, False),
+    ("RNNCell", {"dtype": torch.float32}, False, True),
+    ("LSTMCell", {"bias": False}, True, True),
+    ("GRUCell", {"reset_after": False}, True, False),
+]
+
+
+def arguments(kind, options, ragged, started):
+    """The arguments of `rnnfast::forward` for a random call; all floats want gradients."""
+    torch.manual_seed(0)
+    module = getattr(rnnfast.torch, kind)(3, 4, **{"dtype": torch.float64, **options})
+    weights, cell = list(module.parameters()), kind.endswith("Cell")
+    lead = (2,) if cell else (2, 3) if module.batch_first else (3, 2)
+    x = torch.randn(*lead, 3, dtype=weights[0].dtype)
+    (node,) = operators_in(torch.export.export(module, (x,)))
+    state = state_of(module, 2) if started else []
+    lengths = torch.tensor([3, 1]) if ragged and not cell else None
+    reset = torch.rand(x.shape[:-1]) < 0.4 if ragged else None
+    seed = torch.tensor(7) if options.get("dropout") else None
+    for tensor in (x, *state):
+        tensor.requires_grad_()
+    return x, state, weights, lengths, reset, seed, node.args[-1]
+
+
+@pytest.mark.parametrize(("kind", "options", "ragged", "started"), CASES)
+def test_opcheck(kind, options, ragged, started):
+    given = arguments(kind, options, ragged, started)
+    with kernels_run():
+        torch.library.opcheck(torch.ops.rnnfast.forward.default, given)
+    results = torch.ops.rnnfast.forward(*given)
+    some = [True] * len(results)
+    some[-1] = len(results) == 1  # the last part of the state has no gradient
+    gradients = [torch.randn_like(result) for result in compress(results, some)]
+    wanted = [True] * (1 + len(given[1]) + len(given[2]))
+    wanted[-1] = False
+    with torch.set_grad_enabled(kind == "GRUCell"):  # second derivatives of others are slow to trace
+        torch.library.opcheck(torch.ops.rnnfast.backward.default, (gradients, *given, some, wanted))
+
+
+@pytest.mark.parametrize(
+    "text", ["GRU", "GRU()", "Linear(input_size=3)", "GRU(input_size=3, matmul_precision=float32)"]
+)
+def test_an_unknown_layer_is_refused(text):
+    with pytest.raises(ValueError, match="layer: expected such as"):
+        torch.ops.rnnfast.forward(torch.ones(2, 3), [], [], None, None, None, text)
+
+
+def test_a_text_keeps_every_bit_of_a_float():
+    options = {"input_size": 3, "hidden_size": 4, "dropout": 0.1, "cell_clip": 1 / 3}
+    others = {"num_layers": 2, "matmul_precision": "bfloat16", "checkpoint": 3}
+    name = named(text_of("LSTM", options | others))
+    assert (name.layer.dropout, name.layer.cell_clip, name.layer.num_layers) == (0.1, 1 / 3, 2)
+    assert (name.step, name.precision, name.checkpoint) == (False, "bfloat16", 3)

@@ -13,8 +13,8 @@ from keras.ops import convert_to_tensor
 import rnnfast
 from rnnfast.keras.fallback import Obstacle
 from rnnfast.recurrent import Recurrent
-from rnnfast.torch.autograd import Call
 from rnnfast.torch.autograd import run as run_call
+from rnnfast.torch.call import Call
 from rnnfast.torch.fallback import obstacle as obstacle_of_tensors
 from rnnfast.torch.fallback import untraced
 from rnnfast.torch.memory import Borrowed, View

@@ -15,8 +15,8 @@ from rnnfast.keras.fallback import Obstacle
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch.autograd import run as run_call
 from rnnfast.torch.call import Call
+from rnnfast.torch.fallback import in_transform, untraced
 from rnnfast.torch.fallback import obstacle as obstacle_of_tensors
-from rnnfast.torch.fallback import untraced
 from rnnfast.torch.memory import Borrowed, View
 
 __all__ = ["REPEATS_INITIAL_STATE", "choose", "obstacle", "run", "where"]
@@ -38,6 +38,8 @@ def obstacle(tensors: Sequence[Any]) -> Obstacle | None:
     """What keeps the kernels from running on these tensors now; None if nothing does."""
     if any(isinstance(tensor, torch.Tensor) and tensor.is_meta for tensor in tensors):
         return Obstacle("")  # Keras asks for shapes
+    if in_transform():
+        return Obstacle("a transform of torch.func")
     found = obstacle_of_tensors([convert_to_tensor(tensor) for tensor in tensors], _HALVES)
     return None if found is None else Obstacle(found.reason)
 

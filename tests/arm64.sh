@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The Python tests on AArch64 under qemu-user: Debian's Python for arm64, NumPy's wheel, the module compiled by setup.py.
+# The Python tests on AArch64 under qemu-user: Debian's Python for arm64, NumPy's wheel, the module compiled by setup.py
+# or that of a wheel.
 #
 #   tests/arm64.sh [ARGUMENT…]     arguments of pytest; without any, all tests but those of `excluded`
 #
@@ -7,6 +8,7 @@
 # and a Python with pip. Variables:
 #   PYTHON        that Python (python)
 #   ARM64_ROOT    a folder for the root, which the next run then reuses (a temporary folder)
+#   ARM64_WHEEL   a wheel of rnnfast for AArch64, which is then tested; nothing is compiled
 #   ARM64_CPU     a processor of `qemu-aarch64 -cpu help` (max); cortex-a72 has no SDOT
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -73,11 +75,19 @@ done
 python=$(basename "$(realpath "$bin/python3")")  # python3.11
 site=$root/usr/local/lib/$python/dist-packages
 [[ -d $site ]] || install_wheels "${python#python}" "$site"
-pwd >"$site/rnnfast.pth"  # any process imports rnnfast from here, as after an editable installation
-
 export PATH=$bin:$PATH
-# For the compiler, which runs outside qemu and would read the machine's own /usr/include/python3.*.
-export CPPFLAGS="-I$root/usr/include/$python -idirafter $root/usr/include"
-python setup.py --quiet build_ext --inplace
+rm -rf "$site"/rnnfast*
+if [[ -n ${ARM64_WHEEL:-} ]]; then
+    "$PYTHON" -m zipfile -e "$ARM64_WHEEL" "$site"
+    rm -rf "$root/tree"
+    mkdir "$root/tree"
+    cp -r tests conftest.py pyproject.toml "$root/tree"
+    cd "$root/tree"
+else
+    pwd >"$site/rnnfast.pth"  # any process imports rnnfast from here, as after an editable installation
+    # For the compiler, which runs outside qemu and would read the machine's own /usr/include/python3.*.
+    export CPPFLAGS="-I$root/usr/include/$python -idirafter $root/usr/include"
+    python setup.py --quiet build_ext --inplace
+fi
 python -c "import rnnfast; rnnfast.show_config()"
 python -m pytest "${@:-tests}" "${excluded[@]/#/--deselect=}"

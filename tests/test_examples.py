@@ -43,6 +43,7 @@ SHORT = {  # arguments, and what the output must match
     "shards_mpi": ([], r"1 workers: validation loss 0\.0"),
     "sunspots": (["--updates", "150"], r"LSTM.* 4,513 +\S+ +[12]\d"),
     "sweep_settings": ([], r"16 +0\.03 (.|\n)*the best on new data: 0\.00"),
+    "torch_compile": ([], r"compiled +loss 0\.0[01](.|\n)*differ by at most 0e\+00(.|\n)*steps: True"),
     "torch_distributed": (["5"], r"with 2 processes"),
     "voice_activity": ([], r"largest difference \S+e-0[67]"),
     "time_series": ([], r"GRU +0\.0[12]"),
@@ -56,6 +57,7 @@ NEEDS = {
     "recurrent_ppo": ["sb3_contrib", "torch"],
     "scikit_learn": ["sklearn"],
     "sunspots": ["matplotlib", "statsmodels"],
+    "torch_compile": ["torch"],
     "torch_distributed": ["torch"],
     "voice_activity": ["onnx", "onnxruntime", "silero_vad"],
 }  # what comes with extras

@@ -12,6 +12,7 @@ from rnnfast.torch.derivatives import differentiable, present, spread
 from rnnfast.torch.fallback import untraced
 from rnnfast.torch.memory import Places
 from rnnfast.torch.operators import arguments_of
+from rnnfast.torch.tapes import retained
 from rnnfast.torch.transforms import backward
 from rnnfast.torch.vectorized import batched_backward
 from rnnfast.torch.vectorized import is_batched as is_old_batched
@@ -20,8 +21,6 @@ __all__ = ["Pass", "run", "wants_gradient"]
 
 # Whether a tensor is several in torch.func.vmap's eyes.
 _is_batched = torch._C._functorch.is_batchedtensor
-# Whether the graph stays after the backward pass that runs now; where torch does not say, it may.
-_retained = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
 def wants_gradient(tensors: Iterable[torch.Tensor | None]) -> bool:
@@ -122,7 +121,7 @@ def _played(ctx: Any, gradients: Sequence[torch.Tensor | None]) -> list[torch.Te
             "rnnfast.torch: expected x, y and the weights where forward had them, got one that was moved "
             "in memory since (by a resize, share_memory_, or a queue between processes)"
         )
-    retain = _retained()
+    retain = retained()
     results = ctx.call.play(ctx.tape, gradients, ctx.needs_input_grad[2:], retain=retain)
     if not retain:
         ctx.places = None  # lets go of x and y

@@ -10,6 +10,7 @@ import torch
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch import autocast, dynamo, operators, transforms
 from rnnfast.torch.autocast import Run
+from rnnfast.torch.autograd import wants_gradient
 from rnnfast.torch.fallback import (
     obstacle,
     refuse_beyond,
@@ -238,8 +239,12 @@ class Accelerated(torch.nn.Module):
             x: torch.Tensor, parts: Sequence[torch.Tensor | None], weights: Sequence[torch.Tensor]
         ) -> Sequence[torch.Tensor]:
             state = [part for part in parts if part is not None]
-            forward = operators.forward if graph else transforms.forward
-            return forward(x, state, list(weights), lengths, reset, seed, text)
+            arguments = x, state, list(weights), lengths, reset, seed, text
+            if not graph:
+                return transforms.forward(*arguments)
+            if wants_gradient((x, *parts, *weights)) and not torch.compiler.is_exporting():
+                return operators.record(*arguments)[:-1]
+            return operators.forward(*arguments)
 
         return run
 

@@ -59,6 +59,10 @@ class Places:
         self._tensors = [tensor.detach() for tensor in tensors]
         self._pointers = [tensor.data_ptr() for tensor in tensors]
 
+    def are_of(self, *tensors: torch.Tensor) -> bool:
+        """Whether these tensors are there."""
+        return self._pointers == [tensor.data_ptr() for tensor in tensors]
+
     def hold(self) -> bool:
         """Whether it is still there."""
         for tensor, pointer in zip(self._tensors, self._pointers, strict=True):

@@ -1,10 +1,12 @@
 """The layers as operators of torch: what torch.compile, torch.export and torch.func see of a call.
 
-``rnnfast::forward`` evaluates a layer; ``rnnfast::backward`` gives the gradients of what it reads. Both
-depend on their arguments alone, so a graph may copy, move and save them. Nothing is kept between the two: the
-backward operator runs the forward pass again. In eager mode, `autograd` runs the same calls and keeps a tape.
+``rnnfast::forward`` evaluates a layer; ``rnnfast::backward`` gives the gradients of what it reads, after a
+forward pass of its own. In a graph that is compiled for training, ``rnnfast::record`` and ``rnnfast::play``
+take their places: `record` also gives the key of a tape (`tapes`), `play` takes the key and the first result.
+The results of all four depend on the other arguments alone, so a graph may copy, move and save tensors as it
+likes. In eager mode, `autograd` runs the same calls.
 
-Both take x, the parts of the state (none of them: zero), the weights in the layer's order, and:
+All take x, the parts of the state (none of them: zero), the weights in the layer's order, and:
 
 lengths, reset : Tensor or None
     The layer's keywords.
@@ -13,14 +15,14 @@ seed : Tensor or None
 layer : str
     What `naming.text_of` gives.
 
-The backward operator also takes gradients of the results, those that are not zero; of which results they are
+`backward` and `play` also take gradients of the results, those that are not zero; of which results they are
 (`given`); and whether the gradient of x, of each part of the state and of each weight is wanted (`wanted`).
-It returns those that are.
+They return those that are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import compress
 from typing import Any
@@ -28,33 +30,30 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnnfast.torch import batching, rules
+from rnnfast.torch import batching, rules, tapes
 from rnnfast.torch.call import Call
 from rnnfast.torch.derivatives import spread
 from rnnfast.torch.memory import View
 from rnnfast.torch.naming import Named, named, text_of
 
-__all__ = ["arguments_of", "backward", "forward"]
+__all__ = ["arguments_of", "backward", "forward", "record"]
 
 _INPUTS = (
     "Tensor x, Tensor[] state, Tensor[] weights, Tensor? lengths, Tensor? reset, Tensor? seed, str layer"
 )
+_GRADIENTS = f"Tensor[] gradients, {_INPUTS}, bool[] given, bool[] wanted"
 
 
-@torch.library.custom_op("rnnfast::forward", mutates_args=(), schema=f"({_INPUTS}) -> Tensor[]")
-def forward(x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any, layer: str) -> Any:
+def _forward(
+    x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any, layer: str
+) -> list[torch.Tensor]:
     """y (but for a cell) and the parts of the final state."""
     name = named(layer)
     call = _call(name, weights, lengths, reset, seed)
     return list(call.evaluate(x, _parts(name, state)))
 
 
-@torch.library.custom_op(
-    "rnnfast::backward",
-    mutates_args=(),
-    schema=f"(Tensor[] gradients, {_INPUTS}, bool[] given, bool[] wanted) -> Tensor[]",
-)
-def backward(
+def _backward(
     gradients: Any,
     x: Any,
     state: Any,
@@ -65,19 +64,81 @@ def backward(
     layer: str,
     given: Sequence[bool],
     wanted: Sequence[bool],
-) -> Any:
+) -> list[torch.Tensor]:
     """The gradients that are wanted."""
     name = named(layer)
     call = _call(name, weights, lengths, reset, seed)
-    parts = _parts(name, state)
-    _, tape = call.record(x, parts)
-    full = [wanted[0], *(wanted[1 : 1 + len(state)] or [False] * len(parts)), *wanted[1 + len(state) :]]
-    found = call.play(tape, spread(gradients, given), full)
+    _, tape = call.record(x, _parts(name, state))
+    return _played(call, tape, gradients, len(state), given, wanted)
+
+
+def _record(
+    x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any, layer: str
+) -> list[torch.Tensor]:
+    """What `_forward` gives, and the key of a tape."""
+    name = named(layer)
+    call = _call(name, weights, lengths, reset, seed)
+    results, tape = call.record(x, _parts(name, state))
+    return [*results, tapes.keep(call, tape, x, results[0])]
+
+
+def _play(
+    key: torch.Tensor,
+    first: torch.Tensor,
+    gradients: Any,
+    x: Any,
+    state: Any,
+    weights: Any,
+    lengths: Any,
+    reset: Any,
+    seed: Any,
+    layer: str,
+    given: Sequence[bool],
+    wanted: Sequence[bool],
+) -> list[torch.Tensor]:
+    """What `_backward` gives, from the tape of the key if that is there."""
+    retain = tapes.retained()
+    kept = tapes.take(key, x, first, weights, retain)
+    if kept is None:
+        return _backward(gradients, x, state, weights, lengths, reset, seed, layer, given, wanted)
+    return _played(*kept, gradients, len(state), given, wanted, retain)
+
+
+def _played(
+    call: Call,
+    tape: Any,
+    gradients: Any,
+    count: int,
+    given: Sequence[bool],
+    wanted: Sequence[bool],
+    retain: bool = False,
+) -> list[torch.Tensor]:
+    """The wanted gradients of a call with `count` parts of a state."""
+    of_state = wanted[1 : 1 + count] or [False] * len(call.view.layer.parts)
+    full = [wanted[0], *of_state, *wanted[1 + count :]]
+    found = call.play(tape, spread(gradients, given), full, retain=retain)
     return [gradient for gradient in found if gradient is not None]
 
 
+def _operator(name: str, arguments: str, function: Callable[..., Any]) -> Any:
+    return torch.library.custom_op(
+        f"rnnfast::{name}", function, mutates_args=(), schema=f"({arguments}) -> Tensor[]"
+    )
+
+
+forward = _operator("forward", _INPUTS, _forward)
+backward = _operator("backward", _GRADIENTS, _backward)
+record = _operator("record", _INPUTS, _record)
+play = _operator("play", f"Tensor key, Tensor first, {_GRADIENTS}", _play)
+
+
+# ---- what a graph is traced with ---------------------------------------------------------------------------
+
+
 @forward.register_fake
-def _(x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any, layer: str) -> Any:
+def _fake_forward(
+    x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any, layer: str
+) -> list[torch.Tensor]:
     name = named(layer)
     form = name.layer.state_form
     if name.step:
@@ -88,30 +149,42 @@ def _(x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any, lay
     return [y, *[x.new_empty(form.passes, *batch, width) for width in form.widths]]
 
 
+@record.register_fake
+def _(x: Any, *further: Any) -> list[torch.Tensor]:
+    return [*_fake_forward(x, *further), x.new_empty(1, dtype=torch.uint8)]
+
+
 @backward.register_fake
-def _(
-    gradients: Any,
-    x: Any,
-    state: Any,
-    weights: Any,
-    lengths: Any,
-    reset: Any,
-    seed: Any,
-    layer: str,
-    given: Sequence[bool],
-    wanted: Sequence[bool],
-) -> Any:
+def _fake_backward(gradients: Any, x: Any, state: Any, weights: Any, *further: Any) -> list[torch.Tensor]:
+    wanted = further[-1]
     return [tensor.new_empty(tensor.shape) for tensor in compress((x, *state, *weights), wanted)]
+
+
+@play.register_fake
+def _(key: torch.Tensor, first: torch.Tensor, *further: Any) -> list[torch.Tensor]:
+    return _fake_backward(*further)
+
+
+# ---- derivatives and vmap ----------------------------------------------------------------------------------
 
 
 def _differentiate_forward(ctx: Any, gradients: Sequence[torch.Tensor | None]) -> tuple[Any, ...]:
     return rules.differentiate_forward(ctx, gradients, ctx.needs_input_grad, backward)
 
 
+def _differentiate_record(ctx: Any, gradients: Sequence[torch.Tensor | None]) -> tuple[Any, ...]:
+    return rules.differentiate_record(ctx, gradients, ctx.needs_input_grad, play)
+
+
 forward.register_autograd(_differentiate_forward, setup_context=rules.save_forward)
 backward.register_autograd(rules.differentiate_backward, setup_context=rules.save_backward)
+record.register_autograd(_differentiate_record, setup_context=rules.save_record)
+play.register_autograd(rules.differentiate_play, setup_context=rules.save_play)
 forward.register_vmap(partial(batching.forward, forward))
 backward.register_vmap(partial(batching.backward, backward))
+
+
+# ---- arguments ---------------------------------------------------------------------------------------------
 
 
 def _call(name: Named, weights: Sequence[torch.Tensor], lengths: Any, reset: Any, seed: Any) -> Call:

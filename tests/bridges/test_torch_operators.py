@@ -1,4 +1,4 @@
-"""The operators `rnnfast::forward` and `rnnfast::backward` keep torch's rules for operators."""
+"""The operators of `rnnfast.torch` keep torch's rules for operators."""
 
 from __future__ import annotations
 
@@ -58,6 +58,17 @@ def test_opcheck(kind, options, ragged, started):
     wanted[-1] = False
     with torch.set_grad_enabled(kind == "GRUCell"):  # second derivatives of others are slow to trace
         torch.library.opcheck(torch.ops.rnnfast.backward.default, (gradients, *given, some, wanted))
+
+
+@pytest.mark.parametrize(("kind", "options", "ragged", "started"), [CASES[1], CASES[-1]])
+def test_opcheck_with_a_tape(kind, options, ragged, started):
+    given = arguments(kind, options, ragged, started)
+    torch.library.opcheck(torch.ops.rnnfast.record.default, given)
+    with torch.no_grad():
+        *results, key = torch.ops.rnnfast.record(*given)
+        flags = [True] * len(results), [True] * (1 + len(given[1]) + len(given[2]))
+        inputs = key, results[0], [torch.randn_like(result) for result in results], *given, *flags
+        torch.library.opcheck(torch.ops.rnnfast.play.default, inputs)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from rnnfast.torch.fallback import (
 )
 from rnnfast.torch.memory import View
 from rnnfast.torch.naming import text_of
-from rnnfast.torch.precision import check_precision, precision_under, refuse_gradient, unfit_dtype
+from rnnfast.torch.precision import check_precision, precision_under, refuse_gradient
+from rnnfast.torch.weights import check_weights
 
 __all__ = ["Accelerated", "LstmOptions", "RnnOptions", "forget_options", "misfit_of", "options_beyond_torch"]
 
@@ -130,22 +131,9 @@ class Accelerated(torch.nn.Module):
             return last
         else:
             layer = last.layer
-        self._check_weights(weights, layer, precision)
+        check_weights(layer, type(self).__name__, self._weight_names(), weights, precision)
         view = self.__dict__["_view"] = View(layer, weights, options, precision)
         return view
-
-    def _check_weights(self, weights: Sequence[torch.Tensor], layer: Recurrent, precision: str) -> None:
-        """A ValueError where the weights have several dtypes, or do not fit the options or this precision."""
-        names, dtype = self._weight_names(), weights[0].dtype
-        if precision != "float32" and dtype is not torch.float32:
-            raise unfit_dtype(precision, type(self).__name__, dtype)
-        shapes = [parameter.shape for parameter in layer.parameters()]
-        if len(names) != len(shapes):
-            raise ValueError(f"{type(self).__name__}: expected {len(shapes)} parameters, got {len(names)}")
-        for name, weight, shape in zip(names, weights, shapes, strict=True):
-            if weight.shape != shape or weight.dtype is not dtype:
-                got = f"{weight.dtype} and {tuple(weight.shape)}"
-                raise ValueError(f"{name}: expected {dtype} and shape {shape}, got {got}")
 
     def _state_parts(self, hx: Any) -> tuple[torch.Tensor | None, ...]:
         """The parts of a state in torch's form."""

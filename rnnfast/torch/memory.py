@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from rnnfast.checks import block
 from rnnfast.nn.parameter import Parameter
 from rnnfast.recurrent import Recurrent
 
-__all__ = ["Borrowed", "Places", "View", "array_of"]
+__all__ = ["Borrowed", "Places", "View", "array_of", "layer_over"]
 
 
 class _Lent:
@@ -48,6 +48,15 @@ class Borrowed(Parameter):
 
     def __init__(self, data: np.ndarray) -> None:
         self._hold(data, None)
+
+
+def layer_over(layer: Recurrent, arrays: Iterable[np.ndarray]) -> Recurrent:
+    """A layer with the options of `layer` over these arrays, in the order of its parameters."""
+    names = [name for name, _ in layer.named_parameters()]
+    parameters = dict(zip(names, map(Borrowed, arrays), strict=True))
+    new = object.__new__(type(layer))
+    new.__setstate__(layer.__getstate__() | {"_parameters": parameters})
+    return new
 
 
 class Places:
@@ -101,11 +110,9 @@ class View:
     def __init__(
         self, layer: Recurrent, weights: Sequence[torch.Tensor], options: dict[str, Any], precision: str
     ) -> None:
-        names = [name for name, _ in layer.named_parameters()]
         arrays = [block(array_of(weight)) for weight in weights]
-        parameters = dict(zip(names, map(Borrowed, arrays), strict=True))
-        self.layer = object.__new__(type(layer))
-        self.layer.__setstate__(layer.__getstate__() | {"_parameters": parameters, "_precision": precision})
+        self.layer = layer_over(layer, arrays)
+        self.layer.__dict__["_precision"] = precision
         self.options, self.precision = options, precision
         self.places = Places(*weights)
         self._forms = [(weight.data_ptr(), weight.dtype, weight.shape) for weight in weights]

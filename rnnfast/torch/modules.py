@@ -11,6 +11,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 import rnnfast
+from rnnfast import checks
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch import autocast
 from rnnfast.torch.autocast import Run
@@ -102,7 +103,7 @@ class Layers(Accelerated):
 
     @untraced
     def _forward(self, input: Any, hx: Any, lengths: Any, reset: Any, checkpoint: Any) -> tuple[Any, Any]:
-        return self._run(input, hx, lengths, reset, checkpoint, False)
+        return self._run(input, hx, lengths, reset, checks.checkpoint(checkpoint), False)
 
     def _run(
         self, input: Any, hx: Any, lengths: Any, reset: Any, checkpoint: Any, graph: bool
@@ -159,6 +160,12 @@ class Layers(Accelerated):
         places = sizes.numpy()[:, np.newaxis] > np.arange(int(sizes[0]))
         keywords = {"lengths": places.sum(axis=0), "reset": self._padded_reset(reset, places)}
         return Call(view, keywords, training, places, self.batch_first)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """torch's, without what `compile` made of this module: a copy would run it with this one's weights."""
+        state = super().__getstate__()
+        state.pop("_compiled_call_impl", None)
+        return state
 
     def _misfit(
         self,

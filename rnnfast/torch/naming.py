@@ -9,11 +9,16 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import rnnfast
+from rnnfast import checks
 from rnnfast.recurrent import Recurrent
+from rnnfast.torch.memory import layer_over
 
 __all__ = ["Named", "named", "text_of"]
 
+_FLOAT32 = np.dtype("float32")
 _NUMBERS = ("dropout", "cell_clip", "forget_bias", "checkpoint")
 _WORDS = {"True": True, "False": False, "None": None}
 _KINDS = {"RNN": rnnfast.RNN, "LSTM": rnnfast.LSTM, "GRU": rnnfast.GRU}
@@ -25,7 +30,7 @@ class Named(NamedTuple):
     Attributes
     ----------
     layer : Recurrent
-        With weights of its own, which nobody reads.
+        With zeros for weights, which take no memory and which nobody reads.
     step : bool
         Whether it is a cell.
     precision : str
@@ -65,10 +70,13 @@ def named(text: str) -> Named:
     name = kind.removesuffix("Cell")
     try:
         options = dict(_option(word) for word in rest.removesuffix(")").split(", "))
-        precision, checkpoint = options.pop("matmul_precision"), options.pop("checkpoint", None)
-        return Named(_KINDS[name](rng=0, **options), name != kind, precision, checkpoint)
+        precision = checks.precision("matmul_precision", options.pop("matmul_precision"), _FLOAT32)
+        checkpoint = checks.checkpoint(options.pop("checkpoint", None))
+        layer = _KINDS[name](rng=0, **options)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"layer: expected such as 'GRU(input_size=3, …)', got {text!r}: {error}") from error
+    zeros = [np.broadcast_to(_FLOAT32.type(0), parameter.shape) for parameter in layer.parameters()]
+    return Named(layer_over(layer, zeros), name != kind, precision, checkpoint)
 
 
 def _option(word: str) -> tuple[str, Any]:
@@ -77,5 +85,5 @@ def _option(word: str) -> tuple[str, Any]:
         return name, _WORDS[value]
     if name in _NUMBERS:
         number = float.fromhex(value)
-        return name, int(number) if name == "checkpoint" else number
+        return name, int(number) if name == "checkpoint" and number.is_integer() else number
     return name, int(value) if value.isdecimal() else value

@@ -30,11 +30,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from rnnfast.checks import checked_reset
 from rnnfast.torch import batching, rules, tapes
 from rnnfast.torch.call import Call
 from rnnfast.torch.derivatives import spread
 from rnnfast.torch.memory import View
 from rnnfast.torch.naming import Named, named, text_of
+from rnnfast.torch.weights import check_weights
 
 __all__ = ["arguments_of", "backward", "forward", "record"]
 
@@ -49,7 +51,7 @@ def _forward(
 ) -> list[torch.Tensor]:
     """y (but for a cell) and the parts of the final state."""
     name = named(layer)
-    call = _call(name, weights, lengths, reset, seed)
+    call = _call(name, x, state, weights, lengths, reset, seed)
     return list(call.evaluate(x, _parts(name, state)))
 
 
@@ -67,7 +69,7 @@ def _backward(
 ) -> list[torch.Tensor]:
     """The gradients that are wanted."""
     name = named(layer)
-    call = _call(name, weights, lengths, reset, seed)
+    call = _call(name, x, state, weights, lengths, reset, seed)
     _, tape = call.record(x, _parts(name, state))
     return _played(call, tape, gradients, len(state), given, wanted)
 
@@ -77,7 +79,7 @@ def _record(
 ) -> list[torch.Tensor]:
     """What `_forward` gives, and the key of a tape."""
     name = named(layer)
-    call = _call(name, weights, lengths, reset, seed)
+    call = _call(name, x, state, weights, lengths, reset, seed)
     results, tape = call.record(x, _parts(name, state))
     return [*results, tapes.keep(call, tape, x, results[0])]
 
@@ -187,18 +189,36 @@ backward.register_vmap(partial(batching.backward, backward))
 # ---- arguments ---------------------------------------------------------------------------------------------
 
 
-def _call(name: Named, weights: Sequence[torch.Tensor], lengths: Any, reset: Any, seed: Any) -> Call:
+def _call(name: Named, x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any) -> Call:
     """The call of the layer that a text names, over these weights."""
+    _check_tensors(name, x, state, weights)
     keywords = {}
     if lengths is not None:
-        keywords["lengths"] = lengths.numpy() if lengths.dim() else int(lengths)
+        keywords["lengths"] = lengths.numpy()
     if reset is not None:
-        keywords["reset"] = reset.numpy()[np.newaxis] if name.step else reset.numpy()
+        keywords["reset"] = reset.numpy()
+        if name.step:
+            keywords["reset"] = checked_reset(keywords["reset"], tuple(x.shape[:-1]))[np.newaxis]
     training: dict[str, Any] = {} if seed is None else {"rng": int(seed)}
     if name.checkpoint is not None:
         training["checkpoint"] = name.checkpoint
     view = View(name.layer, weights, {}, name.precision)
     return Call(view, keywords, training, step=name.step)
+
+
+def _check_tensors(
+    name: Named, x: torch.Tensor, state: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
+) -> None:
+    """A ValueError for weights that do not fit the layer, and for tensors that are no floats of one dtype."""
+    suffix = "_l0" if name.step else ""
+    names = [weight.removesuffix(suffix) for weight, _ in name.layer.named_parameters()]
+    check_weights(name.layer, type(name.layer).__name__, names, weights, name.precision)
+    dtype = weights[0].dtype
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{names[0]}: expected torch.float32 or torch.float64, got {dtype}")
+    for what, tensor in (("x", x), *[("state", part) for part in state]):
+        if tensor.dtype is not dtype:
+            raise ValueError(f"{what}: expected {dtype}, which the weights have, got {tensor.dtype}")
 
 
 def _parts(name: Named, state: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:

@@ -9,8 +9,9 @@ import torch
 from rnnfast import _core
 from rnnfast.checks import one_of
 from rnnfast.torch.autograd import wants_gradient
+from rnnfast.torch.weights import unfit_dtype
 
-__all__ = ["check_precision", "precision_under", "refuse_dropout", "refuse_gradient", "unfit_dtype"]
+__all__ = ["check_precision", "precision_under", "refuse_dropout", "refuse_gradient"]
 
 
 def check_precision(precision: str, modules: Mapping[str, torch.nn.Module]) -> None:
@@ -23,13 +24,6 @@ def check_precision(precision: str, modules: Mapping[str, torch.nn.Module]) -> N
             if parameter.dtype is not torch.float32:
                 kind = type(module).__name__
                 raise unfit_dtype(precision, f"{kind} {name!r}" if name else kind, parameter.dtype)
-
-
-def unfit_dtype(precision: str, whose: str, dtype: torch.dtype) -> ValueError:
-    """The error for a precision that parameters of this dtype cannot have."""
-    return ValueError(
-        f"matmul_precision: expected 'float32' (its default) for the {whose} of {dtype}, got {precision!r}"
-    )
 
 
 def precision_under(lower: torch.dtype | None, own: str) -> str:

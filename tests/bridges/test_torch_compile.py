@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.util
+import pickle
 import shutil
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +28,7 @@ from torch._dynamo.testing import CompileCounter  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence  # noqa: E402
 
 import rnnfast.torch  # noqa: E402
+from rnnfast.torch import dynamo  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("error::rnnfast.torch.FallbackWarning")
 
@@ -211,6 +217,53 @@ def test_a_wrong_shape_is_torchs_error():
         compiled(fast)(torch.randn(5, 2, 2))
 
 
+def test_weights_that_do_not_fit_are_an_error():
+    fast = rnnfast.torch.GRU(3, 4)
+    fast.weight_ih_l0 = torch.nn.Parameter(torch.randn(9, 3))
+    for module in (fast, compiled(fast)):
+        with pytest.raises(ValueError, match=r"weight_ih_l0: expected .* shape \(12, 3\), got .* \(9, 3\)"):
+            module(torch.randn(5, 2, 3))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_a_precision_that_weights_cannot_have_is_an_error(precision):
+    fast = rnnfast.torch.GRU(3, 4, matmul_precision=precision).double()
+    for module in (fast, compiled(fast)):
+        with (
+            torch.no_grad(),
+            pytest.raises(ValueError, match=r"matmul_precision: expected 'float32' .*float64"),
+        ):
+            module(torch.randn(5, 2, 3).double())
+
+
+def test_a_length_that_is_no_integer_is_an_error():
+    fast = rnnfast.torch.GRU(3, 4)
+    for module in (fast, compiled(fast)):
+        with pytest.raises(TypeError, match="lengths: expected an integer"):
+            module(torch.randn(5, 3), lengths=torch.tensor(2.7))
+
+
+@pytest.mark.parametrize("value", [0, 2.5])
+def test_a_wrong_checkpoint_is_an_error_also_without_gradients(value):
+    fast, x = rnnfast.torch.GRU(3, 4), torch.randn(5, 2, 3)
+    with torch.no_grad():
+        for module in (fast, compiled(fast)):
+            with pytest.raises(Exception, match="checkpoint: expected"):
+                module(x, checkpoint=value)
+
+
+def test_copies_of_a_module_that_compiled_itself_have_their_own_weights():
+    _, fast = twins("GRU", 3, 4)
+    x = an_input("GRU")
+    fast.compile(backend="aot_eager", fullgraph=True)
+    want = fast(x)[0]
+    for other in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        assert torch.equal(other(x)[0], want)
+        with torch.no_grad():
+            other.weight_hh_l0.zero_()
+        assert not torch.equal(other(x)[0], want)
+
+
 # What no graph holds
 
 
@@ -253,6 +306,23 @@ def test_torchs_own_modules_are_seen_as_before():
     with pytest.raises(Exception, match="Dynamo does not support RNN, GRU, or LSTM"):
         compiled(module)(torch.randn(5, 2, 3))
     assert not torch._dynamo.config.allow_rnn
+
+
+BUILDER = "torch._dynamo.variables.builder"
+
+
+def test_a_look_at_the_compilers_file_leaves_it_to_be_opened(monkeypatch):
+    monkeypatch.delitem(sys.modules, BUILDER)
+    for _ in range(2):
+        assert type(importlib.util.find_spec(BUILDER).loader).__module__ == "rnnfast.torch.dynamo"
+
+
+def test_a_compiler_without_the_option_or_its_method_is_left_as_it_is(monkeypatch):
+    for config, names in ((SimpleNamespace(), {"wrap_module": None}), (torch._dynamo.config, {})):
+        builder = SimpleNamespace(config=config, VariableBuilder=type("VariableBuilder", (), dict(names)))
+        monkeypatch.setitem(sys.modules, BUILDER, builder)
+        dynamo.show(torch.nn.Module)
+        assert vars(builder.VariableBuilder).get("wrap_module") is None
 
 
 def test_inductor_compiles_forward_and_backward():

@@ -10,8 +10,11 @@ torch = pytest.importorskip("torch")
 
 from bridges.torch_models import kernels_run, operators_in, state_of  # noqa: E402
 
+import rnnfast  # noqa: E402
 import rnnfast.torch  # noqa: E402
 from rnnfast.torch.naming import named, text_of  # noqa: E402
+
+SIZES = {"input_size": 3, "hidden_size": 4, "matmul_precision": "float32"}
 
 # kind, options, whether with lengths and resets, whether with a state
 CASES = [
@@ -72,11 +75,49 @@ def test_opcheck_with_a_tape(kind, options, ragged, started):
 
 
 @pytest.mark.parametrize(
-    "text", ["GRU", "GRU()", "Linear(input_size=3)", "GRU(input_size=3, matmul_precision=float32)"]
+    ("text", "reason"),
+    [
+        ("GRU", ""),
+        ("GRU()", ""),
+        ("Linear(input_size=3)", ""),
+        ("GRU(input_size=3, matmul_precision=float32)", "hidden_size"),
+        ("GRU(input_size=3, hidden_size=4, matmul_precision=half)", "matmul_precision: .* got 'half'"),
+        (text_of("GRU", SIZES | {"checkpoint": 0}), "checkpoint: expected at least 1, got 0"),
+        (text_of("GRU", SIZES | {"checkpoint": 2.5}), "checkpoint: .* got 2.5"),
+    ],
 )
-def test_an_unknown_layer_is_refused(text):
-    with pytest.raises(ValueError, match="layer: expected such as"):
+def test_an_unknown_layer_is_refused(text, reason):
+    with pytest.raises(ValueError, match=f"layer: expected such as .*{reason}"):
         torch.ops.rnnfast.forward(torch.ones(2, 3), [], [], None, None, None, text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, weights: (x, weights[:2]), "GRU: expected 4 parameters, got 2"),
+        (
+            lambda x, weights: (x, [weights[0][:9], *weights[1:]]),
+            "weight_ih: .* shape .12, 3., got .* .9, 3.",
+        ),
+        (lambda x, weights: (x, [weights[0], weights[1].double(), *weights[2:]]), "weight_hh: expected .*32"),
+        (lambda x, weights: (x.double(), weights), "x: expected torch.float32, .* got torch.float64"),
+        (lambda x, weights: (x.int(), [weight.int() for weight in weights]), "weight_ih: .* got torch.int32"),
+    ],
+)
+def test_tensors_that_do_not_fit_the_layer_are_refused(change, message):
+    x, weights = change(torch.ones(2, 3), [p.detach() for p in torch.nn.GRUCell(3, 4).parameters()])
+    text = text_of("GRUCell", SIZES)
+    with pytest.raises(ValueError, match=message):
+        torch.ops.rnnfast.forward(x, [], weights, None, None, None, text)
+    given = [torch.ones(2, 4)], x, [], weights, None, None, None, text, [True], [True] * 5
+    with pytest.raises(ValueError, match=message):
+        torch.ops.rnnfast.backward(*given)
+
+
+def test_a_named_layer_takes_no_memory_for_weights():
+    layer = named(text_of("LSTM", SIZES | {"num_layers": 2})).layer
+    assert [p.shape for p in layer.parameters()] == [p.shape for p in rnnfast.LSTM(3, 4, 2).parameters()]
+    assert not any(any(p.data.strides) for p in layer.parameters())
 
 
 def test_a_text_keeps_every_bit_of_a_float():

@@ -31,7 +31,7 @@ def forward(
     inputs, axes = (x, state, weights, lengths, reset, seed, layer), in_dims[:7]
     if _any(axes[2]) or seed is not None:
         return _one_by_one(operator, info.batch_size, inputs, axes)
-    join = _Joined(info.batch_size, layer, x.dim() - (axes[0] is not None))
+    join = _Joined(info.batch_size, layer, x, axes[0])
     results = operator(*_joined_inputs(join, inputs, axes))
     places = [join.state] * len(results) if join.step else [join.x, *[join.state] * (len(results) - 1)]
     return [join.out(result, axis) for result, axis in zip(results, places, strict=True)], places
@@ -58,7 +58,7 @@ def backward(
         flags = [None] * len(given), [None] * len(wanted)
         everything = (gradients, *inputs, given, wanted)
         return _one_by_one(operator, info.batch_size, everything, (*in_dims[:8], *flags))
-    join = _Joined(info.batch_size, layer, x.dim() - (axes[0] is not None))
+    join = _Joined(info.batch_size, layer, x, axes[0])
     results = [join.state] * len(given) if join.step else [join.x, *[join.state] * (len(given) - 1)]
     joined = [
         join.into(gradient, dim, axis)
@@ -72,14 +72,17 @@ def backward(
 
 
 class _Joined:
-    """Where the new axis of size `count` joins the batch of a call whose x has so many axes without it."""
+    """Where the new axis of size `count` joins the batch of a call; it is axis `dim` of x, if x has it."""
 
-    def __init__(self, count: int, layer: str, axes: int) -> None:
+    def __init__(self, count: int, layer: str, x: torch.Tensor, dim: int | None) -> None:
         name = named(layer)
         self.count, self.step = count, name.step
-        self.batched = axes == (2 if name.step else 3)
         self.x = 0 if name.step or name.layer.batch_first else 1
         self.state = 0 if name.step else 1
+        shape = list(x.shape)
+        if dim is not None:
+            del shape[dim]
+        self.batch = shape[self.x] if len(shape) == (2 if name.step else 3) else None
 
     def into(self, tensor: torch.Tensor, dim: int | None, axis: int) -> torch.Tensor:
         """A tensor whose new axis is `dim` (None: it has none), with the new axis in the batch's."""
@@ -88,11 +91,11 @@ class _Joined:
             tensor = tensor.expand(*[self.count if n == axis else -1 for n in range(tensor.dim())])
         else:
             tensor = tensor.movedim(dim, axis)
-        return tensor.flatten(axis, axis + 1) if self.batched else tensor
+        return tensor if self.batch is None else tensor.flatten(axis, axis + 1)
 
     def out(self, tensor: torch.Tensor, axis: int) -> torch.Tensor:
         """The same tensor with an axis of its own again, before the batch's."""
-        return tensor.unflatten(axis, (self.count, -1)) if self.batched else tensor
+        return tensor if self.batch is None else tensor.unflatten(axis, (self.count, self.batch))
 
 
 def _joined_inputs(join: _Joined, inputs: Any, axes: Any) -> tuple[Any, ...]:
@@ -106,20 +109,22 @@ def _joined_inputs(join: _Joined, inputs: Any, axes: Any) -> tuple[Any, ...]:
 
 
 def _one_by_one(operator: Any, count: int, inputs: Any, axes: Any) -> Any:
-    """The operator, once for each index of the new axis."""
+    """The operator, once for each index of the new axis; without any, once for the shapes of its results."""
     each = [
         operator(*[_at(argument, dims, n) for argument, dims in zip(inputs, axes, strict=True)])
-        for n in range(count)
+        for n in range(max(count, 1))
     ]
-    results = [torch.stack(parts) for parts in zip(*each, strict=True)]
+    results = [torch.stack(parts)[:count] for parts in zip(*each, strict=True)]
     return results, [0] * len(results)
 
 
 def _at(argument: Any, dims: Any, n: int) -> Any:
-    """Entry n of an argument's new axis, if it has one."""
+    """Entry n of an argument's new axis, if it has one; zeros, where that axis has no entries."""
     if isinstance(argument, (list, tuple)):
         return [_at(part, dim, n) for part, dim in zip(argument, _each(dims, argument), strict=True)]
-    return argument if dims is None else argument.select(dims, n)
+    if dims is None:
+        return argument
+    return argument.select(dims, n) if argument.shape[dims] else argument.sum(dims, dtype=argument.dtype)
 
 
 def _each(dims: Any, arguments: Sequence[Any]) -> Axes:

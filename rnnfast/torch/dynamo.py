@@ -8,7 +8,6 @@ to import, so this waits until something imports it.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from functools import wraps
 from importlib.abc import Loader, MetaPathFinder
@@ -32,9 +31,9 @@ def show(kind: type) -> None:
 
 def _open(builder: ModuleType, kind: type) -> None:
     """Set the option wherever the builder wraps an instance of `kind`."""
-    if not hasattr(builder.config, "allow_rnn"):
-        return  # it sees them as it is
-    inner = builder.VariableBuilder.wrap_module
+    inner = getattr(builder.VariableBuilder, "wrap_module", None)
+    if inner is None or not hasattr(builder.config, "allow_rnn"):
+        return  # another version of torch, which may see them as it is
 
     @wraps(inner)
     def wrap_module(self: Any, value: Any) -> Any:
@@ -47,7 +46,7 @@ def _open(builder: ModuleType, kind: type) -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds the builder as everyone else does, once, and opens it after it was loaded."""
+    """Finds the builder as all other finders do, and opens it after it was loaded."""
 
     def __init__(self, kind: type) -> None:
         self._kind = kind
@@ -55,8 +54,9 @@ class _Finder(MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if name != _BUILDER:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        others = [finder for finder in sys.meta_path if finder is not self]
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
             spec.loader = _Opening(spec.loader, self._kind)
         return spec

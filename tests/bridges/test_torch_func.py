@@ -125,6 +125,23 @@ def test_dropout_under_vmap_follows_its_randomness():
         outputs("error")
 
 
+@pytest.mark.parametrize("shape", [(0, 4, 2, 3), (3, 0, 2, 3), (3, 4, 0, 3)])
+def test_axes_without_entries(shape):
+    _, module = twins("GRU", 3, 5)
+    weights = {name: weight.detach() for name, weight in module.named_parameters()}
+    x = torch.randn(*shape, dtype=torch.float64)
+
+    def loss(weights, x):
+        lengths = torch.full(x.shape[1:2], x.shape[0])
+        return functional_call(module, weights, (x,), {"lengths": lengths})[0].sum()
+
+    each, dx = vmap(grad(loss, argnums=(0, 1)), in_dims=(None, 0))(weights, x)
+    assert vmap(module)(x)[0].shape == (*shape[:-1], 5)
+    assert dx.shape == shape
+    for name, weight in weights.items():
+        assert torch.equal(each[name], weight.new_zeros(shape[0], *weight.shape)), name
+
+
 def test_packed_sequences_are_refused():
     gru = rnnfast.torch.GRU(3, 4)
     with pytest.raises(TypeError, match="expected padded sequences, with the keyword lengths"):

@@ -162,7 +162,7 @@ class Layers(Accelerated):
         return Call(view, keywords, training, places, self.batch_first)
 
     def __getstate__(self) -> dict[str, Any]:
-        """torch's, without what `compile` made of this module: a copy would run it with this one's weights."""
+        """torch's, without what `compile` made of this module: a copy would run this one's weights."""
         state = super().__getstate__()
         state.pop("_compiled_call_impl", None)
         return state

@@ -195,10 +195,9 @@ def _call(name: Named, x: Any, state: Any, weights: Any, lengths: Any, reset: An
     keywords = {}
     if lengths is not None:
         keywords["lengths"] = lengths.numpy()
+    reset = checked_reset(reset, tuple(x.shape[:-1]))
     if reset is not None:
-        keywords["reset"] = reset.numpy()
-        if name.step:
-            keywords["reset"] = checked_reset(keywords["reset"], tuple(x.shape[:-1]))[np.newaxis]
+        keywords["reset"] = reset[np.newaxis] if name.step else reset
     training: dict[str, Any] = {} if seed is None else {"rng": int(seed)}
     if name.checkpoint is not None:
         training["checkpoint"] = name.checkpoint

@@ -15,9 +15,9 @@ seed : Tensor or None
 layer : str
     What `naming.text_of` gives.
 
-`backward` and `play` also take gradients of the results, those that are not zero; of which results they are
-(`given`); and whether the gradient of x, of each part of the state and of each weight is wanted (`wanted`).
-They return those that are.
+`backward` and `play` also take gradients of the results, those that are not zero. `given` says of each result
+whether its gradient is among them. `wanted` says whether the gradient of x, of each part of the state and of
+each weight is wanted. They return the wanted ones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The operators under torch.func's transforms, in eager mode: vmap, grad and what is made of them.
 
-torch lets no operator with a rule for autograd into torch.func.grad, but autograd.Functions of this form.
-They call the operators, and have the operators' rules.
+torch.func.grad refuses an operator that has a rule for autograd. It takes autograd.Functions of this form,
+which call the operators and have their rules.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What torch.autograd batches by its own means: `is_grads_batched`, jacobian's and hessian's `vectorize`.
 
-They do not use torch.func.vmap but what was before it, which has no rules for operators. So the rule runs
-here.
+They use the predecessor of torch.func.vmap, which has no rules for operators. So the rule is applied here.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
 
 This file only gathers the public names. `layers` has the functions. `stack` runs one pass after the other,
 once `arguments` has checked what a function got. `passes` makes a pass a primitive of JAX, with its
-derivative and its rule for vmap. `calls` has the custom calls that run it.
+derivative and its rule for vmap. `calls` has the custom calls that run it, and `meshes` the types of arrays
+within `jax.shard_map`.
 """
 
 try:

@@ -43,13 +43,14 @@ class Params(NamedTuple):
     dtype: np.dtype
 
 
-def _plain(name: str, value: Any) -> jax.Array:
-    """`value` as an array of JAX."""
+def _plain(name: str, value: Any, library: Any = jnp) -> Any:
+    """`value` as an array of JAX, or of another library."""
     checks.refuse_masked(name, value)
     try:
-        return jnp.asarray(value)
+        return library.asarray(value)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: expected an array, got {type(value).__name__} ({error})") from error
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: expected an array, got {type(value).__name__} ({error})") from error
 
 
 def _expect_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -175,12 +176,24 @@ def checked_lengths(lengths: Any, shape: tuple[int, ...], T: int) -> jax.Array |
     """Lengths as int32 of this shape. Where their values are not known yet, the call checks them."""
     if lengths is None:
         return None
-    array = _plain("lengths", lengths)
+    known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(lengths))
+    array = _plain(
+        "lengths", lengths, np if known else jnp
+    )  # JAX's int32 may not have room for a wrong length
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"lengths: expected an integer dtype, got {array.dtype}")
     _expect_shape("lengths", array, shape)
-    if not isinstance(array, jax.core.Tracer):
-        checks.checked_lengths(np.asarray(array).reshape(-1), T, array.size)
+    if known:
+        checks.checked_lengths(array.reshape(-1), T, array.size)
+        return jnp.asarray(array.astype(np.int32))
+    return _as_int32(array)
+
+
+def _as_int32(array: jax.Array) -> jax.Array:
+    """An array of integers as int32; those that it has no room for become its least or largest number."""
+    room, own = np.iinfo(np.int32), np.iinfo(array.dtype)
+    if own.max > room.max:
+        array = array.clip(max(room.min, own.min), room.max)
     return array.astype(np.int32)
 
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from rnnfast import _core
+from rnnfast.jax.meshes import array_type, varying_alike
 
 __all__ = [
     "Pass",
@@ -25,6 +26,7 @@ __all__ = [
     "forward_and_tape",
     "forward_results",
     "minor_version",
+    "one_by_one",
 ]
 
 
@@ -130,7 +132,7 @@ def _attributes(integers: dict[str, int]) -> dict[str, np.int64]:
     return {name: np.int64(value) for name, value in integers.items()}
 
 
-def forward_results(what: Pass, operands: Sequence[Any], save: bool) -> tuple[jax.ShapeDtypeStruct, ...]:
+def forward_results(what: Pass, operands: Sequence[Any], save: bool) -> tuple[jax.core.ShapedArray, ...]:
     """The results of a forward pass: y, the parts of the final state, and with `save` the tape.
 
     The tape is gates and the further parts of the state after every step, in the order of the kernels.
@@ -142,7 +144,7 @@ def forward_results(what: Pass, operands: Sequence[Any], save: bool) -> tuple[ja
     shapes: list[tuple[int, ...]] = [(*x.shape[:2], P), *((B, width) for width in widths)]
     if save:
         shapes += [(rows * info.saved * H,), *((rows * width,) for width in widths[1:])]
-    return tuple(jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes)
+    return tuple(array_type(shape, x) for shape in shapes)
 
 
 def forward(what: Pass, *operands: jax.Array) -> Results:
@@ -155,9 +157,42 @@ def _forward_call(what: Pass, operands: Sequence[jax.Array], save: bool) -> Resu
     return call(*operands, **what.attributes(operands), save=np.int64(save))
 
 
-def _first_order(call):
-    """`call` with a clear error where JAX wants its derivative, which is a second one."""
-    call = jax.custom_jvp(jax.custom_batching.sequential_vmap(call))
+@cache
+def one_by_one(call, mapped: tuple[bool, ...]):
+    """A function that runs `call` for one member of a batch after the other.
+
+    It is compiled once. Outside of `jax.jit`, JAX would compile a loop of a new function at every call.
+
+    Parameters
+    ----------
+    call : callable
+        A function of arrays that is itself made once.
+    mapped : tuple of bool
+        Which of its arrays each member has of its own, along the first axis.
+    """
+
+    def members(*arrays: jax.Array) -> Results:
+        def one(own: list[jax.Array]) -> Results:
+            rest = iter(own)
+            return call(
+                *(next(rest) if of_member else a for a, of_member in zip(arrays, mapped, strict=True))
+            )
+
+        return jax.lax.map(one, [a for a, of_member in zip(arrays, mapped, strict=True) if of_member])
+
+    return jax.jit(members)
+
+
+def _first_order(run):
+    """`run` of one member after the other, with a clear error where JAX wants a second derivative."""
+    each = jax.custom_batching.custom_vmap(run)
+
+    @each.def_vmap
+    def batched(size, mapped, *arrays):
+        results = one_by_one(each, tuple(mapped))(*arrays)
+        return results, jax.tree.map(lambda _: True, results)
+
+    call = jax.custom_jvp(each)
 
     @call.defjvp
     def refuse(operands, tangents):
@@ -193,7 +228,8 @@ def backward(what: Pass, wanted: Wanted):
     """
 
     @_first_order
-    def call(*arrays: jax.Array) -> Results:
+    def call(*given: jax.Array) -> Results:
+        arrays = varying_alike(given)  # gradients of results may be zeros, which do not vary
         x, weights, _, _ = what.split(arrays)
         H, P = what.sizes(arrays)
         info = what.info
@@ -201,7 +237,7 @@ def backward(what: Pass, wanted: Wanted):
         B = x.shape[0 if what.batch_first else 1]
         shapes = [arrays[gates].shape, *((B, width) for width in info.widths(H, P))]
         shapes += [x.shape] * wanted.input_grad + [array.shape for array in weights] * wanted.weight_grads
-        results = tuple(jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes)
+        results = tuple(array_type(shape, x) for shape in shapes)
         # Gradients overwrite the gates; XLA copies them before where they are needed again.
         call = jax.ffi.ffi_call("rnnfast_backward", results, input_output_aliases={gates: 0})
         return call(*arrays, **what.attributes(arrays), **_attributes(wanted._asdict()))[1:]

@@ -18,7 +18,17 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from rnnfast import _core
-from rnnfast.jax.calls import Pass, Results, Wanted, backward, forward, forward_and_tape, forward_results
+from rnnfast.jax.calls import (
+    Pass,
+    Results,
+    Wanted,
+    backward,
+    forward,
+    forward_and_tape,
+    forward_results,
+    one_by_one,
+)
+from rnnfast.jax.meshes import varying_alike
 
 __all__ = ["run"]
 
@@ -28,7 +38,7 @@ _pass.multiple_results = True
 
 def run(what: Pass, *operands: jax.Array) -> Results:
     """y and the parts of the final state."""
-    return tuple(_pass.bind(*operands, what=what))
+    return tuple(_pass.bind(*varying_alike(operands), what=what))
 
 
 @cache
@@ -43,7 +53,7 @@ def _run_now(*operands, what: Pass):
 
 @_pass.def_abstract_eval
 def _shapes(*operands, what: Pass):
-    return [jax.core.ShapedArray(one.shape, one.dtype) for one in forward_results(what, operands, False)]
+    return forward_results(what, operands, False)
 
 
 mlir.register_lowering(
@@ -112,6 +122,11 @@ ad.primitive_jvps[_pass] = _jvp
 # ---- vmap --------------------------------------------------------------------------------------------------
 
 
+@cache
+def _one_pass(what: Pass):
+    return partial(run, what)
+
+
 def _batched(operands: Sequence[Any], dims: Sequence[int | None], *, what: Pass):
     """One call of a larger batch; where weights differ, one call after the other."""
     _, weight_dims, _, _ = what.split(dims)
@@ -122,12 +137,7 @@ def _batched(operands: Sequence[Any], dims: Sequence[int | None], *, what: Pass)
         operand if dim is None else jnp.moveaxis(operand, dim, 0)
         for operand, dim in zip(operands, dims, strict=True)
     ]
-
-    def one(member: list[Any]):
-        return run(what, *(shared if own is None else own for shared, own in zip(moved, member, strict=True)))
-
-    own = [None if dim is None else array for array, dim in zip(moved, dims, strict=True)]
-    results = jax.lax.map(one, own)
+    results = one_by_one(_one_pass(what), tuple(dim is not None for dim in dims))(*moved)
     return results, [0] * len(results)
 
 

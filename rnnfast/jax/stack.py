@@ -67,7 +67,7 @@ def run_stack(
         precision=matmul_precision,
         batch_first=bool(batch_first),
     )
-    states = [part.reshape(passes, B, -1) for part in initial or ()]
+    states = [part.reshape(passes, B, part.shape[-1]) for part in initial or ()]
     masks = [] if lengths is None else [lengths.reshape(B)]
     masks += [] if reset is None else [reset.reshape(x.shape[:2])]
     y, finals = _run_passes(what, x, given, states, masks)

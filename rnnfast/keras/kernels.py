@@ -56,7 +56,11 @@ class Accelerated:
         state = tree.flatten(initial_state)
         mask = mask[0] if tree.is_nested(mask) else mask
         sequences = ops.cast(sequences, self.cell.compute_dtype)
-        what = self._obstacle(training) or backend.obstacle([sequences, *state, self.cell.kernel])
+        what = (
+            self._obstacle(training)
+            or backend.obstacle([sequences, *state, self.cell.kernel])
+            or _obstacle_of_mask(mask, sequences)
+        )
         if what is not None:
             warn_of(what)
             return super().inner_loop(sequences, initial_state, mask, training)  # type: ignore[misc]
@@ -140,3 +144,10 @@ class Accelerated:
             return weight
         blocks = ops.split(weight, len(self._gates), axis=0)
         return ops.concatenate([blocks[place] for place in self._gates], axis=0)
+
+
+def _obstacle_of_mask(mask: Any, sequences: Any) -> Obstacle | None:
+    """What keeps the kernels from a mask; None if nothing does."""
+    if mask is None or tuple(mask.shape) == tuple(sequences.shape[:2]):
+        return None
+    return Obstacle("a mask of another shape than [B, T]", "give the mask the first two axes of the input")

@@ -108,6 +108,20 @@ def test_no_state_is_zero():
         assert_equal(got, layer(x, state))
 
 
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_a_batch_of_nothing_has_a_state_and_gradients(name):
+    params = rf.jax.init_params(jax.random.key(0), name, 3, 5)
+    zero = np.zeros((1, 0, 5), np.float32)
+    state = (zero, zero) if name == "lstm" else zero
+
+    def loss(params, state):
+        y, final = FUNCTIONS[name](np.zeros((4, 0, 3), np.float32), params, state)
+        return y.sum() + sum(part.sum() for part in jax.tree.leaves(final))
+
+    for gradient in jax.tree.leaves(jax.grad(loss, (0, 1))(params, state)):
+        assert not np.any(gradient)
+
+
 def test_float16_is_cast_to_the_dtype_of_the_parameters():
     layer = rf.GRU(3, 4, rng=1)
     x = normal(6, 2, 3).astype(np.float16)

@@ -39,7 +39,7 @@ ARGUMENTS = [  # the keyword in place of a good one, the error, what it says
     ({"state": (HC[0],)}, TypeError, r"state: expected a pair"),
     ({"state": (HC[0], HC[1][:1])}, ValueError, r"state\[1\]: expected shape \(2, 2, 4\), got \(1, 2, 4\)"),
     ({"state": (HC[0], HC[1] > 0)}, TypeError, r"state\[1\]: expected float32 .*, got bool"),
-    ({"lengths": np.array([1.0, 2.0])}, TypeError, "lengths: expected an integer dtype, got float32"),
+    ({"lengths": np.array([1.0, 2.0])}, TypeError, "lengths: expected an integer dtype, got float64"),
     ({"lengths": np.array([1, 2, 3])}, ValueError, r"lengths: expected shape \(2,\), got \(3,\)"),
     ({"lengths": np.array([1, 6])}, ValueError, "lengths: expected 0 to T = 5, got 6"),
     ({"lengths": np.array([-1, 5])}, ValueError, "lengths: expected 0 to T = 5, got -1"),
@@ -113,6 +113,22 @@ def test_lengths_that_are_known_in_the_call_alone_are_checked_there():
         # XLA's error comes as one or the other, by how JAX runs the program.
         with pytest.raises((ValueError, RuntimeError), match=rf"lengths\[1\]: expected 0 to 5 .*, got {bad}"):
             jax.block_until_ready(call(np.array([5, bad])))
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.array([5, 2**32 + 3]), [5, 2**32 + 3], np.array([5, 2**63 + 3], np.uint64)], ids=str
+)
+def test_lengths_that_int32_has_no_room_for_are_refused(wrong):
+    got = int(wrong[1])
+    with pytest.raises(ValueError, match=rf"lengths: expected 0 to T = 5, got {got}"):
+        rf.jax.lstm(X, LSTM, lengths=wrong)
+    with (
+        jax.enable_x64(True),
+        pytest.raises((ValueError, RuntimeError), match=r"lengths\[1\]: .* got 2147483647"),
+    ):
+        jax.block_until_ready(
+            jax.jit(lambda lengths: rf.jax.lstm(X, LSTM, lengths=lengths)[0])(np.array(wrong))
+        )
 
 
 def test_int8_has_no_gradient():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from arrays import assert_equal, normal, normal64, parts
 from bridges.jax_programs import FUNCTIONS, arrays_of, jax, passes_run
+from processes import run_python
 from threads import run_together
 from tolerances import error
 
@@ -270,6 +271,57 @@ def test_both_branches_of_a_condition_and_a_while_loop():
     for _ in range(3):
         _, h = layer(x, h)
     assert_equal(arrays_of(jax.jit(until)(x)), h)
+
+
+@pytest.mark.parametrize("what", ["members of an ensemble", "gradients of each sequence"])
+def test_an_eager_loop_over_members_is_compiled_once(what, caplog):
+    _, function, params = layer_of("rnn")
+    x = jnp.asarray(normal(2, T, B, I))
+    several = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), params)
+
+    def run():
+        if what == "members of an ensemble":
+            return jax.vmap(function, (None, 0))(x[0], several)
+        return jax.vmap(jax.grad(partial(objective, function)), (None, 0))(params, x)
+
+    first = arrays_of(run())
+    with jax.log_compiles():
+        caplog.clear()
+        assert_equal(arrays_of(run()), first)
+    assert not [record for record in caplog.records if "Finished XLA compilation" in record.getMessage()]
+
+
+ON_TWO_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np, rnnfast.jax
+from jax.sharding import PartitionSpec as P
+
+jax.config.update("jax_num_cpu_devices", 2)
+mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+params = rnnfast.jax.init_params(jax.random.key(0), "lstm", 2, 3)
+x = jax.random.normal(jax.random.key(1), (5, 4, 2))
+
+def gradients(params, x):
+    return jax.grad(lambda params, x: jnp.sum(rnnfast.jax.lstm(x, params)[0] ** 2), (0, 1))(params, x)
+
+def mapped(function, out):
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(P(), P(None, "batch")), out_specs=out))
+
+along = P(None, "batch")
+forward = mapped(lambda params, x: rnnfast.jax.lstm(x, params)[0], along)
+np.testing.assert_array_equal(forward(params, x), rnnfast.jax.lstm(x, params)[0])
+around = jax.grad(lambda params, x: jnp.sum(forward(params, x) ** 2), (0, 1))
+for got in (mapped(gradients, (P(), along))(params, x), around(params, x)):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, gradients(params, x))
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(jax, "shard_map"), reason="an older JAX does not check along which axes arrays vary"
+)
+def test_shard_map_sums_the_gradients_of_the_parameters():
+    """A batch on two devices: each has gradients of its own sequences, and JAX adds them up."""
+    done = run_python(ON_TWO_DEVICES)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_backward_pass_may_run_twice():

@@ -117,6 +117,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(rnnfast.keras, "Transformer")
 
 
+@pytest.mark.parametrize("kind", some(KINDS[::-1]))
+def test_a_mask_of_another_shape_is_left_to_keras(kind: str) -> None:
+    plain, fast = twins(kind, return_sequences=True)
+    call = a_call(kind, "float32") | {"mask": np.arange(T)[None] < T - 2}  # one mask for all sequences
+    with kernels_run(0), pytest.warns(FallbackWarning, match=r"a mask of another shape than \[B, T\]"):
+        got = results(fast, **call)
+    assert_same(got, results(plain, **call))
+
+
 @pytest.mark.skipif(BACKEND != "torch", reason="of the backend of torch")
 def test_a_transform_of_torch_is_left_to_keras() -> None:
     import torch

@@ -312,7 +312,9 @@ BUILDER = "torch._dynamo.variables.builder"
 
 
 def test_a_look_at_the_compilers_file_leaves_it_to_be_opened(monkeypatch):
-    monkeypatch.delitem(sys.modules, BUILDER)
+    monkeypatch.delitem(sys.modules, BUILDER, raising=False)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    dynamo.show(torch.nn.Module)
     for _ in range(2):
         assert type(importlib.util.find_spec(BUILDER).loader).__module__ == "rnnfast.torch.dynamo"
 

@@ -7,11 +7,11 @@
 
 This file only gathers the public names. `memory` has an rnnfast layer read a module's weights in place, which
 `weights` checks, and `call` calls it with tensors. `autograd` makes its passes a node of torch's graph, with
-a tape. `operators` are what compiled and exported graphs hold, with the texts of `naming`; `tapes` are those
-of compiled graphs. `transforms` are what torch.func sees. `rules`, `derivatives` (by `formulas`), `batching`
-and `vectorized` differentiate and batch them. `dynamo` lets torch.compile see the modules. `autocast` and
-`precision` choose dtypes and how products are rounded, `fallback` says what is left to torch, and `modules`
-and `cells` put them together.
+a tape. `operators` are what compiled and exported graphs hold: their arguments are `inputs`, layers are the
+texts of `naming`, and `tapes` are those of compiled graphs. `transforms` are what torch.func sees. `rules`,
+`derivatives` (by `formulas`), `batching` and `vectorized` differentiate and batch them. `dynamo` lets
+torch.compile see the modules. `autocast` and `precision` choose dtypes and how products are rounded,
+`fallback` says what is left to torch, and `modules` and `cells` put them together.
 """
 
 try:

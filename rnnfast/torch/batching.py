@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from rnnfast.torch.inputs import Inputs
 from rnnfast.torch.naming import named
 
 __all__ = ["backward", "forward"]
@@ -15,50 +16,27 @@ __all__ = ["backward", "forward"]
 Axes = Sequence["int | None"]
 
 
-def forward(
-    operator: Callable[..., Any],
-    info: Any,
-    in_dims: Any,
-    x: Any,
-    state: Any,
-    weights: Any,
-    lengths: Any,
-    reset: Any,
-    seed: Any,
-    layer: str,
-) -> Any:
+def forward(operator: Callable[..., Any], info: Any, in_dims: Any, *arguments: Any) -> Any:
     """The results of the forward operator for each index of the new axis, and where they have that axis."""
-    inputs, axes = (x, state, weights, lengths, reset, seed, layer), in_dims[:7]
-    if _any(axes[2]) or seed is not None:
+    inputs, axes = Inputs(*arguments), Inputs(*in_dims[:7])
+    if _any(axes.weights) or inputs.seed is not None:
         return _one_by_one(operator, info.batch_size, inputs, axes)
-    join = _Joined(info.batch_size, layer, x, axes[0])
+    join = _Joined(info.batch_size, inputs.layer, inputs.x, axes.x)
     results = operator(*_joined_inputs(join, inputs, axes))
     places = [join.state] * len(results) if join.step else [join.x, *[join.state] * (len(results) - 1)]
     return [join.out(result, axis) for result, axis in zip(results, places, strict=True)], places
 
 
 def backward(
-    operator: Callable[..., Any],
-    info: Any,
-    in_dims: Any,
-    gradients: Any,
-    x: Any,
-    state: Any,
-    weights: Any,
-    lengths: Any,
-    reset: Any,
-    seed: Any,
-    layer: str,
-    given: Any,
-    wanted: Any,
+    operator: Callable[..., Any], info: Any, in_dims: Any, gradients: Sequence[Any], *arguments: Any
 ) -> Any:
     """The same of the backward operator; the weights have one gradient for each index."""
-    inputs, axes = (x, state, weights, lengths, reset, seed, layer), in_dims[1:8]
-    if _any(axes[2]) or seed is not None or any(wanted[1 + len(state) :]):
+    *some, given, wanted = arguments
+    inputs, axes = Inputs(*some), Inputs(*in_dims[1:8])
+    if _any(axes.weights) or inputs.seed is not None or any(wanted[1 + len(inputs.state) :]):
         flags = [None] * len(given), [None] * len(wanted)
-        everything = (gradients, *inputs, given, wanted)
-        return _one_by_one(operator, info.batch_size, everything, (*in_dims[:8], *flags))
-    join = _Joined(info.batch_size, layer, x, axes[0])
+        return _one_by_one(operator, info.batch_size, (gradients, *arguments), (*in_dims[:8], *flags))
+    join = _Joined(info.batch_size, inputs.layer, inputs.x, axes.x)
     results = [join.state] * len(given) if join.step else [join.x, *[join.state] * (len(given) - 1)]
     joined = [
         join.into(gradient, dim, axis)
@@ -98,14 +76,16 @@ class _Joined:
         return tensor if self.batch is None else tensor.unflatten(axis, (self.count, self.batch))
 
 
-def _joined_inputs(join: _Joined, inputs: Any, axes: Any) -> tuple[Any, ...]:
-    x, state, weights, lengths, reset, seed, layer = inputs
-    state = [join.into(part, dim, join.state) for part, dim in zip(state, _each(axes[1], state), strict=True)]
+def _joined_inputs(join: _Joined, inputs: Inputs, axes: Inputs) -> Inputs:
+    x = join.into(inputs.x, axes.x, join.x)
+    places = _each(axes.state, inputs.state)
+    state = [join.into(part, dim, join.state) for part, dim in zip(inputs.state, places, strict=True)]
+    lengths, reset = inputs.lengths, inputs.reset
     if lengths is not None:
-        lengths = join.into(lengths, axes[3], 0)
+        lengths = join.into(lengths, axes.lengths, 0)
     if reset is not None:
-        reset = join.into(reset, axes[4], join.x)
-    return join.into(x, axes[0], join.x), state, weights, lengths, reset, seed, layer
+        reset = join.into(reset, axes.reset, join.x)
+    return inputs._replace(x=x, state=state, lengths=lengths, reset=reset)
 
 
 def _one_by_one(operator: Any, count: int, inputs: Any, axes: Any) -> Any:

@@ -6,18 +6,9 @@ take their places: `record` also gives the key of a tape (`tapes`), `play` takes
 The results of all four depend on the other arguments alone, so a graph may copy, move and save tensors as it
 likes. In eager mode, `autograd` runs the same calls.
 
-All take x, the parts of the state (none of them: zero), the weights in the layer's order, and:
-
-lengths, reset : Tensor or None
-    The layer's keywords.
-seed : Tensor or None
-    One integer, of the dropout masks; None drops nothing.
-layer : str
-    What `naming.text_of` gives.
-
-`backward` and `play` also take gradients of the results, those that are not zero. `given` says of each result
-whether its gradient is among them. `wanted` says whether the gradient of x, of each part of the state and of
-each weight is wanted. They return the wanted ones.
+All take `Inputs`. `backward` and `play` also take gradients of the results, those that are not zero. `given`
+says of each result whether its gradient is among them. `wanted` says whether the gradient of x, of each part
+of the state and of each weight is wanted. They return the wanted ones.
 """
 
 from __future__ import annotations
@@ -34,6 +25,7 @@ from rnnfast.checks import checked_reset
 from rnnfast.torch import batching, rules, tapes
 from rnnfast.torch.call import Call
 from rnnfast.torch.derivatives import spread
+from rnnfast.torch.inputs import Inputs
 from rnnfast.torch.memory import View
 from rnnfast.torch.naming import Named, named, text_of
 from rnnfast.torch.weights import check_weights
@@ -46,64 +38,40 @@ _INPUTS = (
 _GRADIENTS = f"Tensor[] gradients, {_INPUTS}, bool[] given, bool[] wanted"
 
 
-def _forward(
-    x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any, layer: str
-) -> list[torch.Tensor]:
-    """y (but for a cell) and the parts of the final state."""
-    name = named(layer)
-    call = _call(name, x, state, weights, lengths, reset, seed)
-    return list(call.evaluate(x, _parts(name, state)))
+def _forward(*arguments: Any) -> list[torch.Tensor]:
+    """y (but for a cell) and the parts of the final state, of `Inputs`."""
+    inputs = Inputs(*arguments)
+    call, parts = _call(inputs)
+    return list(call.evaluate(inputs.x, parts))
 
 
-def _backward(
-    gradients: Any,
-    x: Any,
-    state: Any,
-    weights: Any,
-    lengths: Any,
-    reset: Any,
-    seed: Any,
-    layer: str,
-    given: Sequence[bool],
-    wanted: Sequence[bool],
-) -> list[torch.Tensor]:
-    """The gradients that are wanted."""
-    name = named(layer)
-    call = _call(name, x, state, weights, lengths, reset, seed)
-    _, tape = call.record(x, _parts(name, state))
-    return _played(call, tape, gradients, len(state), given, wanted)
+def _backward(gradients: Sequence[torch.Tensor], *arguments: Any) -> list[torch.Tensor]:
+    """The gradients that are wanted, of `Inputs`, `given` and `wanted`."""
+    *some, given, wanted = arguments
+    inputs = Inputs(*some)
+    call, parts = _call(inputs)
+    _, tape = call.record(inputs.x, parts)
+    return _played(call, tape, gradients, len(inputs.state), given, wanted)
 
 
-def _record(
-    x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any, layer: str
-) -> list[torch.Tensor]:
+def _record(*arguments: Any) -> list[torch.Tensor]:
     """What `_forward` gives, and the key of a tape."""
-    name = named(layer)
-    call = _call(name, x, state, weights, lengths, reset, seed)
-    results, tape = call.record(x, _parts(name, state))
-    return [*results, tapes.keep(call, tape, x, results[0])]
+    inputs = Inputs(*arguments)
+    call, parts = _call(inputs)
+    results, tape = call.record(inputs.x, parts)
+    return [*results, tapes.keep(call, tape, inputs.x, results[0])]
 
 
 def _play(
-    key: torch.Tensor,
-    first: torch.Tensor,
-    gradients: Any,
-    x: Any,
-    state: Any,
-    weights: Any,
-    lengths: Any,
-    reset: Any,
-    seed: Any,
-    layer: str,
-    given: Sequence[bool],
-    wanted: Sequence[bool],
+    key: torch.Tensor, first: torch.Tensor, gradients: Sequence[torch.Tensor], *arguments: Any
 ) -> list[torch.Tensor]:
     """What `_backward` gives, from the tape of the key if that is there."""
-    retain = tapes.retained()
-    kept = tapes.take(key, x, first, weights, retain)
+    *some, given, wanted = arguments
+    inputs, retain = Inputs(*some), tapes.retained()
+    kept = tapes.take(key, inputs.x, first, inputs.weights, retain)
     if kept is None:
-        return _backward(gradients, x, state, weights, lengths, reset, seed, layer, given, wanted)
-    return _played(*kept, gradients, len(state), given, wanted, retain)
+        return _backward(gradients, *arguments)
+    return _played(*kept, gradients, len(inputs.state), given, wanted, retain)
 
 
 def _played(
@@ -138,10 +106,9 @@ play = _operator("play", f"Tensor key, Tensor first, {_GRADIENTS}", _play)
 
 
 @forward.register_fake
-def _fake_forward(
-    x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any, layer: str
-) -> list[torch.Tensor]:
-    name = named(layer)
+def _fake_forward(*arguments: Any) -> list[torch.Tensor]:
+    inputs = Inputs(*arguments)
+    x, name = inputs.x, named(inputs.layer)
     form = name.layer.state_form
     if name.step:
         return [x.new_empty(*x.shape[:-1], width) for width in form.widths]
@@ -152,14 +119,16 @@ def _fake_forward(
 
 
 @record.register_fake
-def _(x: Any, *further: Any) -> list[torch.Tensor]:
-    return [*_fake_forward(x, *further), x.new_empty(1, dtype=torch.uint8)]
+def _(*arguments: Any) -> list[torch.Tensor]:
+    return [*_fake_forward(*arguments), Inputs(*arguments).x.new_empty(1, dtype=torch.uint8)]
 
 
 @backward.register_fake
-def _fake_backward(gradients: Any, x: Any, state: Any, weights: Any, *further: Any) -> list[torch.Tensor]:
-    wanted = further[-1]
-    return [tensor.new_empty(tensor.shape) for tensor in compress((x, *state, *weights), wanted)]
+def _fake_backward(gradients: Any, *arguments: Any) -> list[torch.Tensor]:
+    *some, _, wanted = arguments
+    inputs = Inputs(*some)
+    tensors = inputs.x, *inputs.state, *inputs.weights
+    return [tensor.new_empty(tensor.shape) for tensor in compress(tensors, wanted)]
 
 
 @play.register_fake
@@ -189,8 +158,10 @@ backward.register_vmap(partial(batching.backward, backward))
 # ---- arguments ---------------------------------------------------------------------------------------------
 
 
-def _call(name: Named, x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any) -> Call:
-    """The call of the layer that a text names, over these weights."""
+def _call(inputs: Inputs) -> tuple[Call, Sequence[torch.Tensor | None]]:
+    """The call of the layer over the weights, and the parts of the state, None for zero."""
+    x, state, weights, lengths, reset, seed, layer = inputs
+    name = named(layer)
     _check_tensors(name, x, state, weights)
     keywords = {}
     if lengths is not None:
@@ -201,8 +172,8 @@ def _call(name: Named, x: Any, state: Any, weights: Any, lengths: Any, reset: An
     training: dict[str, Any] = {} if seed is None else {"rng": int(seed)}
     if name.checkpoint is not None:
         training["checkpoint"] = name.checkpoint
-    view = View(name.layer, weights, {}, name.precision)
-    return Call(view, keywords, training, step=name.step)
+    call = Call(View(name.layer, weights, {}, name.precision), keywords, training, step=name.step)
+    return call, state or [None] * len(name.layer.parts)
 
 
 def _check_tensors(
@@ -220,16 +191,12 @@ def _check_tensors(
             raise ValueError(f"{what}: expected {dtype}, which the weights have, got {tensor.dtype}")
 
 
-def _parts(name: Named, state: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:
-    return state or [None] * len(name.layer.parts)
-
-
 def arguments_of(
     call: Call,
     x: torch.Tensor,
     parts: Sequence[torch.Tensor | None],
     weights: Sequence[torch.Tensor],
-) -> tuple[Any, ...]:
+) -> Inputs:
     """The arguments of `forward` for a call, which is of no packed sequences."""
     view = call.view
     assert isinstance(view, View)
@@ -241,7 +208,7 @@ def arguments_of(
     if not call.step:
         options |= {"batch_first": layer.batch_first, "dropout": layer.dropout}
         options |= {"checkpoint": call.training.get("checkpoint")}
-    return (
+    return Inputs(
         x,
         [part for part in parts if part is not None],
         weights,

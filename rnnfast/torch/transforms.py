@@ -13,39 +13,33 @@ import torch
 
 from rnnfast.torch import batching, operators, rules
 from rnnfast.torch.fallback import untraced
+from rnnfast.torch.inputs import Inputs
 
 __all__ = ["backward", "forward"]
 
 
-def forward(
-    x: Any, state: Any, weights: Any, lengths: Any, reset: Any, seed: Any, layer: str
-) -> Sequence[torch.Tensor]:
-    """As `operators.forward`."""
-    return _Forward.apply(layer, len(state), x, *state, *weights, lengths, reset, seed)
+def forward(*arguments: Any) -> Sequence[torch.Tensor]:
+    """As `operators.forward`, of `Inputs`."""
+    inputs = Inputs(*arguments)
+    return _Forward.apply(inputs.layer, len(inputs.state), *_flat(inputs))
 
 
-def backward(
-    gradients: Any,
-    x: Any,
-    state: Any,
-    weights: Any,
-    lengths: Any,
-    reset: Any,
-    seed: Any,
-    layer: str,
-    given: Sequence[bool],
-    wanted: Sequence[bool],
-) -> Sequence[torch.Tensor]:
-    """As `operators.backward`."""
-    flags = tuple(given), tuple(wanted)
-    tensors = *gradients, x, *state, *weights, lengths, reset, seed
-    return _Backward.apply(layer, len(state), flags, *tensors)
+def backward(gradients: Sequence[torch.Tensor], *arguments: Any) -> Sequence[torch.Tensor]:
+    """As `operators.backward`, of `Inputs`, `given` and `wanted`."""
+    *some, given, wanted = arguments
+    inputs, flags = Inputs(*some), (tuple(given), tuple(wanted))
+    return _Backward.apply(inputs.layer, len(inputs.state), flags, *gradients, *_flat(inputs))
 
 
-def _nested(layer: Any, count: int, tensors: Sequence[Any]) -> tuple[Any, ...]:
-    """The operators' arguments from x, `count` parts of the state, and further tensors, or their axes."""
-    x, *inputs = tensors[:-3]
-    return x, inputs[:count], inputs[count:], *tensors[-3:], layer
+def _flat(inputs: Inputs) -> tuple[torch.Tensor | None, ...]:
+    """The tensors, as torch.autograd.Function wants them."""
+    return inputs.x, *inputs.state, *inputs.weights, inputs.lengths, inputs.reset, inputs.seed
+
+
+def _nested(layer: Any, count: int, tensors: Sequence[Any]) -> Inputs:
+    """The inverse of `_flat`, of tensors with `count` parts of the state, or of their axes."""
+    x, *inputs, lengths, reset, seed = tensors
+    return Inputs(x, inputs[:count], inputs[count:], lengths, reset, seed, layer)
 
 
 def _nested_backward(layer: Any, count: int, flags: Any, tensors: Sequence[Any]) -> tuple[Any, ...]:

@@ -7,16 +7,13 @@ imported here: rnnfast registers with it at once if it is loaded, else as soon a
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from importlib import import_module
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import Any
 
 from rnnfast import _core
 from rnnfast.config import __version__
+from rnnfast.imports import after_import
 
 __all__ = ["follow_environment", "follow_threadpoolctl"]
 
@@ -35,41 +32,7 @@ def follow_environment(environment: Mapping[str, str]) -> None:
 
 def follow_threadpoolctl() -> None:
     """Register with threadpoolctl, now or when it is imported."""
-    loaded = sys.modules.get("threadpoolctl")
-    if loaded is None:
-        sys.meta_path.insert(0, _Watch())
-    else:
-        _register(loaded)
-
-
-class _Watch:
-    """A finder of modules that finds none itself: it waits for threadpoolctl."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name != "threadpoolctl":
-            return None
-        others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
-        found = (finder.find_spec(name, path, target) for finder in others)
-        spec = next((spec for spec in found if spec is not None), None)
-        if spec is not None and hasattr(spec.loader, "exec_module"):
-            self._register_after(spec.loader)
-        return spec
-
-    def _register_after(self, loader: Any) -> None:
-        """Let this loader register rnnfast once it has run the module."""
-        run = loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            run(module)
-            if module.__name__ == "threadpoolctl" and self in sys.meta_path:  # a loader may serve others too
-                sys.meta_path.remove(self)
-                loader.exec_module = run
-                _register(module)
-
-        with suppress(AttributeError, TypeError):  # a loader with __slots__ takes no attribute
-            loader.exec_module = exec_module
+    after_import("threadpoolctl", _register)
 
 
 def _register(threadpoolctl: Any) -> None:

@@ -68,4 +68,5 @@ def _onednn_takes(dtype: torch.dtype, grad: bool) -> bool:
     return dtype is torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-_onednn_takes._dynamo_marked_constant = True  # type: ignore[attr-defined]  # to torch.compile
+# torch.compile does not trace it, and takes what it returns for a constant.
+_onednn_takes._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -316,7 +316,7 @@ def test_a_look_at_the_compilers_file_leaves_it_to_be_opened(monkeypatch):
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     dynamo.show(torch.nn.Module)
     for _ in range(2):
-        assert type(importlib.util.find_spec(BUILDER).loader).__module__ == "rnnfast.torch.dynamo"
+        assert type(importlib.util.find_spec(BUILDER).loader).__module__ == "rnnfast.imports"
 
 
 def test_a_compiler_without_the_option_or_its_method_is_left_as_it_is(monkeypatch):

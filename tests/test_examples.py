@@ -25,7 +25,7 @@ SHORT = {  # arguments, and what the output must match
     "darts_forecast": (["3"], r"forecasts differ by at most \S+e-0[678]"),
     "encoder_decoder": (["300"], r"[789]\d\.\d% of 640 new words"),
     "digits": (["--epochs", "12"], r"GRU +9\d\.\d% of 397 right"),
-    "jax_training": (["150"], r"rnnfast +loss 0\.[01](.|\n)*as streams: 9\d%.*bits of the JAX program: True"),
+    "jax_training": (["150"], r"rnnfast +loss 0\.1(.|\n)*as streams: 9\d%.*bits of the JAX program: True"),
     "layer_norm": (["--updates", "150"], r"LSTM, layer norm +(9[5-9]|100)"),
     "long_sequence": (["--steps", "500", "--updates", "100"], r"right on new sequences: (0\.9|1)"),
     "keras_layers": (["1"], r"rnnfast.keras +loss \S+, [89]\d(.|\n)*differ by at most \de-0[6-9]"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -34,3 +35,4 @@ def test_they_pass_there_too() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+    assert re.search(r"\d{2,} passed", done.stdout), done.stdout

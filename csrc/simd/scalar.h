@@ -38,10 +38,12 @@ static inline vec v_without_subnormals(vec x) { return OP(fabs)(x) < LEAST_NORMA
 #define FLUSHED(x) v_without_subnormals(x)
 #endif
 
-/* fma() is rounded twice in some C libraries of Windows. Without an instruction for it, on 32-bit processors, its steps do not
- * expect that subnormal numbers are flushed. */
-#if (defined(_WIN32) && !defined(__aarch64__) && !defined(__FMA__)) || defined(__i386__) || \
-    (defined(__arm__) && !defined(__ARM_FEATURE_FMA))
+/* Without an instruction, fma() is rounded twice in some C libraries of Windows. On 32-bit processors, and as zig builds musl for
+ * x86-64, its steps do not expect that subnormal numbers are flushed. On x86-64, glibc's is right, and Apple's has the
+ * instruction. */
+#if defined(__i386__) || (defined(__arm__) && !defined(__ARM_FEATURE_FMA)) || \
+    (defined(_WIN32) && !defined(__aarch64__) && !defined(__FMA__)) || \
+    (defined(__x86_64__) && !defined(__FMA__) && !defined(__GLIBC__) && !defined(__APPLE__))
 #include "fma.h"
 static inline vec v_fused(vec a, vec b, vec c)
 {

@@ -24,7 +24,8 @@ It is one compiled module. Its files, each of which uses only those above it:
     embedded    inputs that are rows of a table    capi       the functions of rnnfast.h
     linear      dense layers                       xla         custom calls of compiled JAX programs
     layernorm   layer normalization
-    ctc         the CTC loss                       turn       what one thread uses at a time
+    ctc         the CTC loss                       dlpack     tensors of another library as arrays
+    turn        what one thread uses at a time
 """
 import os
 import threading
@@ -35,7 +36,9 @@ from rnnfast._core import quota
 
 cimport cython
 cimport numpy as cnp
-from cpython.pycapsule cimport PyCapsule_New
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY, NAN, log
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -75,3 +78,4 @@ include "stream.pxi"
 include "plan.pxi"
 include "capi.pxi"
 include "xla.pxi"
+include "dlpack.pxi"

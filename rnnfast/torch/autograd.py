@@ -82,16 +82,19 @@ class Pass(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """The gradients of `forward`'s arguments, None for those that want none."""
         saved = ctx.saved_tensors  # torch refuses here what is not valid any more
-        further = len(ctx.needs_input_grad) - 3
-        inputs = saved[further], *saved[:further]
         for gradient in gradients:
             if gradient is not None and (_is_batched(gradient) or is_old_batched(gradient)):
-                return None, None, *_of_batch(ctx, inputs, gradients)
-        with torch.no_grad():
-            results = _played(ctx, gradients)
+                return None, None, *_of_batch(ctx, _inputs(ctx, saved), gradients)
+        results = _played(ctx, gradients)
         if torch.is_grad_enabled():
-            results = differentiable(results, ctx.call, inputs, ctx.count, gradients)
+            results = differentiable(results, ctx.call, _inputs(ctx, saved), ctx.count, gradients)
         return None, None, *results
+
+
+def _inputs(ctx: Any, saved: Sequence[torch.Tensor | None]) -> Sequence[torch.Tensor | None]:
+    """x, the parts of the initial state and the weights, of what a `Pass` saved."""
+    further = len(ctx.needs_input_grad) - 3
+    return saved[further], *saved[:further]
 
 
 def _of_batch(

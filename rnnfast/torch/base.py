@@ -13,6 +13,7 @@ from rnnfast.torch.autocast import Run
 from rnnfast.torch.autograd import wants_gradient
 from rnnfast.torch.fallback import (
     obstacle,
+    obstacle_around,
     refuse_beyond,
     unscriptable,
     warn_of,
@@ -20,7 +21,8 @@ from rnnfast.torch.fallback import (
 )
 from rnnfast.torch.memory import View
 from rnnfast.torch.naming import text_of
-from rnnfast.torch.precision import check_precision, precision_under, refuse_gradient
+from rnnfast.torch.precision import check_precision
+from rnnfast.torch.tensors import shapes_of
 from rnnfast.torch.weights import check_weights
 
 __all__ = ["Accelerated", "LstmOptions", "RnnOptions", "forget_options", "misfit_of", "options_beyond_torch"]
@@ -122,17 +124,19 @@ class Accelerated(torch.nn.Module):
         except KeyError:
             return [getattr(self, name) for name in names]
 
+    def _shown(self, weights: Sequence[torch.Tensor], precision: str) -> View | None:
+        """The view of an earlier call, if it is of these weights and this precision.
+
+        Then the weights are plain tensors, of the right shapes.
+        """
+        view = self._view
+        return view if view is not None and view.precision == precision and view.shows(weights) else None
+
     def _layer_over(self, weights: Sequence[torch.Tensor], precision: str) -> View:
-        """The layer that has this module's options, reads these weights and multiplies in this precision."""
-        last, options = self._view, self._options()
-        if last is None or last.options != options:
-            layer = self._new_layer()
-        elif last.precision == precision and last.shows(weights):
-            return last
-        else:
-            layer = last.layer
+        """A view of this module's options and these weights, which multiplies in this precision."""
+        layer = self._new_layer() if self._view is None else self._view.layer
         check_weights(layer, type(self).__name__, self._weight_names(), weights, precision)
-        view = self.__dict__["_view"] = View(layer, weights, options, precision)
+        view = self.__dict__["_view"] = View(layer, weights, self._options(), precision)
         return view
 
     def _state_parts(self, hx: Any) -> tuple[torch.Tensor | None, ...]:
@@ -173,17 +177,23 @@ class Accelerated(torch.nn.Module):
         """The dtypes of the state's parts as torch gives them under autocast of `lower`; None without it."""
         return None if lower is None else self._state_dtypes(lower, x, parts, packed)
 
-    def _precision_of(self, lower: torch.dtype | None, tensors: Sequence[torch.Tensor | None]) -> str:
-        """The precision of a call of these tensors; a ValueError where they want a gradient that it lacks."""
-        precision = precision_under(lower, self.matmul_precision)
-        refuse_gradient(precision, tensors)
-        return precision
-
     def _state_dtypes(
         self, lower: torch.dtype, x: torch.Tensor, parts: Sequence[torch.Tensor | None], packed: bool
     ) -> tuple[torch.dtype, ...]:
         """Those of most modules, whose state is a sum."""
         return (autocast.carried(lower, x, parts),) * len(parts)
+
+    def _form_of(
+        self, view: View | None, lower: torch.dtype | None, x: torch.Tensor, parts: Sequence[Any]
+    ) -> Any:
+        """What decides whether the arguments of a call are right, to compare with `View.form`.
+
+        None where they are to be looked at: without a view, and under autocast (of the dtype `lower`).
+        """
+        if view is None or lower is not None or obstacle_around() is not None:
+            return None
+        shapes = shapes_of((x, *parts))
+        return shapes and (shapes, self.__dict__.get("batch_first"))
 
     def _left_to_torch(
         self,
@@ -253,6 +263,8 @@ class Accelerated(torch.nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "qconfig":  # what torch.ao.quantization puts on every module of a model
             warn_of_quantization()
+        if name in self._keywords:
+            self.__dict__["_view"] = None  # a view of another layer
         super().__setattr__(name, value)
 
     def extra_repr(self) -> str:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from rnnfast.torch.memory import View, array_of
+from rnnfast.torch.memory import View
 from rnnfast.torch.naming import Named
+from rnnfast.torch.tensors import array_of
 
 __all__ = ["Call"]
 
@@ -82,9 +83,8 @@ class Call(NamedTuple):
             retain=retain,
             grads=grads,
         )
-        results = [None if dx is None else self._leave(dx), *self._leave_state(dinitial)]
-        results += [torch.from_numpy(gradient) for gradient in grads.values()]
-        return [result if want else None for result, want in zip(results, wanted, strict=True)]
+        arrays = [None if dx is None else self._leave(dx), *self._leave_state(dinitial), *grads.values()]
+        return [torch.from_numpy(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
 
     def _enter(self, x: torch.Tensor) -> np.ndarray:
         """x, or the gradient of a y, as the layer takes it."""
@@ -97,27 +97,27 @@ class Call(NamedTuple):
         padded[self.places] = array
         return padded.swapaxes(0, 1) if self.batch_first else padded
 
-    def _leave(self, array: np.ndarray) -> torch.Tensor:
+    def _leave(self, array: np.ndarray) -> np.ndarray:
         """A y, or the gradient of an x, in the caller's form."""
         if self.step:
-            array = array[0]
-        elif self.places is not None:
-            array = (array.swapaxes(0, 1) if self.batch_first else array)[self.places]
-        return torch.from_numpy(array)
+            return array[0]
+        if self.places is None:
+            return array
+        return (array.swapaxes(0, 1) if self.batch_first else array)[self.places]
 
     def _enter_state(self, parts: Sequence[torch.Tensor | None]) -> Any:
         """A state, or its gradient, as the layer takes it."""
-        arrays = [None if part is None else array_of(part) for part in parts]
+        arrays = tuple(map(array_of, parts))
         if self.step:
-            arrays = [None if array is None else array[np.newaxis] for array in arrays]
-        return tuple(arrays) if len(arrays) > 1 else arrays[0]
+            arrays = tuple([None if array is None else array[np.newaxis] for array in arrays])
+        return arrays[0] if len(arrays) == 1 else arrays
 
-    def _leave_state(self, state: Any) -> list[torch.Tensor]:
+    def _leave_state(self, state: Any) -> Sequence[np.ndarray]:
         """The parts of a state, or of its gradient, in the caller's form."""
-        parts = state if isinstance(state, tuple) else (state,)
-        return [torch.from_numpy(part[0] if self.step else part) for part in parts]
+        parts = state if type(state) is tuple else (state,)
+        return [part[0] for part in parts] if self.step else parts
 
     def _results(self, y: np.ndarray, state: Any) -> tuple[torch.Tensor, ...]:
         """What the layer gave: y, but for a cell, whose y is its h, and the parts of the final state."""
         parts = self._leave_state(state)
-        return tuple(parts) if self.step else (self._leave(y), *parts)
+        return tuple(map(torch.from_numpy, parts if self.step else (self._leave(y), *parts)))

@@ -24,6 +24,7 @@ from rnnfast.torch.fallback import (
     proxies_in,
     untraced,
 )
+from rnnfast.torch.precision import precision_under, refuse_gradient
 
 __all__ = ["Cells", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -79,19 +80,28 @@ class Cells(Accelerated):
         """`forward`, as an operator where a graph is traced."""
         parts = self._state_parts(hx)
         lower, weights = autocast.entered(self._weights())
-        cast = () if lower is None else autocast.CAST
-        misfit = partial(self._misfit, input, parts, (weights[0].dtype, *cast))
-        if self._left_to_torch((input, *parts, *weights), cast, misfit, {"reset": reset}, graph):
-            return super().forward(input, hx)
-        precision = self._precision_of(lower, (input, *parts, *weights))
+        precision = precision_under(lower, self._matmul_precision)
+        as_operator = graph or in_transform()
+        view = None if as_operator else self._shown(weights, precision)
+        form = self._form_of(view, lower, input, parts)
+        if view is None or form is None or form != view.form:
+            cast = () if lower is None else autocast.CAST
+            misfit = partial(self._misfit, input, parts, (weights[0].dtype, *cast))
+            if self._left_to_torch((input, *parts, *weights), cast, misfit, {"reset": reset}, graph):
+                return super().forward(input, hx)
+            if view is not None:
+                view.form = form
+        if precision not in _core.TRAINABLE:
+            refuse_gradient(precision, (input, *parts, *weights))
         dtypes = self._dtypes_under(lower, input, parts, False)
-        if graph or in_transform():
+        if as_operator:
             options = {"matmul_precision": precision}
             operation = self._operation(f"{self._kind.__name__}Cell", options, None, reset, None, graph)
         else:
             reset = checked_reset(reset, tuple(input.shape[:-1]))
             keywords = {} if reset is None else {"reset": reset[np.newaxis]}
-            operation = partial(run, Call(self._layer_over(weights, precision), keywords, {}, step=True))
+            view = view or self._layer_over(weights, precision)
+            operation = partial(run, Call(view, keywords, {}, step=True))
         return self._state_of(autocast.run_as(dtypes, operation, input, parts, weights))
 
     def _misfit(self, x: torch.Tensor, parts: Any, dtypes: Sequence[torch.dtype]) -> str | None:

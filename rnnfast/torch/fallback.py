@@ -12,6 +12,8 @@ import torch
 from torch.autograd import forward_ad
 from torch.fx import Proxy
 
+from rnnfast.torch.tensors import FLOATS, PLAIN
+
 __all__ = [
     "FallbackWarning",
     "Obstacle",
@@ -20,6 +22,7 @@ __all__ = [
     "in_transform",
     "node_of",
     "obstacle",
+    "obstacle_around",
     "packed_in_transform",
     "proxies_in",
     "refuse_beyond",
@@ -30,8 +33,6 @@ __all__ = [
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
-_FLOATS = frozenset({torch.float32, torch.float64})
 _RESTORE = "take torch.nn's modules by rnnfast.torch.restore(model)"
 # Python's own memory of warnings is lost whenever some code, torch's too, changes filters.
 _said: set[str] = set()
@@ -58,7 +59,7 @@ def obstacle(tensors: Iterable[torch.Tensor | None], also: Collection[torch.dtyp
 
     The caller casts floats of the dtypes `also`, so they are no obstacle.
     """
-    found = _obstacle_around()
+    found = obstacle_around()
     if found is not None:
         return found
     for tensor in tensors:
@@ -69,7 +70,7 @@ def obstacle(tensors: Iterable[torch.Tensor | None], also: Collection[torch.dtyp
     return None
 
 
-def _obstacle_around() -> Obstacle | None:
+def obstacle_around() -> Obstacle | None:
     """A transform or mode of torch that needs torch's own operations."""
     if torch._C._len_torch_dispatch_stack():
         return Obstacle("a torch dispatch mode", f"call the module outside of it, or {_RESTORE}")
@@ -82,11 +83,11 @@ def _obstacle_around() -> Obstacle | None:
 
 def _obstacle_in(tensor: torch.Tensor, also: Collection[torch.dtype]) -> Obstacle | None:
     """What the kernels cannot read about a tensor."""
-    if type(tensor) not in _PLAIN:
+    if type(tensor) not in PLAIN:
         return Obstacle(f"a {type(tensor).__name__}", f"give plain tensors, or {_RESTORE}")
     if not tensor.is_cpu:
         return Obstacle(f"a tensor on {tensor.device.type}", f"move it to the CPU, or {_RESTORE}")
-    if tensor.dtype not in _FLOATS and tensor.dtype not in also:
+    if tensor.dtype not in FLOATS and tensor.dtype not in also:
         return Obstacle(
             f"a tensor of {tensor.dtype}",
             f"keep module and input in float32 (torch.autocast gives lower results), or {_RESTORE}",
@@ -126,7 +127,7 @@ def fits_a_graph(x: Any, hx: Any, weights: Iterable[torch.Tensor]) -> bool:
     if in_transform():
         return False
     parts = hx if isinstance(hx, (tuple, list)) else () if hx is None else (hx,)
-    floats = (*_FLOATS, torch.bfloat16, torch.float16) if torch.is_autocast_enabled("cpu") else _FLOATS
+    floats = (*FLOATS, torch.bfloat16, torch.float16) if torch.is_autocast_enabled("cpu") else FLOATS
     for tensor in (x, *parts, *weights):
         if not isinstance(tensor, torch.Tensor):
             return False
@@ -181,6 +182,8 @@ def proxies_in(*arguments: Any) -> list[Proxy]:
     """The arguments of a call that torch.fx traces, also inside a state or packed sequences."""
     found: list[Proxy] = []
     for argument in arguments:
+        if argument is None or type(argument) in PLAIN:
+            continue
         if isinstance(argument, Proxy):
             found.append(argument)
         elif isinstance(argument, (tuple, list)):

@@ -7,38 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.dlpack import to_dlpack
 
 from rnnfast.checks import block
 from rnnfast.nn.parameter import Parameter
 from rnnfast.recurrent import Recurrent
+from rnnfast.torch.tensors import array_of, forms_of
 
-__all__ = ["Borrowed", "Places", "View", "array_of", "layer_over"]
-
-
-class _Lent:
-    """A tensor for `numpy.from_dlpack`, which would ask torch's own method at more length."""
-
-    __slots__ = ("_tensor",)
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self._tensor = tensor
-
-    def __dlpack__(self, **_: Any) -> Any:
-        return to_dlpack(self._tensor)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return 1, 0  # the CPU
-
-
-def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """The memory of a tensor on the CPU as an array, not to be written; also if it wants a gradient.
-
-    ``tensor.numpy()`` would keep torch from ever resizing the tensor.
-    """
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    return np.from_dlpack(_Lent(tensor.resolve_neg() if tensor.is_neg() else tensor))
+__all__ = ["Borrowed", "Places", "View", "layer_over"]
 
 
 class Borrowed(Parameter):
@@ -65,19 +40,16 @@ class Places:
     __slots__ = ("__weakref__", "_pointers", "_tensors")
 
     def __init__(self, *tensors: torch.Tensor) -> None:
-        self._tensors = [tensor.detach() for tensor in tensors]
-        self._pointers = [tensor.data_ptr() for tensor in tensors]
+        self._tensors = list(map(torch.Tensor.detach, tensors))
+        self._pointers = list(map(torch.Tensor.data_ptr, tensors))
 
     def are_of(self, *tensors: torch.Tensor) -> bool:
         """Whether these tensors are there."""
-        return self._pointers == [tensor.data_ptr() for tensor in tensors]
+        return self._pointers == list(map(torch.Tensor.data_ptr, tensors))
 
     def hold(self) -> bool:
         """Whether it is still there."""
-        for tensor, pointer in zip(self._tensors, self._pointers, strict=True):
-            if tensor.data_ptr() != pointer:
-                return False
-        return True
+        return self.are_of(*self._tensors)
 
 
 class View:
@@ -101,11 +73,13 @@ class View:
     options : dict
     precision : str
         As given.
+    form : object
+        That of the last call whose arguments were found to be right; None before.
     places : Places
         Where the weights are.
     """
 
-    __slots__ = ("_copied", "_forms", "layer", "options", "places", "precision")
+    __slots__ = ("_forms", "form", "layer", "options", "places", "precision")
 
     def __init__(
         self, layer: Recurrent, weights: Sequence[torch.Tensor], options: dict[str, Any], precision: str
@@ -115,24 +89,14 @@ class View:
         self.layer.__dict__["_precision"] = precision
         self.options, self.precision = options, precision
         self.places = Places(*weights)
-        self._forms = [(weight.data_ptr(), weight.dtype, weight.shape) for weight in weights]
+        self.form: Any = None
         places = [array.__array_interface__["data"][0] for array in arrays]
-        self._copied = places != [weight.data_ptr() for weight in weights]
+        copied = places != [weight.data_ptr() for weight in weights]
+        self._forms = None if copied else forms_of(weights)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(None), ()  # a copy of a module has weights, and then a view, of its own
 
     def shows(self, weights: Sequence[torch.Tensor]) -> bool:
         """Whether it reads these very weights."""
-        if self._copied:
-            return False
-        for weight, (pointer, dtype, shape) in zip(weights, self._forms, strict=True):
-            if (
-                weight.data_ptr() != pointer
-                or weight.dtype is not dtype
-                or weight.shape != shape
-                or not weight.is_contiguous()
-                or weight.is_neg()
-            ):
-                return False
-        return True
+        return self._forms is not None and forms_of(weights) == self._forms

@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 import rnnfast
-from rnnfast import checks
+from rnnfast import _core, checks
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch import autocast
 from rnnfast.torch.autocast import Run
@@ -28,7 +28,7 @@ from rnnfast.torch.fallback import (
     untraced,
 )
 from rnnfast.torch.memory import View
-from rnnfast.torch.precision import refuse_dropout
+from rnnfast.torch.precision import precision_under, refuse_dropout, refuse_gradient
 
 __all__ = ["GRU", "LSTM", "MODES", "RNN", "Layers"]
 
@@ -111,25 +111,33 @@ class Layers(Accelerated):
         """`forward`, as an operator where a graph is traced."""
         x, sizes, order, back = input if isinstance(input, PackedSequence) else (input, None, None, None)
         parts = self._state_parts(hx)
-        keywords = {"lengths": lengths, "reset": reset, "checkpoint": checkpoint}
         lower, weights = autocast.entered(self._weights())
-        cast = () if lower is None else autocast.CAST
-        misfit = partial(self._misfit, x, parts, (weights[0].dtype, *cast), sizes)
-        if self._left_to_torch((x, *parts, *weights), cast, misfit, keywords, graph):
-            return super().forward(input, hx)
-        precision = self._precision_of(lower, (x, *parts, *weights))
+        precision = precision_under(lower, self._matmul_precision)
+        as_operator = graph or in_transform()
+        view = None if as_operator else self._shown(weights, precision)
+        form = None if sizes is not None else self._form_of(view, lower, x, parts)
+        if view is None or form is None or form != view.form:
+            keywords = {"lengths": lengths, "reset": reset, "checkpoint": checkpoint}
+            cast = () if lower is None else autocast.CAST
+            misfit = partial(self._misfit, x, parts, (weights[0].dtype, *cast), sizes)
+            if self._left_to_torch((x, *parts, *weights), cast, misfit, keywords, graph):
+                return super().forward(input, hx)
+            if view is not None:
+                view.form = form
+        if precision not in _core.TRAINABLE:
+            refuse_gradient(precision, (x, *parts, *weights))
         seed = None
         if self.training and self.dropout and self.num_layers > 1:
             refuse_dropout(precision)
             seed = x.new_empty((), dtype=torch.int64)
             seed = torch.ops.aten.random(seed) if graph else seed.random_()
         dtypes = self._dtypes_under(lower, x, parts, sizes is not None)
-        if graph or in_transform():
+        if as_operator:
             if sizes is not None:
                 raise packed_in_transform()
             operation = self._operation_of(precision, lengths, reset, checkpoint, seed, graph)
         else:
-            view = self._layer_over(weights, precision)
+            view = view or self._layer_over(weights, precision)
             operation = partial(run, self._call(view, sizes, lengths, reset, checkpoint, seed))
         y, *final = autocast.run_as(dtypes, operation, x, _in_order(parts, order), weights)
         if sizes is None:

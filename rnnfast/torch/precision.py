@@ -36,8 +36,8 @@ def precision_under(lower: torch.dtype | None, own: str) -> str:
 
 
 def refuse_gradient(precision: str, tensors: Iterable[torch.Tensor | None]) -> None:
-    """A ValueError where a gradient of these tensors is wanted, and products of this precision have none."""
-    if precision not in _core.TRAINABLE and wants_gradient(tensors):
+    """A ValueError where a gradient of these tensors is wanted; products of this precision have none."""
+    if wants_gradient(tensors):
         raise ValueError(
             f"matmul_precision: got {precision!r}, which has no gradient, where one is wanted; use "
             "torch.no_grad(), or set matmul_precision to 'bfloat16' or 'float32'"

@@ -78,7 +78,8 @@ def compiler(platform: Platform) -> list[str]:
         zig = [sys.executable, "-m", "ziglang"]
     else:
         raise Missing("zig (pip install ziglang)")
-    return [*zig, "cc", "-target", platform.target, "-fno-sanitize=all"]
+    # zig gives clang options of its own, some of which Windows does not use.
+    return [*zig, "cc", "-target", platform.target, "-fno-sanitize=all", "-Wno-unused-command-line-argument"]
 
 
 def emulator(runner: str) -> list[str]:

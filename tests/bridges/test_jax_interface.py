@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 from arrays import normal
+from bridges.c_structs import assert_all_compared, assertions, check_assertions, compile_c
 from bridges.jax_programs import jax
 
 import rnnfast as rf
 from rnnfast import _core
 from rnnfast.jax import calls
 
-ROOT = Path(__file__).parents[2]
 STRUCTS = {  # ours, XLA's, and the pairs of fields that must be at the same place
     "XlaExtension": ("XLA_FFI_Extension_Base", "size struct_size, type type, next next"),
     "XlaVersion": (
@@ -72,36 +68,17 @@ CONSTANTS = {
 }
 
 
-def assertions() -> list[str]:
-    """What must hold of both headers, in C."""
-    lines = []
-    for ours, (theirs, fields) in STRUCTS.items():
-        relation = "<=" if ours in GROWN else "=="
-        lines.append(f"sizeof({ours}) {relation} sizeof({theirs})")
-        for pair in fields.split(", "):
-            own, other = pair.split()
-            lines.append(f"offsetof({ours}, {own}) == offsetof({theirs}, {other})")
-            lines.append(f"sizeof((({ours} *)0)->{own}) <= sizeof((({theirs} *)0)->{other})")
-    lines.append("sizeof(XlaCall) <= XLA_FFI_CallFrame_STRUCT_SIZE")  # what a handler checks
-    return lines + [f"{ours} == (int){theirs}" for ours, theirs in CONSTANTS.items()]
-
-
-def compile_c(source: Path, *arguments: str) -> None:
-    """Compile a C file that may include XLA's header and ours."""
-    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    include = [f"-I{jax.ffi.include_dir()}", f"-I{ROOT / 'csrc'}"]
-    command = [compiler, "-std=c11", *include, *arguments, str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+INCLUDE = f"-I{jax.ffi.include_dir()}"
 
 
 def test_the_structs_are_those_of_the_installed_jaxlib(tmp_path):
-    checks = "\n".join(f'_Static_assert({line}, "{line}");' for line in assertions())
-    source = tmp_path / "interface.c"
-    source.write_text(f'#include "xla/ffi/api/c_api.h"\n#include "xla.h"\n{checks}\n')
-    compile_c(source, "-fsyntax-only")
+    lines = assertions(STRUCTS, CONSTANTS, GROWN)
+    lines.append("sizeof(XlaCall) <= XLA_FFI_CallFrame_STRUCT_SIZE")  # what a handler checks
+    check_assertions(tmp_path, ["xla/ffi/api/c_api.h", "xla.h"], lines, INCLUDE)
+
+
+def test_every_field_of_ours_is_compared():
+    assert_all_compared("xla.h", STRUCTS)
 
 
 CALLER = """
@@ -140,7 +117,7 @@ def caller(tmp_path_factory):
     """A library that calls handlers as an XLA of another version would."""
     folder = tmp_path_factory.mktemp("caller")
     (folder / "caller.c").write_text(CALLER)
-    compile_c(folder / "caller.c", "-shared", "-fPIC", "-o", str(folder / "caller.so"))
+    compile_c(folder / "caller.c", INCLUDE, "-shared", "-fPIC", "-o", str(folder / "caller.so"))
     library = ctypes.CDLL(str(folder / "caller.so"))
     library.error_of.restype = ctypes.c_char_p
     library.error_of.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
@@ -166,20 +143,6 @@ def test_an_xla_of_another_version_gets_an_error(caller, major, size, got):
 def test_handlers_tell_the_version_of_the_installed_jaxlib_or_the_newest_they_know(caller):
     for minor, told in ((1, 1), (2, 2), (99, 3), (calls.minor_version(), min(3, calls.minor_version()))):
         assert [caller.minor_of(handler) for handler in addresses(minor)] == [told] * 2
-
-
-def test_every_field_of_ours_is_compared():
-    header = (ROOT / "csrc" / "xla.h").read_text()
-    fields = {}
-    for body, name in re.findall(r"typedef struct[^{]*\{([^}]*)\} (\w+);", header):
-        names = re.findall(
-            r"\(?\*?(\w+)\)?(?:\([^)]*\))?[,;]", re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL)
-        )
-        fields[name] = set(names)
-    assert fields
-    for name, own in fields.items():
-        compared = {pair.split()[0] for pair in STRUCTS[name][1].split(", ")}
-        assert own == compared, name
 
 
 def forward_call(operands=None, attributes=None, results=None):

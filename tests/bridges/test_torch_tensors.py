@@ -1,0 +1,205 @@
+"""How torch's tensors are read: the C functions of DLPack, and torch's Python where it lacks them."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from bridges.c_structs import assert_all_compared, assertions, check_assertions  # noqa: E402
+
+from rnnfast import _core  # noqa: E402
+from rnnfast.torch import tensors  # noqa: E402
+
+STRUCTS = {  # ours, DLPack's, and the pairs of fields that must be at the same place
+    "DlpackTensor": (
+        "DLTensor",
+        "data data, device_type device.device_type, device_id device.device_id, ndim ndim, code dtype.code, "
+        "bits dtype.bits, lanes dtype.lanes, shape shape, strides strides, byte_offset byte_offset",
+    ),
+    "DlpackVersion": ("DLPackVersion", "major major, minor minor"),
+    "DlpackOwned": (
+        "DLManagedTensorVersioned",
+        "version version, context manager_ctx, deleter deleter, flags flags, tensor dl_tensor",
+    ),
+    "DlpackFunctions": (
+        "DLPackExchangeAPI",
+        "version header.version, previous header.prev_api, allocate managed_tensor_allocator, "
+        "own managed_tensor_from_py_object_no_sync, from_owned managed_tensor_to_py_object_no_sync, "
+        "look dltensor_from_py_object_no_sync, stream current_work_stream",
+    ),
+}
+CONSTANTS = {"DLPACK_MAJOR": "DLPACK_MAJOR_VERSION", "DLPACK_CPU": "kDLCPU", "DLPACK_FLOAT": "kDLFloat"}
+FUNCTIONS = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+needs_functions = pytest.mark.skipif(FUNCTIONS is None, reason="torch before 2.10")
+READERS = [pytest.param("C", marks=needs_functions), "Python"]
+
+
+@pytest.fixture(params=READERS)
+def reader(request):
+    """Both readers, of which torch's version chooses one."""
+    slow = tensors.PythonReader()
+    return slow if request.param == "Python" else _core.TensorReader(FUNCTIONS, tensors.PLAIN, slow.array)
+
+
+@needs_functions
+def test_the_structs_are_those_of_the_installed_torch(tmp_path):
+    header = Path(torch.__file__).parent / "include" / "ATen" / "dlpack.h"
+    check_assertions(tmp_path, [str(header), "dlpack.h"], assertions(STRUCTS, CONSTANTS))
+
+
+def test_every_field_of_ours_is_compared():
+    assert_all_compared("dlpack.h", STRUCTS)
+
+
+@needs_functions
+def test_this_torch_is_read_by_its_c_functions():
+    assert isinstance(tensors.array_of.__self__, _core.TensorReader)
+
+
+@needs_functions
+def test_functions_of_another_dlpack_are_refused():
+    with pytest.raises(ValueError, match="PyCapsule_GetPointer"):
+        _core.TensorReader(_core._C_API, tensors.PLAIN, None)
+
+
+def of_several_forms() -> dict[str, torch.Tensor]:
+    """Tensors that are read, by what is special about each."""
+    base = torch.randn(3, 4, 5)
+    return {
+        "plain": base,
+        "double": base.double(),
+        "transposed": base.transpose(0, 2),
+        "every other": base[:, ::2, 1:4:2],
+        "expanded": torch.randn(4, 1).expand(4, 6),
+        "a number": torch.tensor(1.5),
+        "nothing": torch.empty(0, 3),
+        "a parameter": torch.nn.Parameter(torch.randn(2, 3)),
+        "wants a gradient": torch.randn(2, 3, requires_grad=True) * 2,
+        "in the middle": base[1:, 2:],
+        "five axes": torch.randn(1, 2, 1, 3, 2),
+        "negated later": torch.randn(3, 2, dtype=torch.complex64).conj().imag,
+    }
+
+
+@pytest.mark.parametrize("name", of_several_forms())
+def test_an_array_is_the_tensors_memory(reader, name):
+    tensor = of_several_forms()[name]
+    array = reader.array(tensor)
+    assert np.array_equal(array, tensor.detach().resolve_neg().numpy())
+    assert array.dtype == tensor.detach().resolve_neg().numpy().dtype
+    assert array.flags.aligned
+    assert not (array.size and array.flags.writeable)
+    if name != "negated later" and array.size:
+        assert array.__array_interface__["data"][0] == tensor.data_ptr()
+
+
+def test_an_array_keeps_the_memory(reader):
+    tensor = torch.full((1000,), 7.0)
+    array = reader.array(tensor)
+    del tensor
+    gc.collect()
+    others = [torch.full((1000,), 8.0) for _ in range(10)]
+    assert (array == 7).all(), len(others)
+
+
+def test_tensors_of_other_dtypes_are_read_too(reader):
+    assert reader.array(torch.arange(4)).tolist() == [0, 1, 2, 3]
+    assert reader.array(torch.ones(2, dtype=torch.float16)).dtype == np.float16
+    assert reader.array(None) is None
+
+
+def test_forms_differ_where_memory_or_its_meaning_does(reader):
+    a = torch.randn(4, 4)
+    same = a.detach()
+    assert reader.forms([a]) == reader.forms([same]) is not None
+    others = [a.clone(), a.T, a[:2], a[:, :2], a.view(16), a.view(2, 8), a[1:], a.view(torch.float64), None]
+    for other in others:
+        assert reader.forms([a]) != reader.forms([other]), other
+    assert reader.forms([a, None]) != reader.forms([None, a])
+    assert reader.forms([]) == reader.forms([])
+
+
+def test_shapes_differ_where_dtypes_or_shapes_do(reader):
+    a = torch.randn(4, 4)
+    for same in (a.clone(), a.T, torch.nn.Parameter(a)):
+        assert reader.shapes([a, None]) == reader.shapes([same, None]) is not None
+    for other in (a.double(), a[:2], a.view(16), a[None], None):
+        assert reader.shapes([a]) != reader.shapes([other]), other
+
+
+class Subclass(torch.Tensor):
+    """A tensor with another meaning."""
+
+
+def not_read() -> dict[str, object]:
+    """Tensors that are no plain floats on the CPU."""
+    x = torch.randn(2, 3)
+    return {
+        "integers": torch.arange(3),
+        "half": x.half(),
+        "bfloat16": x.bfloat16(),
+        "complex": x.to(torch.complex64),
+        "negated later": torch.randn(3, dtype=torch.complex64).conj().imag,
+        "sparse": x.to_sparse(),
+        "without memory": x.to("meta"),
+        "a subclass": x.as_subclass(Subclass),
+        "quantized": torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
+        "no tensor": 3,
+        "an array": x.numpy(),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor")
+@pytest.mark.parametrize("name", not_read())
+def test_others_have_no_form(reader, name):
+    other = not_read()[name]
+    assert reader.forms([torch.ones(2), other]) is None
+    assert reader.shapes([torch.ones(2), other]) is None
+
+
+def test_tensors_within_transforms_have_no_form(reader):
+    found = []
+
+    def look(x):
+        found.append((reader.forms([x]), reader.shapes([x])))
+        return x.sum()
+
+    torch.func.vmap(look)(torch.ones(2, 3))
+    if isinstance(reader, _core.TensorReader):
+        torch.func.grad(look)(torch.ones(3))
+    assert found
+    assert all(both == (None, None) for both in found)
+
+
+WITHOUT = """
+import torch
+del torch.Tensor.__dlpack_c_exchange_api__
+import rnnfast.torch
+from rnnfast.torch import tensors
+assert isinstance(tensors.array_of.__self__, tensors.PythonReader)
+torch.manual_seed(0)
+plain, x = torch.nn.LSTM(3, 4), torch.randn(5, 2, 3)
+fast = rnnfast.torch.LSTM(3, 4)
+fast.load_state_dict(plain.state_dict())
+for _ in range(3):  # the third call is one whose arguments are known to be right
+    for module in plain, fast:
+        module.zero_grad()
+        module(x)[0].square().sum().backward()
+    for p, q in zip(plain.parameters(), fast.parameters()):
+        assert torch.allclose(p.grad, q.grad, atol=1e-5)
+        p.data.mul_(0.9), q.data.mul_(0.9)
+with torch.no_grad():
+    assert torch.allclose(plain(x)[0], fast(x)[0], atol=1e-6)
+"""
+
+
+@needs_functions
+def test_a_torch_without_the_functions_trains_as_well():
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -58,6 +58,14 @@
 #define IN_REGISTER(x) ((void)0)
 #endif
 
+/* Hides where a vector comes from: Clang 16 and 17 crash where they combine a broadcast of integers with what reads it as
+ * bfloat16. */
+#if defined(__clang__) && (__clang_major__ == 16 || __clang_major__ == 17)
+#define NOT_COMBINED(x) __asm__("" : "+v"(x))
+#else
+#define NOT_COMBINED(x) ((void)0)
+#endif
+
 /* Keeps a pointer in a register of its own: GCC may otherwise keep the difference from another one, for each use. */
 #if defined(__GNUC__)
 #define IN_OWN_REGISTER(p) __asm__("" : "+r"(p))

@@ -40,7 +40,12 @@ static inline vec_bits v_rounded(vec x) { return rounded_words(v_bits(x)); }
 typedef __m512i operand_vec;
 
 static inline operand_vec v_load_operand(const operand *p) { return _mm512_loadu_si512(p); }
-static inline operand_vec v_set1_operand(const operand *p) { return _mm512_set1_epi32((int)*p); }
+static inline operand_vec v_set1_operand(const operand *p)
+{
+    operand_vec pairs = _mm512_set1_epi32((int)*p);
+    NOT_COMBINED(pairs);
+    return pairs;
+}
 static ALWAYS_INLINE vec v_multiply_add(operand_vec a, operand_vec w, vec sum)
 {
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)w);

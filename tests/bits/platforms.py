@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -186,7 +187,13 @@ def check(name: str) -> str:
 
 
 def main(names: list[str]) -> int:
-    os.environ |= {"WINEDEBUG": "-all", "WINEPREFIX": str(BUILD / "wine")}
+    # wine's folder has a link to /. setuptools follows links, so it must not be within the tree.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as wine:
+        os.environ |= {"WINEDEBUG": "-all", "WINEPREFIX": wine}
+        return check_all(names)
+
+
+def check_all(names: list[str]) -> int:
     failed = 0
     for name in names or PLATFORMS:
         if name not in PLATFORMS:

@@ -47,6 +47,8 @@ static struct {
     atomic_int left, arrived;
     atomic_llong alone_until; /* nanoseconds of the clock */
     atomic_int insist;
+    OpenMP runtime;
+    atomic_int borrows; /* whether jobs run on the runtime's threads */
 } pool = {
     .start = {.monitor = MONITOR}, .done = {.monitor = MONITOR}, .barrier = {.monitor = MONITOR},
 };
@@ -126,13 +128,19 @@ static void forget_after_fork(void)
     pool.workers = 0;
     atomic_store(&pool.arrived, 0);
     atomic_store(&pool.taken, 0);
+    atomic_store(&pool.borrows, 0); /* the runtime's threads are gone too, and it does not make new ones */
+}
+
+static void prepare_for_fork(void)
+{
+    static atomic_int registered;
+    if (!atomic_exchange(&registered, 1)) after_fork(forget_after_fork);
 }
 
 /* Makes threads until there are `wanted`, or as many as the system allows. */
 static void grow(int wanted)
 {
-    static atomic_int registered;
-    if (!atomic_exchange(&registered, 1)) after_fork(forget_after_fork);
+    prepare_for_fork();
     while (pool.workers < wanted && pool.workers + 1 < MAX_WORKERS) {
         pool.born[pool.workers + 1] = signal_value(&pool.start);
         if (!thread_start(worker_main, (void *)(intptr_t)(pool.workers + 1))) return;
@@ -145,6 +153,40 @@ void threads_insist(int always) { atomic_store(&pool.insist, always); }
 /* Whether jobs run alone for now, because their workers would wait for cores that others hold. */
 static int stays_alone(long long now) { return now < atomic_load(&pool.alone_until) && !atomic_load(&pool.insist); }
 
+void threads_borrow(const OpenMP *runtime)
+{
+    prepare_for_fork();
+    while (atomic_exchange(&pool.taken, 1)) yield_core(); /* no job reads it meanwhile */
+    if (runtime) pool.runtime = *runtime;
+    atomic_store(&pool.borrows, runtime != NULL);
+    atomic_store(&pool.taken, 0);
+}
+
+/* What a thread of the runtime does, of which there may be more than workers, or fewer. */
+static void borrowed_main(void *unused)
+{
+    const int threads = pool.runtime.size(), worker = pool.runtime.number();
+    const Team team = {threads < pool.team.size ? threads : pool.team.size, &pool.barrier, &pool.arrived};
+    (void)unused;
+    if (worker >= team.size) return;
+    const uint64_t before = fp_enter();
+    pool.function(pool.job, &team, worker, team.size);
+    fp_leave(before);
+}
+
+/* Runs the job of the pool on `pool.team.size` threads, of which the caller is worker 0. */
+static void run_on_workers(void)
+{
+    grow(pool.team.size - 1);
+    if (pool.team.size > pool.workers + 1) pool.team.size = pool.workers + 1;
+    const unsigned seen = signal_value(&pool.done);
+    atomic_store(&pool.left, pool.workers);
+    claim_core(signal_value(&pool.start) + 1);
+    signal_advance(&pool.start);
+    pool.function(pool.job, &pool.team, 0, pool.team.size);
+    if (pool.workers) signal_wait(&pool.done, seen);
+}
+
 void threads_run(job_function *function, void *job, int workers)
 {
     const uint64_t before = fp_enter();
@@ -152,17 +194,11 @@ void threads_run(job_function *function, void *job, int workers)
     if (workers > MAX_WORKERS) workers = MAX_WORKERS;
     if (workers > 1 && !stays_alone(begin) && !atomic_exchange(&pool.taken, 1)) {
         waited = 0;
-        grow(workers - 1);
-        if (workers > pool.workers + 1) workers = pool.workers + 1;
-        const unsigned seen = signal_value(&pool.done);
         pool.function = function;
         pool.job = job;
         pool.team = (Team){workers, &pool.barrier, &pool.arrived};
-        atomic_store(&pool.left, pool.workers);
-        claim_core(signal_value(&pool.start) + 1);
-        signal_advance(&pool.start);
-        function(job, &pool.team, 0, workers);
-        if (pool.workers) signal_wait(&pool.done, seen);
+        if (atomic_load(&pool.borrows) && pool.runtime.most() >= workers) pool.runtime.parallel(borrowed_main, NULL, 0, 0);
+        else run_on_workers();
         if (waited > LATE_NS) {
             const long long end = clock_ns(), took = end - begin;
             const long long alone = TIMES_ALONE * took < MOST_ALONE_NS ? TIMES_ALONE * took : MOST_ALONE_NS;

@@ -15,6 +15,18 @@ void threads_run(job_function *function, void *job, int workers);
 /* Returns when every worker of the team has called it. */
 void threads_barrier(const Team *team);
 
+/* The functions of an OpenMP runtime: GOMP_parallel, omp_get_max_threads, omp_get_num_threads, omp_get_thread_num. */
+typedef struct {
+    void (*parallel)(void (*function)(void *), void *data, unsigned threads, unsigned flags);
+    int (*most)(void);
+    int (*size)(void);
+    int (*number)(void);
+} OpenMP;
+
+/* Jobs of as many workers as the runtime has threads, or fewer, run on those, and not on the pool's: they wait for the next work of
+ * another library, and spin on the cores that the pool's would need. NULL: on the pool's, as in a forked child always. */
+void threads_borrow(const OpenMP *runtime);
+
 /* `always` nonzero: jobs use their workers even after a job that waited for its workers' cores. For tests. */
 void threads_insist(int always);
 

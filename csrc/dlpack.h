@@ -1,6 +1,6 @@
 /* How a library shows the memory of its tensors to C: the exchange functions of DLPack 1, as far as rnnfast uses them.
  *
- * No header of that library is needed to compile rnnfast, so the structs are declared here. tests/bridges/test_dlpack_interface.py
+ * No header of that library is needed to compile rnnfast, so the structs are declared here. tests/bridges/test_torch_tensors.py
  * compares them with the header in the installed torch. A class of tensors has a capsule `__dlpack_c_exchange_api__` around a
  * DlpackFunctions. Its function pointers need an attached thread state. They return 0, or -1 with a Python exception.
  */

@@ -113,6 +113,7 @@ cdef class TensorReader:
     cdef bint describe(self, tensor, TensorForm *form) except -1:
         """Whether the tensor is of those that are read; form OUT, if it is."""
         cdef DlpackTensor found
+        cdef bint empty = False
         if type(tensor) not in self.kinds or tensor.is_neg():  # torch negates later, of which DLPack says nothing
             return False
         try:
@@ -127,4 +128,5 @@ cdef class TensorReader:
         form.ndim, form.code, form.bits = found.ndim, found.code, found.bits
         for axis in range(found.ndim):
             form.shape[axis], form.strides[axis] = found.shape[axis], found.strides[axis]
-        return True
+            empty = empty or found.shape[axis] == 0
+        return form.data != NULL or empty  # numpy would allocate memory for NULL

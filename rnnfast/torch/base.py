@@ -134,9 +134,10 @@ class Accelerated(torch.nn.Module):
 
     def _layer_over(self, weights: Sequence[torch.Tensor], precision: str) -> View:
         """A view of this module's options and these weights, which multiplies in this precision."""
-        layer = self._new_layer() if self._view is None else self._view.layer
+        last, options = self._view, self._options()
+        layer = last.layer if last is not None and last.options == options else self._new_layer()
         check_weights(layer, type(self).__name__, self._weight_names(), weights, precision)
-        view = self.__dict__["_view"] = View(layer, weights, self._options(), precision)
+        view = self.__dict__["_view"] = View(layer, weights, options, precision)
         return view
 
     def _state_parts(self, hx: Any) -> tuple[torch.Tensor | None, ...]:
@@ -263,9 +264,17 @@ class Accelerated(torch.nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "qconfig":  # what torch.ao.quantization puts on every module of a model
             warn_of_quantization()
-        if name in self._keywords:
-            self.__dict__["_view"] = None  # a view of another layer
+        self._forget_view(name)
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._forget_view(name)  # an option of the class's default follows, or an error
+        super().__delattr__(name)
+
+    def _forget_view(self, name: str) -> None:
+        """Forget the view if it, or what it knows of right calls, may not be right with another `name`."""
+        if name in self._keywords or name == "proj_size":  # which a GRU and an RNN have too, as 0
+            self.__dict__["_view"] = None
 
     def extra_repr(self) -> str:
         """torch's, and the options that torch's module lacks."""

@@ -47,6 +47,14 @@ class Places:
         """Whether these tensors are there."""
         return self._pointers == list(map(torch.Tensor.data_ptr, tensors))
 
+    def arrays(self) -> list[np.ndarray]:
+        """The memory as arrays.
+
+        They hold these tensors, and not the given ones: an array of a weight would keep its graph, and keep
+        torch from swapping it.
+        """
+        return list(map(array_of, self._tensors))
+
     def hold(self) -> bool:
         """Whether it is still there."""
         return self.are_of(*self._tensors)
@@ -84,11 +92,11 @@ class View:
     def __init__(
         self, layer: Recurrent, weights: Sequence[torch.Tensor], options: dict[str, Any], precision: str
     ) -> None:
-        arrays = [block(array_of(weight)) for weight in weights]
+        self.places = Places(*weights)
+        arrays = list(map(block, self.places.arrays()))
         self.layer = layer_over(layer, arrays)
         self.layer.__dict__["_precision"] = precision
         self.options, self.precision = options, precision
-        self.places = Places(*weights)
         self.form: Any = None
         places = [array.__array_interface__["data"][0] for array in arrays]
         copied = places != [weight.data_ptr() for weight in weights]

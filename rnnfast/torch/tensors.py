@@ -1,7 +1,8 @@
 """torch's tensors on the CPU as the kernels see them: arrays over their memory, and forms to compare.
 
 `array_of` gives the memory of a tensor as an array, which nobody may write into. None stays None. A tensor
-may want a gradient. (``tensor.numpy()`` would keep torch from ever resizing it.)
+may want a gradient. (``tensor.numpy()`` would keep torch from ever resizing it.) The array may hold the
+tensor itself, with its graph. A tensor whose memory was freed is a RuntimeError.
 
 `forms_of` gives the places, dtypes, shapes and strides of tensors, `shapes_of` their dtypes and shapes. Both
 are for comparing with others, and both are None if a tensor is not a plain one of float32 or float64 on the
@@ -52,6 +53,11 @@ class PythonReader:
             return None
         if tensor.requires_grad:
             tensor = tensor.detach()
+        if tensor.data_ptr() == 0 and tensor.numel():  # numpy would allocate memory
+            raise RuntimeError(
+                "rnnfast.torch: expected a tensor with memory, got one whose storage was resized to 0 bytes, "
+                "or torch's zeros without memory"
+            )
         return np.from_dlpack(_Lent(tensor.resolve_neg() if tensor.is_neg() else tensor))
 
     def forms(self, tensors: Iterable[torch.Tensor | None]) -> Any:
@@ -76,6 +82,8 @@ def _compared(tensors: Iterable[torch.Tensor | None], memory: bool) -> list[Any]
             try:
                 place = tensor.data_ptr(), tensor.stride()
             except RuntimeError:  # within a transform of torch.func, it has no memory
+                return None
+            if place[0] == 0 and tensor.numel():
                 return None
             compared.append((tensor.dtype, tensor.shape, place if memory else None))
     return compared

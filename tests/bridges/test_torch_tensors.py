@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import subprocess
 import sys
@@ -66,6 +67,158 @@ def test_this_torch_is_read_by_its_c_functions():
 def test_functions_of_another_dlpack_are_refused():
     with pytest.raises(ValueError, match="PyCapsule_GetPointer"):
         _core.TensorReader(_core._C_API, tensors.PLAIN, None)
+
+
+class Tensor(ctypes.Structure):
+    """A DLTensor."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device", ctypes.c_int32 * 2),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class Owned(ctypes.Structure):
+    """A DLManagedTensorVersioned."""
+
+    _fields_ = (
+        ("version", ctypes.c_uint32 * 2),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+        ("flags", ctypes.c_uint64),
+        ("tensor", Tensor),
+    )
+
+
+OWN = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(ctypes.c_void_p))
+LOOK = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(Tensor))
+
+
+class Functions(ctypes.Structure):
+    """A DLPackExchangeAPI."""
+
+    _fields_ = (
+        ("version", ctypes.c_uint32 * 2),
+        ("previous", ctypes.c_void_p),
+        ("allocate", ctypes.c_void_p),
+        ("own", OWN),
+        ("from_owned", ctypes.c_void_p),
+        ("look", LOOK),
+        ("stream", ctypes.c_void_p),
+    )
+
+
+DELETER = dict(Owned._fields_)["deleter"]
+OWNED = []  # for good: an array may outlive a test that failed
+
+
+class Foreign:
+    """A tensor that is not torch's: 2 by 3 numbers of float32, and what is special in its DLTensor."""
+
+    def __init__(self, **special):
+        self.memory = (ctypes.c_float * 8)(*range(8))
+        self.sizes = (ctypes.c_int64 * 5)(2, 3, 1, 1, 1), (ctypes.c_int64 * 5)(3, 1, 0, 77, 1)
+        self.fields = {
+            "data": ctypes.addressof(self.memory),
+            "device": (1, 0),
+            "ndim": 2,
+            "code": 2,
+            "bits": 32,
+        }
+        self.fields |= {
+            "lanes": 1,
+            "shape": self.sizes[0],
+            "strides": self.sizes[1],
+            "byte_offset": 0,
+        } | special
+        self.freed = 0
+
+    def is_neg(self):
+        return False
+
+    def fill(self, found):
+        for name, value in self.fields.items():
+            setattr(found, name, value)
+
+
+@pytest.fixture
+def functions():
+    """The functions of a library whose tensors are `Foreign`."""
+
+    def own(tensor, place):
+        owned = Owned(deleter=DELETER(lambda _: setattr(tensor, "freed", tensor.freed + 1)))
+        tensor.fill(owned.tensor)
+        OWNED.append(owned)
+        place[0] = ctypes.addressof(owned)
+        return 0
+
+    def look(tensor, found):
+        tensor.fill(found[0])
+        return 0
+
+    return Functions((1, 0), None, None, OWN(own), None, LOOK(look), None)
+
+
+def reader_of(functions):
+    """A reader of `Foreign`, with None for the array of a tensor that it does not read."""
+    new = ctypes.pythonapi.PyCapsule_New
+    new.argtypes, new.restype = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p), ctypes.py_object
+    capsule = new(ctypes.addressof(functions), b"dlpack_exchange_api", None)
+    return _core.TensorReader(capsule, frozenset({Foreign}), lambda _: None)
+
+
+def test_a_foreign_tensor_is_read_and_let_go_of_once(functions):
+    reader, tensor, later = reader_of(functions), Foreign(), Foreign(byte_offset=8)
+    array = reader.array(tensor)
+    assert array.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert reader.array(later).tolist() == [[2, 3, 4], [5, 6, 7]]
+    assert reader.array(Foreign(ndim=4)).shape == (2, 3, 1, 1)
+    assert tensor.freed == 0
+    assert later.freed == 1
+    part = array[1:]
+    del array
+    assert tensor.freed == 0
+    del part
+    assert tensor.freed == 1
+    assert reader.forms([tensor]) == reader.forms([tensor])
+    assert reader.forms([Foreign(data=tensor.fields["data"], byte_offset=4)]) != reader.forms([tensor])
+    assert reader.shapes([later]) == reader.shapes([tensor])
+    assert tensor.freed == 1
+
+
+NOT_READ = {
+    "row-major by NULL": {"strides": None},
+    "five axes": {"ndim": 5},
+    "on another device": {"device": (2, 0)},
+    "integers": {"code": 0},
+    "half": {"bits": 16},
+    "vectors": {"lanes": 4},
+    "without memory": {"data": None},
+}
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_other_foreign_tensors_are_not_read(functions, name):
+    reader, tensor = reader_of(functions), Foreign(**NOT_READ[name])
+    assert reader.array(tensor) is reader.forms([tensor]) is reader.shapes([tensor]) is None
+    assert tensor.freed == 0
+
+
+def test_functions_for_an_older_dlpack_are_found_and_others_refused(functions):
+    newer = Functions((2, 0), ctypes.addressof(functions), None, OWN(), None, LOOK(), None)
+    assert reader_of(newer).array(Foreign()).tolist() == [[0, 1, 2], [3, 4, 5]]
+    functions.version[0] = 0
+    with pytest.raises(BufferError, match="expected the functions of DLPack 1"):
+        reader_of(newer)
+    with pytest.raises(BufferError, match="expected the functions of DLPack 1"):
+        reader_of(Functions((1, 0), None, None, functions.own, None, LOOK(), None))
 
 
 def of_several_forms() -> dict[str, torch.Tensor]:
@@ -150,6 +303,7 @@ def not_read() -> dict[str, object]:
         "without memory": x.to("meta"),
         "a subclass": x.as_subclass(Subclass),
         "quantized": torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
+        "zeros without memory": torch._efficientzerotensor((2, 3)),
         "no tensor": 3,
         "an array": x.numpy(),
     }
@@ -161,6 +315,11 @@ def test_others_have_no_form(reader, name):
     other = not_read()[name]
     assert reader.forms([torch.ones(2), other]) is None
     assert reader.shapes([torch.ones(2), other]) is None
+
+
+def test_zeros_without_memory_have_no_array(reader):
+    with pytest.raises(RuntimeError, match="expected a tensor with memory"):
+        reader.array(torch._efficientzerotensor((2, 3)))
 
 
 def test_tensors_within_transforms_have_no_form(reader):

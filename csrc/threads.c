@@ -197,8 +197,12 @@ void threads_run(job_function *function, void *job, int workers)
         pool.function = function;
         pool.job = job;
         pool.team = (Team){workers, &pool.barrier, &pool.arrived};
-        if (atomic_load(&pool.borrows) && pool.runtime.most() >= workers) pool.runtime.parallel(borrowed_main, NULL, 0, 0);
-        else run_on_workers();
+        if (atomic_load(&pool.borrows) && pool.runtime.most() >= workers) {
+            fp_leave(before); /* a thread that the runtime starts now inherits the environment */
+            pool.runtime.parallel(borrowed_main, NULL, 0, 0);
+        } else {
+            run_on_workers();
+        }
         if (waited > LATE_NS) {
             const long long end = clock_ns(), took = end - begin;
             const long long alone = TIMES_ALONE * took < MOST_ALONE_NS ? TIMES_ALONE * took : MOST_ALONE_NS;

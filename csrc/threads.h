@@ -15,12 +15,12 @@ void threads_run(job_function *function, void *job, int workers);
 /* Returns when every worker of the team has called it. */
 void threads_barrier(const Team *team);
 
-/* The functions of an OpenMP runtime: GOMP_parallel, omp_get_max_threads, omp_get_num_threads, omp_get_thread_num. */
+/* Functions of an OpenMP runtime: GOMP_parallel, omp_get_max_threads, omp_get_num_threads, omp_get_thread_num. */
+typedef void (*OpenMPParallel)(void (*function)(void *), void *data, unsigned threads, unsigned flags);
+typedef int (*OpenMPCount)(void);
 typedef struct {
-    void (*parallel)(void (*function)(void *), void *data, unsigned threads, unsigned flags);
-    int (*most)(void);
-    int (*size)(void);
-    int (*number)(void);
+    OpenMPParallel parallel;
+    OpenMPCount most, size, number;
 } OpenMP;
 
 /* Jobs of as many workers as the runtime has threads, or fewer, run on those, and not on the pool's: they wait for the next work of

@@ -240,6 +240,12 @@ cdef extern from "threads.h" nogil:
     void threads_run(job_function function, void *job, int workers)
     void threads_barrier(const Team *team)
     void threads_insist(int always)
+    ctypedef void (*OpenMPParallel)(void (*function)(void *), void *data, unsigned threads, unsigned flags)
+    ctypedef int (*OpenMPCount)()
+    ctypedef struct OpenMP:
+        OpenMPParallel parallel
+        OpenMPCount most, size, number
+    void threads_borrow(const OpenMP *runtime)
 
 cdef extern from "interrupts.h" nogil:
     ctypedef struct Interrupts:

@@ -11,7 +11,8 @@ a tape. `operators` are what compiled and exported graphs hold: their arguments 
 texts of `naming`, and `tapes` are those of compiled graphs. `transforms` are what torch.func sees. `rules`,
 `derivatives` (by `formulas`), `batching` and `vectorized` differentiate and batch them. `dynamo` lets
 torch.compile see the modules. `autocast` and `precision` choose dtypes and how products are rounded,
-`fallback` says what is left to torch, and `modules` and `cells` put them together.
+`fallback` says what is left to torch, and `modules` and `cells` put them together. `tensors` reads torch's
+tensors, and `threads` shares torch's threads.
 """
 
 try:
@@ -25,6 +26,7 @@ from rnnfast.torch.cells import GRUCell, LSTMCell, RNNCell
 from rnnfast.torch.fallback import FallbackWarning
 from rnnfast.torch.modules import GRU, LSTM, RNN
 from rnnfast.torch.swap import Swapped, accelerate, restore
+from rnnfast.torch.threads import share_threads
 
 __all__ = [
     "GRU",
@@ -38,3 +40,6 @@ __all__ = [
     "accelerate",
     "restore",
 ]
+
+share_threads()
+del share_threads

@@ -1,4 +1,4 @@
-"""The bridge to PyTorch: what it costs over rnnfast's own calls, and its speed beside torch.nn's.
+"""The bridge to PyTorch: what it costs over rnnfast's own calls, its speed beside torch.nn's, whole steps.
 
 `pytest bench -k torch --benchmark-only` has a group for each. Results are compared before they are timed.
 """
@@ -113,3 +113,44 @@ def test_bench_torch_training(timed, threads, kind, shape, row):
             assert torch.allclose(p.grad, q.grad, rtol=1e-3, atol=1e-3 * float(q.grad.abs().max()))
         group = f"torch bridge, {kind} training {shape} {SHAPES[shape]}, threads: {threads}"
         timed(group, row, lambda: train(modules[row]))
+
+
+ROWS = {"rnnfast": rnnfast.torch, "torch.nn": torch.nn}
+STEPS = {"layer": (100, 32, 64, 64), "text": (50, 16, 128, 128), "wide": (50, 32, 256, 256)}
+
+
+class Step:
+    """A whole training step: layer, Linear, loss, backward pass and Adam, all but the layer by torch."""
+
+    def __init__(self, layer, shape) -> None:
+        T, B, I, H = shape
+        torch.manual_seed(0)
+        self.layer, self.head = layer, torch.nn.Linear(H, 10)
+        self.optimizer = torch.optim.Adam([*layer.parameters(), *self.head.parameters()])
+        self.x, self.targets = torch.randn(T, B, I), torch.randint(0, 10, (T * B,))
+
+    def __call__(self):
+        self.optimizer.zero_grad()
+        y = self.head(self.layer(self.x)[0]).flatten(0, 1)
+        loss = torch.nn.functional.cross_entropy(y, self.targets)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+def steps(kind, shape):
+    """By row: torch.nn's layer in the step, and rnnfast's with the same weights."""
+    layers = {row: getattr(module, kind)(*shape[2:]) for row, module in ROWS.items()}
+    layers["rnnfast"].load_state_dict(layers["torch.nn"].state_dict())
+    return {row: Step(layer, shape) for row, layer in layers.items()}
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("shape", STEPS)
+@pytest.mark.parametrize("kind", ["GRU", "RNN", "LSTM"])
+def test_bench_torch_step(timed, threads, kind, shape, row):
+    with limited_threads(threads):
+        losses = [[step() for _ in range(3)] for step in steps(kind, STEPS[shape]).values()]
+        assert np.allclose(*losses, rtol=1e-3)
+        group = f"torch, a step with {kind} {shape} {STEPS[shape]}, threads: {threads}"
+        timed(group, row, steps(kind, STEPS[shape])[row])

@@ -73,7 +73,7 @@ static void check(int status)
     if (status < RNNFAST_OK && !*rnnfast->last_error()) abort();
 }
 
-static void back(Input *in, rnnfast_plan *plan, const Sizes *s, ptrdiff_t T, unsigned wanted)
+static int back(Input *in, rnnfast_plan *plan, const Sizes *s, ptrdiff_t T, unsigned wanted)
 {
     const rnnfast_options *o = &s->options;
     const ptrdiff_t steps = (T < 0 ? 0 : T) * o->batch, state = o->num_layers * s->D * o->batch;
@@ -88,9 +88,11 @@ static void back(Input *in, rnnfast_plan *plan, const Sizes *s, ptrdiff_t T, uns
     g.dy = arrays[0], g.dh = arrays[1], g.dc = arrays[2], g.dx = arrays[3], g.dh_initial = arrays[4], g.dc_initial = arrays[5];
     g.weights = sums;
     if (given & 128) g.struct_size = (size_t)number(in, sizeof g + 9);
-    check(rnnfast->backward(plan, byte(in) == 255 ? NULL : &g));
+    const int status = rnnfast->backward(plan, byte(in) == 255 ? NULL : &g);
+    check(status);
     for (int n = 0; n < 6; n++) free(arrays[n]);
     free_weights(s, sums);
+    return status;
 }
 
 /* One call of the plan, chosen by the input. */
@@ -115,9 +117,9 @@ static void call(Input *in, rnnfast_plan *plan, const Sizes *s, const rnnfast_we
     if (kind == 2 || kind == 3) {
         const int status = rnnfast->forward(plan, T, given_x, y, ragged, resets);
         check(status);
-        if (kind == 3) back(in, plan, s, T, wanted);
+        const int played = kind == 3 && back(in, plan, s, T, wanted) == RNNFAST_OK;
         if (status == RNNFAST_OK && kind == 2) check(rnnfast->reset(plan, NULL));
-        if (kind == 2) check(rnnfast->refresh(plan, weights)); /* which gives the forward up: x and y go */
+        if (!played) check(rnnfast->refresh(plan, weights)); /* which gives the forward up: x and y go */
     }
     if (kind == 4) check(rnnfast->step(plan, given_x, y));
     if (kind == 5) check(rnnfast->set_state(plan, absent & 1 ? h : NULL, absent & 2 ? c : NULL));

@@ -18,9 +18,11 @@ typedef void *volatile atomic_pointer;
 
 static __inline long atomic_load_of_int(volatile long *p) { return _InterlockedOr(p, 0); }
 static __inline __int64 atomic_load_of_llong(volatile __int64 *p) { return _InterlockedOr64(p, 0); }
+static __inline void *atomic_load_of_pointer(void *volatile *p) { return _InterlockedCompareExchangePointer(p, 0, 0); }
 static __inline void atomic_store_of_int(volatile long *p, long x) { _InterlockedExchange(p, x); }
 static __inline void atomic_store_of_llong(volatile __int64 *p, __int64 x) { _InterlockedExchange64(p, x); }
-#define atomic_load(p) _Generic((p), volatile __int64 *: atomic_load_of_llong, default: atomic_load_of_int)(p)
+#define atomic_load(p) \
+    _Generic((p), volatile __int64 *: atomic_load_of_llong, void *volatile *: atomic_load_of_pointer, default: atomic_load_of_int)(p)
 #define atomic_store(p, x) _Generic((p), volatile __int64 *: atomic_store_of_llong, default: atomic_store_of_int)(p, x)
 #define atomic_exchange(p, x) _InterlockedExchange(p, (long)(x))
 #define atomic_exchange_pointer(p, x) _InterlockedExchangePointer(p, x)

@@ -47,8 +47,8 @@ static struct {
     atomic_int left, arrived;
     atomic_llong alone_until; /* nanoseconds of the clock */
     atomic_int insist;
-    OpenMP runtime;
-    atomic_int borrows; /* whether jobs run on the runtime's threads */
+    atomic_pointer runtime; /* the OpenMP whose threads run jobs; NULL: none */
+    atomic_int forked;      /* whether this process is a child: an OpenMP runtime that had threads waits for them for ever here */
 } pool = {
     .start = {.monitor = MONITOR}, .done = {.monitor = MONITOR}, .barrier = {.monitor = MONITOR},
 };
@@ -128,10 +128,10 @@ static void forget_after_fork(void)
     pool.workers = 0;
     atomic_store(&pool.arrived, 0);
     atomic_store(&pool.taken, 0);
-    atomic_store(&pool.borrows, 0); /* the runtime's threads are gone too, and it does not make new ones */
+    atomic_store(&pool.forked, 1);
 }
 
-static void prepare_for_fork(void)
+void threads_notice_forks(void)
 {
     static atomic_int registered;
     if (!atomic_exchange(&registered, 1)) after_fork(forget_after_fork);
@@ -140,7 +140,7 @@ static void prepare_for_fork(void)
 /* Makes threads until there are `wanted`, or as many as the system allows. */
 static void grow(int wanted)
 {
-    prepare_for_fork();
+    threads_notice_forks();
     while (pool.workers < wanted && pool.workers + 1 < MAX_WORKERS) {
         pool.born[pool.workers + 1] = signal_value(&pool.start);
         if (!thread_start(worker_main, (void *)(intptr_t)(pool.workers + 1))) return;
@@ -155,23 +155,35 @@ static int stays_alone(long long now) { return now < atomic_load(&pool.alone_unt
 
 void threads_borrow(const OpenMP *runtime)
 {
-    prepare_for_fork();
-    while (atomic_exchange(&pool.taken, 1)) yield_core(); /* no job reads it meanwhile */
-    if (runtime) pool.runtime = *runtime;
-    atomic_store(&pool.borrows, runtime != NULL);
-    atomic_store(&pool.taken, 0);
+    threads_notice_forks();
+    atomic_exchange_pointer(&pool.runtime, (void *)runtime);
 }
 
+/* A job on the threads of a runtime. */
+typedef struct {
+    const OpenMP *runtime;
+    long long ended; /* when the caller was done with its own part */
+} Loan;
+
 /* What a thread of the runtime does, of which there may be more than workers, or fewer. */
-static void borrowed_main(void *unused)
+static void borrowed_main(void *argument)
 {
-    const int threads = pool.runtime.size(), worker = pool.runtime.number();
+    Loan *loan = argument;
+    const int threads = loan->runtime->size(), worker = loan->runtime->number();
     const Team team = {threads < pool.team.size ? threads : pool.team.size, &pool.barrier, &pool.arrived};
-    (void)unused;
     if (worker >= team.size) return;
     const uint64_t before = fp_enter();
     pool.function(pool.job, &team, worker, team.size);
     fp_leave(before);
+    if (worker == 0) loan->ended = clock_ns();
+}
+
+/* Runs the job of the pool on threads of the runtime, of which the caller is worker 0. */
+static void run_on_borrowed(const OpenMP *runtime)
+{
+    Loan loan = {runtime, 0};
+    runtime->parallel(borrowed_main, &loan, 0, 0);
+    waited += clock_ns() - loan.ended;
 }
 
 /* Runs the job of the pool on `pool.team.size` threads, of which the caller is worker 0. */
@@ -197,9 +209,10 @@ void threads_run(job_function *function, void *job, int workers)
         pool.function = function;
         pool.job = job;
         pool.team = (Team){workers, &pool.barrier, &pool.arrived};
-        if (atomic_load(&pool.borrows) && pool.runtime.most() >= workers) {
+        const OpenMP *runtime = atomic_load(&pool.forked) ? NULL : atomic_load(&pool.runtime);
+        if (runtime && runtime->most() >= workers) {
             fp_leave(before); /* a thread that the runtime starts now inherits the environment */
-            pool.runtime.parallel(borrowed_main, NULL, 0, 0);
+            run_on_borrowed(runtime);
         } else {
             run_on_workers();
         }

@@ -23,9 +23,13 @@ typedef struct {
     OpenMPCount most, size, number;
 } OpenMP;
 
-/* Jobs of as many workers as the runtime has threads, or fewer, run on those, and not on the pool's: they wait for the next work of
- * another library, and spin on the cores that the pool's would need. NULL: on the pool's, as in a forked child always. */
+/* Later jobs of as many workers as the runtime has threads, or fewer, run on those, and not on the pool's: they wait for the next
+ * work of another library, and spin on the cores that the pool's would need. NULL: on the pool's. So do all jobs of a child forked
+ * after threads_notice_forks, whatever the child borrows. `runtime` stays valid for ever. Never waits. */
 void threads_borrow(const OpenMP *runtime);
+
+/* From now on, a forked child has a pool of its own. The first thread of a pool has the same effect. */
+void threads_notice_forks(void);
 
 /* `always` nonzero: jobs use their workers even after a job that waited for its workers' cores. For tests. */
 void threads_insist(int always);

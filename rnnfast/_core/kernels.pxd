@@ -246,6 +246,7 @@ cdef extern from "threads.h" nogil:
         OpenMPParallel parallel
         OpenMPCount most, size, number
     void threads_borrow(const OpenMP *runtime)
+    void threads_notice_forks()
 
 cdef extern from "interrupts.h" nogil:
     ctypedef struct Interrupts:

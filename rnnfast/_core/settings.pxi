@@ -110,23 +110,30 @@ def force_split(split):
     threads_insist(forced != COST_MODEL)
 
 
+cdef dict lenders = {}  # the OpenMP, as bytes, of all functions borrowed so far: a job may call them at any time
+
+
 def borrow_threads(functions):
     """Makes every later job run on the threads of an OpenMP runtime, if that has as many as the job wants.
 
     `functions` are the addresses of GOMP_parallel, omp_get_max_threads, omp_get_num_threads and omp_get_thread_num, and stay valid.
-    None: on rnnfast's own threads.
+    None: on rnnfast's own threads, as in a forked child always.
     """
     cdef OpenMP runtime
-    cdef const OpenMP *lender = NULL
-    if functions is not None:
-        parallel, most, size, number = functions
-        runtime.parallel = <OpenMPParallel><size_t>parallel
-        runtime.most = <OpenMPCount><size_t>most
-        runtime.size = <OpenMPCount><size_t>size
-        runtime.number = <OpenMPCount><size_t>number
-        lender = &runtime
-    with nogil:  # it waits for the job that runs
-        threads_borrow(lender)
+    cdef bytes kept
+    if functions is None:
+        threads_borrow(NULL)
+        return
+    parallel, most, size, number = functions
+    runtime.parallel = <OpenMPParallel><size_t>parallel
+    runtime.most = <OpenMPCount><size_t>most
+    runtime.size = <OpenMPCount><size_t>size
+    runtime.number = <OpenMPCount><size_t>number
+    kept = lenders.setdefault((parallel, most, size, number), (<char *>&runtime)[:sizeof(runtime)])
+    threads_borrow(<const OpenMP *><const char *>kept)
+
+
+threads_notice_forks()
 
 
 def set_num_threads(n):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from rnnfast.torch.threads import openmp_functions, share_threads  # noqa: E402
 
 needs_openmp = pytest.mark.skipif(openmp_functions() is None, reason="torch without an OpenMP that is known")
 pytestmark = needs_openmp
+_LATE = []
 
 
 @pytest.fixture(autouse=True)
@@ -169,3 +172,112 @@ def test_another_layer_than_torchs_runs_there_too():
     rf.set_num_threads(2)
     _core.force_split("rows")
     assert np.array_equal(layer(x)[0], expected)
+
+
+PRELOADED = """
+import os
+import numpy as np, torch, rnnfast as rf, rnnfast.torch
+from rnnfast import _core
+_core.force_split("units")
+torch.set_num_threads(3)
+rf.set_num_threads(3)
+torch.randn(1 << 20).exp()
+before = len(os.listdir("/proc/self/task"))
+rf.GRU(32, 96, rng=0)(np.ones((40, 16, 32), np.float32))
+print("other" in open("/proc/self/maps").read(), len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads by Linux's /proc")
+def test_a_preloaded_runtime_is_the_one_that_torch_uses(tmp_path):
+    own = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
+    if not own.exists():
+        pytest.skip("torch without a libgomp of its own")
+    other = tmp_path / "libother.so1"  # its own name, as the loader knows libraries by this
+    other.write_bytes(own.read_bytes().replace(b"libgomp.so.1\0", b"libother.so1\0"))
+    done = run_python(PRELOADED, environment={**os.environ, "LD_PRELOAD": str(other)})
+    assert done.stdout.split() == ["True", "0"], done.stderr
+
+
+FORKED_BEFORE_THE_IMPORT = """
+import os, signal
+import numpy as np, torch
+{before}
+torch.set_num_threads(2)
+torch.randn(1 << 20).exp()
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    import rnnfast as rf, rnnfast.torch
+    from rnnfast import _core
+    _core.borrow_threads(rnnfast.torch.threads.openmp_functions())  # as where Linux does not tell
+    _core.force_split("units")
+    rf.set_num_threads(2)
+    rf.GRU(32, 96, rng=0)(np.ones((40, 16, 32), np.float32))
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_that_imports_the_bridge_has_threads_of_its_own():
+    assert run_python(FORKED_BEFORE_THE_IMPORT.replace("{before}", "import rnnfast")).stdout.split() == ["0"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells that it is a fork")
+def test_so_has_one_whose_parent_did_not_import_rnnfast():
+    program = FORKED_BEFORE_THE_IMPORT.replace("{before}", "")
+    program = "".join(line for line in program.splitlines(keepends=True) if "borrow_threads" not in line)
+    assert run_python(program).stdout.split() == ["0"]
+
+
+IMPORTED_BY_A_HANDLER = """
+import signal
+import numpy as np, torch, rnnfast as rf
+from rnnfast import _core
+
+def handler(*_):
+    import rnnfast.torch
+    raise KeyboardInterrupt
+
+rf.set_num_threads(2)
+_core.force_split("units")
+layer, x = rf.LSTM(32, 32, rng=0), np.zeros((2_000_000, 2, 32), np.float32)
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.3)
+try:
+    layer(x)
+except KeyboardInterrupt:
+    print("imported")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_import_does_not_wait_for_the_job_that_runs():
+    assert run_python(IMPORTED_BY_A_HANDLER, timeout=60).stdout.split() == ["imported"]
+
+
+def test_jobs_run_alone_after_the_runtimes_threads_were_late():
+    """A runtime of Python's whose other threads end 0.2 s after the caller."""
+    calls = []
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    def parallel(function, data, _threads, _flags):
+        calls.append(1)
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function)(data)
+        time.sleep(0.2)
+
+    count = ctypes.CFUNCTYPE(ctypes.c_int)
+    functions = parallel, count(lambda: 2), count(lambda: 1), count(lambda: 0)
+    _LATE.append(functions)  # these stay valid: rnnfast keeps their addresses
+    layer, x = rf.GRU(20, 70, rng=0), np.ones((300, 64, 20), np.float32)
+    rf.set_num_threads(2)
+    _core.borrow_threads(tuple(ctypes.cast(function, ctypes.c_void_p).value for function in functions))
+    _core.force_split("rows")  # a job that shares its work even if one before was late
+    layer(x)
+    _core.force_split(None)
+    layer(x)
+    assert len(calls) == 1
+    time.sleep(1.1)  # longer than jobs stay alone
+    layer(x)
+    assert len(calls) == 2

@@ -92,8 +92,10 @@ def _compared(tensors: Iterable[torch.Tensor | None], memory: bool) -> list[Any]
 def _reader() -> _core.TensorReader | PythonReader:
     slow = PythonReader()
     functions = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+    if type(functions).__name__ != "PyCapsule":  # also where Sphinx stands in for torch
+        return slow
     try:
-        return slow if functions is None else _core.TensorReader(functions, PLAIN, slow.array)
+        return _core.TensorReader(functions, PLAIN, slow.array)
     except BufferError:  # a DLPack to come
         return slow
 

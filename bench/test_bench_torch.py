@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 import rnnfast as rf  # noqa: E402
 import rnnfast.torch  # noqa: E402
 
+ROWS = {"rnnfast": rnnfast.torch, "torch.nn": torch.nn}
 SHAPES = {"series": CASES["series"], "policy": (100, 16, 32, 64), "layer-512": (50, 32, 512, 512)}
 
 
@@ -89,15 +90,21 @@ def test_bench_torch_overhead(timed, threads, work, row):
         timed(f"torch bridge, a small call, {work}, threads: {threads}", row, small.calls()[work][row])
 
 
-@pytest.mark.parametrize("row", ["rnnfast", "torch.nn"])
+def layers_of(kind, I, H):
+    """rnnfast's and torch.nn's layer by row, with the same weights."""
+    layers = {row: getattr(module, kind)(I, H) for row, module in ROWS.items()}
+    layers["rnnfast"].load_state_dict(layers["torch.nn"].state_dict())
+    return layers
+
+
+@pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", ["GRU", "RNN", "LSTM"])
 def test_bench_torch_training(timed, threads, kind, shape, row):
     """Forward, backward and the weights' gradients, beside torch.nn's."""
     T, B, I, H = SHAPES[shape]
     torch.manual_seed(0)
-    modules = {"torch.nn": getattr(torch.nn, kind)(I, H), "rnnfast": getattr(rnnfast.torch, kind)(I, H)}
-    modules["rnnfast"].load_state_dict(modules["torch.nn"].state_dict())
+    modules = layers_of(kind, I, H)
     x, dy = torch.randn(T, B, I), torch.randn(T, B, H)
 
     def train(module):
@@ -115,7 +122,6 @@ def test_bench_torch_training(timed, threads, kind, shape, row):
         timed(group, row, lambda: train(modules[row]))
 
 
-ROWS = {"rnnfast": rnnfast.torch, "torch.nn": torch.nn}
 STEPS = {"layer": (100, 32, 64, 64), "text": (50, 16, 128, 128), "wide": (50, 32, 256, 256)}
 
 
@@ -140,9 +146,7 @@ class Step:
 
 def steps(kind, shape):
     """By row: torch.nn's layer in the step, and rnnfast's with the same weights."""
-    layers = {row: getattr(module, kind)(*shape[2:]) for row, module in ROWS.items()}
-    layers["rnnfast"].load_state_dict(layers["torch.nn"].state_dict())
-    return {row: Step(layer, shape) for row, layer in layers.items()}
+    return {row: Step(layer, shape) for row, layer in layers_of(kind, *shape[2:]).items()}
 
 
 @pytest.mark.parametrize("row", ROWS)

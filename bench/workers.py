@@ -21,6 +21,7 @@ import rnnfast as rf
 from rnnfast.benchmark.machine import describe
 
 SHAPES = [(50, 64), (100, 128), (100, 256)]  # T, H
+RUNS = (2, 2), (1, 1), (2, 1)  # shards and workers
 BATCH, WIDTH, ROUNDS, SECONDS = 32, 32, 5, 3.0
 
 
@@ -55,11 +56,10 @@ def main() -> None:
     print("\n| T, H | two workers | one process | one process, shards=2 | over one | over one with shards |")
     print("|---|--:|--:|--:|--:|--:|")
     for T, H in SHAPES:
-        steps = max(5, round(SECONDS / measured(T, H, 5, 1, 1)[0]))
-        rounds = [
-            [measured(T, H, steps, *which) for which in ((2, 2), (1, 1), (2, 1))] for _ in range(ROUNDS)
-        ]
-        assert len({run[n][1] for run in rounds for n in (0, 2)}) == 1  # the same bits
+        first = {run: measured(T, H, 5, *run) for run in RUNS}
+        assert first[2, 2][1] == first[2, 1][1]  # the same bits
+        steps = max(5, round(SECONDS / first[1, 1][0]))
+        rounds = [[measured(T, H, steps, *run) for run in RUNS] for _ in range(ROUNDS)]
         two, one, cut = ([run[n][0] for run in rounds] for n in range(3))
         times = " | ".join(f"{statistics.median(values) * 1e3:.1f} ms" for values in (two, one, cut))
         ratios = " | ".join(f"{statistics.median(map(truediv, values, two)):.2f}" for values in (one, cut))

@@ -24,7 +24,7 @@ It is one compiled module. Its files, each of which uses only those above it:
     embedded    inputs that are rows of a table    capi       the functions of rnnfast.h
     linear      dense layers                       xla         custom calls of compiled JAX programs
     layernorm   layer normalization
-    ctc         the CTC loss                       dlpack     tensors of another library as arrays
+    ctc         the CTC loss                       dlpack     tensors of torch as arrays
     turn        what one thread uses at a time
 """
 import os

@@ -154,8 +154,8 @@ typedef struct {
     int (*forward)(rnnfast_plan *plan, ptrdiff_t T, const void *x, void *y, const ptrdiff_t *lengths,
                    const uint8_t *reset);
 
-    /* Back through the last `forward`, once. A `run`, a `forward` or a `refresh` in between gives it up, unless it gave
-     * RNNFAST_INVALID: a refused call changes nothing. Nor do steps and changes of the state. The state stays. */
+    /* Back through the last `forward`, once. A `run`, a `refresh` or another `forward` in between gives it up; a call that gave
+     * RNNFAST_INVALID does not, nor do steps and changes of the state. The state stays. */
     int (*backward)(rnnfast_plan *plan, const rnnfast_gradients *gradients);
 
     /* Copies the state. A part that is NULL is left out.

@@ -5,14 +5,15 @@
     lstm = rnnfast.torch.LSTM(8, 64)      # in place of torch.nn.LSTM
     rnnfast.torch.accelerate(model)       # or: swap the RNNs, LSTMs and GRUs of an existing model
 
-This file only gathers the public names. `memory` has an rnnfast layer read a module's weights in place, which
-`weights` checks, and `call` calls it with tensors. `autograd` makes its passes a node of torch's graph, with
-a tape. `operators` are what compiled and exported graphs hold: their arguments are `inputs`, layers are the
-texts of `naming`, and `tapes` are those of compiled graphs. `transforms` are what torch.func sees. `rules`,
+This file gathers the public names, and lets rnnfast's jobs run on torch's threads (`threads`).
+
+`memory` has an rnnfast layer read a module's weights in place, which `weights` checks, and `call` calls it
+with tensors, which `tensors` reads. `autograd` makes its passes a node of torch's graph, with a tape.
+`operators` are what compiled and exported graphs hold: their arguments are `inputs`, layers are the texts of
+`naming`, and `tapes` are those of compiled graphs. `transforms` are what torch.func sees. `rules`,
 `derivatives` (by `formulas`), `batching` and `vectorized` differentiate and batch them. `dynamo` lets
 torch.compile see the modules. `autocast` and `precision` choose dtypes and how products are rounded,
-`fallback` says what is left to torch, and `modules` and `cells` put them together. `tensors` reads torch's
-tensors, and `threads` shares torch's threads.
+`fallback` says what is left to torch, and `modules` and `cells` put them together.
 """
 
 try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -132,7 +132,7 @@ class Accelerated(torch.nn.Module):
         view = self._view
         return view if view is not None and view.precision == precision and view.shows(weights) else None
 
-    def _layer_over(self, weights: Sequence[torch.Tensor], precision: str) -> View:
+    def _new_view(self, weights: Sequence[torch.Tensor], precision: str) -> View:
         """A view of this module's options and these weights, which multiplies in this precision."""
         last, options = self._view, self._options()
         layer = last.layer if last is not None and last.options == options else self._new_layer()
@@ -198,27 +198,49 @@ class Accelerated(torch.nn.Module):
 
     def _left_to_torch(
         self,
-        tensors: Sequence[torch.Tensor | None],
-        cast: Sequence[torch.dtype],
-        misfit: Callable[[], str | None],
+        view: View | None,
+        lower: torch.dtype | None,
+        x: torch.Tensor,
+        parts: Sequence[torch.Tensor | None],
+        weights: Sequence[torch.Tensor],
         keywords: dict[str, Any],
         graph: bool,
+        sizes: torch.Tensor | None = None,
     ) -> bool:
         """Whether torch's own forward is to run, or to say what is wrong with its arguments.
 
-        The caller casts floats of the dtypes `cast`. `misfit` says what is wrong with plain tensors.
+        `view` is that of the weights, if there is one. `lower` is autocast's dtype. `sizes` are the batch
+        sizes of packed sequences. Arguments of the form of the last right ones are right.
+
         A TypeError or ValueError where torch should run, but would not know options or `keywords`.
         A graph is traced only where there is no obstacle.
         """
-        what = None if graph else obstacle(tensors, cast)
+        form = None if sizes is not None else self._form_of(view, lower, x, parts)
+        if view is not None and form is not None and form == view.form:
+            return False
+        cast = () if lower is None else autocast.CAST
+        what = None if graph else obstacle((x, *parts, *weights), cast)
         if what is not None:
             refuse_beyond(self._beyond_torch_in(keywords), what.reason)
             warn_of(what)
             return True
-        wrong = misfit()
-        if wrong is not None and self._beyond_torch_in(keywords):
+        wrong = self._misfit(x, parts, (weights[0].dtype, *cast), sizes)
+        if wrong is None:
+            if view is not None:
+                view.form = form
+        elif self._beyond_torch_in(keywords):
             raise ValueError(wrong)
         return wrong is not None
+
+    def _misfit(
+        self,
+        x: torch.Tensor,
+        parts: Sequence[torch.Tensor | None],
+        dtypes: Sequence[torch.dtype],
+        sizes: torch.Tensor | None,
+    ) -> str | None:
+        """What is wrong with x (packed, if it has batch sizes) and the parts of the state, plain tensors."""
+        raise NotImplementedError
 
     def _operation(
         self,

@@ -114,7 +114,7 @@ class Call(NamedTuple):
 
     def _leave_state(self, state: Any) -> Sequence[np.ndarray]:
         """The parts of a state, or of its gradient, in the caller's form."""
-        parts = state if type(state) is tuple else (state,)
+        parts = state if isinstance(state, tuple) else (state,)
         return [part[0] for part in parts] if self.step else parts
 
     def _results(self, y: np.ndarray, state: Any) -> tuple[torch.Tensor, ...]:

@@ -83,16 +83,9 @@ class Cells(Accelerated):
         precision = precision_under(lower, self._matmul_precision)
         as_operator = graph or in_transform()
         view = None if as_operator else self._shown(weights, precision)
-        form = self._form_of(view, lower, input, parts)
-        if view is None or form is None or form != view.form:
-            cast = () if lower is None else autocast.CAST
-            misfit = partial(self._misfit, input, parts, (weights[0].dtype, *cast))
-            if self._left_to_torch((input, *parts, *weights), cast, misfit, {"reset": reset}, graph):
-                return super().forward(input, hx)
-            if view is not None:
-                view.form = form
-        if precision not in _core.TRAINABLE:
-            refuse_gradient(precision, (input, *parts, *weights))
+        if self._left_to_torch(view, lower, input, parts, weights, {"reset": reset}, graph):
+            return super().forward(input, hx)
+        refuse_gradient(precision, input, parts, weights)
         dtypes = self._dtypes_under(lower, input, parts, False)
         if as_operator:
             options = {"matmul_precision": precision}
@@ -100,12 +93,13 @@ class Cells(Accelerated):
         else:
             reset = checked_reset(reset, tuple(input.shape[:-1]))
             keywords = {} if reset is None else {"reset": reset[np.newaxis]}
-            view = view or self._layer_over(weights, precision)
+            view = view or self._new_view(weights, precision)
             operation = partial(run, Call(view, keywords, {}, step=True))
         return self._state_of(autocast.run_as(dtypes, operation, input, parts, weights))
 
-    def _misfit(self, x: torch.Tensor, parts: Any, dtypes: Sequence[torch.dtype]) -> str | None:
-        """What is wrong with x and the parts of the state."""
+    def _misfit(
+        self, x: torch.Tensor, parts: Sequence[Any], dtypes: Sequence[torch.dtype], sizes: None
+    ) -> str | None:
         if x.dim() not in (1, 2):
             return f"input: expected 2 axes or, unbatched, 1, got {x.dim()}"
         widths = (self.hidden_size,) * 2

@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 import rnnfast
-from rnnfast import _core, checks
+from rnnfast import checks
 from rnnfast.recurrent import Recurrent
 from rnnfast.torch import autocast
 from rnnfast.torch.autocast import Run
@@ -115,17 +115,10 @@ class Layers(Accelerated):
         precision = precision_under(lower, self._matmul_precision)
         as_operator = graph or in_transform()
         view = None if as_operator else self._shown(weights, precision)
-        form = None if sizes is not None else self._form_of(view, lower, x, parts)
-        if view is None or form is None or form != view.form:
-            keywords = {"lengths": lengths, "reset": reset, "checkpoint": checkpoint}
-            cast = () if lower is None else autocast.CAST
-            misfit = partial(self._misfit, x, parts, (weights[0].dtype, *cast), sizes)
-            if self._left_to_torch((x, *parts, *weights), cast, misfit, keywords, graph):
-                return super().forward(input, hx)
-            if view is not None:
-                view.form = form
-        if precision not in _core.TRAINABLE:
-            refuse_gradient(precision, (x, *parts, *weights))
+        keywords = {"lengths": lengths, "reset": reset, "checkpoint": checkpoint}
+        if self._left_to_torch(view, lower, x, parts, weights, keywords, graph, sizes):
+            return super().forward(input, hx)
+        refuse_gradient(precision, x, parts, weights)
         seed = None
         if self.training and self.dropout and self.num_layers > 1:
             refuse_dropout(precision)
@@ -137,7 +130,7 @@ class Layers(Accelerated):
                 raise packed_in_transform()
             operation = self._operation_of(precision, lengths, reset, checkpoint, seed, graph)
         else:
-            view = view or self._layer_over(weights, precision)
+            view = view or self._new_view(weights, precision)
             operation = partial(run, self._call(view, sizes, lengths, reset, checkpoint, seed))
         y, *final = autocast.run_as(dtypes, operation, x, _in_order(parts, order), weights)
         if sizes is None:
@@ -182,7 +175,6 @@ class Layers(Accelerated):
         dtypes: Sequence[torch.dtype],
         sizes: torch.Tensor | None,
     ) -> str | None:
-        """What is wrong with x (packed, if it has batch sizes) and the parts of the state."""
         axes = x.dim()
         passes = self.num_layers * (2 if self.bidirectional else 1)
         if sizes is not None:

@@ -35,9 +35,14 @@ def precision_under(lower: torch.dtype | None, own: str) -> str:
     return "bfloat16" if lower is torch.bfloat16 and own == "float32" else own
 
 
-def refuse_gradient(precision: str, tensors: Iterable[torch.Tensor | None]) -> None:
-    """A ValueError where a gradient of these tensors is wanted; products of this precision have none."""
-    if wants_gradient(tensors):
+def refuse_gradient(
+    precision: str,
+    x: torch.Tensor,
+    parts: Iterable[torch.Tensor | None],
+    weights: Iterable[torch.Tensor],
+) -> None:
+    """A ValueError where a gradient of these tensors is wanted, and products of this precision have none."""
+    if precision not in _core.TRAINABLE and wants_gradient((x, *parts, *weights)):
         raise ValueError(
             f"matmul_precision: got {precision!r}, which has no gradient, where one is wanted; use "
             "torch.no_grad(), or set matmul_precision to 'bfloat16' or 'float32'"

@@ -22,9 +22,8 @@ import rnnfast.torch  # noqa: E402
 from rnnfast import _core  # noqa: E402
 from rnnfast.torch.threads import openmp_functions, share_threads  # noqa: E402
 
-needs_openmp = pytest.mark.skipif(openmp_functions() is None, reason="torch without an OpenMP that is known")
-pytestmark = needs_openmp
-_LATE = []
+pytestmark = pytest.mark.skipif(openmp_functions() is None, reason="torch without an OpenMP that is known")
+LENT = []  # functions of runtimes that tests have made; rnnfast keeps their addresses for good
 
 
 @pytest.fixture(autouse=True)
@@ -64,27 +63,41 @@ def test_the_bits_are_those_of_own_threads(split):
 
 
 COUNTED = """
-import os, sys
-import torch, rnnfast as rf, rnnfast.torch
+import os
+import numpy as np, torch, rnnfast as rf, rnnfast.torch
 from rnnfast import _core
+
+def threads_of(job):
+    before = len(os.listdir("/proc/self/task"))
+    job()
+    return len(os.listdir("/proc/self/task")) - before
+
 _core.force_split("units")
 torch.set_num_threads(3)
 rf.set_num_threads(3)
 torch.randn(1 << 20).exp()
-before = len(os.listdir("/proc/self/task"))
-with torch.no_grad():
-    rnnfast.torch.GRU(32, 96)(torch.randn(40, 16, 32))
-shared = len(os.listdir("/proc/self/task"))
+layer, x = rf.GRU(32, 96, rng=0), np.ones((40, 16, 32), np.float32)
+shared = threads_of(lambda: layer(x))
 _core.borrow_threads(None)
-with torch.no_grad():
-    rnnfast.torch.GRU(32, 96)(torch.randn(40, 16, 32))
-print(shared - before, len(os.listdir("/proc/self/task")) - shared)
+print("libother" in open("/proc/self/maps").read(), shared, threads_of(lambda: layer(x)))
 """
+counts_threads = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts by Linux's /proc")
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads by Linux's /proc")
+@counts_threads
 def test_a_job_starts_no_threads_beside_torchs():
-    assert run_python(COUNTED).stdout.split() == ["0", "2"]
+    assert run_python(COUNTED).stdout.split() == ["False", "0", "2"]
+
+
+@counts_threads
+def test_a_preloaded_runtime_is_the_one_that_torch_uses(tmp_path):
+    own = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
+    if not own.exists():
+        pytest.skip("torch without a libgomp of its own")
+    other = tmp_path / "libother.so1"  # its own name, as the loader knows libraries by this
+    other.write_bytes(own.read_bytes().replace(b"libgomp.so.1\0", b"libother.so1\0"))
+    done = run_python(COUNTED, environment={**os.environ, "LD_PRELOAD": str(other)})
+    assert done.stdout.split() == ["True", "0", "2"], done.stderr
 
 
 def test_torchs_threads_keep_their_floating_point_environment():
@@ -174,31 +187,6 @@ def test_another_layer_than_torchs_runs_there_too():
     assert np.array_equal(layer(x)[0], expected)
 
 
-PRELOADED = """
-import os
-import numpy as np, torch, rnnfast as rf, rnnfast.torch
-from rnnfast import _core
-_core.force_split("units")
-torch.set_num_threads(3)
-rf.set_num_threads(3)
-torch.randn(1 << 20).exp()
-before = len(os.listdir("/proc/self/task"))
-rf.GRU(32, 96, rng=0)(np.ones((40, 16, 32), np.float32))
-print("other" in open("/proc/self/maps").read(), len(os.listdir("/proc/self/task")) - before)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads by Linux's /proc")
-def test_a_preloaded_runtime_is_the_one_that_torch_uses(tmp_path):
-    own = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
-    if not own.exists():
-        pytest.skip("torch without a libgomp of its own")
-    other = tmp_path / "libother.so1"  # its own name, as the loader knows libraries by this
-    other.write_bytes(own.read_bytes().replace(b"libgomp.so.1\0", b"libother.so1\0"))
-    done = run_python(PRELOADED, environment={**os.environ, "LD_PRELOAD": str(other)})
-    assert done.stdout.split() == ["True", "0"], done.stderr
-
-
 FORKED_BEFORE_THE_IMPORT = """
 import os, signal
 import numpy as np, torch
@@ -269,7 +257,7 @@ def test_jobs_run_alone_after_the_runtimes_threads_were_late():
 
     count = ctypes.CFUNCTYPE(ctypes.c_int)
     functions = parallel, count(lambda: 2), count(lambda: 1), count(lambda: 0)
-    _LATE.append(functions)  # these stay valid: rnnfast keeps their addresses
+    LENT.append(functions)
     layer, x = rf.GRU(20, 70, rng=0), np.ones((300, 64, 20), np.float32)
     rf.set_num_threads(2)
     _core.borrow_threads(tuple(ctypes.cast(function, ctypes.c_void_p).value for function in functions))

@@ -1,9 +1,10 @@
 """Builds by several compilers: `python bench/builds.py FOLDER FOLDER…` prints Markdown.
 
 Each folder is a clone of this repository with its module built in place, for example by
-``CC=clang-16 LDSHARED="clang-16 -shared" python setup.py build_ext --inplace``. Figures are the time over
-that of the first folder, on one thread: medians of rounds in which all builds take turns, of processor time.
-Results have the same bits in all builds before they are timed.
+``CC=clang-16 LDSHARED="clang-16 -shared" python setup.py build_ext --inplace``. A figure is the median
+processor time of a call, on one thread, over that of the first folder. Each round starts new processes: the
+pages that a process gets from the system change its times by several percent. Within a round the builds take
+turns. Results have the same bits in all builds before they are timed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 SHAPES = [  # T, B, I, H
@@ -26,11 +28,13 @@ SHAPES = [  # T, B, I, H
     (20, 32, 256, 256),
     (10, 64, 512, 512),
 ]
-ROUNDS, SECONDS = 11, 0.1
+ROUNDS, TURNS, SECONDS = 15, 3, 0.03
+ISAS = ("avx512", "avx2")
+CASES = list(product(ISAS, ("LSTM", "GRU"), ("evaluation", "training"), SHAPES))
 START = "import sys; sys.path[:0] = sys.argv[1:3]; import builds; builds.serve()"
 
 
-def work_of(kind: str, work: str, shape: list[int]) -> Callable[[], list[Any]]:
+def work_of(kind: str, work: str, shape: tuple[int, ...]) -> Callable[[], list[Any]]:
     """A function that evaluates or trains a layer, and returns arrays."""
     import numpy as np
 
@@ -57,6 +61,7 @@ def serve() -> None:
     import rnnfast as rf
     from rnnfast import _core
 
+    assert Path(rf.__file__).is_relative_to(Path(sys.argv[1]).resolve()), f"no clone: {sys.argv[1]}"
     rf.set_num_threads(1)
     for line in sys.stdin:
         isa, *case, seconds = json.loads(line)
@@ -70,40 +75,52 @@ def serve() -> None:
         print(json.dumps([checksum, (time.process_time() - begin) / max(calls, 1)]), flush=True)
 
 
+class Build:
+    """A process with the build of a folder."""
+
+    def __init__(self, folder: str) -> None:
+        here = str(Path(__file__).parent)
+        command = [sys.executable, "-P", "-c", START, folder, here]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, *case: Any) -> list[Any]:
+        """The checksum of a case, and the seconds of a call."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(case) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def end(self) -> None:
+        self.process.communicate()
+
+
+def time_round(folders: list[str]) -> dict[tuple[Any, ...], list[float]]:
+    """The seconds of each case with each build, from one process of each."""
+    builds = [Build(folder) for folder in folders]
+    seconds = {}
+    for case in CASES:
+        checksums = {build.ask(*case, 0)[0] for build in builds}
+        assert len(checksums) == 1, f"other bits: {case}"
+        turns = [[build.ask(*case, SECONDS)[1] for build in builds] for _ in range(TURNS)]
+        seconds[case] = [statistics.median(own) for own in zip(*turns, strict=True)]
+    for build in builds:
+        build.end()
+    return seconds
+
+
 def main(folders: list[str]) -> None:
-    here = __file__.rpartition("/")[0] or "."
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-c", START, folder, here],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for folder in folders
-    ]
-
-    def ask(worker: Any, *case: Any) -> list[Any]:
-        worker.stdin.write(json.dumps(case) + "\n")
-        worker.stdin.flush()
-        return json.loads(worker.stdout.readline())
-
+    rounds = [time_round(folders) for _ in range(ROUNDS)]
     print("| | build | median | largest | its case |\n|---|---|--:|--:|---|")
-    for isa in ("avx512", "avx2"):
-        ratios: dict[str, dict[str, float]] = {folder: {} for folder in folders[1:]}
-        for case in product(("LSTM", "GRU"), ("evaluation", "training"), SHAPES):
-            checksums = {ask(worker, isa, *case, 0)[0] for worker in workers}
-            assert len(checksums) == 1, f"other bits: {isa} {case}"
-            rounds = [[ask(worker, isa, *case, SECONDS)[1] for worker in workers] for _ in range(ROUNDS)]
-            for n, folder in enumerate(folders[1:], 1):
-                ratios[folder][" ".join(map(str, case))] = statistics.median(
-                    one[n] / one[0] for one in rounds
-                )
-        for folder, own in ratios.items():
-            case = max(own, key=own.__getitem__)
-            print(
-                f"| {isa} | {folder} | {statistics.median(own.values()):.2f} | {own[case]:.2f} | {case} |",
-                flush=True,
-            )
+    for isa, (n, folder) in product(ISAS, list(enumerate(folders))[1:]):
+        ratios = {}
+        for case in CASES:
+            if case[0] == isa:
+                first, own = (statistics.median(one[case][build] for one in rounds) for build in (0, n))
+                ratios[" ".join(map(str, case[1:]))] = own / first
+        worst = max(ratios, key=ratios.__getitem__)
+        middle = statistics.median(ratios.values())
+        print(f"| {isa} | {folder} | {middle:.2f} | {ratios[worst]:.2f} | {worst} |")
 
 
 if __name__ == "__main__":

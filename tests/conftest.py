@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import SMALL, TEXT
-from depth import LONG
+from helpers.commands import SMALL, TEXT
+from helpers.depth import LONG
 
 from rnnfast import _core, functional, get_num_threads, set_num_threads
 from rnnfast.cli.main import main

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import as_state
-from memory import assert_row_order, unaligned, watch_alignment
+from helpers.arrays import as_state
+from helpers.memory import assert_row_order, unaligned, watch_alignment
 
 import rnnfast as rf
 from rnnfast import _core, functional, reference

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import as_state, named_parts, normal_like, parts
-from cases import Case
+from helpers.arrays import as_state, named_parts, normal_like, parts
+from helpers.cases import Case
 
 jax = pytest.importorskip("jax")
 

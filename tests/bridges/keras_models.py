@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from depth import LONG
-from tolerances import FORWARD, GRADIENT, error
+from helpers.depth import LONG
+from helpers.tolerances import FORWARD, GRADIENT, error
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from arrays import normal
+from helpers.arrays import normal
 
 import rnnfast.onnx
 

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from arrays import parts
+from helpers.arrays import parts
 
 import rnnfast as rf
 from rnnfast import _core

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from processes import run_python
+from helpers.processes import run_python
 
 BRIDGES = ("jax", "onnx", "safetensors", "sklearn", "torch")
 PACKAGES = {"sklearn": "scikit-learn"}  # where it has another name

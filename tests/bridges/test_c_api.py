@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from arrays import as_state, assert_equal, parts
 from bridges.plans import Pair, every_arithmetic, every_layer, every_trained_arithmetic
-from cases import lengths_and_reset
-from threads import run_together
+from helpers.arrays import as_state, assert_equal, parts
+from helpers.cases import lengths_and_reset
+from helpers.threads import run_together
 
 import rnnfast as rf
 from rnnfast import _core

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arrays import assert_equal
 from bridges.plans import PACKAGE, ROOT, Pair, load_module
+from helpers.arrays import assert_equal
 
 import rnnfast as rf
 from rnnfast import _core

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal
 from bridges.jax_programs import FUNCTIONS, arrays_of, both, gradients, jax, passes_run, run_case
-from cases import LAYERS, OPTIONS, VARIANTS, lengths_and_reset, make, run
-from models import state_for
-from tolerances import assert_close, assert_same_bits
+from helpers.arrays import assert_equal, normal
+from helpers.cases import LAYERS, OPTIONS, VARIANTS, lengths_and_reset, make, run
+from helpers.models import state_for
+from helpers.tolerances import assert_close, assert_same_bits
 
 import rnnfast as rf
 from rnnfast import _core, functional, reference

@@ -6,9 +6,9 @@ import ctypes
 
 import numpy as np
 import pytest
-from arrays import normal
 from bridges.c_structs import assert_all_compared, assertions, check_assertions, compile_c
 from bridges.jax_programs import jax
+from helpers.arrays import normal
 
 import rnnfast as rf
 from rnnfast import _core

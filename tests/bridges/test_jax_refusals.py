@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from arrays import normal
 from bridges.jax_programs import jax
+from helpers.arrays import normal
 
 import rnnfast as rf
 import rnnfast.jax

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal, normal64, parts
 from bridges.jax_programs import FUNCTIONS, arrays_of, jax, passes_run
-from processes import run_python
-from threads import run_together
-from tolerances import error
+from helpers.arrays import assert_equal, normal, normal64, parts
+from helpers.processes import run_python
+from helpers.threads import run_together
+from helpers.tolerances import error
 
 import rnnfast as rf
 

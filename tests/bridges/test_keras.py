@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memory import assert_row_order, unaligned
-from tolerances import FORWARD, STORED_KERAS, error
+from helpers.memory import assert_row_order, unaligned
+from helpers.tolerances import FORWARD, STORED_KERAS, error
 
 import rnnfast as rf
 from rnnfast import _core

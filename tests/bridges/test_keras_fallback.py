@@ -22,8 +22,8 @@ from bridges.keras_models import (
     some,
     twins,
 )
-from kernel_runs import kernels_run
-from processes import run_python
+from helpers.kernel_runs import kernels_run
+from helpers.processes import run_python
 
 import rnnfast.keras
 from rnnfast.keras import FallbackWarning, fallback

@@ -21,9 +21,9 @@ from bridges.keras_models import (
     some,
     twins,
 )
+from helpers.kernel_runs import kernels_run
+from helpers.tolerances import BFLOAT16, error
 from keras.src.backend.common import dtypes
-from kernel_runs import kernels_run
-from tolerances import BFLOAT16, error
 
 import rnnfast.keras
 

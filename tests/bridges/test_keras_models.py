@@ -23,7 +23,7 @@ from bridges.keras_models import (
     results,
     some,
 )
-from kernel_runs import kernels_run
+from helpers.kernel_runs import kernels_run
 
 import rnnfast.keras
 

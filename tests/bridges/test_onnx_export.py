@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal
-from memory import arrays_in
+from helpers.arrays import normal
+from helpers.memory import arrays_in
 
 onnx = pytest.importorskip("onnx")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal
+from helpers.arrays import normal
 
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")

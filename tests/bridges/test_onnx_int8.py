@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal
+from helpers.arrays import assert_equal, normal
 
 import rnnfast as rf
 from rnnfast import _core

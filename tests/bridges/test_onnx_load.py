@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import normal
 from bridges.onnx_nodes import make_model, random_node
+from helpers.arrays import normal
 
 onnx = pytest.importorskip("onnx")
 from bridges.onnx_files import changed_file, gru_file, saved_model  # noqa: E402

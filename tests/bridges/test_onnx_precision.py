@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal
 from bridges.onnx_nodes import make_model, oracle, random_node, swapped, uncovered
+from helpers.arrays import assert_equal, normal
 
 import rnnfast as rf
 from rnnfast import _core, functional

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal
+from helpers.arrays import assert_equal, normal
 
 import rnnfast as rf
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal
 from bridges.onnx_nodes import make_model
+from helpers.arrays import normal
 
 onnx = pytest.importorskip("onnx")
 from bridges.onnx_files import changed_file, gru_file, saved_model  # noqa: E402

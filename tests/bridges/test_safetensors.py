@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal
+from helpers.arrays import assert_equal
+from helpers.memory import assert_row_order
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory import assert_row_order
 
 import rnnfast as rf
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal
-from models import weights_of
+from helpers.arrays import assert_equal
+from helpers.models import weights_of
 
 pytest.importorskip("sklearn", "1.6")
 

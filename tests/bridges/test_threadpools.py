@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal
-from processes import run_python
+from helpers.arrays import normal
+from helpers.processes import run_python
 
 import rnnfast as rf
 from rnnfast import _core

@@ -19,7 +19,7 @@ from bridges.torch_models import (  # noqa: E402
     tensors_in,
     twins,
 )
-from tolerances import BFLOAT16, TORCH_BFLOAT16, error  # noqa: E402
+from helpers.tolerances import BFLOAT16, TORCH_BFLOAT16, error  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence  # noqa: E402
 
 import rnnfast.torch  # noqa: E402

@@ -6,8 +6,8 @@ import weakref
 from functools import partial
 
 import pytest
-from arrays import as_state, parts
-from threads import run_together
+from helpers.arrays import as_state, parts
+from helpers.threads import run_together
 
 torch = pytest.importorskip("torch")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from arrays import as_state
+from helpers.arrays import as_state
 
 torch = pytest.importorskip("torch")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import run_python
+from helpers.processes import run_python
 
 torch = pytest.importorskip("torch")
 

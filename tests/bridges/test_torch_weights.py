@@ -20,7 +20,7 @@ from bridges.torch_models import (  # noqa: E402
     tensors_in,
     twins,
 )
-from memory import assert_row_order, unaligned, watch_alignment  # noqa: E402
+from helpers.memory import assert_row_order, unaligned, watch_alignment  # noqa: E402
 
 import rnnfast  # noqa: E402
 import rnnfast.torch  # noqa: E402

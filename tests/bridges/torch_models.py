@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from kernel_runs import kernels_run  # noqa: E402
+from helpers.kernel_runs import kernels_run  # noqa: E402
 
 import rnnfast.torch  # noqa: E402
 from rnnfast import functional  # noqa: E402

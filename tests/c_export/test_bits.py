@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_headers import HERE, WARNINGS, build, passes, program
-from exported import FAMILIES, mixture, models_of
+from helpers.c_headers import HERE, WARNINGS, build, passes, program
+from helpers.exported import FAMILIES, mixture, models_of
 
 import rnnfast as rf
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import fails
+from helpers.commands import fails
 
 import rnnfast as rf
 from rnnfast.cli.main import main

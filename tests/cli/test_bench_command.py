@@ -9,7 +9,7 @@ import signal
 import time
 
 import pytest
-from commands import fails
+from helpers.commands import fails
 
 import rnnfast as rf
 from rnnfast.benchmark import contenders, problems, report, suite, timing

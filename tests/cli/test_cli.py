@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from commands import SMALL, TEXT, fails, interrupted_after
+from helpers.commands import SMALL, TEXT, fails, interrupted_after
 
 import rnnfast as rf
 from rnnfast.cli import options

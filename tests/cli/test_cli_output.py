@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from commands import SMALL, fails
+from helpers.commands import SMALL, fails
 
 from rnnfast.text import reading
 from rnnfast.training.checkpoint import read_checkpoint

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from tables import days, fails, forecast, pandas, rows, write
+from helpers.tables import days, fails, forecast, pandas, rows, write
 
 from rnnfast.cli.main import main
 from rnnfast.series import Markov, network

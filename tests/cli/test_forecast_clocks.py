@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from tables import dates, fails_last, forecast_last, offsets, pandas, values, write_rows
+from helpers.tables import dates, fails_last, forecast_last, offsets, pandas, values, write_rows
 
 from rnnfast.cli.main import main
 

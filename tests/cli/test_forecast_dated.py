@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tables import LAST, fails, forecast_rows, pandas
+from helpers.tables import LAST, fails, forecast_rows, pandas
 
 pytestmark = pytest.mark.usefixtures("folder")
 AR = [

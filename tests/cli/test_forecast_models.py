@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from tables import days, fails, forecast, pandas, rows, write
+from helpers.tables import days, fails, forecast, pandas, rows, write
 
 from rnnfast.cli.main import main
 from rnnfast.series import load_forecaster

@@ -6,7 +6,7 @@ import datetime
 
 import numpy as np
 import pytest
-from tables import dates, fails_last, forecast_last, offsets, pandas, write_rows
+from helpers.tables import dates, fails_last, forecast_last, offsets, pandas, write_rows
 
 from rnnfast.cli.main import main
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from arrays import assert_equal
-from commands import SMALL, fails, interrupted_after
+from helpers.arrays import assert_equal
+from helpers.commands import SMALL, fails, interrupted_after
 
 import rnnfast as rf
 from rnnfast.cli import text_ladder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import named_parts
-from cases import (
+from helpers.arrays import named_parts
+from helpers.cases import (
     SHAPES,
     Case,
     all_options,
@@ -19,10 +19,10 @@ from cases import (
     run,
     views,
 )
-from combinations import any_case
+from helpers.combinations import any_case
+from helpers.tolerances import assert_close, assert_same_bits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tolerances import assert_close, assert_same_bits
 
 from rnnfast import _core, functional, reference
 from rnnfast.functional import passes

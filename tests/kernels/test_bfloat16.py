@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import all_options, evaluate, forward, largest_scale, make, make_ragged, run
-from tolerances import BFLOAT16, assert_same_bits, error
+from helpers.cases import all_options, evaluate, forward, largest_scale, make, make_ragged, run
+from helpers.tolerances import BFLOAT16, assert_same_bits, error
 
 from rnnfast import _core, functional, reference
 

@@ -7,7 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from processes import run_python
+from helpers.processes import run_python
 
 import rnnfast as rf
 from rnnfast import _core

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import named_parts
-from cases import (
+from helpers.arrays import named_parts
+from helpers.cases import (
     SHAPES,
     Case,
     all_options,
@@ -19,7 +19,7 @@ from cases import (
     run,
     views,
 )
-from tolerances import assert_close, assert_same_bits
+from helpers.tolerances import assert_close, assert_same_bits
 
 from rnnfast import functional, reference
 from rnnfast.functional import passes

@@ -6,8 +6,8 @@ import inspect
 
 import numpy as np
 import pytest
-from cases import VARIANTS, backward, forward, largest_scale, make, run
-from tolerances import assert_close
+from helpers.cases import VARIANTS, backward, forward, largest_scale, make, run
+from helpers.tolerances import assert_close
 
 from rnnfast import _core, functional, reference
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import all_options, forward, make, make_ragged
-from tolerances import INT8, assert_same_bits, error
+from helpers.cases import all_options, forward, make, make_ragged
+from helpers.tolerances import INT8, assert_same_bits, error
 
 from rnnfast import _core, functional, reference
 

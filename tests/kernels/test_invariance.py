@@ -9,9 +9,9 @@ import itertools
 
 import numpy as np
 import pytest
-from arrays import D_PARTS, PARTS
-from cases import Case, all_options, backward, evaluate, forward, make, pass_forward, run
-from tolerances import OUTPUTS, assert_same_bits
+from helpers.arrays import D_PARTS, PARTS
+from helpers.cases import Case, all_options, backward, evaluate, forward, make, pass_forward, run
+from helpers.tolerances import OUTPUTS, assert_same_bits
 
 from rnnfast import _core, functional
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import Case, largest_scale, make, make_ragged, masked_options, run, with_masks
-from tolerances import BFLOAT16, INT8, assert_close, assert_same_bits, error
+from helpers.cases import Case, largest_scale, make, make_ragged, masked_options, run, with_masks
+from helpers.tolerances import BFLOAT16, INT8, assert_close, assert_same_bits, error
 
 from rnnfast import _core, functional, reference
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import D_PARTS, PARTS
-from cases import all_options, evaluate, forward, make, make_ragged, run
-from tolerances import BFLOAT16, FORWARD, INT8, assert_same_bits, error
+from helpers.arrays import D_PARTS, PARTS
+from helpers.cases import all_options, evaluate, forward, make, make_ragged, run
+from helpers.tolerances import BFLOAT16, FORWARD, INT8, assert_same_bits, error
 
 from rnnfast import _core, functional, reference
 

@@ -6,7 +6,7 @@ import platform
 import sys
 
 import pytest
-from processes import run_python
+from helpers.processes import run_python
 
 PROGRAM = """
 import ctypes, ctypes.util, hashlib

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from depth import times
-from processes import run_python
+from helpers.depth import times
+from helpers.processes import run_python
 
 import rnnfast as rf
 from rnnfast import _core

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import PARTS
-from cases import all_options, largest_scale, make, run
-from tolerances import assert_close, assert_same_bits
+from helpers.arrays import PARTS
+from helpers.cases import all_options, largest_scale, make, run
+from helpers.tolerances import assert_close, assert_same_bits
 
 import rnnfast as rf
 from rnnfast import functional, reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cases import LAYERS
+from helpers.cases import LAYERS
 
 CELLS = sorted(LAYERS)
 T, B, I, H = 5, 3, 4, 6

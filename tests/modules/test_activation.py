@@ -8,7 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
-from differences import assert_gradients
+from helpers.differences import assert_gradients
 
 import rnnfast as rf
 

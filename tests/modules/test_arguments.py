@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal
+from helpers.arrays import normal
 
 import rnnfast as rf
 from rnnfast import functional

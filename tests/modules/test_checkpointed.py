@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import named_parts, normal, normal_like
-from cases import LAYERS
-from tolerances import assert_close, assert_same_bits
+from helpers.arrays import named_parts, normal, normal_like
+from helpers.cases import LAYERS
+from helpers.tolerances import assert_close, assert_same_bits
 
 import rnnfast as rf
 from rnnfast import _core

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import D_PARTS, named_parts, normal_like
-from differences import assert_gradients
-from tolerances import OUTPUTS, assert_close, assert_same_bits
+from helpers.arrays import D_PARTS, named_parts, normal_like
+from helpers.differences import assert_gradients
+from helpers.tolerances import OUTPUTS, assert_close, assert_same_bits
 
 import rnnfast as rf
 from rnnfast import _core

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import as_state, assert_equal, normal, parts
-from models import forward_backward, state_for, weights_of
+from helpers.arrays import as_state, assert_equal, normal, parts
+from helpers.models import forward_backward, state_for, weights_of
 from modules.small_layers import B, H, I, T, small_layer
 
 import rnnfast as rf

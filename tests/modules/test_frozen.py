@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal
+from helpers.arrays import assert_equal, normal
 from modules.small_layers import CELLS, B, H, I, T, small_layer
 from modules.tagger import Tagger
 from modules.test_partial_writes import assert_refused, model_with_gradients

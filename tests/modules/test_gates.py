@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal, normal64, parts
-from differences import assert_gradients
-from models import state_for
+from helpers.arrays import assert_equal, normal, normal64, parts
+from helpers.differences import assert_gradients
+from helpers.models import state_for
 
 import rnnfast as rf
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal, parts
-from models import forward_backward
+from helpers.arrays import assert_equal, normal, parts
+from helpers.models import forward_backward
 from modules.small_layers import B, H, I, T, small_layer
 
 import rnnfast as rf

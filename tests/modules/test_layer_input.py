@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import D_PARTS, PARTS, as_state, assert_equal, normal, parts
-from cases import views
-from memory import unaligned
-from models import forward_backward, state_for
+from helpers.arrays import D_PARTS, PARTS, as_state, assert_equal, normal, parts
+from helpers.cases import views
+from helpers.memory import unaligned
+from helpers.models import forward_backward, state_for
 from modules.small_layers import B, H, I, T, small_layer
 
 

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from tolerances import assert_close, assert_same_bits
+from helpers.tolerances import assert_close, assert_same_bits
 
 import rnnfast as rf
 from rnnfast import _core

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal
-from cases import LAYERS
-from models import forward_backward
+from helpers.arrays import assert_equal, normal
+from helpers.cases import LAYERS
+from helpers.models import forward_backward
 from modules.small_layers import B, H, I, T, pytorchs, small_layer
 
 import rnnfast as rf

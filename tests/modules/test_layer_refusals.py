@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal
-from cases import LAYERS
-from models import state_for
+from helpers.arrays import normal
+from helpers.cases import LAYERS
+from helpers.models import state_for
 from modules.small_layers import B, H, I, T, small_layer
 
 import rnnfast as rf

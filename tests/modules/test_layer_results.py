@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import as_state, assert_equal, named_parts, normal, normal64, parts
-from cases import LAYERS, lengths_and_reset
-from depth import times
-from differences import assert_gradients
+from helpers.arrays import as_state, assert_equal, named_parts, normal, normal64, parts
+from helpers.cases import LAYERS, lengths_and_reset
+from helpers.depth import times
+from helpers.differences import assert_gradients
+from helpers.models import forward_backward, state_for
+from helpers.tolerances import error, tolerance
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import forward_backward, state_for
 from modules.small_layers import CELLS, B, H, I, T, small_layer
-from tolerances import error, tolerance
 
 import rnnfast as rf
 from rnnfast import _core, reference

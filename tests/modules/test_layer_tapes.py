@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import PARTS, as_state, assert_equal, normal, parts
-from models import forward_backward, state_for
+from helpers.arrays import PARTS, as_state, assert_equal, normal, parts
+from helpers.models import forward_backward, state_for
+from helpers.threads import run_together
 from modules.small_layers import B, H, I, T, small_layer
-from threads import run_together
 
 # Who owns y, states and gradients
 

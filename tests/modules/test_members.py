@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal
+from helpers.arrays import normal
 from modules.tagger import I, Tagger
 
 import rnnfast as rf

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal64
-from tolerances import FORWARD, assert_close, error
+from helpers.arrays import normal64
+from helpers.tolerances import FORWARD, assert_close, error
 
 import rnnfast as rf
 from rnnfast import functional, reference

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal, normal64, normal_like, parts
-from cases import LAYERS
-from differences import assert_gradients
-from models import double_layer, forward_backward, state_for
+from helpers.arrays import assert_equal, normal, normal64, normal_like, parts
+from helpers.cases import LAYERS
+from helpers.differences import assert_gradients
+from helpers.models import double_layer, forward_backward, state_for
+from helpers.tolerances import assert_close, assert_same_bits
 from modules.small_layers import small_layer
-from tolerances import assert_close, assert_same_bits
 
 import rnnfast as rf
 from rnnfast import _core

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import normal
-from threads import run_together
+from helpers.arrays import normal
+from helpers.threads import run_together
 
 import rnnfast as rf
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import as_state, normal, parts
+from helpers.arrays import as_state, normal, parts
 
 import rnnfast as rf
 from rnnfast import keras

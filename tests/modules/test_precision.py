@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal
+from helpers.arrays import assert_equal, normal
 from modules.small_layers import CELLS, B, H, I, T, small_layer
 
 import rnnfast as rf

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from arrays import assert_equal
-from threads import run_together
+from helpers.arrays import assert_equal
+from helpers.threads import run_together
 
 import rnnfast as rf
 from rnnfast import functional

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal
-from differences import assert_gradients
-from tolerances import FORWARD, GRADIENT, error
+from helpers.arrays import normal
+from helpers.differences import assert_gradients
+from helpers.tolerances import FORWARD, GRADIENT, error
 
 import rnnfast as rf
 from rnnfast import _core

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import as_state, assert_equal, normal64, parts
-from cases import LAYERS
-from differences import assert_gradients
-from models import double_layer, state_for
+from helpers.arrays import as_state, assert_equal, normal64, parts
+from helpers.cases import LAYERS
+from helpers.differences import assert_gradients
+from helpers.models import double_layer, state_for
 
 import rnnfast as rf
 from rnnfast.training import evaluate

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal
-from differences import assert_gradients
+from helpers.arrays import normal
+from helpers.differences import assert_gradients
 
 import rnnfast as rf
 

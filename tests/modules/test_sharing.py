@@ -8,9 +8,9 @@ import pickle
 
 import numpy as np
 import pytest
-from arrays import assert_equal
-from models import forward_backward
-from processes import run_python
+from helpers.arrays import assert_equal
+from helpers.models import forward_backward
+from helpers.processes import run_python
 
 import rnnfast as rf
 from rnnfast import functional

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import PARTS, assert_equal, normal
-from cases import make, run
-from tolerances import assert_same_bits
+from helpers.arrays import PARTS, assert_equal, normal
+from helpers.cases import make, run
+from helpers.tolerances import assert_same_bits
 
 import rnnfast as rf
 from rnnfast import functional, reference

@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal_like
+from helpers.arrays import assert_equal, normal_like
 
 import rnnfast as rf
 from rnnfast import _core

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import OPTIONS, all_options, all_variants, backward, forward, lengths_and_reset, make, run
-from tolerances import error
+from helpers.cases import OPTIONS, all_options, all_variants, backward, forward, lengths_and_reset, make, run
+from helpers.tolerances import error
 
 from rnnfast import reference
 

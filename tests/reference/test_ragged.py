@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arrays import PARTS
-from cases import OPTIONS, Case, all_options, backward, forward, largest_scale, make, make_ragged, run
+from helpers.arrays import PARTS
+from helpers.cases import OPTIONS, Case, all_options, backward, forward, largest_scale, make, make_ragged, run
+from helpers.tolerances import assert_close, assert_same_bits, error, tolerance
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import assert_close, assert_same_bits, error, tolerance
 
 from rnnfast import reference
 

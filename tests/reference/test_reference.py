@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arrays import PARTS, named_parts
-from cases import (
+from helpers.arrays import PARTS, named_parts
+from helpers.cases import (
     OPTIONS,
     VARIANTS,
     Case,
@@ -24,11 +24,11 @@ from cases import (
     run,
     with_masks,
 )
-from combinations import any_case
-from differences import central_differences
+from helpers.combinations import any_case
+from helpers.differences import central_differences
+from helpers.tolerances import FINITE_DIFFERENCES, assert_same_bits, error, tolerance
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import FINITE_DIFFERENCES, assert_same_bits, error, tolerance
 
 from rnnfast import reference
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tolerances import STORED_TORCH, assert_same_bits, error
+from helpers.tolerances import STORED_TORCH, assert_same_bits, error
 
 import rnnfast
 from rnnfast import reference

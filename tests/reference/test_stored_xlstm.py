@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arrays import PARTS
-from tolerances import STORED_TORCH, error
+from helpers.arrays import PARTS
+from helpers.tolerances import STORED_TORCH, error
 
 import rnnfast as rf
 from rnnfast import functional, reference

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from depth import times
+from helpers.depth import times
 
 KILLS = times(3, 33)
 TRAINING = """
@@ -20,7 +20,7 @@ import importlib, os, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 import rnnfast as rf
-from models import weights_of
+from helpers.models import weights_of
 from training.runs import classifier, fit_quietly, labelled
 
 importlib.import_module("rnnfast.training.fit")._SAVE_SECONDS = 0.0  # a checkpoint after each update

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from depth import times
-from processes import run_python
+from helpers.depth import times
+from helpers.processes import run_python
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, sets RLIMIT_AS")
 

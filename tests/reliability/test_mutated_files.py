@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from depth import times
+from helpers.depth import times
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reliability import mutations

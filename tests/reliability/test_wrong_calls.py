@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import as_state, normal, parts
-from cases import LAYERS
-from depth import times
-from memory import arrays_in
+from helpers.arrays import as_state, normal, parts
+from helpers.cases import LAYERS
+from helpers.depth import times
+from helpers.memory import arrays_in
 
 import rnnfast as rf
 

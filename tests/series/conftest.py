@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from forecasters import NETWORKS, PLAIN, made
+from helpers.forecasters import NETWORKS, PLAIN, made
 
 
 @pytest.fixture(params=[*PLAIN, *NETWORKS])

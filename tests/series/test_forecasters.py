@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
-from differences import assert_gradients
-from forecasters import CELLS, NETWORKS, PLAIN, made, wave
+from helpers.differences import assert_gradients
+from helpers.forecasters import CELLS, NETWORKS, PLAIN, made, wave
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

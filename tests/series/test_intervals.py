@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from forecasters import wave
+from helpers.forecasters import wave
 
 from rnnfast.series import AutoRegression, LastValue, LatentAutoregression, Markov, load_forecaster
 

@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from forecasters import made, wave
+from helpers.forecasters import made, wave
 
 import rnnfast as rf
 from rnnfast.series import AutoRegression, Convolution, LatentAutoregression, Perceptron, latent, network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from forecasters import made, wave
+from helpers.forecasters import made, wave
 
 from rnnfast.series import Markov, load_forecaster
 from rnnfast.training.checkpoint import read_checkpoint, write_checkpoint

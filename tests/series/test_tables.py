@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from tables import dates, days, pandas, write, write_rows
+from helpers.tables import dates, days, pandas, write, write_rows
 
 import rnnfast as rf
 from rnnfast.series.tables import Argument, MissingColumn, StepError, TableError

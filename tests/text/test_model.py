@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from commands import SMALL, TEXT, fails
+from helpers.commands import SMALL, TEXT, fails
 
 import rnnfast as rf
 from rnnfast.cli.main import main

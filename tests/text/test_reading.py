@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from commands import TEXT
+from helpers.commands import TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

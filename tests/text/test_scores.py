@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from commands import TEXT
+from helpers.commands import TEXT
 
 import rnnfast as rf
 from rnnfast.text import NGram, Text

@@ -7,8 +7,8 @@ import pickle
 
 import numpy as np
 import pytest
-from arrays import normal64
-from differences import assert_gradients
+from helpers.arrays import normal64
+from helpers.differences import assert_gradients
 
 import rnnfast as rf
 from rnnfast.text import Window, window_model

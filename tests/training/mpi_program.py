@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from models import weights_of
+from helpers.models import weights_of
 from training.runs import classifier, fit_quietly, labelled
 
 import rnnfast as rf

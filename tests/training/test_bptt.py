@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal64, parts
-from models import double_layer, state_for
-from tolerances import assert_close, assert_same_bits
+from helpers.arrays import assert_equal, normal64, parts
+from helpers.models import double_layer, state_for
+from helpers.tolerances import assert_close, assert_same_bits
 
 import rnnfast as rf
 from rnnfast import reference

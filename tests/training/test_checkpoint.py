@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal
+from helpers.arrays import assert_equal
 
 import rnnfast as rf
 from rnnfast.training import archive, model_arrays, read_checkpoint, write_checkpoint

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from differences import central_differences
+from helpers.differences import central_differences
+from helpers.tolerances import FINITE_DIFFERENCES, error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import FINITE_DIFFERENCES, error
 
 import rnnfast as rf
 from rnnfast import _core, reference

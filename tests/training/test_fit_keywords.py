@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import normal
+from helpers.arrays import normal
 from training.runs import fit_quietly
 
 import rnnfast as rf

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import weights_of
+from helpers.models import weights_of
 from training.runs import classifier, fit_quietly, labelled, whole_run
 
 import rnnfast as rf

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal
-from forecasters import made, wave
-from models import weights_of
+from helpers.arrays import assert_equal
+from helpers.forecasters import made, wave
+from helpers.models import weights_of
 from training.runs import classifier, fit_quietly, labelled
 
 import rnnfast as rf

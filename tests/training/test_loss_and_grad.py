@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from differences import central_differences
-from tolerances import FINITE_DIFFERENCES, error
+from helpers.differences import central_differences
+from helpers.tolerances import FINITE_DIFFERENCES, error
 from training.runs import H, N, T, classifier, labelled
 
 import rnnfast as rf

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.tolerances import FINITE_DIFFERENCES, error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import FINITE_DIFFERENCES, error
 
 from rnnfast.nn.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 

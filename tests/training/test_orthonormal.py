@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import weights_of
+from helpers.models import weights_of
 from training.runs import I, classifier, fit_quietly, labelled
 
 import rnnfast as rf

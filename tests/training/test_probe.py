@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from arrays import normal64
+from helpers.arrays import normal64
 
 import rnnfast as rf
 from rnnfast import reference

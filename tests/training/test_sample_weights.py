@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal64
-from models import weights_of
-from tolerances import FINITE_DIFFERENCES, error
+from helpers.arrays import assert_equal, normal64
+from helpers.models import weights_of
+from helpers.tolerances import FINITE_DIFFERENCES, error
 from training.runs import I, N, T, classifier, fit_quietly, labelled
 from training.test_losses import DEFINITIONS, numeric_gradient, targets_for
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import weights_of
+from helpers.models import weights_of
 from training.runs import Unsendable, classifier, fit_quietly, labelled, make
 
 import rnnfast as rf

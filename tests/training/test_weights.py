@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import assert_equal, normal
-from cases import LAYERS
+from helpers.arrays import assert_equal, normal
+from helpers.cases import LAYERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp

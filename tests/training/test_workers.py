@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import weights_of
+from helpers.models import weights_of
 from training.runs import N, Streams, T, classifier, fit_quietly, labelled
 from training.workers import ThreadComm, in_threads
 

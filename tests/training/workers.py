@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from threads import run_together
+from helpers.threads import run_together
 
 
 class _Shared:

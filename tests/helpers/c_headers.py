@@ -12,7 +12,7 @@ import numpy as np
 import rnnfast as rf
 from rnnfast.nn import Module
 
-HERE = Path(__file__).parent / "c_export"
+HERE = Path(__file__).parents[1] / "c_export"
 STEPS, RESET, NAN = 12, 7, 5  # how many; the step before which the state is reset; the step that reads NaN
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]
 

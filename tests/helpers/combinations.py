@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cases import MASKED, VARIANTS, Case, lengths_and_reset, make, with_masks
+from helpers.cases import MASKED, VARIANTS, Case, lengths_and_reset, make, with_masks
 from hypothesis import strategies as st
 
 LSTM_OPTIONS = {

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from memory import arrays_in
-from tolerances import FINITE_DIFFERENCES, error
+from helpers.memory import arrays_in
+from helpers.tolerances import FINITE_DIFFERENCES, error
 
 STEP = 1e-5
 

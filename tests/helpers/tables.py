@@ -6,7 +6,7 @@ import csv
 
 import numpy as np
 import pytest
-from commands import fails as command_fails
+from helpers.commands import fails as command_fails
 
 from rnnfast.cli.main import main
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "data"  # not the root, where the sources would hide an installed rnnfast
+FOLDER = Path(__file__).parents[1] / "data"  # not the root, where the sources would hide an installed rnnfast
 
 
 def run_python(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from arrays import named_parts, normal_like
-from cases import LAYERS, starting
+from helpers.arrays import named_parts, normal_like
+from helpers.cases import LAYERS, starting
 
 import rnnfast as rf
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from arrays import as_state, named_parts
+from helpers.arrays import as_state, named_parts
 
 import rnnfast as rf
 from rnnfast import _core, reference

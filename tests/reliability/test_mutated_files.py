@@ -90,6 +90,9 @@ def test_mutated_checkpoints(tmp_path: Path, figure: Callable[[str], None]) -> N
         )
         whole.append(path.read_bytes())
     model, optimizer = trained(7)
+    for data in whole:
+        path.write_bytes(data)
+        rf.load(path, model)
     outcomes: Counter[str] = Counter()
 
     @many
@@ -104,7 +107,7 @@ def test_mutated_checkpoints(tmp_path: Path, figure: Callable[[str], None]) -> N
             assert kept(model, optimizer) == before
 
     read()
-    assert min(outcomes["read"], outcomes["refused"]) > 0
+    assert outcomes["refused"] > 0
     figure(says("checkpoints", outcomes))
 
 
@@ -117,6 +120,9 @@ def test_mutated_safetensors(tmp_path: Path, figure: Callable[[str], None]) -> N
         safetensors.save(path, trained()[0], weights=weights, metadata={"a": "b"})
         whole.append(path.read_bytes())
     model, _ = trained(7)
+    for data in whole:
+        path.write_bytes(data)
+        safetensors.load(path, model)
     outcomes: Counter[str] = Counter()
 
     @many
@@ -131,7 +137,7 @@ def test_mutated_safetensors(tmp_path: Path, figure: Callable[[str], None]) -> N
             assert kept(model) == before
 
     read()
-    assert min(outcomes["read"], outcomes["refused"]) > 0
+    assert outcomes["refused"] > 0
     figure(says("safetensors", outcomes))
 
 
@@ -166,6 +172,10 @@ def test_mutated_onnx_models(tmp_path: Path, figure: Callable[[str], None]) -> N
 
     path = tmp_path / "model.onnx"
     whole = exported(path)
+    for data, x in whole:
+        path.write_bytes(data)
+        rnnfast.onnx.load_layers(path)
+        rnnfast.onnx.prepare(path).run([x])
     outcomes: Counter[str] = Counter()
     runs: Counter[str] = Counter()
 
@@ -193,5 +203,5 @@ def test_mutated_onnx_models(tmp_path: Path, figure: Callable[[str], None]) -> N
                 raise  # such as NumPy's AxisError
 
     read()
-    assert min(outcomes["read"], outcomes["refused"]) > 0
+    assert outcomes["refused"] > 0
     figure(f"{says('ONNX, two readers', outcomes)}; of {runs['all']} runs {runs['refused']} refused")

@@ -90,23 +90,23 @@ def assert_is(library, kind: Format, a: float, b: float, c: float) -> None:
 
 @each_format
 def test_random_numbers_of_all_exponents_and_patterns(library, kind):
-    chance = random.Random(1)
+    rng = random.Random(1)
     exponents, fraction = 2 * kind.most, kind.digits - 1
 
     def number() -> float:
         near_one, root = kind.most - 1, kind.most // 2
-        exponent = chance.choice(
+        exponent = rng.choice(
             [
-                chance.randrange(exponents - 1),
-                chance.randrange(3),
-                exponents - 2 - chance.randrange(2),
-                near_one + chance.randrange(-4, 5),
-                root + chance.randrange(-fraction, fraction),
+                rng.randrange(exponents - 1),
+                rng.randrange(3),
+                exponents - 2 - rng.randrange(2),
+                near_one + rng.randrange(-4, 5),
+                root + rng.randrange(-fraction, fraction),
             ]
         )
-        some, one = chance.getrandbits(fraction), 1 << chance.randrange(fraction)
-        digits = chance.choice([0, 1, (1 << fraction) - 1, some, some >> 12 << 12, one])
-        sign = chance.getrandbits(1) << (exponents.bit_length() - 1 + fraction)
+        some, one = rng.getrandbits(fraction), 1 << rng.randrange(fraction)
+        digits = rng.choice([0, 1, (1 << fraction) - 1, some, some >> 12 << 12, one])
+        sign = rng.getrandbits(1) << (exponents.bit_length() - 1 + fraction)
         bits = sign | exponent << fraction | digits
         letter, word = kind.letters
         return struct.unpack(letter, struct.pack(word, bits))[0]
@@ -118,23 +118,21 @@ def test_random_numbers_of_all_exponents_and_patterns(library, kind):
 @each_format
 def test_halves_are_decided_by_the_last_digit_and_by_any_rest(library, kind):
     """The product ends half a unit above a number; c is zero, or tiny on either side of it."""
-    chance = random.Random(2)
+    rng = random.Random(2)
     half = kind.digits // 2
     for _ in range(500):
-        a, b = 1 + 2.0**-half * chance.choice([1, 3]), 1 + 2.0 ** -(kind.digits - half)
+        a, b = 1 + 2.0**-half * rng.choice([1, 3]), 1 + 2.0 ** -(kind.digits - half)
         tiny, small = 2.0 ** (kind.least + 5), 2.0**-kind.digits
         for c in (0.0, tiny, -tiny, small, -small):
-            sign, scale = chance.choice([-1, 1]), 2.0 ** chance.randrange(-20, 20)
+            sign, scale = rng.choice([-1, 1]), 2.0 ** rng.randrange(-20, 20)
             assert_is(library, kind, sign * a * scale, b, sign * c)
 
 
 @each_format
 def test_cancellation_leaves_the_rounding_error_of_the_product(library, kind):
-    chance = random.Random(3)
+    rng = random.Random(3)
     for _ in range(500):
-        a, b = (
-            rounded(Fraction(chance.uniform(0.5, 2) * 2.0 ** chance.randrange(-30, 30)), kind) for _ in "ab"
-        )
+        a, b = (rounded(Fraction(rng.uniform(0.5, 2) * 2.0 ** rng.randrange(-30, 30)), kind) for _ in "ab")
         product = rounded(Fraction(a) * Fraction(b), kind)
         unit = 2.0 ** (math.frexp(product)[1] - kind.digits)
         for steps in (-1, 0, 1):
@@ -143,15 +141,15 @@ def test_cancellation_leaves_the_rounding_error_of_the_product(library, kind):
 
 @each_format
 def test_subnormal_results_and_operands(library, kind):
-    chance = random.Random(4)
+    rng = random.Random(4)
     for _ in range(1000):
-        root = kind.least // 2 + chance.randrange(-3, kind.digits)
-        a = rounded(Fraction(chance.uniform(1, 2)) * Fraction(2) ** root, kind)
-        scale = Fraction(2) ** (kind.least - root + chance.randrange(30))
-        b = rounded(Fraction(chance.uniform(-2, 2)) * scale, kind)
-        c = chance.randrange(-(1 << kind.digits), 1 << kind.digits) * 2.0**kind.least
+        root = kind.least // 2 + rng.randrange(-3, kind.digits)
+        a = rounded(Fraction(rng.uniform(1, 2)) * Fraction(2) ** root, kind)
+        scale = Fraction(2) ** (kind.least - root + rng.randrange(30))
+        b = rounded(Fraction(rng.uniform(-2, 2)) * scale, kind)
+        c = rng.randrange(-(1 << kind.digits), 1 << kind.digits) * 2.0**kind.least
         assert_is(library, kind, a, b, c)
-        assert_is(library, kind, c, chance.choice([-0.75, 0.5, 1.5]), c)
+        assert_is(library, kind, c, rng.choice([-0.75, 0.5, 1.5]), c)
 
 
 @each_format

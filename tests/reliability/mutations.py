@@ -1,6 +1,6 @@
 """Mutated files: random bytes, and changes that know the format and keep checksums and lengths right.
 
-`chance` is a `random.Random`, or one of hypothesis's.
+`rng` is a `random.Random`, or one of hypothesis's.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ NUMBERS = [0.0, 1.0, -1.0, 1e39, float("nan"), float("inf")]
 ODD = [None, True, [], {}, "", "x", "\0", [[]], [2**62, 2**62], 1e400, -0.5, *INTEGERS]  # in a JSON header
 
 
-def mutated_bytes(data: bytes, chance: Random) -> bytes:
+def mutated_bytes(data: bytes, rng: Random) -> bytes:
     """A file with bytes changed, cut, repeated or put in."""
     changed = bytearray(data)
-    for _ in range(chance.randint(1, 4)):
-        place, length = chance.randrange(len(changed) + 1), chance.randint(1, 16)
-        kind = chance.choice(["flip", "set", "cut", "drop", "repeat", "insert"])
+    for _ in range(rng.randint(1, 4)):
+        place, length = rng.randrange(len(changed) + 1), rng.randint(1, 16)
+        kind = rng.choice(["flip", "set", "cut", "drop", "repeat", "insert"])
         if kind == "flip" and place < len(changed):
-            changed[place] ^= 1 << chance.randrange(8)
+            changed[place] ^= 1 << rng.randrange(8)
         elif kind == "set" and place < len(changed):
-            changed[place] = chance.choice([0, 1, 127, 128, 255])
+            changed[place] = rng.choice([0, 1, 127, 128, 255])
         elif kind == "cut":
             del changed[place:]
         elif kind == "drop":
@@ -35,63 +35,63 @@ def mutated_bytes(data: bytes, chance: Random) -> bytes:
         elif kind == "repeat":
             changed[place:place] = changed[place : place + length]
         elif kind == "insert":
-            changed[place:place] = bytes(chance.randrange(256) for _ in range(length))
+            changed[place:place] = bytes(rng.randrange(256) for _ in range(length))
     return bytes(changed)
 
 
-def mutated_json(value: Any, chance: Random) -> None:
+def mutated_json(value: Any, rng: Random) -> None:
     """Change one entry of a JSON object or list, at any depth; in place."""
     while True:
         keys = list(value) if isinstance(value, dict) else list(range(len(value)))
         if not keys:
             return
-        key = chance.choice(keys)
-        if isinstance(value[key], (dict, list)) and chance.random() < 0.7:
+        key = rng.choice(keys)
+        if isinstance(value[key], (dict, list)) and rng.random() < 0.7:
             value = value[key]
             continue
-        if chance.random() < 0.3:
+        if rng.random() < 0.3:
             del value[key]
-        elif chance.random() < 0.2 and isinstance(value, dict):
-            value[chance.choice(["x", "", *map(str, keys)])] = value.pop(key)
+        elif rng.random() < 0.2 and isinstance(value, dict):
+            value[rng.choice(["x", "", *map(str, keys)])] = value.pop(key)
         else:
-            value[key] = chance.choice([*ODD, value[chance.choice(keys)]])
+            value[key] = rng.choice([*ODD, value[rng.choice(keys)]])
         return
 
 
-def mutated_text(data: bytes, chance: Random) -> bytes:
+def mutated_text(data: bytes, rng: Random) -> bytes:
     """A JSON text with one entry changed, or its bytes changed."""
-    if chance.random() < 0.2:
-        return mutated_bytes(data, chance)
+    if rng.random() < 0.2:
+        return mutated_bytes(data, rng)
     value = json.loads(data)
-    mutated_json(value, chance)
+    mutated_json(value, rng)
     return json.dumps(value).encode()
 
 
-def mutated_npz(data: bytes, chance: Random) -> bytes:
+def mutated_npz(data: bytes, rng: Random) -> bytes:
     """A checkpoint whose members are changed, one of them or their order; each has the right checksum."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
-    place = chance.randrange(len(members))
+    place = rng.randrange(len(members))
     name, content = members[place]
     length = 10 + struct.unpack("<H", content[8:10])[0]  # of the header of a .npy file
-    kind = chance.choice(["header", "data", "metadata", "name", "drop", "double", "order"])
+    kind = rng.choice(["header", "data", "metadata", "name", "drop", "double", "order"])
     if kind == "header":
-        members[place] = name, mutated_bytes(content[:length], chance) + content[length:]
+        members[place] = name, mutated_bytes(content[:length], rng) + content[length:]
     elif kind == "data":
-        members[place] = name, content[:length] + mutated_bytes(content[length:], chance)
+        members[place] = name, content[:length] + mutated_bytes(content[length:], rng)
     elif kind == "metadata":
         name, content = members[0]  # the header of the checkpoint; its own .npy header says how long it is
-        text = mutated_text(content[128:], chance)
+        text = mutated_text(content[128:], rng)
         told = content[:128].replace(str(len(content) - 128).encode(), str(len(text)).encode())
         members[0] = name, told.replace(b" \n", b"\n").replace(b"\n", b" \n")[:127].ljust(127) + b"\n" + text
     elif kind == "name":
-        members[place] = chance.choice(["", "x", f"{name}x", name[1:], members[0][0], "model.npy"]), content
+        members[place] = rng.choice(["", "x", f"{name}x", name[1:], members[0][0], "model.npy"]), content
     elif kind == "drop":
         del members[place]
     elif kind == "double":
         members.append((name, content))
     else:
-        chance.shuffle(members)
+        rng.shuffle(members)
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w") as archive:
         for member in members:
@@ -99,14 +99,14 @@ def mutated_npz(data: bytes, chance: Random) -> bytes:
     return written.getvalue()
 
 
-def mutated_safetensors(data: bytes, chance: Random) -> bytes:
+def mutated_safetensors(data: bytes, rng: Random) -> bytes:
     """A safetensors file whose header is changed, and has the length that it says."""
     length = struct.unpack("<Q", data[:8])[0]
-    text = mutated_text(data[8 : 8 + length], chance)
+    text = mutated_text(data[8 : 8 + length], rng)
     return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
-def mutated_onnx(data: bytes, chance: Random) -> bytes:
+def mutated_onnx(data: bytes, rng: Random) -> bytes:
     """An ONNX model with one to three of its fields changed, at any depth."""
     import onnx
 
@@ -114,18 +114,18 @@ def mutated_onnx(data: bytes, chance: Random) -> bytes:
     texts = ["", "Neg", "MatMul", "Expand", "ConstantOfShape", "x", "ai.onnx"]
     for node in model.graph.node:
         texts += [node.op_type, *node.input, *node.output]
-    for _ in range(chance.randint(1, 3)):
-        message, field = chance.choice(list(_fields(model)))
+    for _ in range(rng.randint(1, 3)):
+        message, field = rng.choice(list(_fields(model)))
         try:
             if hasattr(getattr(message, field.name), "MergeFrom") and field.message_type is None:
-                _change_numbers(getattr(message, field.name), field, texts, chance)
+                _change_numbers(getattr(message, field.name), field, texts, rng)
             elif hasattr(getattr(message, field.name), "add"):
-                _change_messages(getattr(message, field.name), chance)
-            elif field.message_type is not None or chance.random() < 0.3:
+                _change_messages(getattr(message, field.name), rng)
+            elif field.message_type is not None or rng.random() < 0.3:
                 message.ClearField(field.name)
             else:
                 value = getattr(message, field.name)
-                setattr(message, field.name, _other(value, texts, chance))
+                setattr(message, field.name, _other(value, texts, rng))
         except (TypeError, ValueError):  # this field cannot hold that
             continue
     return model.SerializeToString()
@@ -140,20 +140,20 @@ def _fields(message: Any) -> Iterator[tuple[Any, Any]]:
                 yield from _fields(inner)
 
 
-def _other(value: Any, texts: list[str], chance: Random) -> Any:
+def _other(value: Any, texts: list[str], rng: Random) -> Any:
     if isinstance(value, bytes):
-        return mutated_bytes(value, chance)
+        return mutated_bytes(value, rng)
     if isinstance(value, str):
-        return chance.choice(texts)
-    return chance.choice(NUMBERS) if isinstance(value, float) else chance.choice([*INTEGERS, *range(20)])
+        return rng.choice(texts)
+    return rng.choice(NUMBERS) if isinstance(value, float) else rng.choice([*INTEGERS, *range(20)])
 
 
-def _change_numbers(values: Any, field: Any, texts: list[str], chance: Random) -> None:
+def _change_numbers(values: Any, field: Any, texts: list[str], rng: Random) -> None:
     """Change a repeated field of numbers or texts."""
-    place = chance.randrange(len(values))
-    kind = chance.choice(["change", "drop", "double", "clear"])
+    place = rng.randrange(len(values))
+    kind = rng.choice(["change", "drop", "double", "clear"])
     if kind == "change":
-        values[place] = _other(values[place], texts, chance)
+        values[place] = _other(values[place], texts, rng)
     elif kind == "drop":
         del values[place]
     elif kind == "double":
@@ -162,16 +162,16 @@ def _change_numbers(values: Any, field: Any, texts: list[str], chance: Random) -
         del values[:]
 
 
-def _change_messages(messages: Any, chance: Random) -> None:
+def _change_messages(messages: Any, rng: Random) -> None:
     """Change a repeated field of messages: one is gone, or there twice, or the order is another."""
     copies = [type(each).FromString(each.SerializeToString()) for each in messages]
-    place = chance.randrange(len(copies))
-    kind = chance.choice(["drop", "double", "order"])
+    place = rng.randrange(len(copies))
+    kind = rng.choice(["drop", "double", "order"])
     if kind == "drop":
         del copies[place]
     elif kind == "double":
         copies.append(copies[place])
     else:
-        chance.shuffle(copies)
+        rng.shuffle(copies)
     del messages[:]
     messages.extend(copies)

@@ -49,15 +49,15 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
 
     with start("whole") as whole:
         whole.communicate(timeout=120)
-    chance = random.Random(0)
+    rng = random.Random(0)
     reached = []
     for _ in range(KILLS):
         with start("killed") as process:
             assert process.stdout is not None
-            for _ in range(chance.randint(1, 8)):
+            for _ in range(rng.randint(1, 8)):
                 line = process.stdout.readline()
                 assert line, "the run has ended by itself"
-            time.sleep(chance.uniform(0, 0.01))
+            time.sleep(rng.uniform(0, 0.01))
             process.send_signal(signal.SIGKILL)
             process.communicate(timeout=60)
         assert process.returncode == -signal.SIGKILL

@@ -22,7 +22,7 @@ import rnnfast as rf
 resource = pytest.importorskip("resource")  # not on Windows
 
 ROOM = 2**30  # bytes that a test may allocate beyond what the process has
-mutants = given(chance=st.randoms(use_true_random=False))
+mutants = given(rng=st.randoms(use_true_random=False))
 many = settings(
     max_examples=times(60, 2000),
     deadline=None,
@@ -44,8 +44,8 @@ def bounded() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def either(chance: Random, *ways: Callable[[bytes, Random], bytes]) -> Callable[[bytes, Random], bytes]:
-    return ways[0] if chance.random() < 0.25 else ways[1]
+def either(rng: Random, *ways: Callable[[bytes, Random], bytes]) -> Callable[[bytes, Random], bytes]:
+    return ways[0] if rng.random() < 0.25 else ways[1]
 
 
 @contextmanager
@@ -97,12 +97,12 @@ def test_mutated_checkpoints(tmp_path: Path, figure: Callable[[str], None]) -> N
 
     @many
     @mutants
-    def read(chance: Random) -> None:
-        mutate = either(chance, mutations.mutated_bytes, mutations.mutated_npz)
-        path.write_bytes(mutate(chance.choice(whole), chance))
+    def read(rng: Random) -> None:
+        mutate = either(rng, mutations.mutated_bytes, mutations.mutated_npz)
+        path.write_bytes(mutate(rng.choice(whole), rng))
         before, refusals = kept(model, optimizer), outcomes["refused"]
         with refused_clearly(outcomes, path):
-            rf.load(path, model, *[optimizer][: chance.randint(0, 1)])
+            rf.load(path, model, *[optimizer][: rng.randint(0, 1)])
         if outcomes["refused"] > refusals:
             assert kept(model, optimizer) == before
 
@@ -127,9 +127,9 @@ def test_mutated_safetensors(tmp_path: Path, figure: Callable[[str], None]) -> N
 
     @many
     @mutants
-    def read(chance: Random) -> None:
-        mutate = either(chance, mutations.mutated_bytes, mutations.mutated_safetensors)
-        path.write_bytes(mutate(chance.choice(whole), chance))
+    def read(rng: Random) -> None:
+        mutate = either(rng, mutations.mutated_bytes, mutations.mutated_safetensors)
+        path.write_bytes(mutate(rng.choice(whole), rng))
         before, refusals = kept(model), outcomes["refused"]
         with refused_clearly(outcomes, path):
             safetensors.load(path, model)
@@ -181,10 +181,10 @@ def test_mutated_onnx_models(tmp_path: Path, figure: Callable[[str], None]) -> N
 
     @many
     @mutants
-    def read(chance: Random) -> None:
-        mutate = either(chance, mutations.mutated_bytes, mutations.mutated_onnx)
-        data, x = chance.choice(whole)
-        path.write_bytes(mutate(data, chance))
+    def read(rng: Random) -> None:
+        mutate = either(rng, mutations.mutated_bytes, mutations.mutated_onnx)
+        data, x = rng.choice(whole)
+        path.write_bytes(mutate(data, rng))
         with refused_clearly(outcomes, path):
             rnnfast.onnx.load_layers(path)
         with refused_clearly(outcomes, path):

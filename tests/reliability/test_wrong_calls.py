@@ -42,39 +42,39 @@ OPTIONS = {  # keywords of every layer's constructor, and wrong values for them
 }
 
 
-def wrong_array(good: np.ndarray, fixed: tuple[int, ...], chance: Random, none: bool = False) -> Any:
+def wrong_array(good: np.ndarray, fixed: tuple[int, ...], rng: Random, none: bool = False) -> Any:
     """Something else than an array like this one; `fixed` are axes that cannot have another size.
 
     None is among them if `none`.
     """
-    kind = chance.choice(["value", "dtype", "axes", "size", "masked"])
+    kind = rng.choice(["value", "dtype", "axes", "size", "masked"])
     if kind == "dtype":
-        return good.astype(chance.choice(NOT_DTYPES))
+        return good.astype(rng.choice(NOT_DTYPES))
     if kind == "axes":
-        return chance.choice([good[None, None], good[..., None, None], good.ravel()[:1].reshape(())])
+        return rng.choice([good[None, None], good[..., None, None], good.ravel()[:1].reshape(())])
     if kind == "size" and fixed:
-        axis = chance.choice(fixed)
-        return chance.choice(
+        axis = rng.choice(fixed)
+        return rng.choice(
             [np.repeat(good, 2, axis=axis), good.take([], axis=axis), good.take([0] * 9, axis=axis)]
         )
     if kind == "masked":
         return np.ma.masked_array(good, mask=np.ones(good.shape, bool))
-    return chance.choice([value for value in NOT_ARRAYS if none or value is not None])
+    return rng.choice([value for value in NOT_ARRAYS if none or value is not None])
 
 
-def wrong_state(good: Any, chance: Random) -> Any:
+def wrong_state(good: Any, rng: Random) -> Any:
     """Something else than a state or its gradient."""
     if isinstance(good, tuple):
-        if chance.random() < 0.2:
-            return chance.choice([good[:-1], (*good, good[0]), good[0], "hc", 3])
-        place = chance.randrange(len(good))
-        return (*good[:place], wrong_array(good[place], (0, 1, 2), chance), *good[place + 1 :])
-    return wrong_array(good, (0, 1, 2), chance)
+        if rng.random() < 0.2:
+            return rng.choice([good[:-1], (*good, good[0]), good[0], "hc", 3])
+        place = rng.randrange(len(good))
+        return (*good[:place], wrong_array(good[place], (0, 1, 2), rng), *good[place + 1 :])
+    return wrong_array(good, (0, 1, 2), rng)
 
 
-def wrong_lengths(chance: Random) -> Any:
+def wrong_lengths(rng: Random) -> Any:
     """Something else than lengths 0..T of B sequences."""
-    return chance.choice(
+    return rng.choice(
         [
             [T + 1] * B,
             [-1] * B,
@@ -90,19 +90,19 @@ def wrong_lengths(chance: Random) -> Any:
     )
 
 
-def wrong_reset(chance: Random) -> Any:
+def wrong_reset(rng: Random) -> Any:
     """Something else than bools [T, B]."""
     right = np.zeros((T, B), bool)
-    return chance.choice([right.T, right[:1], right[0], right.astype(int), right.astype(float), True, "x", 3])
+    return rng.choice([right.T, right[:1], right[0], right.astype(int), right.astype(float), True, "x", 3])
 
 
 class Model:
     """A random layer with right arguments for each of its methods."""
 
-    def __init__(self, chance: Random) -> None:
-        self.name = chance.choice(sorted(LAYERS))
-        options = {"num_layers": chance.randint(1, 2), "bias": chance.random() < 0.5}
-        options |= {"bidirectional": chance.random() < 0.5, "dtype": chance.choice(["float32", "float64"])}
+    def __init__(self, rng: Random) -> None:
+        self.name = rng.choice(sorted(LAYERS))
+        options = {"num_layers": rng.randint(1, 2), "bias": rng.random() < 0.5}
+        options |= {"bidirectional": rng.random() < 0.5, "dtype": rng.choice(["float32", "float64"])}
         self.layer = LAYERS[self.name](I, H, rng=0, **options)
         self.x = normal(T, B, I, dtype=self.layer.dtype)
         self.y, self.state, _ = self.layer.forward(self.x)
@@ -117,76 +117,76 @@ class Model:
         written += [parameter.grad for parameter in self.layer.parameters()]
         return written + (list(arrays_in(self.stream.state)) if self.stream is not None else [])
 
-    def wrong_call(self, chance: Random) -> tuple[str, Callable[[], Any]]:
+    def wrong_call(self, rng: Random) -> tuple[str, Callable[[], Any]]:
         """A call with one wrong argument, and what it is called."""
         ways = [self._build, self._forward, self._evaluate, self._backward, self._weights]
-        return chance.choice([*ways, self._stream] if self.stream is not None else ways)(chance)
+        return rng.choice([*ways, self._stream] if self.stream is not None else ways)(rng)
 
-    def _build(self, chance: Random) -> tuple[str, Callable[[], Any]]:
-        option = chance.choice(["input_size", "hidden_size", *OPTIONS])
-        value = chance.choice(NOT_SIZES if option.endswith("size") else OPTIONS[option])
+    def _build(self, rng: Random) -> tuple[str, Callable[[], Any]]:
+        option = rng.choice(["input_size", "hidden_size", *OPTIONS])
+        value = rng.choice(NOT_SIZES if option.endswith("size") else OPTIONS[option])
         given = {"input_size": I, "hidden_size": H, option: value}
         return f"{self.name}({option}={value!r})", lambda: LAYERS[self.name](**given)
 
-    def _given(self, chance: Random, *more: str) -> tuple[str, dict[str, Any]]:
+    def _given(self, rng: Random, *more: str) -> tuple[str, dict[str, Any]]:
         """Arguments of a call, one of them wrong, and which."""
         wrong = {
-            "x": lambda: wrong_array(self.x, (2,), chance, none=True),
-            "state": lambda: wrong_state(self.state, chance),
-            "lengths": lambda: wrong_lengths(chance),
-            "reset": lambda: wrong_reset(chance),
-            "return_states": lambda: chance.choice(NOT_FLAGS),
-            "training": lambda: chance.choice(NOT_FLAGS),
-            "rng": lambda: chance.choice(NOT_SEEDS),
-            "checkpoint": lambda: chance.choice([0, -1, 1.5, "x", object(), [2]]),
+            "x": lambda: wrong_array(self.x, (2,), rng, none=True),
+            "state": lambda: wrong_state(self.state, rng),
+            "lengths": lambda: wrong_lengths(rng),
+            "reset": lambda: wrong_reset(rng),
+            "return_states": lambda: rng.choice(NOT_FLAGS),
+            "training": lambda: rng.choice(NOT_FLAGS),
+            "rng": lambda: rng.choice(NOT_SEEDS),
+            "checkpoint": lambda: rng.choice([0, -1, 1.5, "x", object(), [2]]),
         }
-        name = chance.choice(["x", "state", "lengths", "reset", "return_states", *more])
+        name = rng.choice(["x", "state", "lengths", "reset", "return_states", *more])
         return name, {"x": self.x, "state": self.state, name: wrong[name]()}
 
-    def _forward(self, chance: Random) -> tuple[str, Callable[[], Any]]:
-        name, given = self._given(chance, "training", "rng", "checkpoint")
+    def _forward(self, rng: Random) -> tuple[str, Callable[[], Any]]:
+        name, given = self._given(rng, "training", "rng", "checkpoint")
         return f"{self.layer}.forward({name}={given[name]!r})", lambda: self.layer.forward(**given)
 
-    def _evaluate(self, chance: Random) -> tuple[str, Callable[[], Any]]:
-        name, given = self._given(chance)
+    def _evaluate(self, rng: Random) -> tuple[str, Callable[[], Any]]:
+        name, given = self._given(rng)
         return f"{self.layer}({name}={given[name]!r})", lambda: self.layer(**given)
 
-    def _backward(self, chance: Random) -> tuple[str, Callable[[], Any]]:
+    def _backward(self, rng: Random) -> tuple[str, Callable[[], Any]]:
         wrong = {
-            "tape": lambda: chance.choice([None, 3, "tape", (), self.y, LAYERS[self.name](I, H)]),
-            "dy": lambda: wrong_array(self.y, (0, 1, 2), chance),
-            "dstate": lambda: wrong_state(self.state, chance),
-            "input_grad": lambda: chance.choice(NOT_FLAGS),
-            "retain": lambda: chance.choice(NOT_FLAGS),
-            "grads": lambda: chance.choice(
+            "tape": lambda: rng.choice([None, 3, "tape", (), self.y, LAYERS[self.name](I, H)]),
+            "dy": lambda: wrong_array(self.y, (0, 1, 2), rng),
+            "dstate": lambda: wrong_state(self.state, rng),
+            "input_grad": lambda: rng.choice(NOT_FLAGS),
+            "retain": lambda: rng.choice(NOT_FLAGS),
+            "grads": lambda: rng.choice(
                 [3, "x", [], {name: array[:1] for name, array in self.grads.items()}]
             ),
         }
-        name = chance.choice(list(wrong))
+        name = rng.choice(list(wrong))
         _, _, tape = self.layer.forward(self.x)
         given = {"tape": tape, "dy": self.y, "dstate": self.state, "grads": self.grads, name: wrong[name]()}
         return f"{self.layer}.backward({name}={given[name]!r})", lambda: self.layer.backward(**given)
 
-    def _weights(self, chance: Random) -> tuple[str, Callable[[], Any]]:
+    def _weights(self, rng: Random) -> tuple[str, Callable[[], Any]]:
         state = self.layer.state_dict()
-        name = chance.choice(list(state))
+        name = rng.choice(list(state))
         axes = tuple(range(state[name].ndim))
-        value = wrong_array(state[name], axes, chance, none=True)
+        value = wrong_array(state[name], axes, rng, none=True)
         if isinstance(value, np.ndarray) and value.dtype.kind == "i":  # whole numbers are weights too
             value = value.astype("complex64")
-        changed = chance.choice([{**state, name: value}, {**state, f"{name}x": state[name]}, {}, 3, None])
+        changed = rng.choice([{**state, name: value}, {**state, f"{name}x": state[name]}, {}, 3, None])
         return f"{self.layer}.load_state_dict({name})", lambda: self.layer.load_state_dict(changed)
 
-    def _stream(self, chance: Random) -> tuple[str, Callable[[], Any]]:
+    def _stream(self, rng: Random) -> tuple[str, Callable[[], Any]]:
         stream: Any = self.stream
-        kind = chance.choice(["x", "state", "mask"])
+        kind = rng.choice(["x", "state", "mask"])
         if kind == "x":
-            value = wrong_array(self.x[0], (0, 1), chance, none=True)
+            value = wrong_array(self.x[0], (0, 1), rng, none=True)
             return f"{self.layer}.stream()({value!r})", lambda: stream(value)
         if kind == "state":
-            state = wrong_state(as_state(tuple(parts(stream.state))), chance)
+            state = wrong_state(as_state(tuple(parts(stream.state))), rng)
             return f"{self.layer}.stream().state = {state!r}", lambda: setattr(stream, "state", state)
-        mask = chance.choice([[True] * (B + 1), [1] * B, [0.5] * B, "yes", 3, [[True] * B]])
+        mask = rng.choice([[True] * (B + 1), [1] * B, [0.5] * B, "yes", 3, [[True] * B]])
         return f"{self.layer}.stream().reset({mask!r})", lambda: stream.reset(mask)
 
 
@@ -197,12 +197,12 @@ def taken(call: Callable[[], Any], text: str) -> None:
 
 
 def test_wrong_calls_are_refused_and_write_nothing(figure: Callable[[str], None]) -> None:
-    chance = Random(0)
+    rng = Random(0)
     refused: Counter[str] = Counter()
     for n in range(CALLS):
         if n % 20 == 0:
-            model = Model(chance)
-        text, call = model.wrong_call(chance)
+            model = Model(rng)
+        text, call = model.wrong_call(rng)
         before = [array.copy() for array in model.held()]
         with pytest.raises((TypeError, ValueError)) as caught:
             taken(call, text)

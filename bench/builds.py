@@ -1,10 +1,11 @@
 """Builds by several compilers: `python bench/builds.py FOLDER FOLDER…` prints Markdown.
 
 Each folder is a clone of this repository with its module built in place, for example by
-``CC=clang-16 LDSHARED="clang-16 -shared" python setup.py build_ext --inplace``. A figure is the median
-processor time of a call, on one thread, over that of the first folder. Each round starts new processes: the
+``CC=clang-16 LDSHARED="clang-16 -shared" python setup.py build_ext --inplace``. A figure is the processor
+time of a call, on one thread, over that of the first folder. Each round starts new processes, because the
 pages that a process gets from the system change its times by several percent. Within a round the builds take
-turns. Results have the same bits in all builds before they are timed.
+turns, and the least time of each counts, because other programs can only add to it. The figure is the ratio
+of the medians of all rounds. Results have the same bits in all builds before they are timed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SHAPES = [  # T, B, I, H
     (20, 32, 256, 256),
     (10, 64, 512, 512),
 ]
-ROUNDS, TURNS, SECONDS = 15, 3, 0.03
+ROUNDS, TURNS, SECONDS = 15, 10, 0.01
 ISAS = ("avx512", "avx2")
 CASES = list(product(ISAS, ("LSTM", "GRU"), ("evaluation", "training"), SHAPES))
 START = "import sys; sys.path[:0] = sys.argv[1:3]; import builds; builds.serve()"
@@ -57,22 +58,25 @@ def work_of(kind: str, work: str, shape: tuple[int, ...]) -> Callable[[], list[A
 
 
 def serve() -> None:
-    """In a process with one build: answer each case of a line with a checksum and the seconds of a call."""
+    """In a process with one build: answer a case by a checksum, a time to spend by the seconds of a call."""
     import rnnfast as rf
     from rnnfast import _core
 
     assert Path(rf.__file__).is_relative_to(Path(sys.argv[1]).resolve()), f"no clone: {sys.argv[1]}"
     rf.set_num_threads(1)
     for line in sys.stdin:
-        isa, *case, seconds = json.loads(line)
-        _core.force_isa(isa)
-        run = work_of(*case)
-        checksum = zlib.crc32(b"".join(array.tobytes() for array in run()))
-        calls, end, begin = 0, time.perf_counter() + seconds, time.process_time()
-        while time.perf_counter() < end:
-            run()
-            calls += 1
-        print(json.dumps([checksum, (time.process_time() - begin) / max(calls, 1)]), flush=True)
+        question = json.loads(line)
+        if isinstance(question, list):
+            isa, *case = question
+            _core.force_isa(isa)
+            run = work_of(*case)
+            print(zlib.crc32(b"".join(array.tobytes() for array in run())), flush=True)
+        else:
+            calls, end, begin = 0, time.perf_counter() + question, time.process_time()
+            while not calls or time.perf_counter() < end:
+                run()
+                calls += 1
+            print((time.process_time() - begin) / calls, flush=True)
 
 
 class Build:
@@ -83,11 +87,11 @@ class Build:
         command = [sys.executable, "-P", "-c", START, folder, here]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def ask(self, *case: Any) -> list[Any]:
-        """The checksum of a case, and the seconds of a call."""
+    def ask(self, question: Any) -> Any:
+        """The answer of `serve`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(case) + "\n")
+        self.process.stdin.write(json.dumps(question) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
@@ -100,10 +104,10 @@ def time_round(folders: list[str]) -> dict[tuple[Any, ...], list[float]]:
     builds = [Build(folder) for folder in folders]
     seconds = {}
     for case in CASES:
-        checksums = {build.ask(*case, 0)[0] for build in builds}
+        checksums = {build.ask(case) for build in builds}
         assert len(checksums) == 1, f"other bits: {case}"
-        turns = [[build.ask(*case, SECONDS)[1] for build in builds] for _ in range(TURNS)]
-        seconds[case] = [statistics.median(own) for own in zip(*turns, strict=True)]
+        turns = [[build.ask(SECONDS) for build in builds] for _ in range(TURNS)]
+        seconds[case] = [min(own) for own in zip(*turns, strict=True)]
     for build in builds:
         build.end()
     return seconds

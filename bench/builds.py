@@ -3,9 +3,9 @@
 Each folder is a clone of this repository with its module built in place, for example by
 ``CC=clang-16 LDSHARED="clang-16 -shared" python setup.py build_ext --inplace``. A figure is the processor
 time of a call, on one thread, over that of the first folder. Each round starts new processes, because the
-pages that a process gets from the system change its times by several percent. Within a round the builds take
-turns, and the least time of each counts, because other programs can only add to it. The figure is the ratio
-of the medians of all rounds. Results have the same bits in all builds before they are timed.
+times of one build differ by several percent from process to process. Within a round the builds take turns,
+and the least time of each counts, because other programs can only add to it. The figure is the ratio of the
+medians of all rounds. Results have the same bits in all builds before they are timed.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ x, wave = signals(20_000, 1)
 print(f"mean square of the noise {np.mean((x - wave) ** 2):.3f}, of what the filter leaves ", end="")
 print(f"{np.mean((model(x)[0] - wave) ** 2):.3f}")
 
-native = ["-march=native"] if platform.machine() == "x86_64" else []  # elsewhere multiply-adds need no option
+native = ["-march=native"] if platform.machine() == "x86_64" else []  # AArch64 always has multiply-adds
 compiler = shutil.which("cc")
 if compiler is None:
     sys.exit("no C compiler: the header was not compiled")

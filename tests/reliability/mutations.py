@@ -39,6 +39,14 @@ def mutated_bytes(data: bytes, rng: Random) -> bytes:
     return bytes(changed)
 
 
+def mutated_numbers(data: bytes, rng: Random) -> bytes:
+    """Numbers with one to four bytes changed and none added or removed; readers take most of them."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+    return bytes(changed)
+
+
 def mutated_json(value: Any, rng: Random) -> None:
     """Change one entry of a JSON object or list, at any depth; in place."""
     while True:
@@ -78,7 +86,7 @@ def mutated_npz(data: bytes, rng: Random) -> bytes:
     if kind == "header":
         members[place] = name, mutated_bytes(content[:length], rng) + content[length:]
     elif kind == "data":
-        members[place] = name, content[:length] + mutated_bytes(content[length:], rng)
+        members[place] = name, content[:length] + mutated_numbers(content[length:], rng)
     elif kind == "metadata":
         name, content = members[0]  # the header of the checkpoint; its own .npy header says how long it is
         text = mutated_text(content[128:], rng)
@@ -100,10 +108,13 @@ def mutated_npz(data: bytes, rng: Random) -> bytes:
 
 
 def mutated_safetensors(data: bytes, rng: Random) -> bytes:
-    """A safetensors file whose header is changed, and has the length that it says."""
+    """A safetensors file whose weights are changed, or its header, which has the length that it says."""
     length = struct.unpack("<Q", data[:8])[0]
-    text = mutated_text(data[8 : 8 + length], rng)
-    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+    header, weights = data[8 : 8 + length], data[8 + length :]
+    if rng.random() < 0.3:
+        return data[: 8 + length] + mutated_numbers(weights, rng)
+    text = mutated_text(header, rng)
+    return struct.pack("<Q", len(text)) + text + weights
 
 
 def mutated_onnx(data: bytes, rng: Random) -> bytes:

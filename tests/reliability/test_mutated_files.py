@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.depth import times
+from helpers.depth import LONG, times
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reliability import mutations
@@ -25,6 +25,7 @@ ROOM = 2**30  # bytes that a test may allocate beyond what the process has
 mutants = given(rng=st.randoms(use_true_random=False))
 many = settings(
     max_examples=times(60, 2000),
+    derandomize=not LONG,  # so that a short run finds as many readable mutants each time
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -107,7 +108,7 @@ def test_mutated_checkpoints(tmp_path: Path, figure: Callable[[str], None]) -> N
             assert kept(model, optimizer) == before
 
     read()
-    assert outcomes["refused"] > 0
+    assert min(outcomes["read"], outcomes["refused"]) > 0
     figure(says("checkpoints", outcomes))
 
 
@@ -137,7 +138,7 @@ def test_mutated_safetensors(tmp_path: Path, figure: Callable[[str], None]) -> N
             assert kept(model) == before
 
     read()
-    assert outcomes["refused"] > 0
+    assert min(outcomes["read"], outcomes["refused"]) > 0
     figure(says("safetensors", outcomes))
 
 
@@ -203,5 +204,5 @@ def test_mutated_onnx_models(tmp_path: Path, figure: Callable[[str], None]) -> N
                 raise  # such as NumPy's AxisError
 
     read()
-    assert outcomes["refused"] > 0
+    assert min(outcomes["read"], outcomes["refused"]) > 0
     figure(f"{says('ONNX, two readers', outcomes)}; of {runs['all']} runs {runs['refused']} refused")
